@@ -1,0 +1,33 @@
+"""Partium access tokens for Django sessions.
+
+Importing this package imports neither Django nor ``requests`` nor ``cryptography``; the names below load what they
+need when they are first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from partium_auth.version import __version__
+
+if TYPE_CHECKING:
+    from partium_auth.clients import OrganizationClient
+
+__all__ = ["__version__", "for_organization"]
+
+
+def for_organization(org_id: str) -> OrganizationClient:
+    """Return a client that acts for an organization where no request is at hand: Celery, cron, a shell.
+
+    Args:
+        org_id: Partium's id of the organization, such as ``"acme"``.
+
+    Raises:
+        NoOrganization: there is no active organization with this id.
+
+    The organization's newest usable API key is exchanged for access tokens on first use (``NoUsableKey`` then, where
+    there is none), and those are shared with everybody else who acts through that key.
+    """
+    from partium_auth import clients
+
+    return clients.for_organization(org_id)

@@ -1,0 +1,25 @@
+"""What is stored. ``partium_auth.services`` is the only writer; secrets are ``SealedField``s."""
+
+from partium_auth.models.fingerprints import FingerprintKey
+from partium_auth.models.grants import Grant
+from partium_auth.models.identities import Identity, Invitation, LogoutTokenId
+from partium_auth.models.keys import ApiKey, ApiKeyEvent, ApiKeyUsage
+from partium_auth.models.organizations import Membership, Organization, Origin, Role
+from partium_auth.models.providers import EmailDomain, IdentityProvider
+
+__all__ = [
+    "ApiKey",
+    "ApiKeyEvent",
+    "ApiKeyUsage",
+    "EmailDomain",
+    "FingerprintKey",
+    "Grant",
+    "Identity",
+    "IdentityProvider",
+    "Invitation",
+    "LogoutTokenId",
+    "Membership",
+    "Organization",
+    "Origin",
+    "Role",
+]

@@ -1,0 +1,58 @@
+"""Keyed fingerprints: the same value gives the same 64 digits, and nobody can go back or guess without the key.
+
+The key is one sealed row, made on first use, so it outlives a change of the encryption keys.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+
+from django.db import IntegrityError, models, router, transaction
+from django.utils.translation import gettext_lazy as _
+
+from partium_auth import crypto
+from partium_auth.fields import SealedField, seal
+
+
+class FingerprintKey(models.Model):
+    """The one key of all fingerprints."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    # A unique column with one possible value: two processes that make the first key at once end up with one.
+    singleton = models.BooleanField(default=True, unique=True, editable=False)
+    value = SealedField()
+
+    class Meta:
+        verbose_name = _("fingerprint key")
+        verbose_name_plural = _("fingerprint keys")
+
+    def __str__(self) -> str:
+        return "fingerprint key"
+
+
+def fingerprint(purpose: str, value: str) -> str:
+    """Return the keyed fingerprint of a value, 64 hexadecimal digits.
+
+    Args:
+        purpose: what it is for; fingerprints of different purposes cannot be compared.
+        value: the secret or identifier.
+
+    Raises:
+        EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
+    """
+    return crypto.keyed_hash(_key(), purpose, value)
+
+
+def _key() -> bytes:
+    using = router.db_for_write(FingerprintKey)
+    row = FingerprintKey.objects.using(using).first()
+    if row is None:
+        row = FingerprintKey(id=uuid.uuid4())
+        row.value = seal(row, "value", secrets.token_hex(32))
+        try:
+            with transaction.atomic(using=using):
+                row.save(force_insert=True, using=using)
+        except IntegrityError:
+            row = FingerprintKey.objects.using(using).get()
+    return bytes.fromhex(row.value.reveal())

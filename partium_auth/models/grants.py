@@ -1,0 +1,64 @@
+"""A grant is the right to obtain access tokens: one per login, one per API key."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from partium_auth.fields import SealedField
+from partium_auth.models.identities import Identity
+from partium_auth.models.keys import ApiKey
+
+
+class Grant(models.Model):
+    """What is needed to renew an access token, and the state of that renewal.
+
+    ``generation`` counts committed renewals: every write of a token is a compare-and-swap on it. The lease columns are
+    written and compared by the database's clock only, the token's times by this machine's.
+    """
+
+    class Kind(models.TextChoices):
+        OIDC = "oidc", _("OIDC login")
+        PASSWORD = "password", _("Partium user name and password")
+        API_KEY = "api_key", _("API key")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=16, choices=Kind.choices)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="partium_grants"
+    )
+    api_key = models.OneToOneField(ApiKey, on_delete=models.CASCADE, null=True, related_name="grant")
+    provider = models.CharField(max_length=49, blank=True, default="")  # slug, of an OIDC login
+    identity = models.ForeignKey(Identity, on_delete=models.CASCADE, null=True, related_name="grants")
+    session_id = models.CharField(max_length=255, blank=True, default="", db_index=True)  # the provider's sid
+    session_key = SealedField(null=True)  # Django's, so that a logout from elsewhere can delete the session
+    id_token = SealedField(null=True)  # the id_token_hint of a log-out
+
+    access_token = SealedField(null=True)
+    refresh_token = SealedField(null=True)
+    generation = models.PositiveBigIntegerField(default=0)
+    issued_at = models.DateTimeField(null=True)  # before the request that obtained the token was sent
+    lifetime_seconds = models.PositiveIntegerField(default=0)
+    reusable = models.BooleanField(default=False)  # the refresh token may be sent twice
+
+    lease_id = models.UUIDField(null=True)
+    lease_until = models.DateTimeField(null=True)
+    sent_at = models.DateTimeField(null=True)
+    next_attempt_at = models.DateTimeField(null=True)
+    failures = models.PositiveIntegerField(default=0)
+
+    authenticated_at = models.DateTimeField(null=True)
+    rejected_at = models.DateTimeField(null=True)  # the upstream said that there will be no more tokens
+    revoked_at = models.DateTimeField(null=True, db_index=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    renewed_at = models.DateTimeField(null=True, db_index=True)
+
+    class Meta:
+        verbose_name = _("grant")
+        verbose_name_plural = _("grants")
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.id}"

@@ -1,0 +1,112 @@
+"""Identity providers kept in the database, beside the one that the base library's ``OIDC_*`` settings describe."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.core.validators import RegexValidator
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from partium_auth.fields import SealedField
+
+validate_provider_slug = RegexValidator(r"\A[a-z0-9][a-z0-9-]{0,48}\Z", _("Lower-case letters, digits and hyphens."))
+validate_email_domain = RegexValidator(
+    r"\A(?=.{4,190}\Z)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]*[a-z0-9]\Z",
+    _("A domain in lower case, such as example.com."),
+)
+
+
+class IdentityProvider(models.Model):
+    """An OpenID provider: site-wide, or one organization's own. Written by superusers only."""
+
+    class ClientAuthentication(models.TextChoices):
+        BASIC = "client_secret_basic", "client_secret_basic"
+        POST = "client_secret_post", "client_secret_post"
+        NONE = "none", _("none (public client)")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    slug = models.CharField(
+        _("short name"),
+        max_length=49,
+        unique=True,
+        validators=[validate_provider_slug],
+        help_text=_("Part of the callback URL; cannot be changed once somebody has logged in."),
+    )
+    display_name = models.CharField(_("name"), max_length=190)
+    organization = models.ForeignKey(
+        "partium_auth.Organization",
+        verbose_name=_("organization"),
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="identity_providers",
+        help_text=_("Empty for a site-wide provider. A provider of one organization opens that organization only."),
+    )
+    issuer = models.CharField(
+        _("issuer"),
+        max_length=255,
+        help_text=_("Exactly as the provider writes it, such as https://login.example.com/realms/acme"),
+    )
+    client_id = models.CharField(_("client id"), max_length=255)
+    client_secret = SealedField(_("client secret"), null=True, blank=True)
+    client_authentication = models.CharField(
+        _("client authentication"),
+        max_length=32,
+        choices=ClientAuthentication.choices,
+        default=ClientAuthentication.BASIC,
+    )
+    scopes = models.CharField(_("scopes"), max_length=255, default="openid email profile")
+    extra_parameters = models.JSONField(
+        _("extra parameters"), default=dict, blank=True, help_text=_("Sent with every login, as a JSON object.")
+    )
+    signing_algorithms = models.CharField(
+        _("signing algorithms"),
+        max_length=190,
+        default="RS256 PS256 ES256 EdDSA",
+        help_text=_("Which algorithms an ID token may be signed with, separated by spaces."),
+    )
+    # Only for providers without a discovery document; empty means that discovery says.
+    authorization_endpoint = models.URLField(_("authorization endpoint"), max_length=500, blank=True, default="")
+    token_endpoint = models.URLField(_("token endpoint"), max_length=500, blank=True, default="")
+    jwks_uri = models.URLField(_("key set (jwks_uri)"), max_length=500, blank=True, default="")
+    userinfo_endpoint = models.URLField(_("userinfo endpoint"), max_length=500, blank=True, default="")
+    end_session_endpoint = models.URLField(_("end-session endpoint"), max_length=500, blank=True, default="")
+    revocation_endpoint = models.URLField(_("revocation endpoint"), max_length=500, blank=True, default="")
+    use_userinfo = models.BooleanField(
+        _("ask the userinfo endpoint"),
+        default=False,
+        help_text=_("One more call at each login; needed where the ID token lacks the claims."),
+    )
+    refresh_tokens_reusable = models.BooleanField(
+        _("refresh tokens may be sent twice"),
+        default=False,
+        help_text=_("Tick where the provider does not rotate refresh tokens, or accepts the previous one for a while."),
+    )
+    is_active = models.BooleanField(_("active"), default=True)
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("identity provider")
+        verbose_name_plural = _("identity providers")
+        ordering = ("display_name",)
+
+    def __str__(self) -> str:
+        return self.display_name or self.slug
+
+
+class EmailDomain(models.Model):
+    """People whose e-mail address ends in this domain log in through that provider. A domain has exactly one."""
+
+    provider = models.ForeignKey(
+        IdentityProvider, verbose_name=_("identity provider"), on_delete=models.CASCADE, related_name="email_domains"
+    )
+    domain = models.CharField(_("domain"), max_length=190, unique=True, validators=[validate_email_domain])
+
+    class Meta:
+        verbose_name = _("e-mail domain")
+        verbose_name_plural = _("e-mail domains")
+        ordering = ("domain",)
+
+    def __str__(self) -> str:
+        return self.domain

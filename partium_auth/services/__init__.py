@@ -1,0 +1,1 @@
+"""The only code that changes what is stored: admin, commands, login and a site's own code call it."""

@@ -1,0 +1,81 @@
+"""Settings of the test suite. ``TEST_DATABASE_URL`` and ``TEST_CACHE_URL`` choose other services than SQLite and memory."""
+
+import os
+from pathlib import Path
+
+import environ
+
+BASE = Path(__file__).resolve().parent
+env = environ.Env()
+
+SECRET_KEY = "only for tests"
+DEBUG = False
+USE_TZ = True
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "tests.urls"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+STATIC_URL = "/static/"
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "mozilla_django_oidc",
+    "partium_auth",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "partium_auth.middleware.PartiumMiddleware",
+]
+AUTHENTICATION_BACKENDS = [
+    "partium_auth.backends.PartiumOIDCBackend",
+    "partium_auth.backends.PartiumPasswordBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+LOGIN_URL = "/partium/login/"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+DATABASES = {"default": env.db_url("TEST_DATABASE_URL", default=f"sqlite:///{BASE / 'db.sqlite3'}")}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # A file, not memory: the tests of the token's life use several connections and processes.
+    DATABASES["default"]["TEST"] = {"NAME": str(BASE / "db.sqlite3.test")}
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+PARTIUM_CACHE = None
+if TEST_CACHE_URL := os.environ.get("TEST_CACHE_URL"):
+    CACHES["shared"] = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": TEST_CACHE_URL,
+        "KEY_PREFIX": WORKER,
+    }
+    PARTIUM_CACHE = "shared"
+
+PARTIUM_ENCRYPTION_KEYS = ["test:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
