@@ -1,0 +1,23 @@
+"""``manage.py partium_generate_encryption_key``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from partium_auth import crypto
+
+
+class Command(BaseCommand):
+    help = (
+        "Print a new encryption key, kid:key, for PARTIUM_ENCRYPTION_KEYS. Needs neither a configured key nor a "
+        "database. Put it first in the list to make it the one that seals, and keep the old ones behind it until "
+        "partium_reencrypt says that nothing is left under them."
+    )
+    # It is what makes the first key, so it may not ask for one; nor for tables that are not there yet.
+    requires_system_checks: list[str] = []  # noqa: RUF012  (Django's own declaration)
+    requires_migrations_checks = False
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.stdout.write(crypto.generate_key())

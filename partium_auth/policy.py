@@ -1,0 +1,148 @@
+"""Who may see and change what. Nothing else decides: admin, commands and services ask here.
+
+Superusers may do everything; a developer of an organization may do what concerns that organization; everybody else
+nothing. ``None`` as the actor is the system itself. Inactive and anonymous people may nothing.
+
+Which organizations a *session* may open is another question, answered by membership alone, for superusers too: an
+operator is not a customer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+
+from django.db.models import Exists, OuterRef, QuerySet
+
+from partium_auth.conf import conf
+from partium_auth.models import (
+    ApiKey,
+    ApiKeyEvent,
+    Grant,
+    IdentityProvider,
+    Invitation,
+    Membership,
+    Organization,
+    Role,
+)
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+    from django.contrib.auth.models import AnonymousUser
+    from django.db.models import Model
+
+    User = AbstractBaseUser | AnonymousUser
+    Actor = User | None
+
+    M = TypeVar("M", bound=Model)
+
+
+def _is_active(user: User) -> TypeGuard[AbstractBaseUser]:
+    # A host's user model need not have every one of Django's attributes.
+    return bool(user.is_authenticated and getattr(user, "is_active", False) and user.pk is not None)
+
+
+def is_operator(user: Actor) -> bool:
+    """Tell whether somebody may do everything: an active superuser, or the system itself (None)."""
+    return user is None or (_is_active(user) and bool(getattr(user, "is_superuser", False)))
+
+
+# -- sessions: membership alone -----------------------------------------------------------------------------------------
+
+
+def organizations_of(user: User) -> QuerySet[Organization]:
+    """Return the active organizations that a person is a member of, each once."""
+    return _joined(user)
+
+
+def may_open(user: User, organization: Organization) -> bool:
+    """Tell whether a person's session may be in an organization: it is active, and the person a member."""
+    return organization.pk is not None and _joined(user).filter(pk=organization.pk).exists()
+
+
+def _joined(user: User, **which: Any) -> QuerySet[Organization]:
+    if not _is_active(user):
+        return Organization.objects.none()
+    # EXISTS and not a join: there may be one membership per origin, and DISTINCT would spoil filters put on top.
+    memberships = Membership.objects.filter(user_id=user.pk, organization_id=OuterRef("pk"), **which)
+    return Organization.objects.filter(Exists(memberships), is_active=True)
+
+
+# -- administration -----------------------------------------------------------------------------------------------------
+
+
+def developer_organizations(user: Actor) -> QuerySet[Organization]:
+    """Return the organizations whose keys somebody keeps: active ones where they are a developer; for operators, all."""
+    if is_operator(user):
+        return Organization.objects.all()
+    assert user is not None  # noqa: S101  (for the type checker: None is an operator)
+    return _joined(user, role=Role.DEVELOPER)
+
+
+def may_manage_keys(user: Actor, organization: Organization) -> bool:
+    """Tell whether somebody may see, add, verify, rotate and revoke an organization's keys."""
+    return is_operator(user) or developer_organizations(user).filter(pk=organization.pk).exists()
+
+
+def may_manage_members(user: Actor, organization: Organization) -> bool:
+    """Tell whether somebody may invite people to an organization and remove members.
+
+    Developers may where ``PARTIUM_DEVELOPERS_MANAGE_MEMBERS`` says so.
+    """
+    return is_operator(user) or (conf.developers_manage_members and may_manage_keys(user, organization))
+
+
+def may_manage_organizations(user: Actor) -> bool:
+    """Tell whether somebody may create and change organizations, identity providers and grants, and see all of them."""
+    return is_operator(user)
+
+
+def member_organizations(user: Actor) -> QuerySet[Organization]:
+    """Return the organizations whose members somebody manages."""
+    if is_operator(user) or conf.developers_manage_members:
+        return developer_organizations(user)
+    return Organization.objects.none()
+
+
+def may_enter_key_site(user: Actor) -> bool:
+    """Tell whether somebody may enter ``key_site``: operators, and the developers of at least one organization."""
+    return is_operator(user) or developer_organizations(user).exists()
+
+
+def visible_organizations(user: Actor) -> QuerySet[Organization]:
+    """Return the organizations that somebody sees in administration."""
+    return developer_organizations(user)
+
+
+def visible_keys(user: Actor) -> QuerySet[ApiKey]:
+    """Return the API keys that somebody sees."""
+    return _of_organizations(ApiKey.objects.all(), user, developer_organizations(user))
+
+
+def visible_events(user: Actor) -> QuerySet[ApiKeyEvent]:
+    """Return the key events that somebody sees."""
+    return _of_organizations(ApiKeyEvent.objects.all(), user, developer_organizations(user))
+
+
+def visible_members(user: Actor) -> QuerySet[Membership]:
+    """Return the memberships that somebody sees."""
+    return _of_organizations(Membership.objects.all(), user, member_organizations(user))
+
+
+def visible_invitations(user: Actor) -> QuerySet[Invitation]:
+    """Return the invitations that somebody sees."""
+    return _of_organizations(Invitation.objects.all(), user, member_organizations(user))
+
+
+def visible_providers(user: Actor) -> QuerySet[IdentityProvider]:
+    """Return the identity providers that somebody sees: operators all, because their URLs are fetched by the server."""
+    return IdentityProvider.objects.all() if is_operator(user) else IdentityProvider.objects.none()
+
+
+def visible_grants(user: Actor) -> QuerySet[Grant]:
+    """Return the grants that somebody sees: operators all."""
+    return Grant.objects.all() if is_operator(user) else Grant.objects.none()
+
+
+def _of_organizations(rows: QuerySet[M], user: Actor, organizations: QuerySet[Organization]) -> QuerySet[M]:
+    # Ordered subqueries are pointless everywhere, and an error on some databases.
+    return rows if is_operator(user) else rows.filter(organization__in=organizations.order_by().values("pk"))

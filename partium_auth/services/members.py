@@ -1,0 +1,285 @@
+"""Organizations, memberships and invitations: the only code that changes them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import unicodedata
+import uuid
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.validators import validate_email
+from django.db import router, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from partium_auth import policy
+from partium_auth.models import Identity, IdentityProvider, Invitation, Membership, Organization, Origin, Role
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+
+    from partium_auth.policy import Actor
+
+INVITATION_LASTS = dt.timedelta(days=14)
+
+
+def add_organization(
+    org_id: str,
+    *,
+    actor: Actor,
+    display_name: str = "",
+    token_source: str = Organization.TokenSource.USER,
+    required_provider: IdentityProvider | None = None,
+) -> Organization:
+    """Create an organization.
+
+    Args:
+        org_id: Partium's id, such as ``acme``; it cannot be changed afterwards.
+        actor: an operator.
+        display_name: what people see; empty: the id.
+        token_source: one of ``Organization.TokenSource``.
+        required_provider: only sessions that logged in through it may open the organization.
+
+    Raises:
+        PermissionDenied: the actor is not an operator.
+        ValidationError: the id is taken or empty, or a value is not one of the choices.
+    """
+    if not policy.may_manage_organizations(actor):
+        raise PermissionDenied
+    organization = Organization(
+        org_id=org_id.strip(),
+        display_name=display_name.strip(),
+        token_source=token_source,
+        required_provider=required_provider,
+    )
+    organization.full_clean()
+    organization.save(force_insert=True)
+    return organization
+
+
+def change_organization(organization: Organization, *, actor: Actor, **changes: Any) -> Organization:
+    """Change an organization's ``display_name``, ``token_source``, ``required_provider`` or ``is_active``.
+
+    Takes effect on the next token read in every process.
+
+    Raises:
+        PermissionDenied: the actor is not an operator.
+        ValidationError: a value is not acceptable.
+        TypeError: another field than those four.
+    """
+    if not policy.may_manage_organizations(actor):
+        raise PermissionDenied
+    unknown = changes.keys() - {"display_name", "token_source", "required_provider", "is_active"}
+    if unknown:
+        raise TypeError(f"Of an organization these cannot be changed: {', '.join(sorted(unknown))}.")
+    for name, value in changes.items():
+        setattr(organization, name, value)
+    organization.full_clean(exclude=["org_id"])
+    with transaction.atomic(using=_database()):
+        organization.save(update_fields=list(changes))
+        distrust_organization_after_commit(organization.pk)
+    return organization
+
+
+def add_member(
+    organization: Organization, user: AbstractBaseUser, *, actor: Actor, role: str = Role.MEMBER
+) -> Membership:
+    """Make a person a member by hand, or change the role of one who is.
+
+    Args:
+        organization: which organization.
+        user: the person.
+        actor: an operator: developers invite by e-mail address instead, so that nobody is offered the host's users.
+        role: one of ``Role``.
+
+    Raises:
+        PermissionDenied: the actor is not an operator.
+        ValidationError: no such role.
+    """
+    if not policy.may_manage_organizations(actor):
+        raise PermissionDenied
+    return _give(organization, user, _role(role))
+
+
+def remove_member(organization: Organization, user: AbstractBaseUser, *, actor: Actor) -> int:
+    """Take a person's memberships of an organization away, whatever their origin; return how many rows that were.
+
+    What an identity provider's claims gave comes back with the next login, if they still say so.
+
+    Raises:
+        PermissionDenied: the actor may not manage the organization's members.
+    """
+    if not policy.may_manage_members(actor, organization):
+        raise PermissionDenied
+    with transaction.atomic(using=_database()):
+        _count, by_model = Membership.objects.filter(organization=organization, user_id=user.pk).delete()
+        distrust_user_after_commit(user.pk)
+    return by_model.get(Membership._meta.label, 0)
+
+
+def invite(
+    organization: Organization,
+    email: str,
+    *,
+    actor: Actor,
+    role: str = Role.MEMBER,
+    valid_for: dt.timedelta = INVITATION_LASTS,
+) -> Invitation:
+    """Invite whoever next logs in with this verified e-mail address. An open invitation is renewed.
+
+    Nothing is sent: the person is told by whoever invites.
+
+    Args:
+        organization: which organization.
+        email: the address.
+        actor: an operator or, where the site allows it, a developer of the organization.
+        role: one of ``Role``.
+        valid_for: how long the invitation is open.
+
+    Raises:
+        PermissionDenied: the actor may not manage the organization's members.
+        ValidationError: not an e-mail address, no such role, or a time that is not positive.
+    """
+    if not policy.may_manage_members(actor, organization):
+        raise PermissionDenied
+    address = normalize_email(email)
+    validate_email(address)
+    if valid_for <= dt.timedelta(0):
+        raise ValidationError(_("An invitation has to be open for some time."))
+    now = timezone.now()
+    inviter = None if actor is None else actor.pk
+    with transaction.atomic(using=_database()):
+        # The organization's row is the lock: two invitations at once end as one.
+        Organization.objects.select_for_update().get(pk=organization.pk)
+        candidates = Invitation.objects.filter(organization=organization, email=address, accepted_at=None)
+        invitation = next((row for row in candidates if row.email == address), None)
+        if invitation is None:
+            invitation = Invitation(organization=organization, email=address)
+        invitation.role = _role(role)
+        invitation.expires_at = now + valid_for
+        invitation.invited_by_id = inviter
+        invitation.save()
+    return invitation
+
+
+def withdraw_invitation(invitation: Invitation, *, actor: Actor) -> None:
+    """Delete an invitation; a membership that came of it stays.
+
+    Raises:
+        PermissionDenied: the actor may not manage the organization's members.
+    """
+    if not policy.may_manage_members(actor, invitation.organization):
+        raise PermissionDenied
+    invitation.delete()
+
+
+def accept_invitations(
+    user: AbstractBaseUser, verified_email: str, *, only: Organization | None = None
+) -> list[Membership]:
+    """Turn the open invitations for an e-mail address into memberships; called by a login, for nobody else.
+
+    Args:
+        user: who has just logged in.
+        verified_email: the address that the identity provider vouches for (``email_verified`` is JSON true).
+        only: the organization that the provider belongs to: it cannot open any other. None for a site-wide provider.
+
+    Returns the memberships, none in the usual case. A role is never lowered.
+    """
+    address = normalize_email(verified_email)
+    if not address:
+        return []
+    now = timezone.now()
+    candidates = Invitation.objects.filter(
+        email=address, accepted_at=None, expires_at__gt=now, organization__is_active=True
+    )
+    if only is not None:
+        candidates = candidates.filter(organization=only)
+    # Compared here once more: MariaDB's collation takes é for e, and those are two people.
+    found = [row for row in candidates.select_related("organization") if row.email == address]
+    given = []
+    for invitation in found:
+        with transaction.atomic(using=_database()):
+            taken = Invitation.objects.filter(pk=invitation.pk, accepted_at=None).update(
+                accepted_at=now, accepted_by=user.pk
+            )
+            if taken:
+                given.append(_give(invitation.organization, user, invitation.role, lower=False))
+    return given
+
+
+def set_claimed_memberships(identity: Identity, roles: Mapping[Organization, str]) -> None:
+    """Make a person's memberships from claims exactly these; called by a login, for nobody else.
+
+    Memberships by hand, and those from another identity's claims that are not named here, stay.
+
+    Args:
+        identity: whose claims these are.
+        roles: organization → one of ``Role``; the caller has checked which ones the provider may speak for.
+
+    Raises:
+        ValidationError: no such role.
+    """
+    wanted = {organization.pk: _role(role) for organization, role in roles.items()}
+    changed = False
+    with transaction.atomic(using=_database()):
+        claimed = Membership.objects.filter(user_id=identity.user_id, origin=Origin.CLAIMS)
+        deleted, _by_model = claimed.filter(identity=identity).exclude(organization__in=wanted).delete()
+        changed = bool(deleted)
+        present = {row.organization_id: row for row in claimed}
+        for organization_id, role in wanted.items():
+            row = present.get(organization_id)
+            if row is not None and row.role == role and row.identity_id == identity.pk:
+                continue
+            Membership.objects.update_or_create(
+                user_id=identity.user_id,
+                organization_id=organization_id,
+                origin=Origin.CLAIMS,
+                defaults={"role": role, "identity": identity},
+            )
+            changed = True
+        if changed:
+            distrust_user_after_commit(identity.user_id)
+
+
+def normalize_email(email: str) -> str:
+    """Return an e-mail address as it is stored and compared: no space around it, NFC, lower case."""
+    return unicodedata.normalize("NFC", email.strip()).lower()
+
+
+def distrust_organization_after_commit(organization_id: uuid.UUID) -> None:
+    """Have every process read this organization anew before it hands out a token of it."""
+    from partium_auth.tokens import invalidation
+
+    transaction.on_commit(partial(invalidation.distrust_organization, organization_id), using=_database(), robust=True)
+
+
+def distrust_user_after_commit(user_pk: Any) -> None:
+    """Have every process read this person's rights anew before it hands out a token to them."""
+    from partium_auth.tokens import invalidation
+
+    transaction.on_commit(partial(invalidation.distrust_user, user_pk), using=_database(), robust=True)
+
+
+def _give(organization: Organization, user: AbstractBaseUser, role: str, *, lower: bool = True) -> Membership:
+    with transaction.atomic(using=_database()):
+        membership, created = Membership.objects.get_or_create(
+            user_id=user.pk, organization=organization, origin=Origin.ADMIN, defaults={"role": role}
+        )
+        if not created and membership.role != role and (lower or role == Role.DEVELOPER):
+            membership.role = role
+            membership.save(update_fields=["role"])
+        distrust_user_after_commit(user.pk)
+    return membership
+
+
+def _role(role: str) -> str:
+    if role not in Role.values:
+        raise ValidationError(_("There is no such role."))
+    return role
+
+
+def _database() -> str:
+    return router.db_for_write(Membership)
