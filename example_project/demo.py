@@ -28,11 +28,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from urllib.parse import urlsplit
+from typing import NoReturn, Self
+from urllib.parse import quote, urlsplit
 
 from example_project.demo_provider import CLAIMS_PARAMETER, Cast, read_cast
 
@@ -123,6 +124,11 @@ class GuardedProcess:
         self._waiter.join(max(0.0, timeout_seconds))
         return not self._waiter.is_alive()
 
+    def close(self) -> None:
+        """Let go of the pipe that the guard watches: whatever is left of the group ends."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
     def tail(self) -> str:
         """The last lines of the log, indented."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
@@ -140,11 +146,11 @@ class Processes:
     def __init__(self, directory: Path, *, stop_seconds: float = STOP_SECONDS) -> None:
         self._directory = directory
         self._stop_seconds = stop_seconds
-        # Reentrant, so a signal handler may put into it while the main thread waits on it. None: somebody asked to stop.
+        # Reentrant: a signal handler puts into it while the main thread waits on it. None: somebody asked to stop.
         self._events: queue.SimpleQueue[GuardedProcess | None] = queue.SimpleQueue()
         self._processes: list[GuardedProcess] = []
 
-    def __enter__(self) -> Processes:
+    def __enter__(self) -> Self:
         self._directory.mkdir(parents=True, exist_ok=True)
         for number in STOP_SIGNALS:
             signal.signal(number, self._request_stop)
@@ -210,7 +216,7 @@ class Processes:
                 )
             self._fail_if_ended(self._next_ended(0.1))
 
-    def watch(self) -> None:
+    def watch(self) -> NoReturn:
         """Wait for ever.
 
         Raises:
@@ -239,6 +245,7 @@ class Processes:
             process.signal_group(signal.SIGKILL)
         for process in self._processes:
             process.wait(self._stop_seconds)
+            process.close()
         self._processes.clear()
 
 
@@ -254,9 +261,12 @@ def guard(command: Sequence[str]) -> int:
         _say(f"cannot start {command[0]}: {error.strerror}")
         return 127
 
+    demo_is_gone = threading.Event()
+
     def end_with_the_demo() -> None:
         while os.read(0, 1):
             pass
+        demo_is_gone.set()
         os.killpg(0, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
@@ -265,6 +275,8 @@ def guard(command: Sequence[str]) -> int:
     watcher = threading.Thread(target=end_with_the_demo, daemon=True)
     watcher.start()
     code = process.wait()
+    if demo_is_gone.is_set():  # whatever the command started may still be there
+        watcher.join()
     return code if code >= 0 else 128 - code
 
 
@@ -314,9 +326,7 @@ def choose_ports(environment: Mapping[str, str]) -> Ports:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
                 reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-                raise DemoError(
-                    f"Port {port} {reason}. Choose another one with {variable}, such as: {variable}={port + 1} make demo"
-                ) from None
+                raise DemoError(f"Port {port} {reason}. Choose another one with {variable}=… make demo") from None
         chosen[variable] = port
     return Ports(chosen["DEMO_PORT"], chosen["DEMO_IDP_PORT"], chosen["DEMO_SANDBOX_PORT"])
 
@@ -363,7 +373,7 @@ def _site_environment(ports: Ports, directory: Path, client_secret: str) -> dict
         "OIDC_RP_CLIENT_ID": "example-site",
         "OIDC_RP_CLIENT_SECRET": client_secret,
         "OIDC_AUTH_REQUEST_EXTRA_PARAMS": json.dumps({"claims": CLAIMS_PARAMETER}),
-        "PARTIUM_ORGANIZATIONS_CLAIM": "organizations",
+        "PARTIUM_ORGANIZATIONS_CLAIM": "attributes.organizations",
         "PARTIUM_ROLES_CLAIM": "roles",
         # Logs are read while the demo runs.
         "PYTHONUNBUFFERED": "1",
@@ -372,7 +382,7 @@ def _site_environment(ports: Ports, directory: Path, client_secret: str) -> dict
         "no_proxy": "127.0.0.1,localhost",
     }
     if "DATABASE_URL" not in {*os.environ, *variables_in(ROOT / ".env")}:
-        environment["DATABASE_URL"] = f"sqlite:///{directory / 'db.sqlite3'}"
+        environment["DATABASE_URL"] = f"sqlite:///{quote(str(directory / 'db.sqlite3'))}"
     return environment
 
 
@@ -418,54 +428,77 @@ def _say(text: str) -> None:
         print(text, flush=True)
 
 
-@contextlib.contextmanager
-def _ending(processes: Processes) -> Iterator[Processes]:
-    """Like ``with processes``, saying so where stopping takes a moment."""
-    with processes:
-        try:
-            yield processes
-        except StopRequested:
-            _say("\nStopping …")
-            raise
+def supervise(
+    processes: Processes,
+    preparations: Mapping[str, Sequence[str]],
+    services: Sequence[Service],
+    environment: Mapping[str, str],
+    welcome: str,
+    *,
+    start_seconds: float = START_SECONDS,
+) -> int:
+    """Run the preparations one after the other, then the services until somebody stops them or one of them ends.
+
+    Args:
+        processes: not entered yet.
+        preparations: name → command, run to its end.
+        services: started together when the preparations are done.
+        environment: of the preparations.
+        welcome: said when every service answers.
+        start_seconds: how long the services may take until they answer.
+
+    Returns:
+        The exit code: 0 if somebody stopped the demo, 1 if something went wrong.
+    """
+    try:
+        with processes:
+            for name, command in preparations.items():
+                processes.run(name, command, environment)
+            processes.start_and_wait(services, timeout_seconds=start_seconds)
+            _say(welcome)
+            processes.watch()
+    except StopRequested:
+        _say("\nStopped.")
+        return 0
+    except DemoError as error:
+        _say(f"\n{error}")
+        return 1
 
 
 def main() -> int:
-    """Run the demo until it is stopped. Returns the exit code: 0 if somebody stopped it, 1 if something went wrong."""
+    """Run the demo until it is stopped. Returns the exit code."""
     directory = ROOT / ".demo"
-    cast = read_cast()
+    manage = [sys.executable, "manage.py"]
     try:
         ports = choose_ports(os.environ)
         environment = _site_environment(ports, directory, secrets.token_urlsafe(32))
-        manage = [sys.executable, "manage.py"]
 
         def encryption_key() -> str:
             command = [*manage, "partium_generate_encryption_key"]
             done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise DemoError(f"partium_generate_encryption_key failed:\n{done.stderr}")
+                raise DemoError(f"manage.py partium_generate_encryption_key failed:\n{done.stderr}")
             return done.stdout.strip()
 
-        with _ending(Processes(directory)) as processes:
-            added = append_missing(
-                ROOT / ".env",
-                {"DJANGO_SECRET_KEY": lambda: secrets.token_urlsafe(50), "PARTIUM_ENCRYPTION_KEYS": encryption_key},
-            )
-            if added:
-                _say(f"Wrote {' and '.join(added)} to .env.")
-            _say("Preparing the database …")
-            processes.run("migrate", [*manage, "migrate", "--noinput"], environment)
-            processes.run("seed", [*manage, "seed_demo"], environment)
-            _say("Starting the provider, the sandbox and the site …")
-            processes.start_and_wait(_services(ports, directory, environment))
-            _say(_welcome(ports, cast, directory))
-            processes.watch()
-    except StopRequested:
-        _say("Stopped.")
-        return 0
+        added = append_missing(
+            ROOT / ".env",
+            {"DJANGO_SECRET_KEY": lambda: secrets.token_urlsafe(50), "PARTIUM_ENCRYPTION_KEYS": encryption_key},
+        )
     except DemoError as error:
-        _say(f"\n{error}")
+        _say(str(error))
         return 1
-    return 0
+    except KeyboardInterrupt:
+        return 0
+    if added:
+        _say(f"Wrote {' and '.join(added)} to .env.")
+    _say("Starting the demo …")
+    return supervise(
+        Processes(directory),
+        {"migrate": [*manage, "migrate", "--noinput"], "seed": [*manage, "seed_demo"]},
+        _services(ports, directory, environment),
+        environment,
+        _welcome(ports, read_cast(), directory),
+    )
 
 
 if __name__ == "__main__":

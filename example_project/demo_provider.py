@@ -21,11 +21,9 @@ from typing import Any
 
 DATA_DIRECTORY = Path(__file__).parent / "demo_data"
 
-# nanoidp has no claim names of its own for these two: it puts them under "attributes", and also at the top level where
-# the relying party asks for them by name with the "claims" parameter (OpenID Connect Core §5.5).
-CLAIMS_PARAMETER = json.dumps(
-    {part: {"name": None, "organizations": None} for part in ("id_token", "userinfo")}, separators=(",", ":")
-)
+# nanoidp has no "name" among its own claims: it sends what "attributes" holds at the top level where the relying party
+# asks for it with the "claims" parameter (OpenID Connect Core §5.5). "attributes" itself always comes.
+CLAIMS_PARAMETER = '{"id_token":{"name":null},"userinfo":{"name":null}}'
 
 RELYING_PARTY_ENDPOINTS = frozenset(
     {
@@ -176,18 +174,18 @@ def make_app(directory: Path) -> Any:
     """The provider as a WSGI application, configured from ``directory``."""
     from flask import abort, request  # only the provider's process needs Flask
     from jinja2 import FileSystemLoader
-    from nanoidp.app import create_app
+    from nanoidp.app import create_app  # type: ignore[import-untyped]
 
     app = create_app(str(directory))
     cast = read_cast()
     app.jinja_loader = FileSystemLoader(DATA_DIRECTORY / "templates")
     app.jinja_env.globals["cast"] = cast
 
-    @app.before_request
     def hide_the_management_pages() -> None:
         if request.endpoint not in RELYING_PARTY_ENDPOINTS:
             abort(404)
 
+    app.before_request(hide_the_management_pages)
     return app
 
 
