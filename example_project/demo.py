@@ -9,7 +9,8 @@ the real command in it and holds the read end of a pipe whose write end only the
 PR_SET_PDEATHSIG for this; the pipe works everywhere and reaches grandchildren too.)
 
 Environment: ``DEMO_PORT`` (8000), ``DEMO_IDP_PORT`` (9000), ``DEMO_SANDBOX_PORT`` (8900), ``DEMO_TOKEN_MINUTES`` (10,
-the lifetime of access tokens; 1 to watch a renewal). ``DATABASE_URL`` is respected; without it SQLite in ``.demo/``.
+the lifetime of access tokens; 1 to watch a renewal), ``DEMO_DIRECTORY`` (``.demo``). ``DATABASE_URL`` is respected;
+without it SQLite in that directory. ``DJANGO_ENV_FILE`` names another file than ``.env``.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ class Processes:
         self._processes: list[GuardedProcess] = []
 
     def __enter__(self) -> Self:
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number in STOP_SIGNALS:
             signal.signal(number, self._request_stop)
         return self
@@ -362,7 +363,7 @@ def append_missing(env_file: Path, makers: Mapping[str, Callable[[], str]]) -> l
     return added
 
 
-def _site_environment(ports: Ports, directory: Path, client_secret: str) -> dict[str, str]:
+def _site_environment(ports: Ports, directory: Path, env_file: Path, client_secret: str) -> dict[str, str]:
     """The environment of the site and of its management commands."""
     environment = {
         **os.environ,
@@ -372,6 +373,7 @@ def _site_environment(ports: Ports, directory: Path, client_secret: str) -> dict
         "OIDC_OP_DISCOVERY_ENDPOINT": f"http://127.0.0.1:{ports.provider}/.well-known/openid-configuration",
         "OIDC_RP_CLIENT_ID": "example-site",
         "OIDC_RP_CLIENT_SECRET": client_secret,
+        "OIDC_RP_SCOPES": "openid email profile",
         "OIDC_AUTH_REQUEST_EXTRA_PARAMS": json.dumps({"claims": CLAIMS_PARAMETER}),
         "PARTIUM_ORGANIZATIONS_CLAIM": "attributes.organizations",
         "PARTIUM_ROLES_CLAIM": "roles",
@@ -381,7 +383,7 @@ def _site_environment(ports: Ports, directory: Path, client_secret: str) -> dict
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
     }
-    if "DATABASE_URL" not in {*os.environ, *variables_in(ROOT / ".env")}:
+    if "DATABASE_URL" not in {*os.environ, *variables_in(env_file)}:
         environment["DATABASE_URL"] = f"sqlite:///{quote(str(directory / 'db.sqlite3'))}"
     return environment
 
@@ -467,11 +469,12 @@ def supervise(
 
 def main() -> int:
     """Run the demo until it is stopped. Returns the exit code."""
-    directory = ROOT / ".demo"
+    directory = ROOT / (os.environ.get("DEMO_DIRECTORY") or ".demo")
+    env_file = ROOT / (os.environ.get("DJANGO_ENV_FILE") or ".env")
     manage = [sys.executable, "manage.py"]
     try:
         ports = choose_ports(os.environ)
-        environment = _site_environment(ports, directory, secrets.token_urlsafe(32))
+        environment = _site_environment(ports, directory, env_file, secrets.token_urlsafe(32))
 
         def encryption_key() -> str:
             command = [*manage, "partium_generate_encryption_key"]
@@ -481,7 +484,7 @@ def main() -> int:
             return done.stdout.strip()
 
         added = append_missing(
-            ROOT / ".env",
+            env_file,
             {"DJANGO_SECRET_KEY": lambda: secrets.token_urlsafe(50), "PARTIUM_ENCRYPTION_KEYS": encryption_key},
         )
     except DemoError as error:
@@ -490,7 +493,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     if added:
-        _say(f"Wrote {' and '.join(added)} to .env.")
+        _say(f"Wrote {' and '.join(added)} to {env_file.name}.")
     _say("Starting the demo …")
     return supervise(
         Processes(directory),

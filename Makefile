@@ -1,0 +1,70 @@
+# Everything this project can do, one word each. Needs Python 3.11 or newer with venv, and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+# Pinned, and used without build isolation: building this package fetches nothing that is not named here.
+SETUPTOOLS := setuptools==84.2.1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo walkthrough bench test browser screenshots lint types check clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.installed ## start the site, an identity provider and a Partium sandbox; Ctrl-C stops them
+	@$(BIN)/python -m example_project.demo
+
+walkthrough: $(VENV)/.installed ## show on the terminal what the app does, step by step
+	@$(BIN)/python -m example_project.walkthrough $(ARGS)
+
+bench: $(VENV)/.installed-dev ## measure
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+test: $(VENV)/.installed-dev ## run the tests that need neither a browser nor Node.js; ARGS="-k name" for some of them
+	@$(BIN)/python -m pytest -n 2 -m "not browser and not node" $(ARGS)
+
+browser: $(VENV)/.installed-dev ## run the tests in Chromium
+	@$(BIN)/python -m pytest -m browser $(ARGS)
+
+screenshots: $(VENV)/.installed-dev ## take the pictures of the documentation anew, in Chromium
+	@$(BIN)/python -m example_project.screenshots $(ARGS)
+
+lint: $(VENV)/.installed-dev ## check style and format
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { echo "Run: $(BIN)/ruff format ."; exit 1; }
+
+types: $(VENV)/.installed-dev ## check types
+	@$(BIN)/mypy --no-error-summary
+
+check: lint types ## lint, types, layers and migrations
+	@$(BIN)/lint-imports --no-cache >$(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+	@$(BIN)/python -m django makemigrations --settings tests.settings --check --dry-run --verbosity 1 >$(VENV)/makemigrations.log \
+	|| { cat $(VENV)/makemigrations.log; echo "Run: $(BIN)/python -m django makemigrations --settings tests.settings"; exit 1; }
+	@echo "All checks passed."
+
+clean: ## remove what was built and the demo's data; .env and the virtual environment stay
+	@rm -rf .demo build dist *.egg-info htmlcov .coverage .coverage.* \
+	.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
+
+# One stamp per set of requirements, made anew when the files it stands for change.
+$(VENV)/.installed: requirements.txt pyproject.toml | $(BIN)/python
+	@echo "Installing what the demo needs into $(VENV) …"
+	@$(PIP) $(SETUPTOOLS) -r requirements.txt
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@echo "Installing what tests and checks need into $(VENV) …"
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	|| { echo "$(PYTHON) is not Python 3.11 or newer. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	|| { echo "$(PYTHON) cannot make a virtual environment (Debian: apt install python3-venv)."; exit 1; }
