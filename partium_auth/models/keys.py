@@ -8,28 +8,86 @@ from typing import Any, NoReturn
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, Q, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.fields import MASK, SealedField
 from partium_auth.models.organizations import Organization
 
+REJECTION_REMEMBERED = dt.timedelta(seconds=60)
+"""How long a key that Partium rejected in use is left alone before it is tried again."""
+
+EXPIRES_SOON = dt.timedelta(days=30)
+"""How long before its end administration begins to warn about a key."""
+
+
+class ApiKeyState(models.TextChoices):
+    """What administration says about a key, in one word; computed by :meth:`ApiKeyQuerySet.with_state`."""
+
+    ACTIVE = "active", _("active")
+    EXPIRING = "expiring", _("expires soon")
+    RETIRING = "retiring", _("retiring")
+    UNVERIFIED = "unverified", _("not verified")
+    FAILING = "failing", _("failing")
+    EXPIRED = "expired", _("expired")
+    RETIRED = "retired", _("retired")
+    REVOKED = "revoked", _("revoked")
+
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def usable(self, now: dt.datetime | None = None) -> ApiKeyQuerySet:
-        """Keys that may serve: not revoked, not expired, not past the end of their overlap, not known to be rejected."""
+        """Keys that may serve: not revoked, not expired, not past the end of their overlap, not known to be rejected.
+
+        A rejection in use is remembered for 60 s, then the key is tried again; one that a verification found stays
+        until the key is verified anew.
+        """
         now = now or timezone.now()
         return (
             self.exclude(status=ApiKey.Status.REVOKED)
             .exclude(verification__in=(ApiKey.Verification.REJECTED, ApiKey.Verification.WRONG_ORGANIZATION))
             .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
             .filter(Q(retires_at__isnull=True) | Q(retires_at__gt=now))
+            .filter(Q(rejected_at__isnull=True) | Q(rejected_at__lte=now - REJECTION_REMEMBERED))
+        )
+
+    def serving_order(self) -> ApiKeyQuerySet:
+        """The key that should serve first: verified before unverified, active before retiring, newest first."""
+        return self.order_by(
+            Case(When(verification=ApiKey.Verification.ACCEPTED, then=0), default=1),
+            Case(When(status=ApiKey.Status.ACTIVE, then=0), default=1),
+            "-created_at",
+            "-pk",
+        )
+
+    def with_state(self, now: dt.datetime | None = None) -> ApiKeyQuerySet:
+        """Add ``state``, one of :class:`ApiKeyState`, to every row."""
+        now = now or timezone.now()
+        state = ApiKeyState
+        return self.annotate(
+            state=Case(
+                When(status=ApiKey.Status.REVOKED, then=Value(state.REVOKED)),
+                When(retires_at__lte=now, then=Value(state.RETIRED)),
+                When(expires_at__lte=now, then=Value(state.EXPIRED)),
+                When(
+                    Q(rejected_at__isnull=False)
+                    | Q(verification__in=(ApiKey.Verification.REJECTED, ApiKey.Verification.WRONG_ORGANIZATION)),
+                    then=Value(state.FAILING),
+                ),
+                When(status=ApiKey.Status.RETIRING, then=Value(state.RETIRING)),
+                When(verification=ApiKey.Verification.UNVERIFIED, then=Value(state.UNVERIFIED)),
+                When(expires_at__lte=now + EXPIRES_SOON, then=Value(state.EXPIRING)),
+                default=Value(state.ACTIVE),
+                output_field=models.CharField(max_length=16),
+            )
         )
 
 
 class ApiKey(models.Model):
-    """A key that Partium issued for one organization. Its value is sealed and never shown again."""
+    """A key that Partium issued for one organization. Its value is sealed and never shown again.
+
+    Revoking erases the value, and the database holds the two together: there is no way back.
+    """
 
     class Status(models.TextChoices):
         ACTIVE = "active", _("active")
@@ -47,7 +105,7 @@ class ApiKey(models.Model):
         Organization, verbose_name=_("organization"), on_delete=models.PROTECT, related_name="api_keys"
     )
     label = models.CharField(_("label"), max_length=100)
-    secret = SealedField(_("API key"))
+    secret = SealedField(_("API key"), null=True)  # None: erased, because the key was revoked
     hint = models.CharField(max_length=4, editable=False, blank=True)
     fingerprint = models.CharField(max_length=64, editable=False, db_index=True)
     status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.ACTIVE, editable=False)
@@ -64,8 +122,9 @@ class ApiKey(models.Model):
         editable=False,
     )
     verified_at = models.DateTimeField(_("last verified"), null=True, blank=True, editable=False)
+    rejected_at = models.DateTimeField(null=True, blank=True, editable=False)  # in use, and not accepted since
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
-    created_at = models.DateTimeField(_("added"), auto_now_add=True)
+    created_at = models.DateTimeField(_("added"), auto_now_add=True, db_index=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("added by"),
@@ -86,6 +145,10 @@ class ApiKey(models.Model):
             models.UniqueConstraint(
                 fields=["organization", "fingerprint"], name="partium_apikey_once_per_organization"
             ),
+            models.CheckConstraint(
+                condition=Q(status="revoked", secret__isnull=True) | (~Q(status="revoked") & Q(secret__isnull=False)),
+                name="partium_apikey_revoked_is_erased",
+            ),
         )
 
     def __str__(self) -> str:
@@ -94,7 +157,12 @@ class ApiKey(models.Model):
     @property
     def masked(self) -> str:
         """How the key is shown everywhere: ``••••3f9a``."""
-        return f"{MASK[:4]}{self.hint}"
+        return mask(self.hint)
+
+
+def mask(hint: str) -> str:
+    """Return how a key with this hint is shown."""
+    return f"{MASK[:4]}{hint}"
 
 
 class ApiKeyEvent(models.Model):

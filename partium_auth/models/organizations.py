@@ -53,6 +53,7 @@ class Organization(models.Model):
         verbose_name = _("organization")
         verbose_name_plural = _("organizations")
         ordering = ("display_name", "org_id")
+        indexes = (models.Index(fields=["display_name", "org_id"], name="partium_organization_by_name"),)
 
     def __str__(self) -> str:
         return self.display_name or self.org_id
