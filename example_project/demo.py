@@ -36,7 +36,7 @@ from types import FrameType
 from typing import NoReturn, Self
 from urllib.parse import quote, urlsplit
 
-from example_project.demo_provider import CLAIMS_PARAMETER, Cast, read_cast
+from example_project.demo_provider import CLAIMS_PARAMETER, ORGANIZATIONS_CLAIM, ROLES_CLAIM, Cast, read_cast
 
 ROOT = Path(__file__).resolve().parent.parent
 CALLBACK_PATH = "/partium/oidc/default/callback/"
@@ -375,8 +375,8 @@ def _site_environment(ports: Ports, directory: Path, env_file: Path, client_secr
         "OIDC_RP_CLIENT_SECRET": client_secret,
         "OIDC_RP_SCOPES": "openid email profile",
         "OIDC_AUTH_REQUEST_EXTRA_PARAMS": json.dumps({"claims": CLAIMS_PARAMETER}),
-        "PARTIUM_ORGANIZATIONS_CLAIM": "attributes.organizations",
-        "PARTIUM_ROLES_CLAIM": "roles",
+        "PARTIUM_ORGANIZATIONS_CLAIM": ORGANIZATIONS_CLAIM,
+        "PARTIUM_ROLES_CLAIM": ROLES_CLAIM,
         # Logs are read while the demo runs.
         "PYTHONUNBUFFERED": "1",
         # A proxy for the internet is no way to this machine's own ports.

@@ -21,8 +21,12 @@ from typing import Any
 
 DATA_DIRECTORY = Path(__file__).parent / "demo_data"
 
-# nanoidp has no "name" among its own claims: it sends what "attributes" holds at the top level where the relying party
-# asks for it with the "claims" parameter (OpenID Connect Core §5.5). "attributes" itself always comes.
+# nanoidp's names for what becomes memberships; in userinfo and in access tokens alike.
+ORGANIZATIONS_CLAIM = "groups"
+ROLES_CLAIM = "roles"
+
+# nanoidp has no "name" among its own claims, but sends any attribute that the relying party asks for by name
+# (OpenID Connect Core §5.5).
 CLAIMS_PARAMETER = '{"id_token":{"name":null},"userinfo":{"name":null}}'
 
 RELYING_PARTY_ENDPOINTS = frozenset(
@@ -154,11 +158,10 @@ def write_configuration(
                 "password": cast.password,
                 "email": person.email,
                 "description": person.description,
+                # What a company's provider knows as groups are Partium's organizations.
+                "groups": list(person.organizations),
                 "roles": list(person.roles),
-                "attributes": {
-                    "name": person.name,
-                    "organizations": list(person.organizations),
-                },
+                "attributes": {"name": person.name},
             }
             for person in cast.people
         }

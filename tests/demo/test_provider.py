@@ -188,8 +188,8 @@ def test_everybody_of_the_cast_signs_in_and_brings_their_claims(
     assert claims["email"] == person.email
     assert claims["email_verified"] is True
     assert claims["name"] == person.name
-    assert claims["attributes"]["organizations"] == list(person.organizations)
-    assert claims["roles"] == list(person.roles)
+    assert claims[demo_provider.ORGANIZATIONS_CLAIM] == list(person.organizations)
+    assert claims[demo_provider.ROLES_CLAIM] == list(person.roles)
 
 
 def test_the_access_token_is_a_jwt_that_says_who_where_and_for_how_long(provider: Provider) -> None:
@@ -197,8 +197,8 @@ def test_the_access_token_is_a_jwt_that_says_who_where_and_for_how_long(provider
     assert tokens["expires_in"] == 600
     access_token = verified(provider, tokens["access_token"], "partium")
     assert access_token["exp"] - access_token["iat"] == 600
-    assert access_token["attributes"]["organizations"] == ["acme"]
-    assert access_token["roles"] == ["acme:developer"]
+    assert access_token[demo_provider.ORGANIZATIONS_CLAIM] == ["acme"]
+    assert access_token[demo_provider.ROLES_CLAIM] == ["acme:developer"]
 
 
 def test_a_refresh_rotates_and_a_reused_refresh_token_ends_the_whole_family(provider: Provider) -> None:
