@@ -1,1 +1,1 @@
-"""OpenID Connect as a relying party sees it: provider, discovery, keys, tokens. Knows no users and no sessions."""
+"""OpenID Connect, the protocol: providers, discovery, keys, ID tokens, the token endpoint. No users, no sessions."""

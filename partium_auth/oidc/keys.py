@@ -1,0 +1,115 @@
+"""Which key a token was signed with (RFC 7517, RFC 7515 §4.1.4), and whether the signature is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jwt
+from jwt.exceptions import PyJWTError
+
+from partium_auth.oidc import documents
+from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.provider import HMAC_ALGORITHMS, Provider
+
+_CURVES = {"ES256": ("P-256",), "ES384": ("P-384",), "ES512": ("P-521",), "EdDSA": ("Ed25519", "Ed448")}
+MAX_TOKEN_CHARACTERS = 64 * 1024
+
+
+def verify_signature(provider: Provider, jwks_uri: str, token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return header and claims of a signed JWT whose signature is the provider's. No claim has been looked at yet.
+
+    Args:
+        provider: whose key it has to be; its list says which algorithms are allowed.
+        jwks_uri: where its keys are.
+        token: the JWT.
+
+    Raises:
+        Refused: no JWT, algorithm not allowed, no key or several that fit, signature wrong.
+        UpstreamError: the key set is not known and could not be fetched.
+    """
+    if not isinstance(token, str) or len(token) > MAX_TOKEN_CHARACTERS:
+        raise Refused("jwt", "not a JWT of a reasonable size.")
+    try:
+        header = jwt.get_unverified_header(token)
+    except (PyJWTError, ValueError):
+        raise Refused("jwt", "not a JWT.") from None
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str) or algorithm not in provider.signing_algorithms:
+        raise Refused("alg", "signed with an algorithm that is not allowed for this provider.")
+    if "crit" in header:
+        raise Refused("crit", "the header names extensions that must be understood (RFC 7515 §4.1.11).")
+    key = _key(provider, jwks_uri, algorithm, header.get("kid"))
+    try:
+        claims = jwt.decode(
+            token,
+            key,
+            algorithms=[algorithm],
+            # The claims are checked by oidc.id_token, each by its name; only the signature is checked here.
+            options={
+                "verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False, "verify_iss": False,
+                "verify_sub": False, "verify_jti": False,
+            },
+        )  # fmt: skip
+    except (PyJWTError, ValueError, TypeError):
+        raise Refused("signature", "the signature is wrong, or not of a key that the provider publishes.") from None
+    return header, claims
+
+
+def fitting(keys: Sequence[Any], algorithm: str, kid: object, *, verify_key_id: bool = True) -> list[Mapping[str, Any]]:
+    """Return the keys of a set that a token with this header may be signed with.
+
+    ``kty`` and ``crv`` must be the algorithm's, ``use`` and ``key_ops`` allow signatures, ``alg``, where given, is the
+    same (RFC 7517 §4). With a ``kid`` only keys of that name fit, or else keys without one.
+    """
+    usable = [key for key in keys if isinstance(key, Mapping) and _is_for(key, algorithm)]
+    if kid is None or not verify_key_id:
+        return usable
+    return [key for key in usable if key.get("kid") == kid] or [key for key in usable if key.get("kid") is None]
+
+
+def _key(provider: Provider, jwks_uri: str, algorithm: str, kid: object) -> Any:
+    if algorithm in HMAC_ALGORITHMS:
+        # Only ever with the client secret, never with a key from a document.
+        if not provider.client_secret:
+            raise Refused("alg", "HMAC needs a client secret.")
+        return provider.client_secret.encode()
+    if provider.signing_key is not None:
+        if isinstance(provider.signing_key, Mapping):
+            return _parse(provider.signing_key, algorithm)
+        return provider.signing_key
+    key_set = documents.get(jwks_uri)
+    found = _fitting(provider, key_set, algorithm, kid)
+    if not any(kid is None or key.get("kid") == kid for key in found):
+        newer = documents.get_newer(jwks_uri, than=key_set)
+        if newer is not None:
+            found = _fitting(provider, newer, algorithm, kid)
+    if not found:
+        raise Refused("kid", "the provider publishes no key that fits.")
+    if len(found) > 1:
+        raise Refused("kid", "several of the provider's keys fit.")
+    return _parse(found[0], algorithm)
+
+
+def _fitting(provider: Provider, key_set: Mapping[str, Any], algorithm: str, kid: object) -> list[Mapping[str, Any]]:
+    keys = key_set.get("keys")
+    return fitting(keys if isinstance(keys, list) else [], algorithm, kid, verify_key_id=provider.verify_key_id)
+
+
+def _is_for(key: Mapping[str, Any], algorithm: str) -> bool:
+    family = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}.get(algorithm[:2])
+    operations = key.get("key_ops")
+    return (
+        key.get("kty") == family
+        and (algorithm not in _CURVES or key.get("crv") in _CURVES[algorithm])
+        and key.get("use") in (None, "sig")
+        and key.get("alg") in (None, algorithm)
+        and (operations is None or (isinstance(operations, list) and "verify" in operations))
+    )
+
+
+def _parse(key: Mapping[str, Any], algorithm: str) -> jwt.PyJWK:
+    try:
+        return jwt.PyJWK(dict(key), algorithm=algorithm)
+    except (PyJWTError, ValueError, TypeError, KeyError):
+        raise Refused("kid", "the provider's key cannot be read.") from None
