@@ -371,6 +371,7 @@ def _site_environment(ports: Ports, directory: Path, env_file: Path, client_secr
         "DEBUG": "1",
         "PARTIUM_API_URL": f"http://127.0.0.1:{ports.sandbox}",
         "OIDC_OP_DISCOVERY_ENDPOINT": f"http://127.0.0.1:{ports.provider}/.well-known/openid-configuration",
+        "OIDC_OP_NAME": "Demo identity provider",
         "OIDC_RP_CLIENT_ID": "example-site",
         "OIDC_RP_CLIENT_SECRET": client_secret,
         "OIDC_RP_SCOPES": "openid email profile",

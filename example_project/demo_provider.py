@@ -25,9 +25,14 @@ DATA_DIRECTORY = Path(__file__).parent / "demo_data"
 ORGANIZATIONS_CLAIM = "groups"
 ROLES_CLAIM = "roles"
 
-# nanoidp has no "name" among its own claims, but sends any attribute that the relying party asks for by name
-# (OpenID Connect Core §5.5).
-CLAIMS_PARAMETER = '{"id_token":{"name":null},"userinfo":{"name":null}}'
+# nanoidp puts claims about a person into an ID token where the relying party asks for them by name, and has no "name" of
+# its own in userinfo (OpenID Connect Core §5.5).
+CLAIMS_PARAMETER = json.dumps(
+    {
+        part: dict.fromkeys(("email", "email_verified", "name", ORGANIZATIONS_CLAIM, ROLES_CLAIM))
+        for part in ("id_token", "userinfo")
+    }
+)
 
 RELYING_PARTY_ENDPOINTS = frozenset(
     {

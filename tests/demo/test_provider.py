@@ -179,17 +179,17 @@ def test_everybody_of_the_cast_signs_in_and_brings_their_claims(
     login, tokens = sign_in(provider, person.username)
 
     id_token = verified(provider, tokens["id_token"], CLIENT[0])
-    assert (id_token["sub"], id_token["nonce"]) == (person.username, login.nonce)
+    assert id_token["nonce"] == login.nonce
     digest = hashlib.sha256(tokens["access_token"].encode()).digest()[:16]
     assert id_token["at_hash"] == base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
-    claims = userinfo(provider, tokens["access_token"]).json()
-    assert claims["sub"] == person.username
-    assert claims["email"] == person.email
-    assert claims["email_verified"] is True
-    assert claims["name"] == person.name
-    assert claims[demo_provider.ORGANIZATIONS_CLAIM] == list(person.organizations)
-    assert claims[demo_provider.ROLES_CLAIM] == list(person.roles)
+    for claims in (id_token, userinfo(provider, tokens["access_token"]).json()):
+        assert claims["sub"] == person.username
+        assert claims["email"] == person.email
+        assert claims["email_verified"] is True
+        assert claims["name"] == person.name
+        assert claims[demo_provider.ORGANIZATIONS_CLAIM] == list(person.organizations)
+        assert claims[demo_provider.ROLES_CLAIM] == list(person.roles)
 
 
 def test_the_access_token_is_a_jwt_that_says_who_where_and_for_how_long(provider: Provider) -> None:
