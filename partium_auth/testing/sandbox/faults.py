@@ -54,6 +54,7 @@ class FaultPlan:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    retry_after: float | str | None = None
     latency_seconds: float = 0.0
     interval_seconds: float = 0.0
     chunk_bytes: int = 1
@@ -68,7 +69,7 @@ class Faults:
     """The faults in force, thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._ids = itertools.count(1)
         self._plans: dict[int, FaultPlan] = {}
 
@@ -96,6 +97,7 @@ class Faults:
                 fits = plan.endpoint in ("*", endpoint) and plan.credential in (None, credential)
                 if fits and (plan.times is None or plan.hits < plan.times) and not plan.released.is_set():
                     plan.hits += 1
+                    self._lock.notify_all()
                     return plan
             return None
 
@@ -108,13 +110,15 @@ class Faults:
             if fault_id is None:
                 self._plans.clear()
 
-    def hits(self, fault_id: int) -> int:
-        """How many calls have met a fault.
+    def wait_until_met(self, fault_id: int, number: int, timeout_seconds: float) -> int:
+        """Wait until that many calls have met a fault, or the time is over. Returns how many have.
 
         Raises:
             LookupError: no such fault (a reset forgets all).
         """
         with self._lock:
-            if fault_id not in self._plans:
+            plan = self._plans.get(fault_id)
+            if plan is None:
                 raise LookupError("There is no such fault; a reset forgets all of them.")
-            return self._plans[fault_id].hits
+            self._lock.wait_for(lambda: plan.hits >= number, timeout_seconds)
+            return plan.hits

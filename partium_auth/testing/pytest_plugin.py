@@ -1,0 +1,45 @@
+"""Fixtures for the tests of every site that installs this app; found by pytest itself, without a line of configuration.
+
+Every ``pytest`` run of such a site imports this module, so it imports nothing that costs time.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from partium_auth.testing.sandbox import PartiumSandbox
+
+
+@pytest.fixture(scope="session")
+def _partium_sandbox_server() -> Iterator[PartiumSandbox]:
+    from partium_auth.testing.sandbox import PartiumSandbox
+
+    with PartiumSandbox.start() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def partium_sandbox(
+    request: pytest.FixtureRequest, _partium_sandbox_server: PartiumSandbox
+) -> Iterator[PartiumSandbox]:
+    """A Partium sandbox, as new for every test; one server per test run (per worker with pytest-xdist).
+
+    Where Django is configured, ``settings.PARTIUM_API_URL`` points to it for the test.
+    """
+    _partium_sandbox_server.reset()
+    django_conf = sys.modules.get("django.conf")
+    if django_conf is not None and django_conf.settings.configured and request.config.pluginmanager.hasplugin("django"):
+        request.getfixturevalue("settings").PARTIUM_API_URL = _partium_sandbox_server.url
+    yield _partium_sandbox_server
+    # What still hangs must not keep the code under test waiting until the next test that uses the sandbox.
+    _partium_sandbox_server.reset()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# With Django: fixtures below this line import Django and the app's models, inside the fixture.
+# ----------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,457 @@
+"""Making the sandbox do what a test needs: one set of methods for a sandbox in this process and in another one."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.error
+import urllib.request
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from .calls import Call
+from .state import fingerprint
+
+Endpoint = Literal["auth", "refresh", "search", "state", "*"]
+Garbage = Literal[
+    "html",
+    "empty",
+    "truncated",
+    "array",
+    "invalid_utf8",
+    "wrong_types",
+    "empty_token",
+    "zero_lifetime",
+    "negative_lifetime",
+]
+
+
+class Fault:
+    """Something that goes wrong until it has gone wrong often enough, or is cleared; leaving a ``with`` clears it."""
+
+    def __init__(self, controls: SandboxControls, fault_id: int) -> None:
+        self._controls = controls
+        self._id = fault_id
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """End it. Calls that hang, wait or drip because of it go on at once."""
+        self._controls.operate("clear_fault", fault_id=self._id)
+
+    def release(self) -> None:
+        """The same as :meth:`clear`; the word for a hang."""
+        self.clear()
+
+    @property
+    def hits(self) -> int:
+        """How many calls have met it."""
+        return int(self._controls.operate("wait_for_fault", fault_id=self._id))
+
+    def wait_until_met(self, number: int = 1, *, timeout_seconds: float = 5.0) -> None:
+        """Wait until that many calls have met it: for a hang, until they hang.
+
+        Raises:
+            TimeoutError: they have not in time.
+        """
+        met = self._controls.operate(
+            "wait_for_fault", fault_id=self._id, number=number, timeout_seconds=timeout_seconds
+        )
+        if met < number:
+            raise TimeoutError(f"{met} of {number} calls met the fault within {timeout_seconds:g} s.")
+
+
+class SandboxControls(ABC):
+    """Every method that makes or observes something in a sandbox. Credentials leave this object as fingerprints only."""
+
+    @abstractmethod
+    def operate(self, operation: str, **arguments: Any) -> Any:
+        """Carry out one operation of the control API.
+
+        Raises:
+            LookupError: there is no such thing or operation.
+            ValueError: an argument is wrong.
+        """
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The base URL, such as ``http://127.0.0.1:8900``: what ``PARTIUM_API_URL`` is set to."""
+
+    # Who exists
+
+    def add_organization(
+        self, org_id: str, display_name: str = "", *, parent_id: str | None = None, default_language: str = "en"
+    ) -> str:
+        """Add an organization with a catalog of its own, or replace the one with this id. Returns the id.
+
+        Raises:
+            ValueError: an empty id, or an unknown parent.
+        """
+        return str(
+            self.operate(
+                "add_organization",
+                org_id=org_id,
+                display_name=display_name,
+                parent_id=parent_id,
+                default_language=default_language,
+            )
+        )
+
+    def add_user(self, username: str, password: str, organizations: str | Iterable[str]) -> None:
+        """Add a user, or replace the one of this name.
+
+        Args:
+            username: without a colon.
+            password: any text.
+            organizations: the ids of those that this person may search.
+
+        Raises:
+            ValueError: an unusable name, or an unknown organization.
+        """
+        self.operate("add_user", username=username, password=password, organizations=_listed(organizations))
+
+    def remove_user(self, username: str) -> None:
+        """Remove a user and revoke all that their log-ins obtained.
+
+        Raises:
+            LookupError: no such user.
+        """
+        self.operate("remove_user", username=username)
+
+    def add_key(self, organization: str, name: str = "") -> str:
+        """Add an API key and return its value.
+
+        Raises:
+            ValueError: an unknown organization.
+        """
+        return str(self.operate("add_key", organization=organization, name=name))
+
+    def add_issuer(
+        self,
+        url: str,
+        organizations: str | Iterable[str] = (),
+        *,
+        organizations_claim: str = "organizations",
+        audience: str | None = None,
+    ) -> None:
+        """Connect an identity provider, whose access tokens are then accepted as bearers.
+
+        Args:
+            url: its issuer identifier.
+            organizations: what its tokens open where they have no such claim.
+            organizations_claim: the claim that lists a user's organizations.
+            audience: required in ``aud`` of its JWTs; None accepts any.
+
+        Raises:
+            ValueError: the URL is neither http nor https.
+        """
+        self.operate(
+            "add_issuer",
+            url=url,
+            organizations=_listed(organizations),
+            organizations_claim=organizations_claim,
+            audience=audience,
+        )
+
+    # Revoking
+
+    def revoke_key(self, value: str) -> None:
+        """Revoke an API key: it and the refresh tokens obtained with it end; for access tokens see ``revoke_cascades``.
+
+        Raises:
+            LookupError: no such key.
+        """
+        self.operate("revoke_key", credential=fingerprint(value))
+
+    def revoke_token(self, value: str) -> None:
+        """Revoke one access or refresh token and nothing else.
+
+        Raises:
+            LookupError: no such token.
+        """
+        self.operate("revoke_token", credential=fingerprint(value))
+
+    def revoke_family(self, value: str) -> None:
+        """Revoke all access and refresh tokens that came from the same exchange as this one.
+
+        Raises:
+            LookupError: no such token.
+        """
+        self.operate("revoke_family", credential=fingerprint(value))
+
+    # Behavior
+
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        """Change settings and return all of them; without arguments only the latter. See :class:`.state.Settings`.
+
+        Raises:
+            ValueError: an unknown setting or an impossible value; nothing is changed then.
+        """
+        return dict(self.operate("settings", **changes))
+
+    def advance_clock(self, seconds: float) -> float:
+        """Move the sandbox's clock (tokens expire by it, and its ``Date`` header follows) and return its new time."""
+        return float(self.operate("advance_clock", seconds=seconds))
+
+    def fail(
+        self,
+        endpoint: Endpoint = "*",
+        *,
+        status: int = 503,
+        body: str | bytes | dict[str, Any] | list[Any] | None = None,
+        headers: dict[str, str] | None = None,
+        retry_after: float | str | None = None,
+        latency_seconds: float = 0.0,
+        times: int | None = None,
+        credential: str | None = None,
+        after_processing: bool = False,
+    ) -> Fault:
+        """Answer with a status.
+
+        Args:
+            endpoint: which calls; ``*`` is all four.
+            status: of the answer.
+            body: of the answer; text, bytes, or something to be made JSON.
+            headers: in addition.
+            retry_after: seconds from now: sent as a date with 429 and as seconds otherwise. Text is sent as it is, the
+                empty text leaves the header out. By default 429 and 503 say 1 s.
+            latency_seconds: how long the answer takes.
+            times: for how many calls; None is until cleared.
+            credential: the only credential that meets it; for a password log-in ``username:password``.
+            after_processing: the request takes effect first, only its answer is replaced.
+
+        Raises:
+            ValueError: an unknown endpoint, or ``times`` below 1.
+        """
+        return self._fault(
+            "answer",
+            endpoint,
+            times,
+            credential,
+            status=status,
+            headers=headers,
+            retry_after=retry_after,
+            latency_seconds=latency_seconds,
+            after_processing=after_processing,
+            **_body(body),
+        )
+
+    def garbage(
+        self,
+        endpoint: Endpoint = "*",
+        what: Garbage = "html",
+        *,
+        times: int | None = None,
+        credential: str | None = None,
+        after_processing: bool = False,
+    ) -> Fault:
+        """Answer 200 with something that is no answer. Arguments as for :meth:`fail`."""
+        return self._fault("answer", endpoint, times, credential, garbage=what, after_processing=after_processing)
+
+    def redirect(
+        self,
+        endpoint: Endpoint,
+        location: str,
+        *,
+        status: int = 307,
+        times: int | None = None,
+        credential: str | None = None,
+    ) -> Fault:
+        """Answer with a redirection to another address. Arguments as for :meth:`fail`."""
+        return self._fault("answer", endpoint, times, credential, status=status, location=location)
+
+    def delay(
+        self, endpoint: Endpoint, seconds: float, *, times: int | None = None, credential: str | None = None
+    ) -> Fault:
+        """Take that long, then answer as always. Arguments as for :meth:`fail`."""
+        return self._fault("delay", endpoint, times, credential, latency_seconds=seconds)
+
+    def hang(
+        self,
+        endpoint: Endpoint = "*",
+        *,
+        times: int | None = None,
+        credential: str | None = None,
+        after_processing: bool = False,
+    ) -> Fault:
+        """Accept the request and say nothing until released, then answer as always. Arguments as for :meth:`fail`."""
+        return self._fault("hang", endpoint, times, credential, after_processing=after_processing)
+
+    def drop(
+        self,
+        endpoint: Endpoint = "*",
+        *,
+        after_processing: bool = False,
+        after_bytes: int | None = None,
+        times: int | None = None,
+        credential: str | None = None,
+    ) -> Fault:
+        """Close the connection instead of answering.
+
+        Args:
+            after_processing: the request takes effect first: a token is rotated, and nobody learns the new one.
+            after_bytes: process, send that much of the answer (its head included), and close.
+            endpoint, times, credential: as for :meth:`fail`.
+        """
+        return self._fault(
+            "drop", endpoint, times, credential, after_processing=after_processing, after_bytes=after_bytes
+        )
+
+    def drip(
+        self,
+        endpoint: Endpoint = "*",
+        *,
+        interval_seconds: float = 0.1,
+        chunk_bytes: int = 1,
+        times: int | None = None,
+        credential: str | None = None,
+    ) -> Fault:
+        """Send the answer, its head included, a few bytes at a time: no single read ever times out.
+
+        Args:
+            interval_seconds: between two pieces.
+            chunk_bytes: size of a piece.
+            endpoint, times, credential: as for :meth:`fail`.
+        """
+        return self._fault(
+            "drip", endpoint, times, credential, interval_seconds=interval_seconds, chunk_bytes=chunk_bytes
+        )
+
+    def huge(
+        self,
+        endpoint: Endpoint = "*",
+        *,
+        size_bytes: int = 64 << 20,
+        declared: bool = True,
+        times: int | None = None,
+        credential: str | None = None,
+    ) -> Fault:
+        """Answer 200 with a very large body.
+
+        Args:
+            size_bytes: how large.
+            declared: whether ``Content-Length`` says so; otherwise it comes in chunks without end in sight.
+            endpoint, times, credential: as for :meth:`fail`.
+        """
+        return self._fault("huge", endpoint, times, credential, size_bytes=size_bytes, declared=declared)
+
+    def clear_faults(self) -> None:
+        """End everything that was asked to go wrong."""
+        self.operate("clear_fault")
+
+    def close_idle_connections(self) -> int:
+        """Close the connections that wait for a next request, as servers do after a while. Returns how many."""
+        return int(self.operate("close_idle_connections"))
+
+    # Looking
+
+    def calls(self, **wanted: Any) -> list[Call]:
+        """The calls so far, oldest first, whose attributes equal those given.
+
+        Args:
+            wanted: attributes of :class:`.calls.Call`, such as ``endpoint="refresh"``, ``status=401``,
+                ``finished=False``; ``credential`` takes the value, not the fingerprint.
+
+        Raises:
+            ValueError: a call has no such attribute.
+        """
+        return [Call(**call) for call in self.operate("calls", **_filters(wanted))]
+
+    def count(self, **wanted: Any) -> int:
+        """How many :meth:`calls` there were so far."""
+        return int(self.operate("count", **_filters(wanted)))
+
+    def wait_for(self, number: int, *, timeout_seconds: float = 5.0, **wanted: Any) -> list[Call]:
+        """Wait until at least that many calls match and return them.
+
+        Args:
+            number: how many.
+            timeout_seconds: for how long at most.
+            wanted: as for :meth:`calls`. Only calls that are finished count, unless ``finished`` is given: ``False``
+                for those still under way, ``None`` for both.
+
+        Raises:
+            TimeoutError: there are fewer.
+        """
+        wanted = _filters({"finished": True} | wanted)
+        if wanted["finished"] is None:
+            del wanted["finished"]
+        there = self.operate("wait_for", number=number, timeout_seconds=timeout_seconds, **wanted)
+        if there < number:
+            unfinished = self.count(finished=False)
+            raise TimeoutError(
+                f"{there} of {number} calls came within {timeout_seconds:g} s; {unfinished} more are not finished."
+            )
+        return [Call(**call) for call in self.operate("calls", **wanted)]
+
+    def describe(self) -> dict[str, Any]:
+        """Settings, clock, organizations, users and keys, without a credential."""
+        return dict(self.operate("describe"))
+
+    def reset(self) -> None:
+        """Back to how it was started: its seed, no tokens, no searches, no faults, default settings, an empty log."""
+        self.operate("reset")
+
+    def _fault(self, kind: str, endpoint: str, times: int | None, credential: str | None, **details: Any) -> Fault:
+        mark = fingerprint(credential) if credential is not None else None
+        return Fault(
+            self, self.operate("add_fault", kind=kind, endpoint=endpoint, times=times, credential=mark, **details)
+        )
+
+
+class SandboxControl(SandboxControls):
+    """The controls of a sandbox in another process on this machine.
+
+    Args:
+        url: its base URL.
+    """
+
+    _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    def operate(self, operation: str, **arguments: Any) -> Any:
+        request = urllib.request.Request(  # noqa: S310 - whoever writes the test says which sandbox
+            f"{self._url}/_sandbox/{operation}",
+            data=json.dumps(arguments).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with self._opener.open(request, timeout=arguments.get("timeout_seconds", 0.0) + 10) as answer:
+                return json.load(answer)["result"]
+        except urllib.error.HTTPError as error:
+            with error:
+                told = json.loads(error.read())
+        kinds = {"LookupError": LookupError, "ValueError": ValueError}
+        raise kinds.get(told["error"], RuntimeError)(told["message"])
+
+
+def _listed(names: str | Iterable[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _body(body: str | bytes | dict[str, Any] | list[Any] | None) -> dict[str, Any]:
+    if body is None or isinstance(body, str):
+        return {"body": body}
+    if isinstance(body, bytes):
+        return {"body_base64": base64.b64encode(body).decode()} if body else {"body": ""}
+    return {"body": json.dumps(body)}
+
+
+def _filters(wanted: dict[str, Any]) -> dict[str, Any]:
+    value = wanted.get("credential")
+    return wanted if value is None else wanted | {"credential": fingerprint(value)}
