@@ -36,7 +36,14 @@ from types import FrameType
 from typing import NoReturn, Self
 from urllib.parse import quote, urlsplit
 
-from example_project.demo_provider import CLAIMS_PARAMETER, ORGANIZATIONS_CLAIM, ROLES_CLAIM, Cast, read_cast
+from example_project.demo_provider import (
+    ACCESS_TOKEN_AUDIENCE,
+    CLAIMS_PARAMETER,
+    ORGANIZATIONS_CLAIM,
+    ROLES_CLAIM,
+    Cast,
+    read_cast,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 CALLBACK_PATH = "/partium/oidc/default/callback/"
@@ -389,15 +396,24 @@ def _site_environment(ports: Ports, directory: Path, env_file: Path, client_secr
     return environment
 
 
-def _services(ports: Ports, directory: Path, environment: Mapping[str, str]) -> list[Service]:
+def choose_token_minutes(environment: Mapping[str, str]) -> int:
+    """Read ``DEMO_TOKEN_MINUTES``. Raises DemoError: it is no number of minutes from 1 to 60."""
+    text = environment.get("DEMO_TOKEN_MINUTES") or "10"
+    if not text.isdecimal() or not 1 <= int(text) <= 60:
+        raise DemoError("DEMO_TOKEN_MINUTES must be a whole number from 1 to 60.")
+    return int(text)
+
+
+def _services(ports: Ports, directory: Path, environment: Mapping[str, str], token_minutes: int) -> list[Service]:
     issuer = f"http://127.0.0.1:{ports.provider}"
     provider = [sys.executable, "-m", "example_project.demo_provider", "--port", str(ports.provider)]
     provider += ["--directory", str(directory / "provider")]
-    provider += ["--access-token-minutes", os.environ.get("DEMO_TOKEN_MINUTES") or "10"]
+    provider += ["--access-token-minutes", str(token_minutes)]
     for host in ("127.0.0.1", "localhost"):
         provider += ["--callback-url", f"http://{host}:{ports.site}{CALLBACK_PATH}"]
     sandbox = [sys.executable, "-m", "partium_auth.testing.sandbox", "--port", str(ports.sandbox)]
-    sandbox += ["--oidc-issuer", issuer]
+    sandbox += ["--oidc-issuer", issuer, "--oidc-claim", ORGANIZATIONS_CLAIM, "--oidc-audience", ACCESS_TOKEN_AUDIENCE]
+    sandbox += ["--lifetime", str(token_minutes * 60), "--verbose"]
     site = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{ports.site}"]
     return [
         Service("provider", provider, f"{issuer}/.well-known/openid-configuration", environment),
@@ -415,8 +431,8 @@ def _welcome(ports: Ports, cast: Cast, directory: Path) -> str:
 The demo is running.
 
   The site            http://127.0.0.1:{ports.site}/
-  Its stock admin     http://127.0.0.1:{ports.site}/admin/    as {cast.operator_username}, the superuser
-  Identity provider   http://127.0.0.1:{ports.provider}/
+  Its API keys        http://127.0.0.1:{ports.site}/keys/     for developers
+  Its stock admin     http://127.0.0.1:{ports.site}/admin/    for “{cast.operator_username}”, the superuser
   Partium sandbox     http://127.0.0.1:{ports.sandbox}/
 
   Sign in as (everybody's password is “{cast.password}”):
@@ -475,6 +491,7 @@ def main() -> int:
     manage = [sys.executable, "manage.py"]
     try:
         ports = choose_ports(os.environ)
+        token_minutes = choose_token_minutes(os.environ)
         environment = _site_environment(ports, directory, env_file, secrets.token_urlsafe(32))
 
         def encryption_key() -> str:
@@ -499,7 +516,7 @@ def main() -> int:
     return supervise(
         Processes(directory),
         {"migrate": [*manage, "migrate", "--noinput"], "seed": [*manage, "seed_demo"]},
-        _services(ports, directory, environment),
+        _services(ports, directory, environment, token_minutes),
         environment,
         _welcome(ports, read_cast(), directory),
     )

@@ -279,6 +279,17 @@ def test_free_ports_are_taken_as_they_are() -> None:
     assert chosen == demo.Ports(site, provider, sandbox)
 
 
+def test_tokens_live_ten_minutes_or_as_long_as_somebody_says() -> None:
+    assert demo.choose_token_minutes({}) == 10
+    assert demo.choose_token_minutes({"DEMO_TOKEN_MINUTES": "1"}) == 1
+
+
+@pytest.mark.parametrize("text", ["0", "61", "1.5", "long"])
+def test_what_is_no_lifetime_is_refused_by_name(text: str) -> None:
+    with pytest.raises(demo.DemoError, match="DEMO_TOKEN_MINUTES"):
+        demo.choose_token_minutes({"DEMO_TOKEN_MINUTES": text})
+
+
 @pytest.fixture
 def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in ("FIRST", "SECOND"):

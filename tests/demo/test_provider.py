@@ -195,7 +195,7 @@ def test_everybody_of_the_cast_signs_in_and_brings_their_claims(
 def test_the_access_token_is_a_jwt_that_says_who_where_and_for_how_long(provider: Provider) -> None:
     _, tokens = sign_in(provider, "ada")
     assert tokens["expires_in"] == 600
-    access_token = verified(provider, tokens["access_token"], "partium")
+    access_token = verified(provider, tokens["access_token"], demo_provider.ACCESS_TOKEN_AUDIENCE)
     assert access_token["exp"] - access_token["iat"] == 600
     assert access_token[demo_provider.ORGANIZATIONS_CLAIM] == ["acme"]
     assert access_token[demo_provider.ROLES_CLAIM] == ["acme:developer"]
