@@ -37,7 +37,7 @@ from typing import NoReturn, Self
 from urllib.parse import quote, urlsplit
 
 from example_project.demo_provider import (
-    ACCESS_TOKEN_AUDIENCE,
+    AUDIENCE,
     CLAIMS_PARAMETER,
     ORGANIZATIONS_CLAIM,
     ROLES_CLAIM,
@@ -412,7 +412,7 @@ def _services(ports: Ports, directory: Path, environment: Mapping[str, str], tok
     for host in ("127.0.0.1", "localhost"):
         provider += ["--callback-url", f"http://{host}:{ports.site}{CALLBACK_PATH}"]
     sandbox = [sys.executable, "-m", "partium_auth.testing.sandbox", "--port", str(ports.sandbox)]
-    sandbox += ["--oidc-issuer", issuer, "--oidc-claim", ORGANIZATIONS_CLAIM, "--oidc-audience", ACCESS_TOKEN_AUDIENCE]
+    sandbox += ["--oidc-issuer", issuer, "--oidc-claim", ORGANIZATIONS_CLAIM, "--oidc-audience", AUDIENCE]
     sandbox += ["--lifetime", str(token_minutes * 60), "--verbose"]
     site = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{ports.site}"]
     return [

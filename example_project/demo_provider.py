@@ -24,7 +24,7 @@ DATA_DIRECTORY = Path(__file__).parent / "demo_data"
 # nanoidp's names for what becomes memberships; in userinfo and in access tokens alike.
 ORGANIZATIONS_CLAIM = "groups"
 ROLES_CLAIM = "roles"
-ACCESS_TOKEN_AUDIENCE = "partium"
+AUDIENCE = "partium"
 
 # nanoidp puts claims about a person into an ID token where the relying party asks for them by name, and has no "name" of
 # its own in userinfo (OpenID Connect Core §5.5).
@@ -143,7 +143,7 @@ def write_configuration(
         "cors_allowed_origins": [],
         "oauth": {
             "issuer": issuer,
-            "audience": ACCESS_TOKEN_AUDIENCE,
+            "audience": AUDIENCE,
             "token_expiry_minutes": access_token_minutes,
             "clients": [
                 {

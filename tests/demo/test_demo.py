@@ -8,33 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from example_project import demo
+from tests.demo.processes import DEADLINE_SECONDS, ROOT, eventually, free_port
 
 pytestmark = pytest.mark.processes
-
-ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_SECONDS = 30
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, what
-        pause.wait(0.05)
 
 
 def is_running(pid: int) -> bool:
@@ -82,7 +64,7 @@ class StandInDemo:
 
     def start_until_up(self, **plan: object) -> StandInDemo:
         self.start(**plan)
-        eventually(lambda: "everything is up" in self.said() or self.exit_code() is not None, "it does not come up")
+        eventually(lambda: "everything is up" in self.said() or self.exit_code() is not None, self.said)
         assert "everything is up" in self.said()
         return self
 
@@ -140,26 +122,26 @@ def test_every_service_has_a_process_group_of_its_own(stand_ins: StandInDemo) ->
 
 def test_what_does_not_stop_by_itself_is_killed(stand_ins: StandInDemo) -> None:
     stand_ins.service("deaf", "serve-deaf").service("site", "serve-with-deaf-child").start_until_up(stop_seconds=0.2)
-    eventually(lambda: len(stand_ins.pids()) == 5, "the grandchild does not start")
+    eventually(lambda: len(stand_ins.pids()) == 5, lambda: "the grandchild does not start")
     stand_ins.signal(signal.SIGTERM)
     assert stand_ins.wait() == 0
-    eventually(lambda: not stand_ins.running(), "something is left")
+    eventually(lambda: not stand_ins.running(), lambda: "something is left")
 
 
 def test_a_killed_demo_leaves_nothing_running(stand_ins: StandInDemo) -> None:
     stand_ins.service("provider").service("site", "serve-with-deaf-child").start_until_up()
-    eventually(lambda: len(stand_ins.pids()) == 5, "the grandchild does not start")
+    eventually(lambda: len(stand_ins.pids()) == 5, lambda: "the grandchild does not start")
     stand_ins.signal(signal.SIGKILL)
     assert stand_ins.wait() == -signal.SIGKILL
-    eventually(lambda: not stand_ins.running(), "something is left")
+    eventually(lambda: not stand_ins.running(), lambda: "something is left")
 
 
 def test_a_demo_killed_while_it_starts_leaves_nothing_running(stand_ins: StandInDemo) -> None:
     stand_ins.service("provider").service("silent", "linger").start()
-    eventually(lambda: len(stand_ins.pids()) == 4, "the services do not start")
+    eventually(lambda: len(stand_ins.pids()) == 4, lambda: "the services do not start")
     stand_ins.signal(signal.SIGKILL)
     stand_ins.wait()
-    eventually(lambda: not stand_ins.running(), "something is left")
+    eventually(lambda: not stand_ins.running(), lambda: "something is left")
 
 
 def test_when_one_dies_it_says_which_and_stops_the_others(stand_ins: StandInDemo) -> None:
@@ -176,7 +158,7 @@ def test_a_guard_that_is_killed_takes_its_service_with_it(stand_ins: StandInDemo
     guards = {os.getpgid(pid) for pid in stand_ins.pids()}
     os.kill(min(guards), signal.SIGKILL)
     assert stand_ins.wait() == 1
-    eventually(lambda: not stand_ins.running(), "something is left")
+    eventually(lambda: not stand_ins.running(), lambda: "something is left")
 
 
 def test_a_service_that_fails_at_once_is_named_with_the_end_of_its_log(stand_ins: StandInDemo) -> None:
@@ -220,7 +202,7 @@ def test_a_failed_preparation_shows_why_and_starts_nothing(stand_ins: StandInDem
 
 def test_a_signal_during_a_preparation_stops_it(stand_ins: StandInDemo) -> None:
     stand_ins.service("site").start(preparations={"migrate": ["linger", str(stand_ins.pids_file)]})
-    eventually(lambda: len(stand_ins.pids()) == 2, "the preparation does not start")
+    eventually(lambda: len(stand_ins.pids()) == 2, lambda: "the preparation does not start")
     stand_ins.signal(signal.SIGINT)
     assert stand_ins.wait() == 0
     assert stand_ins.running() == set()

@@ -8,10 +8,8 @@ import html
 import os
 import re
 import secrets
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,19 +21,12 @@ import pytest
 import requests
 
 from example_project import demo_provider
+from tests.demo.processes import DEADLINE_SECONDS, ROOT, free_port, serving
 
 pytestmark = pytest.mark.processes
 
-ROOT = Path(__file__).resolve().parents[2]
 CALLBACK_URL = "http://127.0.0.1:8000/partium/oidc/default/callback/"
 CLIENT = ("example-site", "a-secret-of-this-test")
-DEADLINE_SECONDS = 30
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -48,36 +39,16 @@ class Provider:
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
     directory = tmp_path_factory.mktemp("provider")
-    port = _free_port()
+    port = free_port()
     issuer = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "example_project.demo_provider", "--port", str(port)]
     command += ["--callback-url", CALLBACK_URL, "--directory", str(directory / "state"), "--access-token-minutes", "10"]
     environment = {**os.environ, "OIDC_RP_CLIENT_ID": CLIENT[0], "OIDC_RP_CLIENT_SECRET": CLIENT[1]}
-    log_path = directory / "log"
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-    try:
-        yield Provider(issuer, _metadata(issuer, process, log_path), directory / "state")
-    finally:
-        process.terminate()
-        process.wait(DEADLINE_SECONDS)
-
-
-def _metadata(issuer: str, process: subprocess.Popen[bytes], log_path: Path) -> dict[str, Any]:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while True:
-        try:
-            response = requests.get(f"{issuer}/.well-known/openid-configuration", timeout=5)
-        except requests.ConnectionError:
-            assert process.poll() is None, log_path.read_text()
-            assert time.monotonic() < deadline, log_path.read_text()
-            try:  # waits for the end of the process, so a provider that does not start fails at once
-                process.wait(0.1)
-            except subprocess.TimeoutExpired:
-                continue
-        else:
-            assert response.status_code == 200
-            return dict(response.json())
+    discovery_url = f"{issuer}/.well-known/openid-configuration"
+    with serving(command, discovery_url, directory / "log", environment):
+        response = requests.get(discovery_url, timeout=DEADLINE_SECONDS)
+        assert response.status_code == 200
+        yield Provider(issuer, response.json(), directory / "state")
 
 
 @dataclass
@@ -195,7 +166,7 @@ def test_everybody_of_the_cast_signs_in_and_brings_their_claims(
 def test_the_access_token_is_a_jwt_that_says_who_where_and_for_how_long(provider: Provider) -> None:
     _, tokens = sign_in(provider, "ada")
     assert tokens["expires_in"] == 600
-    access_token = verified(provider, tokens["access_token"], demo_provider.ACCESS_TOKEN_AUDIENCE)
+    access_token = verified(provider, tokens["access_token"], demo_provider.AUDIENCE)
     assert access_token["exp"] - access_token["iat"] == 600
     assert access_token[demo_provider.ORGANIZATIONS_CLAIM] == ["acme"]
     assert access_token[demo_provider.ROLES_CLAIM] == ["acme:developer"]
@@ -297,6 +268,29 @@ def test_logging_out_without_a_way_back_says_so(provider: Provider) -> None:
     response = requests.get(provider.metadata["end_session_endpoint"], timeout=DEADLINE_SECONDS)
     assert response.status_code == 200
     assert "You are signed out" in response.text
+
+
+def test_partium_accepts_the_access_token_for_the_persons_own_organizations(provider: Provider, tmp_path: Path) -> None:
+    _, tokens = sign_in(provider, "max")
+    port = free_port()
+    command = [sys.executable, "-m", "partium_auth.testing.sandbox", "--port", str(port)]
+    command += ["--oidc-issuer", provider.issuer, "--oidc-claim", demo_provider.ORGANIZATIONS_CLAIM]
+    command += ["--oidc-audience", demo_provider.AUDIENCE]
+
+    def search(token: str, organization: str) -> int:
+        body = {
+            "language": "en",
+            "projection": ["results.id"],
+            "matches": {"organization": organization, "text": "fan"},
+        }
+        headers = {"Authorization": f"Bearer {token}"}
+        url = f"http://127.0.0.1:{port}/1/find/search"
+        return requests.post(url, json=body, headers=headers, timeout=DEADLINE_SECONDS).status_code
+
+    with serving(command, f"http://127.0.0.1:{port}/", tmp_path / "log", os.environ):
+        assert search(tokens["access_token"], "acme") == 200
+        assert search(tokens["access_token"], "globex") == 403
+        assert search(tokens["id_token"], "acme") == 401
 
 
 @pytest.mark.parametrize("path", ["/", "/users", "/settings", "/keys", "/api/users", "/api/config", "/login", "/sso"])
