@@ -1,5 +1,9 @@
 """The app's registration with Django."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
@@ -10,3 +14,25 @@ class PartiumAuthConfig(AppConfig):
     name = "partium_auth"
     verbose_name = _("Partium")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Connect receivers."""
+        from django.contrib.auth.signals import user_logged_in, user_logged_out
+
+        user_logged_in.connect(_logged_in, dispatch_uid="partium_auth")
+        user_logged_out.connect(_logged_out, dispatch_uid="partium_auth")
+
+
+def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> None:
+    from partium_auth import session
+
+    # Our own login views attach a grant as well, after this.
+    if request is not None and hasattr(request, "session"):
+        session.begin_without_grant(request, user)
+
+
+def _logged_out(sender: object, request: Any, user: Any, **kwargs: object) -> None:
+    from partium_auth import session
+
+    if request is not None and hasattr(request, "session"):
+        session.end(request)

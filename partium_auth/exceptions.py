@@ -13,7 +13,16 @@ class PartiumError(Exception):
 
 
 class LoginRequired(PartiumError):
-    """The session has no right to a Partium access token any more: the person has to log in again."""
+    """The session has no right to a Partium access token any more: the person has to log in again.
+
+    Args:
+        message: what happened, for a developer.
+        provider: slug of the identity provider to log in at, which may do so silently; empty: the person chooses.
+    """
+
+    def __init__(self, message: str = "", *, provider: str = "") -> None:
+        super().__init__(message or "The person has to log in.")
+        self.provider = provider
 
 
 class NoOrganization(PartiumError):

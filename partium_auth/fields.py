@@ -119,6 +119,10 @@ class SealedField(models.TextField):  # type: ignore[type-arg]  # its values are
         super().contribute_to_class(cls, name, private_only)
         setattr(cls, self.attname, _SealedAttribute(self))
 
+    def get_default(self) -> None:
+        # Not the empty string that a text field starts with: that would be plain text.
+        return None
+
     def from_db_value(self, value: str | None, expression: Any, connection: BaseDatabaseWrapper) -> Sealed | None:
         return None if value is None else Sealed(value)
 

@@ -17,7 +17,7 @@ class Grant(models.Model):
     """What is needed to renew an access token, and the state of that renewal.
 
     ``generation`` counts committed renewals: every write of a token is a compare-and-swap on it. The lease columns are
-    written and compared by the database's clock only, the token's times by this machine's.
+    written and compared by the database's clock only, ``issued_at`` by this machine's.
     """
 
     class Kind(models.TextChoices):
@@ -40,7 +40,8 @@ class Grant(models.Model):
     access_token = SealedField(null=True)
     refresh_token = SealedField(null=True)
     generation = models.PositiveBigIntegerField(default=0)
-    issued_at = models.DateTimeField(null=True)  # before the request that obtained the token was sent
+    # Seconds since the epoch on this machine's clock, taken just before the request that obtained the token was sent.
+    issued_at = models.FloatField(null=True)
     lifetime_seconds = models.PositiveIntegerField(default=0)
     reusable = models.BooleanField(default=False)  # the refresh token may be sent twice
 
@@ -50,7 +51,7 @@ class Grant(models.Model):
     next_attempt_at = models.DateTimeField(null=True)
     failures = models.PositiveIntegerField(default=0)
 
-    authenticated_at = models.DateTimeField(null=True)
+    authenticated_at = models.FloatField(null=True)  # seconds since the epoch; how old the login's claims are
     rejected_at = models.DateTimeField(null=True)  # the upstream said that there will be no more tokens
     revoked_at = models.DateTimeField(null=True, db_index=True)
     created_at = models.DateTimeField(auto_now_add=True)

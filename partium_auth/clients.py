@@ -1,0 +1,142 @@
+"""Find API clients for a session and for an organization."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from asgiref.sync import sync_to_async
+
+from partium_auth import upstream
+from partium_auth.exceptions import KeyRejected, NoOrganization, NoUsableKey
+from partium_auth.models import ApiKey, Organization
+from partium_auth.models.fingerprints import fingerprint
+from partium_auth.tokens import grants
+from partium_auth.tokens.grants import Snapshot
+from partium_auth.tokens.keeper import Issued, keeper
+
+if TYPE_CHECKING:
+    from partium_auth.partium.find import Bearer, FindClient
+
+    OrganizationClient = FindClient
+
+
+class TokenHolder(Protocol):
+    """A session, seen from its client."""
+
+    def token(self) -> Any: ...
+    def replace(self, rejected: Any) -> Any: ...
+    async def atoken(self) -> Any: ...
+    async def areplace(self, rejected: Any) -> Any: ...
+
+
+def for_session(session: TokenHolder, organization: Organization, user_pk: object) -> FindClient:
+    """Return the client of one session.
+
+    Args:
+        session: where access tokens come from.
+        organization: the active one.
+        user_pk: who; where the organization's key is shared, Partium is told an opaque id of the person.
+    """
+    if organization.token_source == Organization.TokenSource.USER:
+        return upstream.find_client(_SessionBearers(session), organization.org_id)
+    person = external_user_id(user_pk)
+    if organization.token_source == Organization.TokenSource.API_KEY_DIRECT:
+        return upstream.find_client(_DirectKeys(organization.pk), organization.org_id, person)
+    return upstream.find_client(_SessionBearers(session), organization.org_id, person)
+
+
+def for_organization(org_id: str) -> FindClient:
+    """Return a client that acts for an organization, with its API key. See ``partium_auth.for_organization``."""
+    organization = Organization.objects.filter(org_id=org_id, is_active=True).first()
+    if organization is None:
+        raise NoOrganization(f"There is no active organization {org_id!r}.")
+    if organization.token_source == Organization.TokenSource.API_KEY_DIRECT:
+        return upstream.find_client(_DirectKeys(organization.pk), org_id)
+    return upstream.find_client(_ExchangedKeys(organization.pk), org_id)
+
+
+def external_user_id(user_pk: object) -> str:
+    """Return the stable, opaque id by which Partium tells people apart who share a key; not derived from personal data."""
+    return fingerprint("external-user-id", str(user_pk))[:32]
+
+
+@dataclass(frozen=True)
+class _SessionBearers:
+    session: TokenHolder
+
+    def current(self) -> Bearer:
+        return self.session.token()  # type: ignore[no-any-return]
+
+    def replace(self, rejected: Bearer) -> Bearer:
+        return self.session.replace(rejected)  # type: ignore[no-any-return]
+
+    async def acurrent(self) -> Bearer:
+        return await self.session.atoken()  # type: ignore[no-any-return]
+
+    async def areplace(self, rejected: Bearer) -> Bearer:
+        return await self.session.areplace(rejected)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _ExchangedKeys:
+    organization_id: uuid.UUID
+
+    def current(self) -> Issued:
+        return keeper.obtain_first(self._candidates())
+
+    def replace(self, rejected: Bearer) -> Issued:
+        return keeper.obtain_first(self._candidates(), rejected if isinstance(rejected, Issued) else None)
+
+    async def acurrent(self) -> Issued:
+        return await keeper.aobtain_first(await sync_to_async(self._candidates)())
+
+    async def areplace(self, rejected: Bearer) -> Issued:
+        candidates = await sync_to_async(self._candidates)()
+        return await keeper.aobtain_first(candidates, rejected if isinstance(rejected, Issued) else None)
+
+    def _candidates(self) -> list[Snapshot]:
+        found = [grants.read(grants.for_key(key.pk).pk) for key in _usable_keys(self.organization_id)]
+        candidates = [seen for seen in found if seen is not None]
+        if not candidates:
+            raise NoUsableKey("The organization has no usable API key. Add one in the key admin.")
+        return candidates
+
+
+@dataclass(frozen=True)
+class _Key:
+    value: str = field(repr=False)
+    key_id: uuid.UUID
+
+
+@dataclass(frozen=True)
+class _DirectKeys:
+    organization_id: uuid.UUID
+
+    def current(self) -> _Key:
+        for key in _usable_keys(self.organization_id):
+            return _Key(key.secret.reveal(), key.pk)
+        raise NoUsableKey("The organization has no usable API key. Add one in the key admin.")
+
+    def replace(self, rejected: Bearer) -> _Key:
+        from partium_auth.signals import key_rejected
+
+        refused = rejected.key_id if isinstance(rejected, _Key) else None
+        if refused is not None:
+            key_rejected.send_robust(sender=ApiKey, key_id=refused, status=401)
+        for key in _usable_keys(self.organization_id):
+            if key.pk != refused:
+                return _Key(key.secret.reveal(), key.pk)
+        raise KeyRejected("Partium does not accept the API key. Verify it, or add another one, in the key admin.")
+
+    async def acurrent(self) -> _Key:
+        return await sync_to_async(self.current)()
+
+    async def areplace(self, rejected: Bearer) -> _Key:
+        return await sync_to_async(self.replace)(rejected)
+
+
+def _usable_keys(organization_id: uuid.UUID) -> list[ApiKey]:
+    keys = ApiKey.objects.using(grants.alias()).usable().serving_order()
+    return list(keys.filter(organization_id=organization_id, organization__is_active=True))

@@ -1,0 +1,173 @@
+"""What a visitor, or a script, is told when a Partium error is not caught: a page or JSON, and never a 500."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import render
+from django.urls import NoReverseMatch, reverse
+from django.utils.cache import add_never_cache_headers, patch_vary_headers
+from django.utils.functional import Promise
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext_lazy as _
+
+from partium_auth import exceptions
+from partium_auth.exceptions import LoginRequired, PartiumError
+
+logger = logging.getLogger("partium_auth")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a visitor is told: a status, a short code for scripts, what happened and what to do next."""
+
+    status: int
+    code: str
+    title: str | Promise
+    advice: str | Promise
+
+
+_LATER = _("Please try again in a moment. You are still logged in, and nothing was lost.")
+_ANSWERS: tuple[tuple[type[PartiumError], Answer], ...] = (
+    (
+        exceptions.NoOrganization,
+        Answer(
+            403,
+            "no_organization",
+            _("You do not belong to an organization here"),
+            _("Ask a developer of your organization to invite you, or choose another organization."),
+        ),
+    ),
+    (
+        exceptions.NoUsableKey,
+        Answer(
+            503,
+            "no_usable_key",
+            _("Your organization has no API key yet"),
+            _("A developer of your organization can add one in the key administration."),
+        ),
+    ),
+    (
+        exceptions.KeyRejected,
+        Answer(
+            503,
+            "key_rejected",
+            _("Your organization's API key is not accepted"),
+            _("A developer of your organization can verify or replace it in the key administration."),
+        ),
+    ),
+    (exceptions.TokenUnavailable, Answer(503, "token_unavailable", _("Partium cannot be reached right now"), _LATER)),
+    (
+        exceptions.EncryptionError,
+        Answer(
+            503,
+            "encryption",
+            _("This site is not set up correctly"),
+            _("Its operators have been told. Please try again later."),
+        ),
+    ),
+    (
+        exceptions.PayloadTooLarge,
+        Answer(413, "payload_too_large", _("The picture is too large"), _("Choose one of at most 5.5 MiB.")),
+    ),
+    (
+        exceptions.UnsupportedImage,
+        Answer(
+            415,
+            "unsupported_image",
+            _("The picture could not be read"),
+            _("Choose a photo in a common format, such as JPEG or PNG."),
+        ),
+    ),
+    (
+        exceptions.UnprocessableRequest,
+        Answer(422, "unprocessable", _("Partium did not understand the search"), _("Change the search and try again.")),
+    ),
+    (
+        exceptions.NotPermitted,
+        Answer(
+            403,
+            "not_permitted",
+            _("You may not search in this organization"),
+            _("Choose another organization, or ask its developers."),
+        ),
+    ),
+    (exceptions.RateLimited, Answer(503, "rate_limited", _("Too many searches at once"), _LATER)),
+    (PartiumError, Answer(503, "upstream_error", _("Partium cannot be reached right now"), _LATER)),
+)
+
+
+def answer_for(error: PartiumError) -> Answer:
+    """Return what a visitor is told about an error."""
+    return next(answer for kind, answer in _ANSWERS if isinstance(error, kind))
+
+
+def for_error(request: HttpRequest, error: PartiumError) -> HttpResponse:
+    """Answer a request whose view raised a Partium error.
+
+    Args:
+        request: a browser's navigation gets a page, or the login page; anything else gets JSON.
+        error: what was raised; its text is logged, not shown.
+    """
+    response = _login(request, error) if isinstance(error, LoginRequired) else _explain(request, error)
+    add_never_cache_headers(response)
+    patch_vary_headers(response, ("Accept", "Cookie"))
+    return response
+
+
+def is_navigation(request: HttpRequest) -> bool:
+    """Tell whether a person's browser is opening a page, as opposed to a script asking for data."""
+    if request.headers.get("X-Requested-With") == "XMLHttpRequest":
+        return False
+    mode = request.headers.get("Sec-Fetch-Mode")
+    if mode is not None:
+        return mode == "navigate"
+    return "text/html" in request.headers.get("Accept", "")
+
+
+def login_url(request: HttpRequest, *, provider: str = "", silent: bool = False) -> str:
+    """Return the URL of the login page, coming back to the page that is open now.
+
+    Args:
+        request: what was asked for.
+        provider: log in at this identity provider instead of asking the person.
+        silent: with ``prompt=none``: only if the provider needs not ask anything.
+    """
+    parameters = {}
+    coming_back = request.get_full_path() if request.method in {"GET", "HEAD"} else request.headers.get("Referer", "")
+    if is_navigation(request) and coming_back:
+        allowed = url_has_allowed_host_and_scheme(coming_back, {request.get_host()}, require_https=request.is_secure())
+        parameters = {"next": coming_back} if allowed else {}
+    try:
+        url = reverse("partium_auth:oidc_login", args=[provider]) if provider else reverse("partium_auth:login")
+    except NoReverseMatch:
+        url = reverse("partium_auth:login")
+    if provider and silent:
+        parameters["prompt"] = "none"
+    return f"{url}?{urlencode(parameters)}" if parameters else url
+
+
+def _login(request: HttpRequest, error: LoginRequired) -> HttpResponse:
+    logger.info("%s %s: %s", request.method, request.path, error)
+    if not is_navigation(request):
+        return JsonResponse({"error": "login_required", "login_url": login_url(request)}, status=401)
+    silent = request.method == "GET" and bool(error.provider)
+    return HttpResponseRedirect(login_url(request, provider=error.provider if silent else "", silent=silent))
+
+
+def _explain(request: HttpRequest, error: PartiumError) -> HttpResponse:
+    answer = answer_for(error)
+    log = logger.error if isinstance(error, exceptions.EncryptionError) else logger.warning
+    log("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
+    if is_navigation(request):
+        response = render(request, "partium_auth/error.html", {"answer": answer}, status=answer.status)
+    else:
+        response = JsonResponse(
+            {"error": answer.code, "message": f"{answer.title}. {answer.advice}"}, status=answer.status
+        )
+    if answer.status == 503:
+        response["Retry-After"] = str(getattr(error, "retry_after", None) or 5)
+    return response

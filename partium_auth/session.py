@@ -1,0 +1,395 @@
+"""``request.partium``: one session's organization, token and client.
+
+The session holds a grant's id and an organization's, written at login and by the person's own switch of organization,
+never by a renewal. Nothing is read before it is asked for.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.db import Error as AnyDatabaseError
+
+from partium_auth import clients, policy
+from partium_auth.conf import conf
+from partium_auth.exceptions import LoginRequired, NoOrganization, NoUsableKey
+from partium_auth.models import Grant, Organization
+from partium_auth.tokens import grants, invalidation, reading
+from partium_auth.tokens.grants import Login, Snapshot
+from partium_auth.tokens.keeper import Issued, keeper
+from partium_auth.tokens.reading import Reading
+from partium_auth.tokens.windows import Window
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+    from partium_auth.partium.find import FindClient
+
+GRANT = "_partium_grant"
+ORGANIZATION = "_partium_organization"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A usable access token. Its ``repr`` does not show it.
+
+    Args:
+        value: the bearer.
+        expires_at: when it expires, by this machine's clock.
+        organization: the active organization it was obtained for.
+    """
+
+    value: str = field(repr=False)
+    expires_at: dt.datetime
+    organization: Organization
+    issued: Issued = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenState:
+    """What may be shown of a session's access token: everything but the token.
+
+    Args:
+        window: ``fresh``, ``advisory``, ``mandatory``, ``unusable``; ``none`` where no token has been obtained yet.
+        seconds_left: until it expires.
+        lifetime_seconds: how long it lives in all.
+        generation: how many tokens the grant has had.
+        source: ``oidc``, ``password`` or ``api_key``.
+    """
+
+    window: str
+    seconds_left: int
+    lifetime_seconds: int
+    generation: int
+    source: str
+
+
+class PartiumSession:
+    """What a view has as ``request.partium``. Every method that may do I/O has a twin for async views, with an ``a``."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+        self._view: tuple[Reading, bool] | None = None  # what was read, and whether it came from the cache
+        self._token: AccessToken | None = None
+
+    def __repr__(self) -> str:
+        return "<PartiumSession>"
+
+    # --- organization --------------------------------------------------------------------------------------------
+
+    @property
+    def organization(self) -> Organization | None:
+        """The session's active organization, or None: not logged in, member of none, or no longer of this one."""
+        try:
+            return _organization(self._reading())
+        except (LoginRequired, NoOrganization):
+            return None
+
+    async def aorganization(self) -> Organization | None:
+        """Like :attr:`organization`."""
+        return await sync_to_async(lambda: self.organization)()
+
+    @property
+    def organizations(self) -> list[Organization]:
+        """The active organizations that the person is a member of."""
+        user = self._request.user
+        return list(policy.organizations_of(user)) if user.is_authenticated else []
+
+    async def aorganizations(self) -> list[Organization]:
+        """Like :attr:`organizations`."""
+        return await sync_to_async(lambda: self.organizations)()
+
+    def switch_organization(self, organization: Organization | str) -> None:
+        """Make another organization the session's active one.
+
+        Args:
+            organization: the organization, or Partium's id of it.
+
+        Raises:
+            LoginRequired: nobody is logged in.
+            NoOrganization: it does not exist, is not active, or is not open to this person or this login. Which of these
+                is not told.
+        """
+        user = self._user()
+        wanted = policy.organizations_of(user)
+        wanted = (
+            wanted.filter(pk=organization.pk)
+            if isinstance(organization, Organization)
+            else wanted.filter(org_id=organization)
+        )
+        found = wanted.first()
+        if found is None:
+            raise NoOrganization("This organization is not open to this person.")
+        view = reading.read(user.pk, self._grant_id(), found.pk)
+        if view is None:
+            raise NoOrganization("This organization is not open to this person.")
+        self._check(view)
+        self._request.session[ORGANIZATION] = str(found.pk)
+        self._view = self._token = None
+
+    async def aswitch_organization(self, organization: Organization | str) -> None:
+        """Like :meth:`switch_organization`."""
+        await sync_to_async(self.switch_organization)(organization)
+
+    # --- token ---------------------------------------------------------------------------------------------------
+
+    @property
+    def access_token(self) -> str:
+        """A bearer that is not about to expire. See :meth:`token` for what it raises."""
+        return self.token().value
+
+    def token(self) -> AccessToken:
+        """Return the session's access token, fetched or renewed if need be.
+
+        Raises:
+            LoginRequired: nobody is logged in, or the login has come to its end.
+            NoOrganization: the person belongs to no active organization, or not to the session's any more.
+            NoUsableKey: the organization has no API key to use.
+            KeyRejected: Partium refuses the organization's API key.
+            TokenUnavailable: not now; ``retry_after`` says when.
+        """
+        if self._token is not None and self._still_fresh(self._token):
+            return self._token
+        return self._obtain(None)
+
+    async def atoken(self) -> AccessToken:
+        """Like :meth:`token`, without blocking the event loop."""
+        if self._token is not None and self._still_fresh(self._token):
+            return self._token
+        return await self._aobtain(None)
+
+    def replace(self, rejected: AccessToken) -> AccessToken:
+        """Return another access token than one that Partium answered with 401. One renewal, whoever asks for it."""
+        self._view = self._token = None
+        return self._obtain(rejected.issued)
+
+    async def areplace(self, rejected: AccessToken) -> AccessToken:
+        """Like :meth:`replace`."""
+        self._view = self._token = None
+        return await self._aobtain(rejected.issued)
+
+    def state(self) -> TokenState:
+        """Tell what may be shown of the token; fetches and renews nothing.
+
+        Raises:
+            LoginRequired, NoOrganization, NoUsableKey: as :meth:`token`.
+        """
+        view = self._reading(fresh=True)
+        seen = self._candidates(view)[0]
+        now = keeper.clock()
+        return TokenState(
+            window=str(seen.window(now)) if seen.token else "none",
+            seconds_left=int(seen.seconds_left(now)),
+            lifetime_seconds=seen.lifetime_seconds,
+            generation=seen.generation,
+            source=seen.kind,
+        )
+
+    async def astate(self) -> TokenState:
+        """Like :meth:`state`."""
+        return await sync_to_async(self.state)()
+
+    # --- client --------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def client(self) -> FindClient:
+        """A Find API client with this session's bearer; ``client.search(text="fan")``.
+
+        Raises:
+            LoginRequired, NoOrganization: as :meth:`token`.
+        """
+        view = self._reading()
+        return clients.for_session(self, _organization(view), self._user().pk)
+
+    async def aclient(self) -> FindClient:
+        """Like :attr:`client`."""
+        return await sync_to_async(lambda: self.client)()
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def _user(self) -> Any:
+        user = getattr(self._request, "user", None)
+        if user is None or not user.is_authenticated:
+            raise LoginRequired("Nobody is logged in.")
+        return user
+
+    def _grant_id(self) -> uuid.UUID | None:
+        return _uuid(self._request.session.get(GRANT))
+
+    def _organization_id(self, user: Any) -> uuid.UUID:
+        chosen = _uuid(self._request.session.get(ORGANIZATION))
+        if chosen is not None:
+            return chosen
+        # A login that this app did not see (force_login, an organization that was added later).
+        found = policy.organizations_of(user).values_list("pk", flat=True).first()
+        if found is None:
+            raise NoOrganization("This person belongs to no active organization.")
+        return found
+
+    def _reading(self, *, fresh: bool = False) -> Reading:
+        """Return what the session may use; ``fresh`` asks the database where the last answer came from the cache."""
+        if self._view is not None and not (fresh and self._view[1]):
+            return self._view[0]
+        user = self._user()
+        grant_id, organization_id = self._grant_id(), self._organization_id(user)
+        if not fresh:
+            value = invalidation.cached(user.pk, grant_id, organization_id)
+            if isinstance(value, Reading):
+                self._check(value)
+                self._view = (value, True)
+                return value
+        made_at = time.time()
+        view = reading.read(user.pk, grant_id, organization_id)
+        if view is None:
+            raise NoOrganization("The session's organization is not active, or not open to this person any more.")
+        self._check(view)
+        if view.keys_without_grant and not view.keys:
+            for key in view.keys_without_grant:
+                grants.for_key(key)
+            view = reading.read(user.pk, grant_id, organization_id) or view
+        self._view = (view, False)
+        if view.cacheable:
+            best = max((s.seconds_left(made_at) for s in self._serving(view)), default=0.0)
+            invalidation.store(user.pk, grant_id, organization_id, view, made_at=made_at, seconds=best)
+        return view
+
+    def _check(self, view: Reading) -> None:
+        """Raise unless this login may use this organization: checked on every read, not only when it began."""
+        own = view.own
+        if own is None:
+            if self._grant_id() is not None:
+                raise LoginRequired("This login has been ended.")
+            if view.required_provider is not None:
+                raise _wrong_provider(view.required_provider)
+            return
+        if own.snapshot.revoked:
+            raise LoginRequired("This login has been ended.")
+        if not own.provider_active:
+            raise LoginRequired("The identity provider of this login is not active any more.")
+        if own.provider_organization_id not in (None, view.organization_id):
+            raise NoOrganization("A login through an organization's own identity provider opens that one only.")
+        if view.required_provider is not None and view.required_provider != own.snapshot.provider:
+            raise _wrong_provider(view.required_provider)
+        limit_seconds = conf.reauthenticate_after_seconds
+        if limit_seconds is not None and keeper.clock() - (own.authenticated_at or 0) > limit_seconds:
+            raise LoginRequired(
+                "This login is older than PARTIUM_REAUTHENTICATE_AFTER allows.", provider=own.snapshot.provider
+            )
+
+    @staticmethod
+    def _serving(view: Reading) -> tuple[Snapshot, ...]:
+        if view.token_source == Organization.TokenSource.USER:
+            return (view.own.snapshot,) if view.own is not None else ()
+        return view.keys
+
+    def _candidates(self, view: Reading) -> tuple[Snapshot, ...]:
+        serving = self._serving(view)
+        if not serving:
+            if view.token_source == Organization.TokenSource.USER:
+                raise LoginRequired("This organization's access tokens come from a login at Partium or at a provider.")
+            raise NoUsableKey(f"The organization {view.org_id!r} has no usable API key. Add one in the key admin.")
+        # A key that Partium has just refused comes last, for what is left of its token.
+        return tuple(sorted(serving, key=lambda snapshot: snapshot.rejected))
+
+    def _serviceable(self) -> tuple[Reading, tuple[Snapshot, ...]]:
+        view = self._reading()
+        candidates = self._candidates(view)
+        if self._view is not None and self._view[1] and candidates[0].window(keeper.clock()) is not Window.FRESH:
+            # What was cached does not say whether somebody has renewed it since.
+            try:
+                view = self._reading(fresh=True)
+            except AnyDatabaseError:
+                return view, candidates
+            candidates = self._candidates(view)
+        return view, candidates
+
+    # --- obtaining -----------------------------------------------------------------------------------------------
+
+    def _obtain(self, rejected: Issued | None) -> AccessToken:
+        view, candidates = self._serviceable()
+        return self._keep(view, keeper.obtain_first(candidates, rejected))
+
+    async def _aobtain(self, rejected: Issued | None) -> AccessToken:
+        view, candidates = await sync_to_async(self._serviceable)()
+        return self._keep(view, await keeper.aobtain_first(candidates, rejected))
+
+    def _keep(self, view: Reading, issued: Issued) -> AccessToken:
+        expires_at = dt.datetime.fromtimestamp(issued.expires_at, tz=dt.UTC)
+        self._token = AccessToken(issued.value, expires_at, _organization(view), issued)
+        return self._token
+
+    def _still_fresh(self, token: AccessToken) -> bool:
+        view = self._view
+        if view is None:
+            return False
+        for seen in self._serving(view[0]):
+            if seen.grant_id == token.issued.grant_id and seen.generation == token.issued.generation:
+                return seen.window(keeper.clock()) is Window.FRESH
+        return False
+
+
+def begin(request: HttpRequest, login: Login) -> Grant:
+    """Attach a login that succeeded to the session. Call it after ``django.contrib.auth.login``.
+
+    Args:
+        request: with the session that the login made or kept.
+        login: what the login obtained.
+
+    Raises:
+        EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
+    """
+    end(request)  # a silent re-login keeps the session and replaces its grant
+    if request.session.session_key is None:
+        request.session.create()
+    grant = grants.open_grant(login, request.session.session_key or "")
+    request.session[GRANT] = str(grant.pk)
+    _choose_organization(request, login.user, login.organization)
+    return grant
+
+
+def begin_without_grant(request: HttpRequest, user: Any) -> None:
+    """Choose the organization of a session that logged in through another backend."""
+    _choose_organization(request, user, None)
+
+
+def end(request: HttpRequest) -> None:
+    """Revoke the session's grant; nothing is handed out for it any more, in any process."""
+    grant_id = _uuid(request.session.get(GRANT))
+    if grant_id is not None:
+        grants.revoke(Grant.objects.filter(pk=grant_id))
+        del request.session[GRANT]
+
+
+def _choose_organization(request: HttpRequest, user: Any, wanted: Organization | None) -> None:
+    open_to_user = policy.organizations_of(user)
+    chosen = open_to_user.filter(pk=wanted.pk).first() if wanted is not None else None
+    if chosen is None:
+        kept = _uuid(request.session.get(ORGANIZATION))
+        chosen = (open_to_user.filter(pk=kept).first() if kept else None) or open_to_user.first()
+    if chosen is not None:
+        request.session[ORGANIZATION] = str(chosen.pk)
+    else:
+        request.session.pop(ORGANIZATION, None)
+
+
+def _organization(view: Reading) -> Organization:
+    fields = ["id", "org_id", "display_name", "token_source", "is_active"]
+    values = [view.organization_id, view.org_id, view.display_name, view.token_source, True]
+    return Organization.from_db(grants.alias(), fields, values)
+
+
+def _wrong_provider(required: str) -> LoginRequired:
+    return LoginRequired("The organization requires a login through its identity provider.", provider=required)
+
+
+def _uuid(value: Any) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(value) if isinstance(value, str) else None
+    except ValueError:
+        return None

@@ -1,0 +1,17 @@
+"""What a site can listen to. Handlers get no key, token or password; a handler that raises is logged and stops nothing."""
+
+from django.dispatch import Signal
+
+key_rejected = Signal()
+"""Partium did not accept an API key in use. ``sender=ApiKey``, ``key_id: uuid.UUID``, ``status: int`` (401 or 403)."""
+
+key_exchanged = Signal()
+"""An API key was, or could not be, exchanged for an access token. ``sender=ApiKey``, ``key_id: uuid.UUID``, ``ok: bool``."""
+
+duplicate_key = Signal()
+"""The same API key is kept for more than one organization. ``sender=ApiKey``, ``key: ApiKey`` (the one just added),
+``organizations: list[str]`` (Partium's ids of all of them). Operators should look; nobody is locked out."""
+
+key_event = Signal()
+"""Something was added to the history of an organization's keys, and is committed. ``sender=ApiKeyEvent``,
+``event: ApiKeyEvent``."""

@@ -1,0 +1,391 @@
+"""The rows of grants: opened at login, read as snapshots, changed by compare-and-swap only.
+
+Every change here is one ``UPDATE`` whose ``WHERE`` names the generation it was based on; the number of rows it changed
+tells whether it took place. No transaction is held open between two of them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import math
+import uuid
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import router, transaction
+from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from partium_auth.exceptions import EncryptionError
+from partium_auth.fields import Sealed, seal
+from partium_auth.models import Grant, Identity, Organization
+from partium_auth.tokens import invalidation, windows
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
+    from partium_auth.partium.responses import TokenResponse
+
+logger = logging.getLogger("partium_auth.tokens")
+
+LEASE_SECONDS = 30.0
+"""How long nobody else may renew. Longer than the send deadline and the exchange together (5 + 8 s)."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """What a successful login hands to :func:`open_grant`; its ``repr`` shows no secret.
+
+    Args:
+        kind: OIDC or password.
+        user: who logged in.
+        tokens: what the token endpoint answered.
+        issued_at: just before the token request was sent.
+        provider: slug of the identity provider.
+        identity: who that is at the provider.
+        session_id: the provider's ``sid``.
+        id_token: kept for the ``id_token_hint`` of the log-out.
+        authenticated_at: when the person proved who they are; None: now.
+        organization: the organization whose login link was used.
+        reusable: the refresh token may be sent twice.
+    """
+
+    kind: Grant.Kind
+    user: AbstractBaseUser  # of the host's own model
+    tokens: TokenResponse | None = field(repr=False)
+    issued_at: dt.datetime
+    provider: str = ""
+    identity: Identity | None = None
+    session_id: str = ""
+    id_token: str = field(default="", repr=False)
+    authenticated_at: dt.datetime | None = None
+    organization: Organization | None = None
+    reusable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a reader knows of a grant at one moment. Holds the access token sealed."""
+
+    grant_id: uuid.UUID
+    kind: str
+    provider: str
+    generation: int
+    token: str | None
+    issued_at: float | None
+    lifetime_seconds: int
+    reusable: bool
+    renewable: bool
+    sent: bool
+    busy: bool
+    waiting: bool
+    rejected: bool
+    revoked: bool
+    api_key_id: uuid.UUID | None
+
+    @property
+    def lane(self) -> str:
+        """The upstream that renews it; each has threads of its own."""
+        return f"oidc:{self.provider}" if self.kind == Grant.Kind.OIDC else "partium"
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """A renewal was sent and nobody knows what came of it."""
+        return self.sent and not self.busy
+
+    @property
+    def jitter(self) -> float:
+        return windows.jitter_of(self.grant_id.bytes, self.generation)
+
+    def window(self, now: float) -> windows.Window:
+        """The window the access token is in; UNUSABLE where there is none."""
+        if self.token is None or self.issued_at is None:
+            return windows.Window.UNUSABLE
+        return windows.window(self.lifetime_seconds, now - self.issued_at, self.jitter)
+
+    def seconds_left(self, now: float) -> float:
+        """Seconds until the access token expires; 0 where there is none."""
+        return 0.0 if self.issued_at is None else max(0.0, self.issued_at + self.lifetime_seconds - now)
+
+    def reveal(self) -> str:
+        """Open the access token. Raises EncryptionError where it does not open."""
+        assert self.token is not None  # noqa: S101  # callers look at the window first
+        return Sealed(self.token, f"partium_auth.grant:{self.grant_id}:access_token").reveal()
+
+
+SNAPSHOT_COLUMNS = (
+    "id",
+    "kind",
+    "provider",
+    "generation",
+    "access_token",
+    "issued_at",
+    "lifetime_seconds",
+    "reusable",
+    "api_key_id",
+    "_renewable",
+    "_sent",
+    "_busy",
+    "_waiting",
+    "_rejected",
+    "_revoked",
+)
+
+
+def _is(condition: Q) -> ExpressionWrapper[Q]:
+    return ExpressionWrapper(condition, output_field=BooleanField())
+
+
+def annotated() -> QuerySet[Grant]:
+    """Grants with what :data:`SNAPSHOT_COLUMNS` names; lease and next attempt are judged by the database's clock."""
+    return _rows().annotate(
+        _renewable=_is(Q(refresh_token__isnull=False) | Q(api_key__isnull=False)),
+        _sent=_is(Q(sent_at__isnull=False)),
+        _busy=_is(Q(lease_until__gt=Now())),
+        _waiting=_is(Q(next_attempt_at__gt=Now())),
+        _rejected=_is(Q(rejected_at__isnull=False)),
+        _revoked=_is(Q(revoked_at__isnull=False)),
+    )
+
+
+def snapshot_of(row: tuple[Any, ...]) -> Snapshot:
+    """Make a snapshot of one ``values_list(*SNAPSHOT_COLUMNS)`` row."""
+    (grant_id, kind, provider, generation, token, issued_at, lifetime, reusable, api_key_id, *flags) = row
+    renewable, sent, busy, waiting, rejected, revoked = map(bool, flags)
+    if kind == Grant.Kind.API_KEY:
+        # A rejected key is remembered until its next attempt is due, then it may be tried again.
+        rejected = rejected and waiting
+    return Snapshot(
+        grant_id=grant_id,
+        kind=kind,
+        provider=provider,
+        generation=generation,
+        token=token.text if isinstance(token, Sealed) else token,
+        issued_at=issued_at,
+        lifetime_seconds=lifetime,
+        reusable=bool(reusable) or kind == Grant.Kind.API_KEY,
+        renewable=renewable,
+        sent=sent,
+        busy=busy,
+        waiting=waiting,
+        rejected=rejected,
+        revoked=revoked,
+        api_key_id=api_key_id,
+    )
+
+
+def read(grant_id: uuid.UUID) -> Snapshot | None:
+    """Read one grant; None where there is no such row."""
+    row = annotated().filter(pk=grant_id).values_list(*SNAPSHOT_COLUMNS).first()
+    return None if row is None else snapshot_of(row)
+
+
+def _rows() -> QuerySet[Grant]:
+    # Always the primary: a replica may lag behind a renewal.
+    return Grant.objects.using(router.db_for_write(Grant))
+
+
+def alias() -> str:
+    """The database that grants are in."""
+    return router.db_for_write(Grant)
+
+
+# --- opening and ending --------------------------------------------------------------------------------------------
+
+
+def open_grant(login: Login, session_key: str) -> Grant:
+    """Store the grant of a login that succeeded.
+
+    Args:
+        login: what the login obtained.
+        session_key: Django's, of the session it belongs to.
+
+    Raises:
+        EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
+    """
+    grant = Grant(
+        kind=login.kind,
+        user_id=login.user.pk,
+        provider=login.provider,
+        identity=login.identity,
+        session_id=login.session_id,
+        reusable=login.reusable,
+        authenticated_at=(login.authenticated_at or timezone.now()).timestamp(),
+    )
+    grant.session_key = seal(grant, "session_key", session_key)
+    if login.id_token:
+        grant.id_token = seal(grant, "id_token", login.id_token)
+    if login.tokens is not None:
+        grant.access_token = seal(grant, "access_token", login.tokens.access_token)
+        if login.tokens.refresh_token:
+            grant.refresh_token = seal(grant, "refresh_token", login.tokens.refresh_token)
+        grant.issued_at = login.issued_at.timestamp()
+        grant.lifetime_seconds = login.tokens.lifetime_seconds
+        grant.generation = 1
+        grant.renewed_at = timezone.now()
+    grant.save(force_insert=True, using=alias())
+    return grant
+
+
+def for_key(key_id: uuid.UUID) -> Grant:
+    """Return a key's grant, made when the key is added, or on first use."""
+    grant, _ = _rows().get_or_create(api_key_id=key_id, defaults={"kind": Grant.Kind.API_KEY, "reusable": True})
+    return grant
+
+
+def revoke(grants: QuerySet[Grant], *, delete_sessions: bool = False) -> int:
+    """Revoke grants and forget their tokens: nothing is handed out or stored for them any more, in any process.
+
+    Args:
+        grants: which ones; those that are revoked already are left alone.
+        delete_sessions: delete the Django sessions they belong to as well, so that those are logged out.
+
+    Returns:
+        How many were revoked.
+    """
+    rows = list(grants.using(alias()).filter(revoked_at__isnull=True).only("pk", "session_key"))
+    ids = [row.pk for row in rows]
+    changed = (
+        _rows()
+        .filter(pk__in=ids)
+        .update(revoked_at=timezone.now(), access_token=None, refresh_token=None, id_token=None)
+    )
+    # Now, for readers that are quick, and after the commit, for readers that asked the database just before it.
+    invalidation.distrust_grants(ids)
+    transaction.on_commit(lambda: invalidation.distrust_grants(ids), using=alias())
+    if delete_sessions:
+        for row in rows:
+            _delete_session(row)
+    return changed
+
+
+def _delete_session(grant: Grant) -> None:
+    if grant.session_key is None:
+        return
+    try:
+        session_key = grant.session_key.reveal()
+    except EncryptionError as error:
+        logger.error("The session of grant %s cannot be deleted; its next token read ends it. %s", grant.pk, error)
+        return
+    import_module(settings.SESSION_ENGINE).SessionStore(session_key).delete()
+
+
+# --- the lease ------------------------------------------------------------------------------------------------------
+
+
+def take_lease(grant_id: uuid.UUID, generation: int, lease_id: uuid.UUID) -> bool:
+    """Take the right to renew one generation, for :data:`LEASE_SECONDS` by the database's clock."""
+    free = Q(lease_until__isnull=True) | Q(lease_until__lte=Now())
+    due = Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=Now())
+    changed = _rows().filter(free, due, pk=grant_id, generation=generation, revoked_at__isnull=True)
+    return bool(changed.update(lease_id=lease_id, lease_until=Now() + dt.timedelta(seconds=LEASE_SECONDS)))
+
+
+def mark_sent(grant_id: uuid.UUID, generation: int, lease_id: uuid.UUID) -> bool:
+    """Write down that the request is about to be sent, if the lease is still held."""
+    held = _rows().filter(
+        pk=grant_id, generation=generation, lease_id=lease_id, lease_until__gt=Now(), revoked_at__isnull=True
+    )
+    return bool(held.update(sent_at=Now()))
+
+
+def commit(
+    grant: Grant, tokens: TokenResponse, issued_at: float, *, generation: int, reusable: bool | None = None
+) -> bool:
+    """Store renewed tokens, if the generation is still the one they renewed and the grant neither revoked nor rejected.
+
+    Whoever holds the lease: an answer that arrives late is still the newest there is.
+    """
+    values: dict[str, Any] = {
+        "access_token": seal(grant, "access_token", tokens.access_token),
+        "issued_at": issued_at,
+        "lifetime_seconds": tokens.lifetime_seconds,
+        "generation": generation + 1,
+        "lease_id": None,
+        "lease_until": None,
+        "sent_at": None,
+        "next_attempt_at": None,
+        "failures": 0,
+        "renewed_at": timezone.now(),
+    }
+    current = _rows().filter(pk=grant.pk, generation=generation, revoked_at__isnull=True)
+    if grant.kind == Grant.Kind.API_KEY:
+        values["rejected_at"] = None  # the key's refresh token is not kept: the key itself is exchanged again
+    else:
+        current = current.filter(rejected_at__isnull=True)
+        if tokens.refresh_token:
+            values["refresh_token"] = seal(grant, "refresh_token", tokens.refresh_token)
+        if reusable is not None:
+            values["reusable"] = reusable
+    return bool(current.update(**values))
+
+
+def record_failure(
+    grant_id: uuid.UUID, generation: int, lease_id: uuid.UUID, *, retry_in_seconds: float, sent_at: Any
+) -> bool:
+    """Give the lease back after a renewal that failed; the whole fleet leaves the upstream alone until the wait is over.
+
+    Args:
+        retry_in_seconds: how long the wait is.
+        sent_at: what to leave as the mark of a request whose outcome is unknown: ``F("sent_at")`` where it was this one's,
+            otherwise what was there before.
+    """
+    values: dict[str, Any] = {
+        "lease_id": None,
+        "lease_until": None,
+        "next_attempt_at": Now() + dt.timedelta(seconds=retry_in_seconds),
+        "failures": F("failures") + 1,
+        "sent_at": sent_at,
+    }
+    return bool(_rows().filter(pk=grant_id, generation=generation, lease_id=lease_id).update(**values))
+
+
+def record_rejection(
+    grant_id: uuid.UUID, generation: int, lease_id: uuid.UUID, *, retry_in_seconds: float | None
+) -> bool:
+    """Write down that the upstream refused the credential itself.
+
+    Args:
+        retry_in_seconds: when an API key may be tried again; None for a refresh token, which is never tried again.
+    """
+    values: dict[str, Any] = {
+        "lease_id": None,
+        "lease_until": None,
+        "sent_at": None,
+        "rejected_at": timezone.now(),
+        "failures": F("failures") + 1,
+        "next_attempt_at": None,
+    }
+    if retry_in_seconds is None:
+        values["refresh_token"] = None
+    else:
+        values["next_attempt_at"] = Now() + dt.timedelta(seconds=retry_in_seconds)
+    return bool(_rows().filter(pk=grant_id, generation=generation, lease_id=lease_id).update(**values))
+
+
+def release_lease(grant_id: uuid.UUID, lease_id: uuid.UUID, *, sent_at: dt.datetime | None) -> None:
+    """Give a lease back under which nothing was sent.
+
+    Args:
+        sent_at: what was there before the lease was taken.
+    """
+    _rows().filter(pk=grant_id, lease_id=lease_id).update(lease_id=None, lease_until=None, sent_at=sent_at)
+
+
+def seconds_to_next_attempt(grant_id: uuid.UUID) -> int:
+    """Return how long the upstream is to be left alone, or the lease's holder to be waited for; at least 1."""
+    row = _rows().filter(pk=grant_id).values_list("next_attempt_at", "lease_until", Now()).first()
+    if row is None:
+        return 1
+    next_attempt_at, lease_until, now = row
+    waits = [(at - now).total_seconds() for at in (next_attempt_at, lease_until) if at is not None]
+    return max(1, math.ceil(max(waits, default=1)))
+
+
+def load(grant_id: uuid.UUID) -> Grant | None:
+    """Read the row itself, with what a renewal needs: the refresh token or the key."""
+    return _rows().select_related("api_key").filter(pk=grant_id).first()

@@ -1,0 +1,348 @@
+"""Always a valid token: what to do with a snapshot, and one renewal at a time per grant in this process.
+
+The decisions are a generator that neither blocks nor awaits; :meth:`Keeper.obtain` and :meth:`Keeper.aobtain` drive it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import functools
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from asgiref.sync import sync_to_async
+from django.db import Error as AnyDatabaseError
+from django.db import connections
+
+from partium_auth.conf import conf
+from partium_auth.exceptions import EncryptionError, KeyRejected, LoginRequired, PartiumError, TokenUnavailable
+from partium_auth.models import Grant
+from partium_auth.tokens import grants
+from partium_auth.tokens.clock import SteadyClock, elapsed_clock
+from partium_auth.tokens.executor import Executor, Saturated
+from partium_auth.tokens.grants import Snapshot
+from partium_auth.tokens.renewal import Renewer
+from partium_auth.tokens.windows import Window
+
+logger = logging.getLogger("partium_auth.tokens")
+
+PATIENCE_SECONDS = 5.0
+"""How long a caller waits where there is no usable token."""
+BRIEF_SECONDS = 0.5
+"""How long a caller waits in the mandatory window, where the old token still serves."""
+BLOCKED_PATIENCE_SECONDS = 0.25
+"""How long it waits inside a transaction that keeps the renewal from the database (SQLite has one writer)."""
+POLL_SECONDS = 0.1
+"""How often the row is looked at while another process renews."""
+_EXIT_SECONDS = 9.0
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A usable access token of one generation. Its ``repr`` shows no token."""
+
+    value: str = field(repr=False)
+    expires_at: float
+    grant_id: uuid.UUID
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """Wait for a renewal in this process, or (None) a moment for another one's; then look again."""
+
+    flight: Future[Snapshot | None] | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What was found after a pause: the row as it is now, and what the renewal failed with."""
+
+    seen: Snapshot | None = None
+    failure: Exception | None = None
+
+
+class Keeper:
+    """Hands out tokens of grants, renewing them as their windows ask.
+
+    Args:
+        clock: seconds since the epoch.
+        elapsed: seconds that never run backwards.
+    """
+
+    def __init__(self, clock: Callable[[], float] | None = None, elapsed: Callable[[], float] = elapsed_clock) -> None:
+        self.clock = clock or SteadyClock()
+        self._elapsed = elapsed
+        self.renewer = Renewer(self.clock, elapsed)
+        self._executor = Executor(after_job=connections.close_all)
+        self._flights: dict[uuid.UUID, Future[Snapshot | None]] = {}
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._drains = False
+
+    # --- for callers ---------------------------------------------------------------------------------------------
+
+    def obtain(self, seen: Snapshot, *, rejected_generation: int | None = None) -> Issued:
+        """Return a usable access token of a grant; waits only where the one there is cannot be served.
+
+        Args:
+            seen: what the caller has read of the grant.
+            rejected_generation: the generation of a token that the Find API answered with 401; it is not served again.
+
+        Raises:
+            LoginRequired: there will be no more tokens of this login.
+            KeyRejected: the API key is refused by Partium.
+            TokenUnavailable: not now; says when.
+            EncryptionError: the stored token cannot be opened.
+        """
+        course = self._course(seen, rejected_generation, _patience_seconds())
+        try:
+            step = next(course)
+            while isinstance(step, _Pause):
+                step = course.send(self._wait(seen.grant_id, step))
+        except TokenUnavailable as error:
+            _say_when(seen.grant_id, error)
+            raise
+        return step
+
+    async def aobtain(self, seen: Snapshot, *, rejected_generation: int | None = None) -> Issued:
+        """Like :meth:`obtain`, without blocking the event loop."""
+        if conf.executor == "inline":
+            return await sync_to_async(functools.partial(self.obtain, seen, rejected_generation=rejected_generation))()
+        course = self._course(seen, rejected_generation, await sync_to_async(_patience_seconds)())
+        try:
+            step = next(course)
+            while isinstance(step, _Pause):
+                step = course.send(await self._await(seen.grant_id, step))
+        except TokenUnavailable as error:
+            await sync_to_async(_say_when)(seen.grant_id, error)
+            raise
+        return step
+
+    def obtain_first(self, candidates: Sequence[Snapshot], rejected: Issued | None = None) -> Issued:
+        """Return a token of the first grant that has one: the next key takes over where one is refused or unavailable.
+
+        Args:
+            candidates: at least one grant, in the order in which they should serve.
+            rejected: a token that the Find API answered with 401.
+
+        Raises:
+            TokenUnavailable: none now, and waiting may help; otherwise as :meth:`obtain`.
+        """
+        failure: PartiumError | None = None
+        for seen in candidates:
+            try:
+                return self.obtain(seen, rejected_generation=_generation(seen, rejected))
+            except (KeyRejected, TokenUnavailable) as error:
+                failure = _more_hopeful(failure, error)
+        raise failure or KeyRejected("There is no API key to use.")
+
+    async def aobtain_first(self, candidates: Sequence[Snapshot], rejected: Issued | None = None) -> Issued:
+        """Like :meth:`obtain_first`, without blocking the event loop."""
+        failure: PartiumError | None = None
+        for seen in candidates:
+            try:
+                return await self.aobtain(seen, rejected_generation=_generation(seen, rejected))
+            except (KeyRejected, TokenUnavailable) as error:
+                failure = _more_hopeful(failure, error)
+        raise failure or KeyRejected("There is no API key to use.")
+
+    # --- the decisions -------------------------------------------------------------------------------------------
+
+    def _course(
+        self, seen: Snapshot, rejected_generation: int | None, patience_seconds: float
+    ) -> Generator[_Pause | Issued, _Answer, None]:
+        give_up_at = self._elapsed() + patience_seconds
+        waited_briefly = False
+        failure: Exception | None = None
+        while True:
+            if seen.revoked:
+                raise LoginRequired("This login has been ended.")
+            unsaved = self.renewer.unsaved.get(seen.grant_id)
+            if unsaved is not None and unsaved.generation == seen.generation:
+                seen = unsaved.snapshot
+            # A token that the Find API refused is no token, whatever its age.
+            refused = seen.generation == rejected_generation
+            window = Window.UNUSABLE if refused else seen.window(self.clock())
+            if window is Window.FRESH:
+                break
+            flight = None if waited_briefly and window is not Window.UNUSABLE else self._fly(seen, window)
+            if window is Window.ADVISORY or (window is Window.MANDATORY and flight is None):
+                break
+            if window is Window.MANDATORY:
+                waited_briefly = True
+                answer = yield _Pause(flight, min(BRIEF_SECONDS, patience_seconds))
+            else:
+                if flight is None:
+                    _refuse_if_hopeless(seen, failure)
+                left_seconds = give_up_at - self._elapsed()
+                if left_seconds <= 0:
+                    raise _unavailable(failure)
+                answer = yield _Pause(flight, left_seconds if flight is not None else min(left_seconds, POLL_SECONDS))
+            seen, failure = answer.seen or seen, answer.failure or failure
+            if isinstance(failure, EncryptionError) and window is Window.UNUSABLE:
+                raise failure
+        assert seen.issued_at is not None  # noqa: S101  # only usable tokens get here
+        yield Issued(seen.reveal(), seen.issued_at + seen.lifetime_seconds, seen.grant_id, seen.generation)
+
+    # --- single flight -------------------------------------------------------------------------------------------
+
+    def _fly(self, seen: Snapshot, window: Window) -> Future[Snapshot | None] | None:
+        """Join the renewal that is under way in this process, or start one where it is due."""
+        if self._pid != os.getpid():
+            self._pid, self._lock, self._flights, self._drains = os.getpid(), threading.Lock(), {}, False
+        inline = conf.executor == "inline"
+        with self._lock:
+            flight = self._flights.get(seen.grant_id)
+            if flight is not None:
+                return flight
+            if not _may_renew(seen, window) or (inline and window is Window.ADVISORY):
+                return None
+            flight = self._flights[seen.grant_id] = Future()
+            if not self._drains and not inline:
+                self._drains = True
+                atexit.register(self._drain)
+        job = functools.partial(self._land, seen, flight)
+        try:
+            if inline:
+                job()
+            else:
+                self._executor.submit(seen.lane, job)
+        except Saturated as error:
+            with self._lock:
+                self._flights.pop(seen.grant_id, None)
+            flight.set_exception(error)
+        return flight
+
+    def _land(self, seen: Snapshot, flight: Future[Snapshot | None]) -> None:
+        result: Snapshot | None = None
+        failure: Exception | None = None
+        try:
+            result = self.renewer.renew(seen)
+        except Exception as error:  # noqa: BLE001  # it belongs to whoever waits
+            failure = error
+            if not isinstance(error, PartiumError):
+                logger.warning("Renewing grant %s failed: %s", seen.grant_id, type(error).__name__)
+        with self._lock:
+            self._flights.pop(seen.grant_id, None)
+        if failure is not None:
+            flight.set_exception(failure)
+        else:
+            flight.set_result(result)
+
+    def _drain(self) -> None:
+        # A process that ends while an answer is on its way would lose a rotated refresh token.
+        with self._lock:
+            flights = list(self._flights.values())
+        deadline = time.monotonic() + _EXIT_SECONDS
+        concurrent.futures.wait(flights, timeout=_EXIT_SECONDS)
+        while self.renewer.unsaved and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    # --- waiting -------------------------------------------------------------------------------------------------
+
+    def _wait(self, grant_id: uuid.UUID, pause: _Pause) -> _Answer:
+        if pause.flight is None:
+            time.sleep(pause.seconds)
+            return _look(grant_id, None)
+        done, _ = concurrent.futures.wait([pause.flight], timeout=pause.seconds)
+        return _landed(grant_id, pause.flight) if done else _Answer()
+
+    async def _await(self, grant_id: uuid.UUID, pause: _Pause) -> _Answer:
+        if pause.flight is None:
+            await asyncio.sleep(pause.seconds)
+            return await sync_to_async(_look)(grant_id, None)
+        # asyncio.wait, unlike wait_for, leaves the renewal alone when a client that disconnects cancels the waiting.
+        waiter = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        def landed(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
+                loop.call_soon_threadsafe(wake)
+
+        pause.flight.add_done_callback(landed)
+        done, _ = await asyncio.wait([waiter], timeout=pause.seconds)
+        return await sync_to_async(_landed)(grant_id, pause.flight) if done else _Answer()
+
+
+def _generation(seen: Snapshot, rejected: Issued | None) -> int | None:
+    return rejected.generation if rejected is not None and rejected.grant_id == seen.grant_id else None
+
+
+def _more_hopeful(first: PartiumError | None, second: PartiumError) -> PartiumError:
+    return first if isinstance(first, TokenUnavailable) else second
+
+
+def _may_renew(seen: Snapshot, window: Window) -> bool:
+    if not seen.renewable or seen.rejected or seen.busy or seen.waiting:
+        return False
+    # Where nobody knows whether the refresh token was used up, sending it again may end the whole family of tokens:
+    # that is tried only when there is nothing left to lose.
+    return not seen.outcome_unknown or seen.reusable or window is Window.UNUSABLE
+
+
+def _landed(grant_id: uuid.UUID, flight: Future[Snapshot | None]) -> _Answer:
+    failure = flight.exception()
+    if isinstance(failure, Exception):
+        return _look(grant_id, failure)
+    result = flight.result()
+    return _look(grant_id, None) if result is None else _Answer(result)
+
+
+def _look(grant_id: uuid.UUID, failure: Exception | None) -> _Answer:
+    try:
+        return _Answer(grants.read(grant_id), failure)
+    except AnyDatabaseError as error:
+        return _Answer(None, failure or error)
+
+
+def _refuse_if_hopeless(seen: Snapshot, failure: Exception | None) -> None:
+    if seen.rejected or not seen.renewable:
+        if seen.kind == Grant.Kind.API_KEY:
+            raise KeyRejected("Partium does not accept the API key. Verify it, or add another one, in the key admin.")
+        raise LoginRequired("This login has come to its end.", provider=seen.provider)
+    if seen.waiting and not seen.busy:
+        raise _unavailable(failure)
+
+
+def _unavailable(failure: Exception | None) -> TokenUnavailable:
+    message = "The access token could not be renewed in time."
+    if _blocked_by_own_transaction():
+        message += " The renewal waits for the database, which this request's own transaction holds: "
+        message += "read the token before writing."
+    retry_after = getattr(failure, "retry_after", None) or 1
+    error = TokenUnavailable(message, retry_after=retry_after)
+    error.__cause__ = failure
+    return error
+
+
+def _say_when(grant_id: uuid.UUID, error: TokenUnavailable) -> None:
+    with contextlib.suppress(AnyDatabaseError):
+        error.retry_after = min(300, max(error.retry_after, grants.seconds_to_next_attempt(grant_id)))
+
+
+def _patience_seconds() -> float:
+    return BLOCKED_PATIENCE_SECONDS if _blocked_by_own_transaction() else PATIENCE_SECONDS
+
+
+def _blocked_by_own_transaction() -> bool:
+    connection = connections[grants.alias()]
+    return connection.vendor == "sqlite" and connection.in_atomic_block and conf.executor == "thread"
+
+
+keeper = Keeper()
+"""This process's keeper."""

@@ -1,0 +1,224 @@
+"""One renewal, from the lease to the commit.
+
+1. take the lease (compare-and-swap, no transaction held across HTTP); 2. read the credential again under it; 3. write
+``sent_at`` and send, unless the send deadline has passed; 4. commit if the generation is still the same. A process
+may die at any line: what it leaves behind tells the next one what is known.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from django.db import Error as AnyDatabaseError
+from django.db import connections
+from django.db.models import F
+
+from partium_auth import signals
+from partium_auth.exceptions import LoginRequired, PartiumError, UpstreamError
+from partium_auth.fields import seal
+from partium_auth.models import ApiKey, Grant
+from partium_auth.tokens import grants, sources, windows
+from partium_auth.tokens.grants import Snapshot
+
+if TYPE_CHECKING:
+    from partium_auth.partium.responses import TokenResponse
+
+logger = logging.getLogger("partium_auth.tokens")
+
+SEND_DEADLINE_SECONDS = 5.0
+"""Longer than this after taking the lease nothing is sent: a process that was stopped meanwhile may no longer hold it."""
+KEY_REJECTED_SECONDS = 60.0
+"""A rejected API key is not tried again for this long."""
+_LONGEST_SAVE_PAUSE_SECONDS = 5.0
+
+
+class NotSent(PartiumError):
+    """The lease was lost, or the send deadline passed, before anything was sent."""
+
+
+@dataclass(frozen=True)
+class Unsaved:
+    """Renewed tokens that could not be committed yet."""
+
+    grant: Grant = field(repr=False)
+    tokens: TokenResponse = field(repr=False)
+    issued_at: float
+    generation: int
+    snapshot: Snapshot = field(repr=False)
+
+
+class Renewer:
+    """Renews grants in the calling thread.
+
+    Args:
+        clock: seconds since the epoch; what ``issued_at`` is measured with.
+        elapsed: seconds that never run backwards; what deadlines are measured with.
+    """
+
+    def __init__(self, clock: Callable[[], float], elapsed: Callable[[], float]) -> None:
+        self._clock = clock
+        self._elapsed = elapsed
+        self.unsaved: dict[uuid.UUID, Unsaved] = {}
+        self._saver: threading.Thread | None = None
+        self._saver_lock = threading.Lock()
+
+    def renew(self, seen: Snapshot) -> Snapshot | None:
+        """Renew one generation of a grant.
+
+        Args:
+            seen: the snapshot whose generation is to be replaced.
+
+        Returns:
+            The new snapshot; None where somebody else is renewing, has renewed, or the next attempt is not due.
+
+        Raises:
+            UpstreamError: the upstream refused or failed; the row says when to try again.
+            LoginRequired: there is nothing to renew it with.
+            EncryptionError: the credential, or the new token, cannot be opened or sealed.
+        """
+        lease_id = uuid.uuid4()
+        taken_at = self._elapsed()
+        if not grants.take_lease(seen.grant_id, seen.generation, lease_id):
+            return None
+        grant = grants.load(seen.grant_id)
+        if grant is None or grant.generation != seen.generation:
+            return None
+
+        def before_send() -> None:
+            if not grants.mark_sent(seen.grant_id, seen.generation, lease_id):
+                raise NotSent("The lease was lost before the renewal was sent.")
+            if self._elapsed() - taken_at > SEND_DEADLINE_SECONDS:
+                raise NotSent("The renewal's send deadline passed before it was sent.")
+
+        issued_at = self._clock()
+        try:
+            tokens = sources.exchange(grant, before_send)
+        except UpstreamError as error:
+            self._failed(grant, seen, lease_id, error)
+            raise
+        except PartiumError as error:
+            if isinstance(error, LoginRequired):
+                grants.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=None)
+            elif isinstance(error, NotSent):
+                grants.release_lease(seen.grant_id, lease_id, sent_at=grant.sent_at)
+            else:
+                self._back_off(grant, seen, lease_id, sent_at=grant.sent_at)
+            logger.warning("Renewing grant %s did not take place: %s", seen.grant_id, error)
+            raise
+        return self._store(grant, seen, tokens, issued_at)
+
+    def _failed(self, grant: Grant, seen: Snapshot, lease_id: uuid.UUID, error: UpstreamError) -> None:
+        rejected = sources.is_rejection(grant, error)
+        logger.warning(
+            "Renewing grant %s (%s, generation %s) failed: %s, status %s%s",
+            seen.grant_id,
+            grant.kind,
+            seen.generation,
+            type(error).__name__,
+            error.status,
+            "; the credential was rejected" if rejected else "",
+        )
+        if rejected:
+            wait = KEY_REJECTED_SECONDS if grant.kind == Grant.Kind.API_KEY else None
+            grants.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=wait)
+        else:
+            unknown = sources.outcome_is_unknown(error)
+            self._back_off(
+                grant, seen, lease_id, sent_at=F("sent_at") if unknown else grant.sent_at, wait=error.retry_after
+            )
+        if grant.api_key_id is not None:
+            signals.key_exchanged.send_robust(sender=ApiKey, key_id=grant.api_key_id, ok=False)
+            if rejected:
+                signals.key_rejected.send_robust(sender=ApiKey, key_id=grant.api_key_id, status=error.status)
+
+    def _back_off(
+        self,
+        grant: Grant,
+        seen: Snapshot,
+        lease_id: uuid.UUID,
+        *,
+        sent_at: dt.datetime | F | None,
+        wait: int | None = None,
+    ) -> None:
+        limit = windows.backoff_limit_seconds(grant.failures)
+        seconds = wait if wait is not None else random.uniform(0.5, limit)  # noqa: S311  # spreads load, hides nothing
+        grants.record_failure(seen.grant_id, seen.generation, lease_id, retry_in_seconds=seconds, sent_at=sent_at)
+
+    def _store(self, grant: Grant, seen: Snapshot, tokens: TokenResponse, issued_at: float) -> Snapshot | None:
+        reusable = _observed_reusable(grant, tokens)
+        result = replace(
+            seen,
+            generation=seen.generation + 1,
+            issued_at=issued_at,
+            lifetime_seconds=tokens.lifetime_seconds,
+            token=seal(grant, "access_token", tokens.access_token).text,
+            sent=False,
+            busy=False,
+            waiting=False,
+            rejected=False,
+            reusable=seen.reusable if reusable is None else reusable,
+        )
+        try:
+            committed = grants.commit(grant, tokens, issued_at, generation=seen.generation, reusable=reusable)
+        except AnyDatabaseError as error:
+            logger.error(
+                "The renewed token of grant %s could not be stored (%s); serving it from memory and trying again.",
+                seen.grant_id,
+                type(error).__name__,
+            )
+            self._save_later(Unsaved(grant, tokens, issued_at, seen.generation, result))
+            return result
+        if grant.api_key_id is not None:
+            signals.key_exchanged.send_robust(sender=ApiKey, key_id=grant.api_key_id, ok=True)
+        if not committed:
+            logger.info("Grant %s was ended or renewed elsewhere while it was being renewed.", seen.grant_id)
+            return None
+        logger.info("Renewed grant %s (%s), generation %s.", seen.grant_id, grant.kind, result.generation)
+        return result
+
+    # --- a commit that failed ------------------------------------------------------------------------------------
+
+    def _save_later(self, unsaved: Unsaved) -> None:
+        self.unsaved[unsaved.snapshot.grant_id] = unsaved
+        with self._saver_lock:
+            if self._saver is None or not self._saver.is_alive():
+                self._saver = threading.Thread(target=self._save_all, name="partium-saver", daemon=True)
+                self._saver.start()
+
+    def _save_all(self) -> None:
+        pause_seconds = 0.1
+        while True:
+            for grant_id, unsaved in list(self.unsaved.items()):
+                try:
+                    grants.commit(unsaved.grant, unsaved.tokens, unsaved.issued_at, generation=unsaved.generation)
+                except Exception as error:  # noqa: BLE001  # whatever it is, the token must not be lost
+                    logger.warning("The token of grant %s is still not stored: %s", grant_id, type(error).__name__)
+                else:
+                    self.unsaved.pop(grant_id, None)
+                    logger.info("The token of grant %s is stored now.", grant_id)
+                finally:
+                    connections.close_all()
+            with self._saver_lock:
+                if not self.unsaved:
+                    self._saver = None
+                    return
+            time.sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, _LONGEST_SAVE_PAUSE_SECONDS)
+
+
+def _observed_reusable(grant: Grant, tokens: TokenResponse) -> bool | None:
+    # A provider that hands back the same refresh token, or none, does not rotate: it can be sent again after a doubt.
+    if grant.kind == Grant.Kind.API_KEY or grant.refresh_token is None:
+        return None
+    if not tokens.refresh_token or tokens.refresh_token == grant.refresh_token.reveal():
+        return True
+    # An identity provider that rotates may be known to allow a grace period; that is not taken back here.
+    return False if grant.kind == Grant.Kind.PASSWORD else None

@@ -1,0 +1,64 @@
+"""How each kind of grant is renewed, and what its upstream's refusal means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from partium_auth import upstream
+from partium_auth.exceptions import LoginRequired, UpstreamError
+from partium_auth.models import Grant
+
+if TYPE_CHECKING:
+    from partium_auth.partium.responses import TokenResponse
+
+
+def exchange(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
+    """Send a grant's credential to its upstream and return the answer.
+
+    Args:
+        grant: with its refresh token, or its API key loaded.
+        before_send: called when the connection stands, just before the first byte of the request.
+
+    Raises:
+        LoginRequired: there is nothing to renew it with, or its provider is gone.
+        UpstreamError: the upstream refused or failed.
+        EncryptionError: the credential does not open.
+    """
+    if grant.kind == Grant.Kind.API_KEY:
+        assert grant.api_key is not None  # noqa: S101  # a grant of this kind always has one
+        return upstream.authentication_api().exchange_api_key(grant.api_key.secret.reveal(), before_send=before_send)
+    if grant.refresh_token is None:
+        raise LoginRequired("This login came without a refresh token, and its access token has come to its end.")
+    refresh_token = grant.refresh_token.reveal()
+    if grant.kind == Grant.Kind.PASSWORD:
+        return upstream.authentication_api().refresh(refresh_token, before_send=before_send)
+    from partium_auth.oidc import provider, token_endpoint
+
+    try:
+        op = provider.get(grant.provider)
+    except LookupError:
+        raise LoginRequired(f"The identity provider {grant.provider!r} is not configured or not active.") from None
+    return token_endpoint.refresh(op, refresh_token, before_send=before_send)
+
+
+def is_rejection(grant: Grant, error: UpstreamError) -> bool:
+    """Tell whether an error is about the credential itself, so that sending it again makes no sense.
+
+    Partium documents 401 for invalid credentials and nothing for an invalid refresh token, so every answer that blames
+    the request counts there. At an identity provider ``invalid_grant`` arrives as 401 (``oidc.token_endpoint``); any other
+    error is about the client's configuration, which is the operator's to mend and no reason to log anybody out.
+    """
+    if grant.kind == Grant.Kind.OIDC:
+        return error.status == 401
+    if grant.kind == Grant.Kind.PASSWORD:
+        return error.status in {400, 401, 403, 422}
+    return error.status in {401, 403}
+
+
+def outcome_is_unknown(error: UpstreamError) -> bool:
+    """Tell whether the credential may have been used up although no tokens came back."""
+    if not error.sent:
+        return False
+    # A client error, 429 and 503 are answers to a request that was not carried out; 500, 502, 504, silence and garbage are not.
+    return error.status is None or (error.status >= 500 and error.status != 503) or error.status < 400

@@ -1,0 +1,60 @@
+"""The token endpoint for the page's own JavaScript, and the switch of organization."""
+
+from __future__ import annotations
+
+import time
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import resolve_url
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.debug import sensitive_variables
+from django.views.decorators.http import require_POST
+
+from partium_auth import responses
+from partium_auth.exceptions import PartiumError
+from partium_auth.session import PartiumSession
+
+
+@login_not_required  # a script is told 401 in JSON, not redirected to a page
+@require_POST
+@csrf_protect
+@never_cache
+@sensitive_variables("issued")
+def token(request: HttpRequest) -> HttpResponse:
+    """Answer with the session's access token; never with an API key.
+
+    ``{"access_token": "…", "token_type": "Bearer", "expires_in": seconds, "organization": "acme"}``, after the names of
+    RFC 6749 §5.1; ``Cache-Control: no-store``. Errors are JSON: 401 with ``login_url``, 403, or 503 with ``Retry-After``.
+    """
+    try:
+        issued = PartiumSession(request).token()
+    except PartiumError as error:
+        return responses.for_error(request, error)
+    return JsonResponse(
+        {
+            "access_token": issued.value,
+            "token_type": "Bearer",
+            "expires_in": max(0, int(issued.expires_at.timestamp() - time.time())),
+            "organization": issued.organization.org_id,
+        }
+    )
+
+
+@login_not_required
+@require_POST
+@csrf_protect
+@never_cache
+def organization(request: HttpRequest) -> HttpResponse:
+    """Switch the session's organization to ``organization`` (Partium's id), and go to ``next``."""
+    try:
+        PartiumSession(request).switch_organization(request.POST.get("organization", ""))
+    except PartiumError as error:
+        return responses.for_error(request, error)
+    target = request.POST.get("next", "")
+    if not url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure()):
+        target = resolve_url(settings.LOGIN_REDIRECT_URL)
+    return HttpResponseRedirect(target)

@@ -1,0 +1,97 @@
+"""Grants of real exchanges with the sandbox, and a clock that can be moved."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.utils import timezone
+
+from partium_auth import upstream
+from partium_auth.fields import seal
+from partium_auth.models import ApiKey, Grant, Organization
+from partium_auth.models.fingerprints import fingerprint
+from partium_auth.testing.sandbox import PartiumSandbox
+from partium_auth.tokens import grants
+from partium_auth.tokens.grants import Login, Snapshot
+from partium_auth.tokens.keeper import Keeper
+
+
+class MovableClock:
+    """Seconds since the epoch, plus what a test has added."""
+
+    def __init__(self) -> None:
+        self.offset_seconds = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.offset_seconds
+
+    def advance(self, seconds: float) -> None:
+        self.offset_seconds += seconds
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    return MovableClock()
+
+
+@pytest.fixture
+def keeper(clock: MovableClock) -> Keeper:
+    return Keeper(clock=clock)
+
+
+@pytest.fixture
+def acme(partium_sandbox: PartiumSandbox) -> Organization:
+    return Organization.objects.create(org_id="acme", display_name="Acme")
+
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture
+def password_grant(partium_sandbox: PartiumSandbox) -> Callable[[], Grant]:
+    """Make a grant of a user:password exchange, as a login does."""
+    partium_sandbox.add_user("ann", PASSWORD, "acme")
+
+    def make() -> Grant:
+        user, _ = get_user_model().objects.get_or_create(username="ann")
+        issued_at = timezone.now()
+        tokens = upstream.authentication_api().exchange_password("ann", PASSWORD)
+        return grants.open_grant(Login(Grant.Kind.PASSWORD, user, tokens, issued_at), "session-key")
+
+    return make
+
+
+@pytest.fixture
+def key_grant(partium_sandbox: PartiumSandbox, acme: Organization) -> Callable[[], Grant]:
+    """Make the grant of a new API key of acme; nothing has been exchanged yet."""
+
+    def make() -> Grant:
+        value = partium_sandbox.add_key("acme")
+        key = ApiKey(organization=acme, label="test", hint=value[-4:], fingerprint=fingerprint("api-key", value))
+        key.secret = seal(key, "secret", value)
+        key.verification = ApiKey.Verification.ACCEPTED
+        key.save()
+        return grants.for_key(key.pk)
+
+    return make
+
+
+def read(grant: Grant) -> Snapshot:
+    seen = grants.read(grant.pk)
+    assert seen is not None
+    return seen
+
+
+def age(grant: Grant, seconds_left: float) -> Snapshot:
+    """Make a grant's token as old as if that many seconds were left of it."""
+    seen = read(grant)
+    Grant.objects.filter(pk=grant.pk).update(issued_at=time.time() + seconds_left - seen.lifetime_seconds)
+    return read(grant)
+
+
+def ago(seconds: float) -> dt.datetime:
+    return timezone.now() - dt.timedelta(seconds=seconds)
