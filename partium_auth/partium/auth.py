@@ -1,0 +1,61 @@
+"""Partium's Authentication API: exchange credentials for access tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from partium_auth.partium.responses import TokenResponse, parse_token_response
+from partium_auth.transport import Transport
+
+
+class AuthenticationAPI:
+    """The three ways to an access token (Partium, general aspects: authentication).
+
+    Each call goes out once: on a connection of its own, never to a second path, never again once bytes were sent.
+
+    Args:
+        transport: what sends.
+        base_url: such as ``https://api.partium.io``.
+        auth_path: where credentials are exchanged. Partium's page has ``/1/auth`` and ``/auth/``.
+        refresh_path: where a refresh token is.
+
+    Every method takes ``before_send``, called after connecting, immediately before the first byte; what it raises calls
+    the request off and comes out unchanged. Every method raises ``CredentialsRejected`` (401) and the other subclasses of
+    ``UpstreamError``; ``sent`` is False only where it is certain that nothing was sent.
+    """
+
+    def __init__(
+        self, transport: Transport, *, base_url: str, auth_path: str = "/1/auth", refresh_path: str = "/auth/refresh"
+    ) -> None:
+        base_url = base_url.rstrip("/")
+        self._transport = transport
+        self._auth_url = f"{base_url}/{auth_path.removeprefix('/')}"
+        self._refresh_url = f"{base_url}/{refresh_path.removeprefix('/')}"
+
+    def exchange_password(
+        self, username: str, password: str, *, before_send: Callable[[], object] | None = None
+    ) -> TokenResponse:
+        """Exchange a Partium user's name and password, sent as Basic in UTF-8 (RFC 7617).
+
+        Raises:
+            ValueError: a colon in the user name, or a control character in either.
+        """
+        return self._exchange("Partium login", self._auth_url, basic=(username, password), before_send=before_send)
+
+    def exchange_api_key(self, key: str, *, before_send: Callable[[], object] | None = None) -> TokenResponse:
+        """Exchange an API key, sent as a bearer.
+
+        Raises:
+            ValueError: the key is empty, or has characters that a header cannot hold.
+        """
+        return self._exchange("Partium API key exchange", self._auth_url, bearer=key, before_send=before_send)
+
+    def refresh(self, refresh_token: str, *, before_send: Callable[[], object] | None = None) -> TokenResponse:
+        """Exchange a refresh token; Partium may or may not rotate it."""
+        return self._exchange(
+            "Partium token refresh", self._refresh_url, json={"refresh_token": refresh_token}, before_send=before_send
+        )
+
+    def _exchange(self, what: str, url: str, **request: Any) -> TokenResponse:
+        return parse_token_response(self._transport.send("POST", url, credential=True, **request), what=what)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from partium_auth.partium.auth import AuthenticationAPI
+from partium_auth.partium.find import FindClient
+from partium_auth.transport import Transport
+from tests.transport.conftest import _plain_environment, upstream  # noqa: F401
+from tests.transport.upstream import Peer, Request, Upstream
+
+
+@dataclass(frozen=True)
+class Token:
+    value: str = field(repr=False)
+
+
+@dataclass
+class Source:
+    """Bearers token-0, token-1, …: a replacement is the next one."""
+
+    calls: list[str] = field(default_factory=list)
+    number: int = 0
+
+    def current(self) -> Token:
+        self.calls.append("current")
+        return Token(f"token-{self.number}")
+
+    def replace(self, rejected: Token) -> Token:
+        self.calls.append(f"replace {rejected.value}")
+        self.number += 1
+        return Token(f"token-{self.number}")
+
+    async def acurrent(self) -> Token:
+        self.calls.append("acurrent")
+        return Token(f"token-{self.number}")
+
+    async def areplace(self, rejected: Token) -> Token:
+        self.calls.append(f"areplace {rejected.value}")
+        self.number += 1
+        return Token(f"token-{self.number}")
+
+
+@dataclass
+class API:
+    """Partium as a test wants it: ``answer`` is called with each request and returns what ``Peer.answer`` takes."""
+
+    server: Upstream
+    transport: Transport
+    source: Source
+    answer: Callable[[Request], tuple[Any, ...]]
+
+    @property
+    def requests(self) -> list[Request]:
+        return self.server.requests
+
+    @property
+    def last(self) -> Request:
+        return self.server.requests[-1]
+
+    def replies(self, *reply: Any) -> None:
+        """The same answer to everything: status, headers, body."""
+        self.answer = lambda request: reply
+
+    def accepts(self, *tokens: str, body: dict[str, Any] | None = None) -> None:
+        """401 to every bearer but these."""
+        accepted = {f"Bearer {token}" for token in tokens}
+        self.answer = lambda request: (
+            (200, {}, FOUND if body is None else body)
+            if request.headers["authorization"] in accepted
+            else (401, {"WWW-Authenticate": "Bearer"}, {"message": "s3cret"})
+        )
+
+    def find(self, **options: Any) -> FindClient:
+        arguments = {"base_url": self.server.url, "source": self.source, "organization": "acme", **options}
+        return FindClient(self.transport, **arguments)
+
+    def auth(self, **options: Any) -> AuthenticationAPI:
+        return AuthenticationAPI(self.transport, **{"base_url": self.server.url, **options})
+
+
+FOUND: dict[str, Any] = {"sessionId": "5e55", "imageId": None, "results": [{"id": "RM5119150", "name": "FAN"}]}
+
+
+@pytest.fixture
+def api(upstream: Callable[..., Upstream]) -> Iterator[API]:  # noqa: F811
+    def script(peer: Peer) -> None:
+        while True:
+            peer.answer(*api.answer(peer.request()))
+
+    transport = Transport()
+    api = API(upstream(script), transport, Source(), lambda request: (200, {}, FOUND))
+    yield api
+    transport.close()
