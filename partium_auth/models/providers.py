@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from django.core.validators import RegexValidator
+from django.core.validators import RegexValidator, URLValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -15,6 +15,9 @@ validate_email_domain = RegexValidator(
     r"\A(?=.{4,190}\Z)([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]*[a-z0-9]\Z",
     _("A domain in lower case, such as example.com."),
 )
+
+# Which hosts plain http is allowed to is the transport's rule; a URLField would guess a scheme.
+validate_endpoint = URLValidator(schemes=["https", "http"])
 
 
 class IdentityProvider(models.Model):
@@ -67,12 +70,24 @@ class IdentityProvider(models.Model):
         help_text=_("Which algorithms an ID token may be signed with, separated by spaces."),
     )
     # Only for providers without a discovery document; empty means that discovery says.
-    authorization_endpoint = models.URLField(_("authorization endpoint"), max_length=500, blank=True, default="")
-    token_endpoint = models.URLField(_("token endpoint"), max_length=500, blank=True, default="")
-    jwks_uri = models.URLField(_("key set (jwks_uri)"), max_length=500, blank=True, default="")
-    userinfo_endpoint = models.URLField(_("userinfo endpoint"), max_length=500, blank=True, default="")
-    end_session_endpoint = models.URLField(_("end-session endpoint"), max_length=500, blank=True, default="")
-    revocation_endpoint = models.URLField(_("revocation endpoint"), max_length=500, blank=True, default="")
+    authorization_endpoint = models.CharField(
+        _("authorization endpoint"), max_length=500, blank=True, default="", validators=[validate_endpoint]
+    )
+    token_endpoint = models.CharField(
+        _("token endpoint"), max_length=500, blank=True, default="", validators=[validate_endpoint]
+    )
+    jwks_uri = models.CharField(
+        _("key set (jwks_uri)"), max_length=500, blank=True, default="", validators=[validate_endpoint]
+    )
+    userinfo_endpoint = models.CharField(
+        _("userinfo endpoint"), max_length=500, blank=True, default="", validators=[validate_endpoint]
+    )
+    end_session_endpoint = models.CharField(
+        _("end-session endpoint"), max_length=500, blank=True, default="", validators=[validate_endpoint]
+    )
+    revocation_endpoint = models.CharField(
+        _("revocation endpoint"), max_length=500, blank=True, default="", validators=[validate_endpoint]
+    )
     use_userinfo = models.BooleanField(
         _("ask the userinfo endpoint"),
         default=False,
