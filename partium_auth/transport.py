@@ -601,9 +601,10 @@ class _Watchdog:
             return call.expired
 
     def _let_go(self, call: _Call) -> None:
-        if call.descriptor is not None:
-            socket.close(call.descriptor)
-            call.descriptor = None
+        # Forgotten first: a child that is forked in between may not close a number that is somebody else's by then.
+        descriptor, call.descriptor = call.descriptor, None
+        if descriptor is not None:
+            socket.close(descriptor)
 
     def _run(self) -> None:
         with self._changed:
@@ -626,7 +627,7 @@ class _Watchdog:
 
 
 _watchdog = _Watchdog()
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
     os.register_at_fork(after_in_child=_watchdog.start_over)
 
 #: The calling thread's call: urllib3 has no way to hand it through to a connection.
@@ -660,11 +661,8 @@ class _Answer(HTTPResponse):
         file = self.fp
         lines: Any = _Lines(file)
         self.fp = lines
-        try:
-            super().begin()
-        finally:
-            if self.fp is lines:  # not where begin() has closed it
-                self.fp = file
+        super().begin()
+        self.fp = file
         if lines.last not in {b"\r\n", b"\n"}:
             raise RemoteDisconnected("no end of headers")
 
@@ -782,7 +780,10 @@ def _connect(connection: _Connection, call: _Call) -> socket.socket:
                 sock.close()
         else:
             return sock
-    raise failure
+    try:
+        raise failure
+    finally:
+        del failure  # it holds this frame
 
 
 def _addresses(host: str, port: int, seconds: float) -> list[Any]:

@@ -89,9 +89,9 @@ FOUND: dict[str, Any] = {"sessionId": "5e55", "imageId": None, "results": [{"id"
 def api(upstream: Callable[..., Upstream]) -> Iterator[API]:  # noqa: F811
     def script(peer: Peer) -> None:
         while True:
-            peer.answer(*api.answer(peer.request()))
+            peer.answer(*made.answer(peer.request()))
 
     transport = Transport()
-    api = API(upstream(script), transport, Source(), lambda request: (200, {}, FOUND))
-    yield api
+    made = API(upstream(script), transport, Source(), lambda request: (200, {}, FOUND))
+    yield made
     transport.close()

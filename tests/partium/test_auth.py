@@ -17,7 +17,7 @@ from partium_auth.exceptions import (
 )
 from partium_auth.partium.responses import TokenResponse
 from tests.partium.conftest import API
-from tests.transport.upstream import Peer
+from tests.transport.upstream import Peer, wait_for
 
 TOKENS = {"access_token": "at", "refresh_token": "rt", "expires_in": 600, "token_type": "Bearer"}
 
@@ -88,7 +88,7 @@ def test_each_exchange_can_be_called_off_before_the_first_byte(api: API, call: s
     arguments = ("u", "p") if call == "exchange_password" else ("credential",)
     with pytest.raises(CalledOff):
         getattr(api.auth(), call)(*arguments, before_send=before_send)
-    assert api.server.connections == 1
+    wait_for(lambda: api.server.connections == 1)
     assert not api.requests
 
 

@@ -54,7 +54,7 @@ def parts_of(request: Request) -> dict[str, Any]:
     head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
     message = BytesParser(policy=HTTP).parsebytes(head + request.body)
     assert not message.defects
-    return {part.get_param("name", header="Content-Disposition"): part for part in message.iter_parts()}
+    return {str(part.get_param("name", header="Content-Disposition")): part for part in message.iter_parts()}
 
 
 # --- search by text
@@ -503,7 +503,8 @@ def test_pages_end_where_the_same_page_comes_again(api: API) -> None:
 
 
 def test_without_a_session_there_are_no_pages(api: API) -> None:
-    first = SearchResult(None, None, [Part("", *[None] * 10, {})], {})  # type: ignore[arg-type]
+    api.replies(200, {}, {"results": [{"id": "1"}]})
+    first = api.find().search(text="fan", limit=1)
     assert list(api.find().pages(first, limit=1)) == []
 
 

@@ -269,12 +269,13 @@ def test_a_name_that_is_none_is_not_sent_to(transport: Transport) -> None:
     assert not caught.value.sent
 
 
-def test_the_next_address_is_used_where_one_refuses(
+def test_the_next_address_is_used_where_one_cannot_be(
     upstream: Start, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = upstream(always(answer(body=b"ok")))
     addresses = [
-        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)) for port in (free_port(), server.port)
+        (family, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))
+        for family, port in [(999, server.port), (socket.AF_INET, free_port()), (socket.AF_INET, server.port)]
     ]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args: addresses)
     assert transport.send("GET", "http://localhost:1/").body == b"ok"

@@ -10,12 +10,14 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+import partium_auth.transport
 from partium_auth.exceptions import TimedOut
 from partium_auth.transport import Transport
-from tests.transport.upstream import Peer, Upstream, always, answer
+from tests.transport.upstream import Peer, Upstream, always, answer, wait_for
 
 Start = Callable[..., Upstream]
 
@@ -181,6 +183,45 @@ def test_many_dead_addresses_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> N
         finally:
             for sock in fill:
                 sock.close()
+
+
+def test_a_deadline_that_passes_while_the_connection_is_made_is_kept(
+    upstream: Start, transport: Transport, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = partium_auth.transport._connect
+
+    def late(connection: Any, call: Any) -> socket.socket:
+        sock = connect(connection, call)
+        wait_for(lambda: call.expired)
+        return sock
+
+    monkeypatch.setattr(partium_auth.transport, "_connect", late)
+    server = upstream(always(answer()), tls=tls)
+    with pytest.raises(TimedOut) as caught:
+        transport.send("GET", server.url, total_seconds=0.1)
+    assert not caught.value.sent
+    assert server.gone.wait(20)
+
+
+def test_the_watchdog_outlives_a_connection_that_was_reset_before(upstream: Start, transport: Transport) -> None:
+    def script(peer: Peer) -> None:
+        if peer.number == 1:
+            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        else:
+            peer.request()
+            peer.hang()
+
+    server = upstream(script)
+    never = threading.Event()
+
+    def before_send() -> None:
+        assert server.gone.wait(20)
+        never.wait(0.3)
+
+    with pytest.raises(TimedOut):
+        transport.send("GET", server.url, total_seconds=0.2, before_send=before_send)
+    with pytest.raises(TimedOut):
+        transport.send("GET", server.url, total_seconds=0.2)
 
 
 def test_a_call_after_one_that_timed_out_is_not_affected(upstream: Start, transport: Transport) -> None:

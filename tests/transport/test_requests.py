@@ -151,6 +151,7 @@ def test_what_cannot_be_sent_is_refused_without_being_quoted(
         "https://",
         "https:///path",
         "https://host:port/",
+        "https://*.example.test/",
         "http://[::1/",
         "",
         "https://name:password@api.partium.io/",
