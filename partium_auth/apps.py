@@ -16,11 +16,15 @@ class PartiumAuthConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Connect receivers."""
+        """Register the checks and connect receivers."""
         from django.contrib.auth.signals import user_logged_in, user_logged_out
+
+        from partium_auth import checks  # noqa: F401  # registers
+        from partium_auth.services import keys
 
         user_logged_in.connect(_logged_in, dispatch_uid="partium_auth")
         user_logged_out.connect(_logged_out, dispatch_uid="partium_auth")
+        keys.connect_signals()
 
 
 def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> None:
