@@ -1,0 +1,151 @@
+"""Each check finds what it is for, says what to do, and quotes no secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from django.urls import include, path
+
+pytestmark = pytest.mark.django_db
+
+
+def ids(*, deploy: bool = False) -> dict[str, str]:
+    found = run_checks(include_deployment_checks=deploy, databases=["default"])
+    return {m.id: f"{m.msg} {m.hint}" for m in found if m.id and m.id.startswith("partium_auth.")}
+
+
+def test_the_suites_own_settings_are_clean() -> None:
+    assert ids() == {}
+
+
+@pytest.mark.parametrize("keys", [[], ["nonsense"], "k:AAAA", ["a:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="] * 2])
+def test_an_unusable_encryption_key_is_an_error(settings: Any, keys: Any) -> None:
+    settings.PARTIUM_ENCRYPTION_KEYS = keys
+    text = ids()["partium_auth.E001"]
+    assert "partium_generate_encryption_key" in text
+    assert "AAAA" not in text
+    assert "MDEy" not in text
+
+
+def test_a_missing_encryption_key_setting_is_an_error(settings: Any) -> None:
+    del settings.PARTIUM_ENCRYPTION_KEYS
+    assert "partium_auth.E001" in ids()
+
+
+def test_a_key_that_is_also_the_secret_key_is_a_warning(settings: Any) -> None:
+    key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+    settings.SECRET_KEY = key
+    text = ids()["partium_auth.W002"]
+    assert key not in text
+
+
+def test_an_unknown_setting_is_a_warning_with_a_guess(settings: Any) -> None:
+    settings.PARTIUM_API_ULR = "https://api.partium.io"
+    assert "Did you mean PARTIUM_API_URL?" in ids()["partium_auth.W003"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PARTIUM_TIMEOUT", "ten"),
+        ("PARTIUM_TIMEOUT", True),
+        ("PARTIUM_TIMEOUT", 0),
+        ("PARTIUM_CACHE", 1),
+        ("PARTIUM_EXECUTOR", "fork"),
+        ("PARTIUM_API_URL", None),
+        ("PARTIUM_DEVELOPER_ROLES", "developer"),
+        ("PARTIUM_LINK_BY_VERIFIED_EMAIL", "no"),
+        ("PARTIUM_REAUTHENTICATE_AFTER", 1),
+        ("PARTIUM_PASSWORD_ORGANIZATION", 1),
+        ("PARTIUM_LANGUAGE", 1),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_an_error_that_names_the_setting(settings: Any, name: str, value: Any) -> None:
+    setattr(settings, name, value)
+    assert name in ids()["partium_auth.E004"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://api.partium.io", "api.partium.io", "ftp://127.0.0.1", "https://", "http://10.0.0.1"]
+)
+def test_an_address_that_may_not_be_used_is_an_error(settings: Any, url: str) -> None:
+    settings.PARTIUM_API_URL = url
+    assert "partium_auth.E005" in ids()
+
+
+@pytest.mark.parametrize(
+    "url", ["https://api.partium.io/", "http://127.0.0.1:8900", "http://localhost", "http://[::1]:1"]
+)
+def test_https_and_this_machine_are_fine(settings: Any, url: str) -> None:
+    settings.PARTIUM_API_URL = url
+    assert "partium_auth.E005" not in ids()
+
+
+def test_missing_middleware_is_a_warning(settings: Any) -> None:
+    settings.MIDDLEWARE = [m for m in settings.MIDDLEWARE if "partium" not in m]
+    assert "request.partium" in ids()["partium_auth.W006"]
+
+
+def test_middleware_in_the_wrong_order_is_an_error(settings: Any) -> None:
+    settings.MIDDLEWARE = settings.MIDDLEWARE[-1:] + settings.MIDDLEWARE[:-1]
+    assert "partium_auth.E007" in ids()
+
+
+class WithoutUrls:
+    urlpatterns: list[Any] = []
+
+
+class WithLibraryUrls:
+    urlpatterns = [
+        path("partium/", include("partium_auth.urls")),
+        path("oidc/", include("mozilla_django_oidc.urls")),
+    ]
+
+
+def test_missing_urls_are_an_error(settings: Any) -> None:
+    settings.ROOT_URLCONF = WithoutUrls
+    assert "include" in ids()["partium_auth.E008"]
+
+
+def test_views_of_the_base_library_that_are_still_routed_are_a_warning(settings: Any) -> None:
+    settings.ROOT_URLCONF = WithLibraryUrls
+    assert "legacy_urls" in ids()["partium_auth.W010"]
+
+
+def test_parts_of_the_base_library_in_the_settings_are_a_warning(settings: Any) -> None:
+    settings.AUTHENTICATION_BACKENDS = ["mozilla_django_oidc.auth.OIDCAuthenticationBackend"]
+    assert "PartiumOIDCBackend" in ids()["partium_auth.W009"]
+
+
+def test_a_cache_that_does_not_exist_is_an_error(settings: Any) -> None:
+    settings.PARTIUM_CACHE = "missing"
+    assert "partium_auth.E011" in ids()
+
+
+def test_a_cache_that_is_not_shared_is_a_warning(settings: Any) -> None:
+    settings.PARTIUM_CACHE = "default"
+    assert "partium_auth.W012" in ids()
+
+
+def test_sqlite_that_begins_by_reading_is_a_warning(settings: Any) -> None:
+    from django.db import connection
+
+    if connection.vendor != "sqlite":
+        pytest.skip("about SQLite")
+    options = connection.settings_dict["OPTIONS"]
+    mode = options.pop("transaction_mode")
+    try:
+        assert "IMMEDIATE" in ids()["partium_auth.W013"]
+    finally:
+        options["transaction_mode"] = mode
+
+
+def test_deployment_checks(settings: Any) -> None:
+    settings.PARTIUM_EXECUTOR = "inline"
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    settings.OIDC_VERIFY_SSL = False
+    settings.PARTIUM_API_URL = "http://127.0.0.1:8900"
+    found = ids(deploy=True)
+    assert {f"partium_auth.W02{n}" for n in range(4)} <= set(found)
