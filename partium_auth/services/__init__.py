@@ -3,6 +3,17 @@
 Every service is told who acts: a user, or None for the system itself; ``partium_auth.policy`` decides what they may.
 """
 
+from partium_auth.services.encryption import reseal
+from partium_auth.services.grants import revoke_grants
+from partium_auth.services.keys import (
+    Outcome,
+    add_key,
+    change_key,
+    find_by_value,
+    revoke_key,
+    rotate_key,
+    verify_key,
+)
 from partium_auth.services.members import (
     accept_invitations,
     add_member,
@@ -13,14 +24,25 @@ from partium_auth.services.members import (
     set_claimed_memberships,
     withdraw_invitation,
 )
+from partium_auth.services.providers import save_provider
 
 __all__ = [
+    "Outcome",
     "accept_invitations",
+    "add_key",
     "add_member",
     "add_organization",
+    "change_key",
     "change_organization",
+    "find_by_value",
     "invite",
     "remove_member",
+    "reseal",
+    "revoke_grants",
+    "revoke_key",
+    "rotate_key",
+    "save_provider",
     "set_claimed_memberships",
+    "verify_key",
     "withdraw_invitation",
 ]

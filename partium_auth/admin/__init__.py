@@ -1,0 +1,53 @@
+"""Administration: ``key_site`` for the developers of organizations, and the same pages on Django's own admin for operators.
+
+``path("keys/", partium_auth.admin.key_site.urls)`` is all that a site adds. Who may see and do what is decided in
+``partium_auth.policy``; Django's model permissions play no part.
+"""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from partium_auth.admin.events import ApiKeyEventAdmin
+from partium_auth.admin.grants import GrantAdmin
+from partium_auth.admin.keys import ApiKeyAdmin
+from partium_auth.admin.members import InvitationAdmin, MembershipAdmin
+from partium_auth.admin.organizations import OrganizationAdmin
+from partium_auth.admin.providers import IdentityProviderAdmin
+from partium_auth.admin.site import KeySite
+from partium_auth.models import (
+    ApiKey,
+    ApiKeyEvent,
+    Grant,
+    IdentityProvider,
+    Invitation,
+    Membership,
+    Organization,
+)
+
+__all__ = ["MODEL_ADMINS", "KeySite", "key_site", "register"]
+
+MODEL_ADMINS: dict[type, type[admin.ModelAdmin]] = {  # type: ignore[type-arg]
+    ApiKey: ApiKeyAdmin,
+    ApiKeyEvent: ApiKeyEventAdmin,
+    Organization: OrganizationAdmin,
+    Membership: MembershipAdmin,
+    Invitation: InvitationAdmin,
+    IdentityProvider: IdentityProviderAdmin,
+    Grant: GrantAdmin,
+}
+
+
+def register(site: admin.AdminSite) -> None:
+    """Register this app's pages on an admin site of the host's own.
+
+    Args:
+        site: any ``AdminSite``.
+    """
+    for model, model_admin in MODEL_ADMINS.items():
+        site.register(model, model_admin)
+
+
+key_site = KeySite(name="partium_keys")
+register(key_site)
+register(admin.site)

@@ -1,0 +1,94 @@
+"""What happened to keys: to be read and exported, by nobody to be changed."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from partium_auth import policy
+from partium_auth.admin.scope import OrganizationFilter, PolicyAdmin, scope_of
+from partium_auth.models import ApiKeyEvent
+
+COLUMNS = ("when", "action", "organization", "key", "shown_as", "detail", "who", "from")
+
+
+class ApiKeyEventAdmin(PolicyAdmin):
+    visible = staticmethod(policy.visible_events)
+    deferred = ("api_key__secret",)
+    list_display = ("at", "action", "api_key", "organization", "detail", "who", "address")
+    list_select_related = ("api_key", "organization")
+    list_filter = ("action", OrganizationFilter, ("at", admin.DateFieldListFilter))
+    lookups_allowed = frozenset({"action__exact", "at__gte", "at__lt", "api_key__id__exact"})
+    search_fields = ("api_key__label", "api_key__hint", "actor_name", "detail", "organization__display_name")
+    search_help_text = _("Label, last four characters, person, detail or organization")
+    ordering = ("-at", "-id")
+    change_list_template = "admin/partium_auth/apikeyevent/change_list.html"
+    fields = ("at", "action", "organization", "api_key", "detail", "who", "address")
+    readonly_fields = fields
+
+    def enters(self, request: HttpRequest) -> bool:
+        return scope_of(request).enters
+
+    def sees(self, request: HttpRequest, obj: Any) -> bool:
+        return scope_of(request).keeps(obj.organization_id)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        # defer() of a relation's column needs the relation in the query.
+        return super().get_queryset(request).select_related(*self.list_select_related)
+
+    @admin.display(description=_("who"), ordering="actor_name")
+    def who(self, event: Any) -> str | None:
+        return event.actor_name or None
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.csv_view)
+        return [path("csv/", view, name="partium_auth_apikeyevent_csv"), *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        query = request.GET.urlencode()
+        url = reverse("admin:partium_auth_apikeyevent_csv", current_app=self.admin_site.name)
+        return super().changelist_view(
+            request, {"csv_url": f"{url}?{query}" if query else url, **(extra_context or {})}
+        )
+
+    def csv_view(self, request: HttpRequest) -> HttpResponse:
+        """The list as it is filtered, as CSV in UTF-8."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        events = self.get_changelist_instance(request).get_queryset(request)
+        response = HttpResponse(
+            content_type="text/csv; charset=utf-8",
+            headers={"Content-Disposition": 'attachment; filename="key-events.csv"', "Cache-Control": "no-store"},
+        )
+        response.write("\ufeff")  # spreadsheets take it for another encoding otherwise
+        writer = csv.writer(response)
+        writer.writerow(COLUMNS)
+        for event in events.iterator(chunk_size=1000):
+            writer.writerow([_inert(cell) for cell in _cells(event)])
+        return response
+
+
+def _cells(event: ApiKeyEvent) -> list[str]:
+    key = event.api_key
+    return [
+        timezone.localtime(event.at).isoformat(timespec="seconds"),
+        event.action,
+        event.organization.org_id,
+        key.label if key else "",
+        key.masked if key else "",
+        event.detail,
+        event.actor_name,
+        event.address or "",
+    ]
+
+
+def _inert(cell: str) -> str:
+    # A spreadsheet runs what begins like a formula; labels and names are written by people.
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell

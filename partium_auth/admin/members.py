@@ -1,0 +1,160 @@
+"""Members and invitations: for operators, and for developers where ``PARTIUM_DEVELOPERS_MANAGE_MEMBERS`` says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from partium_auth import policy
+from partium_auth.admin.scope import OrganizationField, OrganizationFilter, PolicyAdmin, scope_of
+from partium_auth.models import Invitation, Membership
+from partium_auth.services import members
+
+
+class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A person is named, not picked: nobody is offered a list of the host's users."""
+
+    person = forms.CharField(label=_("User name"), help_text=_("Exactly as the person's account says."))
+
+    class Meta:
+        model = Membership
+        fields = ("role",)
+
+    def clean_person(self) -> Any:
+        model = get_user_model()
+        try:
+            return model._default_manager.get_by_natural_key(self.cleaned_data["person"])
+        except model.DoesNotExist:
+            raise ValidationError(_("There is no such account.")) from None
+
+
+class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Invitation
+        fields = ("email", "role")
+
+    def clean_email(self) -> str:
+        return members.normalize_email(self.cleaned_data["email"])
+
+
+class _MembersAdmin(PolicyAdmin):
+    def enters(self, request: HttpRequest) -> bool:
+        return scope_of(request).invites
+
+    def sees(self, request: HttpRequest, obj: Any) -> bool:
+        return scope_of(request).manages(obj.organization_id)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_view_permission(request, obj)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        if obj is not None:
+            return form
+        organizations = policy.member_organizations(request.user)
+        # Made for this request: who may choose what is different for everybody.
+        return type(form.__name__, (form,), {"organization": OrganizationField(organizations)})
+
+
+class MembershipAdmin(_MembersAdmin):
+    visible = staticmethod(policy.visible_members)
+    form = MembershipForm
+    list_display = ("user", "organization", "role", "origin", "created_at")
+    list_select_related = ("user", "organization")
+    list_filter = ("role", "origin", OrganizationFilter)
+    lookups_allowed = frozenset({"role__exact", "origin__exact"})
+    ordering = ("-created_at",)
+
+    def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
+        model = get_user_model()
+        fields = [f"user__{model.USERNAME_FIELD}", "organization__display_name", "organization__org_id"]
+        email = model.get_email_field_name()
+        if email != model.USERNAME_FIELD and any(field.name == email for field in model._meta.fields):
+            fields.append(f"user__{email}")
+        return tuple(fields)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return scope_of(request).operates
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # What claims gave, claims change: by hand it would be undone at the next login.
+        return scope_of(request).operates and (obj is None or obj.origin == "admin")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("user", "organization", "role", "origin", "created_at") if obj else ("person", "organization", "role")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("user", "organization", "origin", "created_at") if obj else ()
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        if obj is not None:
+            kwargs["form"] = forms.ModelForm
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        user = obj.user if change else form.cleaned_data["person"]
+        organization = obj.organization if change else form.cleaned_data["organization"]
+        stored = members.add_member(organization, user, role=obj.role, actor=request.user)
+        obj.pk, obj.user, obj.organization = stored.pk, user, organization
+        obj._state.adding = False
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        members.remove_member(obj.organization, obj.user, actor=request.user)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for membership in queryset.select_related("organization", "user"):
+            self.delete_model(request, membership)
+
+
+class InvitationAdmin(_MembersAdmin):
+    visible = staticmethod(policy.visible_invitations)
+    form = InvitationForm
+    list_display = ("email", "organization", "role", "state", "invited_by", "expires_at")
+    list_select_related = ("organization", "invited_by")
+    list_filter = ("role", OrganizationFilter)
+    lookups_allowed = frozenset({"role__exact"})
+    search_fields = ("email", "organization__display_name", "organization__org_id")
+    ordering = ("-created_at",)
+    readonly_fields = ("state", "invited_by", "created_at", "expires_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.enters(request)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return (
+            ("email", "organization", "role", "state", "invited_by", "created_at", "expires_at")
+            if obj
+            else ("email", "organization", "role")
+        )
+
+    @admin.display(description=_("status"))
+    def state(self, invitation: Invitation) -> str:
+        if invitation.accepted_at is not None:
+            word, color = gettext("accepted"), "active"
+        elif invitation.expires_at <= timezone.now():
+            word, color = gettext("expired"), "expired"
+        else:
+            word, color = gettext("open"), "unverified"
+        return format_html('<span class="partium-state partium-{}">{}</span>', color, word)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        stored = members.invite(form.cleaned_data["organization"], obj.email, role=obj.role, actor=request.user)
+        obj.pk, obj.organization, obj.expires_at = stored.pk, stored.organization, stored.expires_at
+        obj._state.adding = False
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        members.withdraw_invitation(obj, actor=request.user)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for invitation in queryset.select_related("organization"):
+            self.delete_model(request, invitation)

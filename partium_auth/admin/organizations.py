@@ -1,0 +1,187 @@
+"""Organizations, for operators: the list, and the page that says who is about to lose access."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import Case, CharField, Count, Exists, OuterRef, QuerySet, Value, When
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from partium_auth import policy
+from partium_auth.admin.scope import PolicyAdmin
+from partium_auth.models import ApiKey, Organization
+from partium_auth.models.keys import ApiKeyState
+from partium_auth.services import members
+
+PER_PAGE = 50
+
+# Worst first. What somebody sees of an organization's keys as a whole.
+FAILING, NONE, UNVERIFIED, EXPIRING, HEALTHY = "failing", "none", "unverified", "expiring", "healthy"
+WORDS = {
+    FAILING: _("failing"),
+    NONE: _("none"),
+    UNVERIFIED: _("not verified"),
+    EXPIRING: _("expiring within 30 days"),
+    HEALTHY: _("healthy"),
+}
+
+
+def with_health(organizations: QuerySet[Organization]) -> QuerySet[Any]:
+    """Add ``health`` to organizations: what their best key is like."""
+    states: Any = ApiKey.objects.with_state(timezone.now())
+    states = states.filter(organization=OuterRef("pk")).order_by()
+
+    def has(*wanted: ApiKeyState) -> Exists:
+        return Exists(states.filter(state__in=wanted))
+
+    return organizations.annotate(
+        health=Case(
+            When(has(ApiKeyState.ACTIVE), then=Value(HEALTHY)),
+            When(has(ApiKeyState.EXPIRING, ApiKeyState.RETIRING), then=Value(EXPIRING)),
+            When(has(ApiKeyState.UNVERIFIED), then=Value(UNVERIFIED)),
+            When(has(ApiKeyState.FAILING), then=Value(FAILING)),
+            default=Value(NONE),
+            output_field=CharField(max_length=16),
+        )
+    )
+
+
+class HealthFilter(admin.SimpleListFilter):
+    title = _("keys")
+    parameter_name = "health"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return list(WORDS.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset if self.value() is None else with_health(queryset).filter(health=self.value())
+
+
+class OrganizationAdmin(PolicyAdmin):
+    visible = staticmethod(policy.visible_organizations)
+    list_display = ("name", "org_id", "token_source", "required_provider", "is_active")
+    list_display_links = ("name",)
+    list_select_related = ("required_provider",)
+    list_filter = (HealthFilter, "token_source", "is_active")
+    lookups_allowed = frozenset({"token_source__exact", "is_active__exact"})
+    search_fields = ("display_name", "org_id")
+    ordering = ("display_name", "org_id")
+    autocomplete_fields = ("required_provider",)
+    fields = ("org_id", "display_name", "token_source", "required_provider", "is_active", "keys_link")
+    change_list_template = "admin/partium_auth/organization/change_list.html"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.enters(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_view_permission(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("org_id", "keys_link") if obj else ("is_active", "keys_link")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return self.fields if obj else self.fields[:4]
+
+    @admin.display(description=_("name"), ordering="display_name")
+    def name(self, organization: Organization) -> str:
+        return str(organization)
+
+    @admin.display(description=_("API keys"))
+    def keys_link(self, organization: Organization) -> str:
+        url = reverse("admin:partium_auth_apikey_changelist", current_app=self.admin_site.name)
+        return format_html('<a href="{}?organization={}">{}</a>', url, organization.pk, gettext("Show its keys"))
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        values = {name: getattr(obj, name) for name in ("display_name", "token_source", "required_provider")}
+        if change:
+            members.change_organization(obj, actor=request.user, is_active=obj.is_active, **values)
+            return
+        stored = members.add_organization(obj.org_id, actor=request.user, **values)
+        # The admin goes on with its own object.
+        obj.pk = stored.pk
+        obj._state.adding = False
+
+    # -- the overview -------------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.overview_view)
+        return [path("overview/", view, name="partium_auth_organization_overview"), *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        url = reverse("admin:partium_auth_organization_overview", current_app=self.admin_site.name)
+        return super().changelist_view(request, {"overview_url": url, **(extra_context or {})})
+
+    def overview_view(self, request: HttpRequest) -> HttpResponse:
+        """How many organizations have healthy keys, and which ones are about to lose access: worst first."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        active = with_health(policy.visible_organizations(request.user).filter(is_active=True)).order_by()
+        totals = dict(active.values_list("health").annotate(n=Count("pk")).order_by())
+        chosen = request.GET.get("health", "")
+        rows = active.filter(health=chosen) if chosen in WORDS else active.exclude(health=HEALTHY)
+        rank = Case(*(When(health=word, then=n) for n, word in enumerate(WORDS)), default=len(WORDS))
+        rows = rows.order_by(rank, "display_name", "org_id")
+        pages = Paginator(rows, PER_PAGE)
+        # Counted above already.
+        pages.__dict__["count"] = (
+            totals.get(chosen, 0) if chosen in WORDS else sum(totals.values()) - totals.get(HEALTHY, 0)
+        )
+        page = pages.get_page(request.GET.get("page"))
+        organizations = list(page.object_list)
+        counts = _counts(organizations)
+        keys_url = reverse("admin:partium_auth_apikey_changelist", current_app=self.admin_site.name)
+        return TemplateResponse(
+            request,
+            "admin/partium_auth/organization/overview.html",
+            {
+                **self.admin_site.each_context(request),
+                "title": gettext("Keys by organization"),
+                "opts": self.opts,
+                "media": self.media,
+                "list_url": reverse("admin:partium_auth_organization_changelist", current_app=self.admin_site.name),
+                "tiles": [(word, label, totals.get(word, 0)) for word, label in WORDS.items()],
+                "chosen": chosen,
+                "page": page,
+                "rows": [
+                    (
+                        organization,
+                        WORDS[organization.health],
+                        counts[organization.pk],
+                        f"{keys_url}?organization={organization.pk}",
+                    )
+                    for organization in organizations
+                ],
+                "shared": _shared(),
+            },
+        )
+
+
+def _counts(organizations: list[Any]) -> dict[Any, Counter[str]]:
+    counts: dict[Any, Counter[str]] = {organization.pk: Counter() for organization in organizations}
+    rows: Any = ApiKey.objects.with_state().filter(organization__in=list(counts)).order_by()
+    for organization_id, state, number in rows.values_list("organization_id", "state").annotate(n=Count("pk")):
+        counts[organization_id][state] = number
+    for count in counts.values():
+        count["ending"] = count[ApiKeyState.EXPIRING] + count[ApiKeyState.RETIRING]
+    return counts
+
+
+def _shared() -> list[list[str]]:
+    """Return the organizations that keep the same key, group by group; the same key is kept by one in a sane world."""
+    unrevoked = ApiKey.objects.exclude(status=ApiKey.Status.REVOKED).order_by()
+    twice = unrevoked.values("fingerprint").annotate(n=Count("organization")).filter(n__gt=1).values("fingerprint")
+    groups: dict[str, list[str]] = {}
+    rows = unrevoked.filter(fingerprint__in=list(twice.values_list("fingerprint", flat=True)[:50]))
+    for digest, org_id in rows.values_list("fingerprint", "organization__org_id").order_by("organization__org_id"):
+        groups.setdefault(digest, []).append(org_id)
+    return list(groups.values())

@@ -1,0 +1,144 @@
+"""Identity providers and their e-mail domains, for operators only: the server fetches their URLs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.decorators import method_decorator
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_post_parameters
+
+from partium_auth import policy
+from partium_auth.admin.keys import PastedField
+from partium_auth.admin.scope import PolicyAdmin, scope_of
+from partium_auth.fields import MASK
+from partium_auth.models import EmailDomain, IdentityProvider
+from partium_auth.oidc.discovery import is_secure
+from partium_auth.services.providers import is_used, save_provider
+
+URLS = (
+    "issuer",
+    "authorization_endpoint",
+    "token_endpoint",
+    "jwks_uri",
+    "userinfo_endpoint",
+    "end_session_endpoint",
+    "revocation_endpoint",
+)
+
+
+class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
+    new_client_secret = PastedField(
+        label=_("Client secret"),
+        required=False,
+        help_text=_("Empty: the stored one stays. It is stored encrypted and never shown again."),
+    )
+
+    class Meta:
+        model = IdentityProvider
+        fields = (
+            *("display_name", "slug", "issuer", "organization", "is_active"),
+            *("client_id", "client_authentication", "scopes", "extra_parameters", "signing_algorithms"),
+            *("use_userinfo", "refresh_tokens_reusable", *URLS[1:]),
+        )
+
+    def clean(self) -> dict[str, Any] | None:
+        data = super().clean() or self.cleaned_data
+        for name in URLS:
+            url = data.get(name)
+            if url and not is_secure(url):
+                self.add_error(name, ValidationError(_("The URL has to begin with https://.")))
+        if not isinstance(data.get("extra_parameters", {}), dict):
+            self.add_error("extra_parameters", ValidationError(_("A JSON object, such as {}.")))
+        return data
+
+
+class EmailDomainInline(admin.TabularInline):  # type: ignore[type-arg]
+    model = EmailDomain
+    extra = 1
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return scope_of(request).operates
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return scope_of(request).operates
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return scope_of(request).operates
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return scope_of(request).operates
+
+
+class IdentityProviderAdmin(PolicyAdmin):
+    visible = staticmethod(policy.visible_providers)
+    deferred = ("client_secret",)
+    form = ProviderForm
+    inlines = (EmailDomainInline,)
+    list_display = ("display_name", "slug", "organization", "issuer", "is_active")
+    list_select_related = ("organization",)
+    list_filter = ("is_active",)
+    lookups_allowed = frozenset({"is_active__exact"})
+    search_fields = ("display_name", "slug", "issuer", "email_domains__domain")
+    ordering = ("display_name",)
+    autocomplete_fields = ("organization",)
+    readonly_fields = ("callback_url", "secret_stored")
+    fieldsets = (
+        (None, {"fields": ("display_name", "slug", "callback_url", "issuer", "organization", "is_active")}),
+        (
+            _("Client"),
+            {"fields": ("client_id", "secret_stored", "new_client_secret", "client_authentication", "scopes")},
+        ),
+        (
+            _("Details"),
+            {
+                "fields": ("extra_parameters", "signing_algorithms", "use_userinfo", "refresh_tokens_reusable"),
+                "classes": ("collapse",),
+            },
+        ),
+        (
+            _("Without a discovery document"),
+            {"fields": URLS[1:], "classes": ("collapse",)},
+        ),
+    )
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.enters(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_view_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # Who logged in through it keeps an identity there; such a provider is switched off instead.
+        return self.has_view_permission(request, obj) and (obj is None or not is_used(obj))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        used = obj is not None and is_used(obj)
+        return (*self.readonly_fields, "slug", "issuer") if used else self.readonly_fields
+
+    @admin.display(description=_("callback URL"), empty_value="–")
+    def callback_url(self, provider: IdentityProvider) -> str | None:
+        if not provider.slug:
+            return None
+        try:
+            return reverse("partium_auth:oidc_callback", args=[provider.slug])
+        except NoReverseMatch:
+            return None
+
+    @admin.display(description=_("stored secret"))
+    def secret_stored(self, provider: IdentityProvider) -> str:
+        return MASK if provider.client_secret is not None else gettext("none")
+
+    @method_decorator(sensitive_post_parameters("new_client_secret"))
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return super().changeform_view(request, *args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        pasted = form.cleaned_data.get("new_client_secret")
+        save_provider(obj, actor=request.user, client_secret=pasted.reveal() if pasted else None)

@@ -1,0 +1,48 @@
+"""The admin site that an organization's developers enter without being staff."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.admin import AdminSite
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.http import urlencode
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.cache import never_cache
+
+from partium_auth.admin.scope import scope_of
+
+if TYPE_CHECKING:
+    from django.http.response import HttpResponseBase
+
+
+class KeySite(AdminSite):
+    """Who may enter is ``policy.may_enter_key_site``; people log in and out where everybody of the site does."""
+
+    site_title = _("API keys")
+    site_header = _("Partium API keys")
+    index_title = _("Your organization")
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        return scope_of(request).enters
+
+    @never_cache
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Send people to the app's login page; who is logged in and may not enter is told so."""
+        index = reverse("admin:index", current_app=self.name)
+        if self.has_permission(request):
+            return HttpResponseRedirect(index)
+        if request.user.is_authenticated:
+            raise PermissionDenied("Only developers of an organization keep API keys.")
+        # The login page checks where `next` leads.
+        query = urlencode({REDIRECT_FIELD_NAME: request.GET.get(REDIRECT_FIELD_NAME, index)})
+        return HttpResponseRedirect(f"{reverse('partium_auth:login')}?{query}")
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:  # type: ignore[override]
+        """Log out where everybody does, at the identity provider too. 307 keeps the POST and its CSRF token."""
+        response = HttpResponseRedirect(reverse("partium_auth:logout"))
+        response.status_code = 307
+        return response

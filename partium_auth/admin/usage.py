@@ -1,0 +1,79 @@
+"""A key's use in the last 30 days, as one small picture."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from django.utils import timezone
+
+from partium_auth.models import ApiKey, ApiKeyUsage
+
+DAYS = 30
+HEIGHT = 60
+BAR, GAP = 8, 3
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One day. Numbers are counts, and pixels of the picture; failures stand on top of exchanges."""
+
+    day: dt.date
+    exchanges: int
+    failures: int
+    x: int
+    exchanges_height: int
+    failures_height: int
+
+    @property
+    def exchanges_y(self) -> int:
+        return HEIGHT - self.exchanges_height
+
+    @property
+    def failures_y(self) -> int:
+        return HEIGHT - self.exchanges_height - self.failures_height
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the template draws."""
+
+    bars: list[Bar]
+    exchanges: int
+    failures: int
+    most: int
+    width: int = DAYS * (BAR + GAP)
+    height: int = HEIGHT
+    bar: int = BAR
+
+
+def usage_of(key: ApiKey, today: dt.date | None = None) -> Usage:
+    """Return the picture of a key's use; one query.
+
+    Args:
+        key: the key.
+        today: the last day shown.
+    """
+    today = today or timezone.localdate()
+    first = today - dt.timedelta(days=DAYS - 1)
+    counted = {row.day: row for row in ApiKeyUsage.objects.filter(api_key=key, day__gte=first, day__lte=today)}
+    days = [first + dt.timedelta(days=n) for n in range(DAYS)]
+    counts = [(row.exchanges, row.failures) if (row := counted.get(day)) else (0, 0) for day in days]
+    most = max((sum(pair) for pair in counts), default=0)
+    bars = [
+        Bar(
+            day,
+            exchanges,
+            failures,
+            n * (BAR + GAP),
+            _pixels(exchanges, most),
+            _pixels(failures, most),
+        )
+        for n, (day, (exchanges, failures)) in enumerate(zip(days, counts, strict=True))
+    ]
+    return Usage(bars, sum(pair[0] for pair in counts), sum(pair[1] for pair in counts), most)
+
+
+def _pixels(count: int, most: int) -> int:
+    # A single failure among thousands still has to be seen.
+    return max(2, round(count / most * (HEIGHT - 4))) if count else 0

@@ -1,0 +1,55 @@
+"""``manage.py partium_reencrypt``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from partium_auth import crypto
+from partium_auth.exceptions import EncryptionError
+from partium_auth.services import encryption
+
+
+class Command(BaseCommand):
+    help = (
+        "Seal every stored secret with the first key of PARTIUM_ENCRYPTION_KEYS, while the site runs. "
+        "May be interrupted and started again. Afterwards it says what is left under which key; a key with nothing "
+        "left can be removed from the setting. Exit code 1 if something could not be opened or is left."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--batch-size", type=_positive, default=encryption.BATCH, help="rows per transaction")
+        parser.add_argument("--dry-run", action="store_true", help="only say what is sealed with which key")
+
+    def handle(self, *args: Any, batch_size: int, dry_run: bool, verbosity: int, **options: Any) -> None:
+        try:
+            current = crypto.current_key_id()
+            if not dry_run:
+                result = encryption.reseal(
+                    actor=None, batch_size=batch_size, progress=self._progress if verbosity else None
+                )
+                self.stdout.write(f"{result.resealed} of {result.looked_at} secrets sealed anew with {current}.")
+                for place in result.failed:
+                    self.stderr.write(f"does not open: {place}")
+        except EncryptionError as error:
+            raise CommandError(str(error)) from None
+        left = 0
+        for kid, count in sorted(encryption.counts_by_key().items()):
+            note = " (seals)" if kid == current else ""
+            self.stdout.write(f"{kid or 'not sealed'}: {count}{note}")
+            left += 0 if kid == current else count
+        if left and not dry_run:
+            raise CommandError(
+                f"{left} secrets are still under other keys; keep those keys in PARTIUM_ENCRYPTION_KEYS."
+            )
+
+    def _progress(self, result: encryption.Resealed) -> None:
+        self.stdout.write(f"… {result.looked_at} looked at, {result.resealed} sealed anew")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("a positive number")
+    return int(text)
