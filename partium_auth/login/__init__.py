@@ -1,1 +1,1 @@
-"""Who is this? Login flows on top of ``mozilla_django_oidc``, identities, log-out."""
+"""Logging in and out: the flow, the login page, back-channel log-out. The protocol itself is in ``partium_auth.oidc``."""

@@ -128,12 +128,7 @@ def _fetch(url: str, now: float) -> _Document:
         raise UnexpectedResponse(f"{response.url} did not answer with a JSON object.", status=response.status)
     document = _Document(data, now, now + _fresh_seconds(response.headers))
     _keep(url, document)
-    if conf.cache is not None:
-        caches[conf.cache].set(
-            _cache_key("document", url),
-            signing.dumps([data, document.fetched_at, document.fresh_until], salt=_salt(url), compress=True),
-            STALE_AT_MOST_SECONDS,
-        )
+    _write_shared(url, document)
     return document
 
 
@@ -154,11 +149,32 @@ def _may_fetch(url: str, now: float) -> bool:
         _attempts.move_to_end(url)
         while len(_attempts) > KEPT:
             _attempts.popitem(last=False)
-    return conf.cache is None or caches[conf.cache].add(_cache_key("attempt", url), 1, FETCH_PAUSE_SECONDS)
+    if conf.cache is None:
+        return True
+    try:
+        return caches[conf.cache].add(_cache_key("attempt", url), 1, FETCH_PAUSE_SECONDS)
+    except Exception as e:  # noqa: BLE001  # whatever a cache backend raises; this process's own pause holds anyway
+        logger.warning("PARTIUM_CACHE cannot be written (%s).", type(e).__name__)
+        return True
+
+
+def _write_shared(url: str, document: _Document) -> None:
+    if conf.cache is None:
+        return
+    value = signing.dumps([document.data, document.fetched_at, document.fresh_until], salt=_salt(url), compress=True)
+    try:
+        caches[conf.cache].set(_cache_key("document", url), value, STALE_AT_MOST_SECONDS)
+    except Exception as e:  # noqa: BLE001  # whatever a cache backend raises
+        logger.warning("PARTIUM_CACHE cannot be written (%s).", type(e).__name__)
 
 
 def _read_shared(url: str) -> _Document | None:
-    value = caches[conf.cache].get(_cache_key("document", url)) if conf.cache is not None else None
+    assert conf.cache is not None  # noqa: S101  # for the type checker
+    try:
+        value = caches[conf.cache].get(_cache_key("document", url))
+    except Exception as e:  # noqa: BLE001  # whatever a cache backend raises
+        logger.warning("PARTIUM_CACHE cannot be read (%s).", type(e).__name__)
+        return None
     if not isinstance(value, str):
         return None
     try:

@@ -1,0 +1,83 @@
+"""Logins that have been started and not yet come back: kept in the session under their ``state``, used once."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from django.contrib.sessions.backends.base import UpdateError
+from django.http import HttpRequest
+
+from partium_auth.oidc.errors import Refused
+
+SESSION_KEY = "_partium_logins"
+AT_MOST = 20
+LASTS_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One login that was started.
+
+    Args:
+        provider: slug of the provider it was started at; it may come back from no other.
+        nonce: has to be in the ID token.
+        code_verifier: whose challenge was sent (RFC 7636).
+        redirect_uri: as it was sent.
+        next: where to go afterwards, already found to be on this site; empty: the site's default.
+        organization: Partium's id of the organization whose login link was used; not checked.
+        silent: it was sent with ``prompt=none``.
+        created_at: seconds since the epoch.
+    """
+
+    provider: str
+    nonce: str = field(repr=False)
+    code_verifier: str = field(repr=False)
+    redirect_uri: str
+    next: str
+    organization: str
+    silent: bool
+    created_at: float
+
+
+def remember(request: HttpRequest, state: str, attempt: Attempt) -> None:
+    """Keep an attempt; the oldest ones go when there are too many, or when they are too old anyway."""
+    kept = {key: value for key, value in _all(request).items() if time.time() - value["created_at"] < LASTS_SECONDS}
+    for key in sorted(kept, key=lambda key: float(kept[key]["created_at"]))[: max(0, len(kept) - AT_MOST + 1)]:
+        del kept[key]
+    kept[state] = asdict(attempt)
+    request.session[SESSION_KEY] = kept
+
+
+def take(request: HttpRequest, provider: str) -> Attempt:
+    """Return the attempt that the request's ``state`` names, and forget it for good before anything else is done with it.
+
+    ``request.session`` is read anew afterwards, so that what other tabs write meanwhile is not overwritten.
+
+    Raises:
+        Refused: unknown (never started, of another session, or used before), too old, or started at another provider.
+            An unknown state changes nothing.
+    """
+    state = request.GET.get("state", "")
+    attempts = _all(request)
+    if not state or state not in attempts:
+        raise Refused("state", "unknown, of another session, or used before.")
+    value = attempts.pop(state)
+    request.session[SESSION_KEY] = attempts
+    try:
+        request.session.save()
+    except UpdateError:
+        raise Refused("state", "the session was ended meanwhile.") from None
+    request.session = type(request.session)(request.session.session_key)
+    attempt = Attempt(**value)
+    if attempt.provider != provider:
+        raise Refused("state", "the login was started at another provider.")
+    if not 0 <= time.time() - attempt.created_at < LASTS_SECONDS:
+        raise Refused("state", "the login was started too long ago.")
+    return attempt
+
+
+def _all(request: HttpRequest) -> dict[str, Any]:
+    value = request.session.get(SESSION_KEY)
+    return dict(value) if isinstance(value, dict) else {}

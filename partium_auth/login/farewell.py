@@ -1,0 +1,70 @@
+"""Logging out at the provider as well: OpenID Connect RP-Initiated Logout 1.0, and RFC 7009 for the refresh token."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+from django.http import HttpRequest
+
+from partium_auth import session
+from partium_auth.exceptions import EncryptionError, UpstreamError
+from partium_auth.login.flow import with_query
+from partium_auth.models import Grant
+from partium_auth.oidc import discovery, token_endpoint
+from partium_auth.oidc import provider as providers
+from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.provider import Provider
+
+
+@dataclass(frozen=True)
+class LastWords:
+    """What has to be known of a session to end it at the provider, taken before it is ended here."""
+
+    provider: Provider
+    id_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+
+    def url(self, target: str) -> str:
+        """Return the provider's log-out URL, or an empty string where it has none or cannot be asked.
+
+        Args:
+            target: absolute; where the provider sends the browser back to, if that is registered with it.
+        """
+        try:
+            endpoint = discovery.of(self.provider).end_session_endpoint
+        except (Refused, UpstreamError):
+            return ""
+        if not endpoint:
+            return ""
+        parameters = {
+            "client_id": self.provider.client_id,
+            "post_logout_redirect_uri": target,
+            "state": secrets.token_urlsafe(16),
+        }
+        if self.id_token:
+            parameters["id_token_hint"] = self.id_token
+        return with_query(endpoint, parameters)
+
+    def revoke(self) -> None:
+        """Revoke the refresh token at the provider, where it offers that. Does not raise for what the provider does."""
+        if self.refresh_token:
+            token_endpoint.revoke(self.provider, self.refresh_token)
+
+
+def prepare(request: HttpRequest) -> LastWords | None:
+    """Return the last words of the request's session; None where it did not log in through a provider."""
+    grant_id = request.session.get(session.GRANT)
+    if not grant_id:
+        return None
+    grant = Grant.objects.filter(pk=grant_id, kind=Grant.Kind.OIDC, revoked_at=None).first()
+    if grant is None:
+        return None
+    try:
+        return LastWords(
+            provider=providers.get(grant.provider),
+            id_token=grant.id_token.reveal() if grant.id_token is not None else "",
+            refresh_token=grant.refresh_token.reveal() if grant.refresh_token is not None else "",
+        )
+    except (LookupError, EncryptionError):
+        return None

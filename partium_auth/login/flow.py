@@ -1,0 +1,183 @@
+"""The authorization code flow with PKCE (OpenID Connect Core §3.1, RFC 7636, RFC 9207), from the redirect to the claims."""
+
+from __future__ import annotations
+
+import datetime as dt
+import secrets
+import time
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.utils import timezone
+
+from partium_auth.conf import conf
+from partium_auth.login import attempts
+from partium_auth.login.attempts import Attempt
+from partium_auth.oidc import discovery, token_endpoint, userinfo
+from partium_auth.oidc import provider as providers
+from partium_auth.oidc.discovery import Metadata
+from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.id_token import verify_id_token
+from partium_auth.oidc.provider import Provider
+from partium_auth.partium.responses import TokenResponse
+from partium_auth.services import claims as claims_
+
+_INTERACTION_ERRORS = frozenset(
+    {"login_required", "interaction_required", "consent_required", "account_selection_required"}
+)
+
+
+class ProviderError(Refused):
+    """The provider answered the login with an error (RFC 6749 §4.1.2.1, Core §3.1.2.6)."""
+
+    def __init__(self, error: str) -> None:
+        known = {"access_denied", "temporarily_unavailable", "server_error", "invalid_scope", *_INTERACTION_ERRORS}
+        super().__init__("provider_error", error if error in known else "")
+        self.needs_interaction = error in _INTERACTION_ERRORS
+        self.was_cancelled = error == "access_denied"
+
+
+@dataclass(frozen=True)
+class Vouched:
+    """What a provider has vouched for, verified. Shows no token."""
+
+    claims: dict[str, Any] = field(repr=False)
+    tokens: TokenResponse = field(repr=False)
+    issued_at: dt.datetime
+
+
+def start(
+    request: HttpRequest,
+    provider: Provider,
+    *,
+    next_url: str = "",
+    organization: str = "",
+    login_hint: str = "",
+    silent: bool = False,
+) -> str:
+    """Start a login and return the URL at the provider to send the browser to.
+
+    Args:
+        request: its session keeps the attempt.
+        provider: where to log in.
+        next_url: where to go afterwards; the caller has found it to be on this site.
+        organization: Partium's id of the organization whose login link was used.
+        login_hint: the e-mail address that was typed in.
+        silent: with ``prompt=none``.
+
+    Raises:
+        Refused: the provider's metadata is not acceptable.
+        UpstreamError: it is not known and could not be fetched.
+    """
+    metadata = discovery.of(provider)
+    state, nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(64)
+    redirect_uri = redirect_uri_of(request, provider.slug)
+    parameters: dict[str, Any] = {**provider.extra_parameters}
+    if login_hint:
+        parameters["login_hint"] = login_hint
+    if silent:
+        parameters["prompt"] = "none"
+    parameters |= {
+        "response_type": "code",
+        "client_id": provider.client_id,
+        "redirect_uri": redirect_uri,
+        "scope": provider.scopes,
+        "state": state,
+        "nonce": nonce,
+        "code_challenge": urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+    }
+    attempts.remember(
+        request,
+        state,
+        Attempt(
+            provider=provider.slug,
+            nonce=nonce,
+            code_verifier=verifier,
+            redirect_uri=redirect_uri,
+            next=next_url,
+            organization=organization,
+            silent=silent,
+            created_at=time.time(),
+        ),
+    )
+    return with_query(metadata.authorization_endpoint, parameters)
+
+
+def finish(request: HttpRequest, provider: Provider, attempt: Attempt) -> Vouched:
+    """Return what the provider vouches for in its authorization response.
+
+    Args:
+        request: the callback's.
+        provider: the one that the attempt was started at.
+        attempt: what :func:`attempts.take` returned; nobody can use it again.
+
+    Raises:
+        ProviderError: the provider says that it did not log anybody in.
+        Refused: something is not what it has to be.
+        UpstreamError: the provider failed.
+    """
+    metadata = discovery.of(provider)
+    _check_issuer_parameter(request, metadata)
+    error = request.GET.get("error")
+    if error is not None:
+        raise ProviderError(error)
+    code = request.GET.get("code", "")
+    if not code:
+        raise Refused("code", "missing.")
+    issued_at = timezone.now()
+    tokens = token_endpoint.redeem_code(provider, code, attempt.redirect_uri, attempt.code_verifier)
+    claims = verify_id_token(
+        provider,
+        metadata,
+        tokens.id_token or "",
+        nonce=attempt.nonce,
+        access_token=tokens.access_token,
+        now=time.time(),
+    )
+    if metadata.userinfo_endpoint and (provider.use_userinfo or _lacks_claims(provider, claims)):
+        more = userinfo.fetch(provider, metadata, tokens.access_token, subject=claims["sub"])
+        claims = userinfo.merged(claims, more)
+    return Vouched(claims, tokens, issued_at)
+
+
+def redirect_uri_of(request: HttpRequest, slug: str) -> str:
+    """Return the callback URL of a provider, exactly as it has to be registered there.
+
+    A site that includes ``partium_auth.login.legacy_urls`` keeps the one that it registered for the base library.
+    """
+    if slug == providers.DEFAULT:
+        name = getattr(settings, "OIDC_AUTHENTICATION_CALLBACK_URL", "oidc_authentication_callback")
+        try:
+            path = reverse(name)
+            if getattr(resolve(path).func, "is_partium_callback", False):
+                return request.build_absolute_uri(path)
+        except (NoReverseMatch, Resolver404):
+            pass
+    return request.build_absolute_uri(reverse("partium_auth:oidc_callback", args=[slug]))
+
+
+def with_query(url: str, parameters: dict[str, Any]) -> str:
+    """Return a URL with more parameters in its query."""
+    return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(parameters)}"
+
+
+def _check_issuer_parameter(request: HttpRequest, metadata: Metadata) -> None:
+    """RFC 9207 §2.4: against a response of one provider that is passed off as another's."""
+    issuer = request.GET.get("iss")
+    if issuer is None and metadata.sends_issuer:
+        raise Refused("iss_parameter", "missing, although the provider promises it.")
+    if issuer is not None and issuer != metadata.issuer:
+        raise Refused("iss_parameter", "of another provider.")
+
+
+def _lacks_claims(provider: Provider, claims: dict[str, Any]) -> bool:
+    if "email" in provider.scopes.split() and "email" not in claims:
+        return True
+    return provider.is_site_wide and claims_.read(claims, conf.organizations_claim) is claims_.MISSING

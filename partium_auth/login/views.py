@@ -1,0 +1,283 @@
+"""The login page, the code flow's two ends, and log-out."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, cast
+from urllib.parse import urlencode
+
+from django import forms
+from django.conf import settings
+from django.contrib import auth
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render, resolve_url
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.module_loading import import_string
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from partium_auth import crypto, session
+from partium_auth.backends import PasswordLogin, is_password_login_enabled
+from partium_auth.conf import conf
+from partium_auth.exceptions import EncryptionError, UpstreamError
+from partium_auth.login import attempts, failures, farewell, flow
+from partium_auth.login.flow import ProviderError
+from partium_auth.models import EmailDomain, Grant, Organization
+from partium_auth.oidc import provider as providers
+from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.provider import Provider
+from partium_auth.services.logins import VerifiedLogin
+from partium_auth.tokens.grants import Login
+
+
+class EmailForm(forms.Form):
+    """Finds the provider by the domain of an e-mail address."""
+
+    email = forms.EmailField(max_length=254, label=_("Work e-mail address"))
+
+
+class PasswordForm(forms.Form):
+    """Partium user name and password."""
+
+    username = forms.CharField(max_length=254, label=_("Partium user name"))
+    password = forms.CharField(max_length=1024, strip=False, label=_("Password"))
+
+
+@login_not_required
+@require_http_methods(["GET", "HEAD", "POST"])
+@sensitive_post_parameters("password")
+@csrf_protect
+@never_cache
+def login(request: HttpRequest) -> HttpResponse:
+    """The login page. ``next``: where to go afterwards; ``organization``: an organization's own login link."""
+    next_url, org_id = _next_url(request), _parameter(request, "organization")[:190]
+    email_form, password_form, error = EmailForm(), PasswordForm(), None
+    if request.method == "POST" and "password" in request.POST and is_password_login_enabled():
+        password_form = PasswordForm(request.POST)
+        if password_form.is_valid():
+            outcome = _log_in_with_password(request, password_form.cleaned_data, next_url, org_id)
+            if isinstance(outcome, HttpResponse):
+                return outcome
+            error = outcome
+    elif request.method == "POST":
+        email_form = EmailForm(request.POST)
+        if email_form.is_valid():
+            email = email_form.cleaned_data["email"]
+            slug = providers.slug_for_email(email)
+            if slug is not None:
+                return _start(request, slug, next_url=next_url, organization=org_id, login_hint=email)
+            email_form.add_error(
+                "email", _("There is no company login for this address. Choose another way to log in.")
+            )
+    elif org_id and len(slugs := providers.slugs_of_organization(org_id)) == 1:
+        return _start(request, slugs[0], next_url=next_url, organization=org_id)
+    context = {
+        "providers": _listed_providers(next_url, org_id),
+        "email_form": email_form,
+        "password_form": password_form,
+        "show_email": EmailDomain.objects.filter(provider__is_active=True).exists(),
+        "show_password": is_password_login_enabled(),
+        "error": error,
+        "next": next_url,
+        "next_field": _next_field(),
+        "organization": org_id,
+    }
+    return render(request, "partium_auth/login.html", context)
+
+
+@login_not_required
+@require_http_methods(["GET", "HEAD", "POST"])
+@csrf_protect
+@never_cache
+def oidc_login(request: HttpRequest, provider: str) -> HttpResponse:
+    """Send the browser to a provider. ``prompt=none``: only if it needs not ask the person anything."""
+    return _start(
+        request,
+        provider,
+        next_url=_next_url(request),
+        organization=_parameter(request, "organization")[:190],
+        login_hint=_parameter(request, "login_hint")[:254],
+        silent=_parameter(request, "prompt") == "none",
+    )
+
+
+@login_not_required
+@require_GET
+@never_cache
+@sensitive_variables()
+def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
+    """Where a provider sends the browser back to. Without a ``state`` of this session nothing at all happens."""
+    next_url = ""
+    try:
+        attempt = attempts.take(request, provider)
+        next_url = attempt.next
+        op = _provider(provider)
+        crypto.current_key_id()  # without a key nothing could be stored, and the code would be spent for nothing
+        try:
+            vouched = flow.finish(request, op, attempt)
+        except ProviderError as e:
+            if e.needs_interaction and attempt.silent:
+                return _start(request, provider, next_url=next_url, organization=attempt.organization)
+            raise
+        verified = VerifiedLogin(op, vouched.claims)
+        user = auth.authenticate(request, partium_login_attempt=verified)
+        if user is None or verified.identity is None:
+            raise verified.refusal or Refused("throttled", "no backend let the login through.")
+        sid = vouched.claims.get("sid")
+        _begin(
+            request,
+            Login(
+                kind=Grant.Kind.OIDC,
+                user=cast("Any", user),
+                tokens=vouched.tokens,
+                issued_at=vouched.issued_at,
+                provider=op.slug,
+                identity=verified.identity,
+                session_id=sid if isinstance(sid, str) and len(sid) <= 255 else "",
+                id_token=vouched.tokens.id_token or "",
+                organization=_wanted_organization(op, attempt.organization),
+                reusable=op.refresh_tokens_reusable,
+            ),
+        )
+    except failures.FAILURES as e:
+        return failures.page(request, e, provider=provider, next_url=next_url)
+    # Only for sites that read the session keys of the base library; there is no other use for them.
+    for setting, key, token in (
+        ("OIDC_STORE_ACCESS_TOKEN", "oidc_access_token", vouched.tokens.access_token),
+        ("OIDC_STORE_ID_TOKEN", "oidc_id_token", vouched.tokens.id_token),
+    ):
+        if getattr(settings, setting, False):
+            request.session[key] = token
+    return HttpResponseRedirect(next_url or resolve_url(settings.LOGIN_REDIRECT_URL))
+
+
+oidc_callback.is_partium_callback = True  # type: ignore[attr-defined]  # see flow.redirect_uri_of
+
+
+@login_not_required
+@require_POST
+@csrf_protect
+@never_cache
+@sensitive_variables()
+def logout(request: HttpRequest) -> HttpResponse:
+    """Log out here, whatever the provider does, and then at the provider where it offers that."""
+    target = resolve_url(settings.LOGOUT_REDIRECT_URL or failures.login_page_url())
+    method = getattr(settings, "OIDC_OP_LOGOUT_URL_METHOD", "")
+    own_target = import_string(method)(request) if method and request.user.is_authenticated else None
+    last_words = farewell.prepare(request)
+    auth.logout(request)  # ends the grant too
+    if last_words is None:
+        return HttpResponseRedirect(own_target or target)
+    _in_background(last_words.revoke)
+    return HttpResponseRedirect(own_target or last_words.url(request.build_absolute_uri(target)) or target)
+
+
+def _start(request: HttpRequest, slug: str, *, next_url: str = "", **options: Any) -> HttpResponse:
+    try:
+        return HttpResponseRedirect(flow.start(request, _provider(slug), next_url=next_url, **options))
+    except failures.FAILURES as e:
+        return failures.page(request, e, provider=slug, next_url=next_url)
+
+
+def _provider(slug: str) -> Provider:
+    try:
+        return providers.get(slug)
+    except LookupError as e:
+        raise Refused("provider", str(e), permanent=True) from None
+
+
+def _begin(request: HttpRequest, login: Login) -> None:
+    """Make the session that of a login that has succeeded; the tokens are stored last."""
+    is_same = request.user.is_authenticated and request.user.pk == login.user.pk
+    if not is_same:
+        session.end(request)  # Django throws another person's session away without a word
+    auth.login(request, cast("Any", login.user))
+    if is_same:
+        request.session.cycle_key()  # which Django omits when somebody logs in once more
+    try:
+        session.begin(request, login)
+    except EncryptionError:
+        auth.logout(request)
+        raise
+
+
+@sensitive_variables("data", "attempt")
+def _log_in_with_password(
+    request: HttpRequest, data: dict[str, str], next_url: str, org_id: str
+) -> HttpResponse | dict[str, Any]:
+    attempt = PasswordLogin(data["username"], data["password"])
+    try:
+        crypto.current_key_id()
+        # The user name is for throttling by name; the password travels apart, so that no other backend gets to see it.
+        user = auth.authenticate(request, username=attempt.username, partium_password_login=attempt)
+        if user is None or attempt.identity is None or attempt.issued_at is None:
+            if attempt.refusal is None:
+                return {"title": _("The user name or the password is wrong."), "advice": _("Please try again.")}
+            raise attempt.refusal
+        _begin(
+            request,
+            Login(
+                kind=Grant.Kind.PASSWORD,
+                user=cast("Any", user),
+                tokens=attempt.tokens,
+                issued_at=attempt.issued_at,
+                identity=attempt.identity,
+                organization=Organization.objects.filter(org_id=org_id).first() if org_id else None,
+            ),
+        )
+    except UpstreamError as e:
+        _text, reference = failures.explain(e, provider="")
+        return {
+            "title": _("Partium cannot be reached."),
+            "advice": _("Nothing is wrong with your password. Please try again in a few minutes."),
+            "reference": reference,
+        }
+    except failures.FAILURES as e:
+        return failures.page(request, e, provider="", next_url=next_url)
+    return HttpResponseRedirect(next_url or resolve_url(settings.LOGIN_REDIRECT_URL))
+
+
+def _listed_providers(next_url: str, org_id: str) -> list[dict[str, str]]:
+    query = {name: value for name, value in ((_next_field(), next_url), ("organization", org_id)) if value}
+    suffix = f"?{urlencode(query)}" if query else ""
+    return [
+        {"slug": slug, "name": name, "url": reverse("partium_auth:oidc_login", args=[slug]) + suffix}
+        for slug, name in providers.site_wide()
+    ]
+
+
+def _wanted_organization(provider: Provider, org_id: str) -> Organization | None:
+    if not provider.is_site_wide:
+        return Organization.objects.filter(pk=cast("Any", provider.organization_id)).first()
+    return Organization.objects.filter(org_id=org_id).first() if org_id else None
+
+
+def _next_field() -> str:
+    name: str = getattr(settings, "OIDC_REDIRECT_FIELD_NAME", "next")
+    return name
+
+
+def _parameter(request: HttpRequest, name: str) -> str:
+    return (request.POST.get(name) or request.GET.get(name) or "").strip()
+
+
+def _next_url(request: HttpRequest) -> str:
+    """Where the person wants to go, if that is on this site; else an empty string."""
+    url = _parameter(request, _next_field())
+    hosts = {request.get_host(), *getattr(settings, "OIDC_REDIRECT_ALLOWED_HOSTS", ())}
+    require_https = getattr(settings, "OIDC_REDIRECT_REQUIRE_HTTPS", request.is_secure())
+    # Longer than any page of a site; attempts are kept in the session.
+    is_fine = len(url) <= 2000 and url_has_allowed_host_and_scheme(url, hosts, require_https=require_https)
+    return url if is_fine else ""
+
+
+def _in_background(job: Any) -> None:
+    if conf.executor == "inline":
+        job()
+    else:
+        threading.Thread(target=job, name="partium_auth farewell", daemon=True).start()

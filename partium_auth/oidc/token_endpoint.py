@@ -1,0 +1,166 @@
+"""The token endpoint (RFC 6749 §4.1.3 and §6, RFC 7636) and revocation (RFC 7009): where our client secret is used.
+
+No redirect is followed, no body is quoted, and of an error answer only the ``error`` code is read.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote_plus
+
+from partium_auth.exceptions import CredentialsRejected, UnexpectedResponse, UpstreamError
+from partium_auth.oidc import discovery
+from partium_auth.oidc.discovery import Metadata
+from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.provider import Provider
+from partium_auth.partium.responses import TokenResponse, parse_token_response
+from partium_auth.transport import Response, parse_retry_after
+from partium_auth.upstream import EXCHANGE_SECONDS, transport
+
+logger = logging.getLogger("partium_auth.oidc")
+
+REVOCATION_SECONDS = 3.0
+
+#: RFC 6749 §5.2; anything else in an error answer is not repeated.
+_ERRORS = frozenset(
+    {
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+        "temporarily_unavailable",
+        "server_error",
+        "slow_down",
+    }
+)
+
+
+def redeem_code(provider: Provider, code: str, redirect_uri: str, code_verifier: str) -> TokenResponse:
+    """Exchange an authorization code; the answer has an ``id_token``, which nobody has verified yet.
+
+    Args:
+        provider: where the login was started.
+        code: from the authorization response.
+        redirect_uri: exactly as it was sent with the authorization request.
+        code_verifier: whose challenge was sent with the authorization request.
+
+    Raises:
+        Refused: the provider's metadata is not acceptable.
+        UpstreamError: the token endpoint refused, failed, or answered with something that is no token response.
+    """
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": redirect_uri,
+        "code_verifier": code_verifier,
+    }
+    tokens = _tokens(provider, _post(provider, discovery.of(provider), "token_endpoint", form, EXCHANGE_SECONDS))
+    if not tokens.id_token:
+        raise UnexpectedResponse(f"The token endpoint of {provider.slug!r} answered without an id_token.", status=200)
+    return tokens
+
+
+def refresh(
+    provider: Provider, refresh_token: str, *, before_send: Callable[[], object] | None = None
+) -> TokenResponse:
+    """Exchange a refresh token (RFC 6749 §6).
+
+    An ID token in the answer is not used: it could only say who it is once more, and nobody is logged in by it.
+
+    Args:
+        provider: who issued it.
+        refresh_token: may be used up by this.
+        before_send: called just before the first byte is sent; see ``Transport.send``.
+
+    Raises:
+        CredentialsRejected: ``invalid_grant``: this refresh token is dead for good; ``status`` is 401.
+        UpstreamError: anything else. A refusal that concerns our registration (``invalid_client``, …) is the operator's
+            to mend, is logged as such, and never has the status 401.
+    """
+    try:
+        metadata = discovery.of(provider)
+    except Refused as e:
+        raise UpstreamError(f"The identity provider {provider.slug!r} cannot be used: {e}", sent=False) from None
+    except UpstreamError as e:
+        e.sent = False  # that was about the discovery document: the refresh token has not left
+        raise
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS, before_send=before_send)
+    return _tokens(provider, response)
+
+
+def revoke(provider: Provider, refresh_token: str) -> bool:
+    """Tell the provider that a refresh token will not be used again (RFC 7009), where it offers that.
+
+    Returns whether it was told. Never raises for what the provider does: a log-out must work while it is down.
+    """
+    try:
+        metadata = discovery.of(provider)
+        if not metadata.revocation_endpoint:
+            return False
+        form = {"token": refresh_token, "token_type_hint": "refresh_token"}
+        response = _post(provider, metadata, "revocation_endpoint", form, REVOCATION_SECONDS)
+    except (UpstreamError, Refused) as e:
+        logger.warning("The refresh token could not be revoked at %s: %s", provider.slug, e)
+        return False
+    if response.status != 200:
+        logger.warning("The refresh token could not be revoked at %s: status %d.", provider.slug, response.status)
+    return response.status == 200
+
+
+def _post(
+    provider: Provider,
+    metadata: Metadata,
+    endpoint: str,
+    form: Mapping[str, str],
+    seconds: float,
+    *,
+    before_send: Callable[[], object] | None = None,
+) -> Response:
+    fields = dict(form)
+    basic = None
+    if metadata.client_authentication == "client_secret_basic" and provider.client_secret:
+        # RFC 6749 §2.3.1: both are form-encoded before they become user name and password.
+        basic = (quote_plus(provider.client_id), quote_plus(provider.client_secret))
+    else:
+        fields["client_id"] = provider.client_id
+        if metadata.client_authentication == "client_secret_post" and provider.client_secret:
+            fields["client_secret"] = provider.client_secret
+    return transport().send(
+        "POST",
+        getattr(metadata, endpoint),
+        data=fields,
+        basic=basic,
+        total_seconds=seconds,
+        credential=True,
+        before_send=before_send,
+    )
+
+
+def _tokens(provider: Provider, response: Response) -> TokenResponse:
+    if response.status == 200:
+        return parse_token_response(response, what="Identity provider")
+    error = _error_code(response)
+    if response.status in {400, 401} and error == "invalid_grant":
+        raise CredentialsRejected(
+            f"{response.url} does not accept this code or refresh token any more (invalid_grant).", status=401
+        )
+    message = f"{response.url} answered {response.status}" + (f" ({error})." if error else ".")
+    status = response.status
+    if 400 <= status < 500 and status != 429:
+        logger.error("%s Check client id, client secret and client authentication of %s.", message, provider.slug)
+        status = 400
+    raise UpstreamError(message, status=status, retry_after=parse_retry_after(response.headers))
+
+
+def _error_code(response: Response) -> str:
+    try:
+        body: Any = response.json()
+    except UpstreamError:
+        return ""
+    error = body.get("error") if isinstance(body, dict) else None
+    return error if isinstance(error, str) and error in _ERRORS else ""

@@ -1,0 +1,85 @@
+"""The userinfo endpoint (OpenID Connect Core §5.3), and one person's claims out of two sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from partium_auth.exceptions import UpstreamError
+from partium_auth.oidc.discovery import Metadata
+from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.id_token import verify_userinfo_token
+from partium_auth.oidc.provider import Provider
+from partium_auth.transport import raise_for_status
+from partium_auth.upstream import transport
+
+USERINFO_SECONDS = 8.0
+MAX_BYTES = 256 * 1024
+
+_OF_THE_ID_TOKEN = frozenset(
+    {
+        "iss",
+        "sub",
+        "aud",
+        "azp",
+        "exp",
+        "iat",
+        "nbf",
+        "jti",
+        "nonce",
+        "at_hash",
+        "c_hash",
+        "auth_time",
+        "acr",
+        "amr",
+        "sid",
+    }
+)
+
+
+def fetch(provider: Provider, metadata: Metadata, access_token: str, *, subject: str) -> dict[str, Any]:
+    """Return a person's claims from the userinfo endpoint, sent as JSON or as a signed JWT.
+
+    Args:
+        provider: whose endpoint it is.
+        metadata: the provider's.
+        access_token: the bearer.
+        subject: the ID token's ``sub``; an answer about somebody else is refused (§5.3.2).
+
+    Raises:
+        Refused: the endpoint failed, did not answer with claims, or answered about somebody else.
+        UpstreamError: the provider's keys could not be fetched.
+    """
+    try:
+        response = transport().send(
+            "GET",
+            metadata.userinfo_endpoint,
+            bearer=access_token,
+            total_seconds=USERINFO_SECONDS,
+            max_bytes=MAX_BYTES,
+            idempotent=True,
+        )
+        raise_for_status(response, "Userinfo endpoint")
+        is_token = response.content_type == "application/jwt"
+        claims = None if is_token else response.json()
+    except (UpstreamError, ValueError) as e:
+        raise Refused("userinfo", str(e)) from None
+    if is_token:
+        claims = verify_userinfo_token(provider, metadata, response.body.decode("ascii", errors="replace").strip())
+    if not isinstance(claims, dict):
+        raise Refused("userinfo", "the answer is not a JSON object.")
+    if claims.get("sub") != subject:
+        raise Refused("userinfo_sub", "the answer is about somebody else than the ID token.")
+    return claims
+
+
+def merged(id_token: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the claims of both; what is about the login itself comes from the ID token alone.
+
+    ``email_verified`` always comes from where ``email`` comes from.
+    """
+    claims = dict(id_token)
+    if "email" in userinfo and userinfo["email"] != claims.get("email"):
+        claims.pop("email_verified", None)
+    claims.update((name, value) for name, value in userinfo.items() if name not in _OF_THE_ID_TOKEN)
+    return claims
