@@ -141,6 +141,8 @@ class Upstream:
         self.script = script
         self.requests: list[Request] = []
         self.connections = 0
+        #: How many scripts could not be spoken to the end, since the client had gone.
+        self.cut_off = 0
         self.gone = threading.Event()
         self.errors: list[BaseException] = []
         self._tls = tls
@@ -171,7 +173,9 @@ class Upstream:
                 sock = self._tls.wrap_socket(sock, server_side=True)
             self._socks.append(sock)
             self.script(Peer(sock, number, self.requests))
-        except (Gone, ssl.SSLError, ConnectionError, TimeoutError):
+        except (Gone, ssl.SSLError, ConnectionError):
+            self.cut_off += 1
+        except TimeoutError:
             pass
         except BaseException as e:  # noqa: BLE001 - shown by the fixture
             self.errors.append(e)
