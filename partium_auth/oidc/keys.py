@@ -38,7 +38,7 @@ def verify_signature(provider: Provider, jwks_uri: str, token: str) -> tuple[dic
     if not isinstance(algorithm, str) or algorithm not in provider.signing_algorithms:
         raise Refused("alg", "signed with an algorithm that is not allowed for this provider.")
     if "crit" in header:
-        raise Refused("crit", "the header names extensions that must be understood (RFC 7515 §4.1.11).")
+        raise Refused("jwt", "the header names extensions that must be understood (RFC 7515 §4.1.11).")
     key = _key(provider, jwks_uri, algorithm, header.get("kid"))
     try:
         claims = jwt.decode(

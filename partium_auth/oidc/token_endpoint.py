@@ -90,7 +90,12 @@ def refresh(
         raise
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS, before_send=before_send)
-    return _tokens(provider, response)
+    try:
+        return _tokens(provider, response)
+    except UpstreamError as e:
+        if e.status == 400:
+            logger.error("Nobody's tokens can be renewed: %s", e)
+        raise
 
 
 def revoke(provider: Provider, refresh_token: str) -> bool:
@@ -152,7 +157,7 @@ def _tokens(provider: Provider, response: Response) -> TokenResponse:
     message = f"{response.url} answered {response.status}" + (f" ({error})." if error else ".")
     status = response.status
     if 400 <= status < 500 and status != 429:
-        logger.error("%s Check client id, client secret and client authentication of %s.", message, provider.slug)
+        message += f" Check client id, client secret and client authentication of {provider.slug}."
         status = 400
     raise UpstreamError(message, status=status, retry_after=parse_retry_after(response.headers))
 

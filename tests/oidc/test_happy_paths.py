@@ -1,0 +1,308 @@
+"""What a login has to be able to do: the happy paths of a certified relying party."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+import pytest
+
+from partium_auth.models import Grant, Identity
+from partium_auth.oidc import documents
+from tests.oidc.conftest import Browser, add_provider
+from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, Answer, BendableProvider, jwk
+
+
+def query(url: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+def test_a_login_through_the_code_flow_with_pkce_opens_a_session(browser: Browser, op: BendableProvider) -> None:
+    response = browser.log_in()
+    assert (response.status_code, response.headers["Location"]) == (302, "/home/")
+    assert browser.user is not None
+    identity = Identity.objects.get()
+    assert (identity.issuer, identity.subject, identity.user) == (op.url, "ann-1", browser.user)
+    grant = Grant.objects.get()
+    assert (grant.kind, grant.provider, grant.session_id, grant.lifetime_seconds) == (
+        "oidc",
+        "default",
+        "session-1",
+        600,
+    )
+    assert grant.access_token.reveal() in op.issued
+    assert grant.refresh_token.reveal() in op.refresh_tokens
+    assert grant.id_token.reveal() in op.issued
+    assert grant.session_key.reveal() == browser.client.session.session_key
+    assert browser.user.has_usable_password() is False
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+def test_the_client_authenticates_as_discovery_says(browser: Browser, op: BendableProvider, method: str) -> None:
+    op.client_authentication = method
+    assert browser.log_in().status_code == 302
+    assert browser.user is not None
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+def test_a_setting_of_the_base_library_chooses_the_client_authentication(
+    browser: Browser, op: BendableProvider, settings: Any, method: str
+) -> None:
+    op.client_authentication = method
+    op.metadata["token_endpoint_auth_methods_supported"] = None
+    settings.OIDC_TOKEN_USE_BASIC_AUTH = method == "client_secret_basic"
+    browser.log_in()
+    assert browser.user is not None
+
+
+def test_a_public_client_sends_no_secret(browser: Browser, op: BendableProvider, settings: Any) -> None:
+    op.client_authentication = "none"
+    settings.OIDC_RP_CLIENT_SECRET = ""
+    browser.log_in()
+    assert browser.user is not None
+
+
+def test_a_provider_without_a_userinfo_endpoint_is_enough(browser: Browser, op: BendableProvider) -> None:
+    op.metadata["userinfo_endpoint"] = None
+    browser.log_in()
+    assert browser.user is not None
+    assert browser.user.email == "ann@example.com"
+
+
+def test_a_warm_login_costs_one_call(browser: Browser, op: BendableProvider) -> None:
+    op.claims["organizations"] = []
+    browser.log_in()
+    op.calls.clear()
+    Browser(op).log_in()
+    assert op.calls == ["/token"]
+
+
+def test_userinfo_is_asked_where_claims_are_missing(browser: Browser, op: BendableProvider) -> None:
+    op.changed_claims["email"] = None
+    browser.log_in()
+    assert op.calls.count("/userinfo") == 1
+    assert browser.user is not None
+    assert browser.user.email == "ann@example.com"
+
+
+def test_userinfo_may_be_a_signed_token(browser: Browser, op: BendableProvider) -> None:
+    op.changed_claims["email"] = None
+    claims = {"iss": op.url, "aud": CLIENT_ID, "sub": "ann-1", "email": "signed@example.com"}
+    op.answers["/userinfo"] = Answer(body=op.sign(claims).encode(), content_type="application/jwt; charset=utf-8")
+    browser.log_in()
+    assert browser.user is not None
+    assert browser.user.email == "signed@example.com"
+
+
+def test_a_provider_with_static_endpoints_needs_no_discovery(
+    browser: Browser, op: BendableProvider, settings: Any
+) -> None:
+    settings.OIDC_OP_AUTHORIZATION_ENDPOINT = f"{op.url}/authorize"
+    settings.OIDC_OP_TOKEN_ENDPOINT = f"{op.url}/token"
+    settings.OIDC_OP_USER_ENDPOINT = f"{op.url}/userinfo"
+    settings.OIDC_OP_JWKS_ENDPOINT = f"{op.url}/jwks"
+    op.client_authentication = "client_secret_post"  # the base library's default
+    browser.log_in()
+    assert browser.user is not None
+    assert op.calls == ["/token", "/jwks", "/userinfo"]
+
+
+def test_a_discovery_url_alone_is_enough(browser: Browser, op: BendableProvider, settings: Any) -> None:
+    settings.OIDC_OP_ISSUER = ""
+    settings.OIDC_OP_DISCOVERY_ENDPOINT = f"{op.url}/.well-known/openid-configuration"
+    op.issuer = f"{op.url}/"  # which its discovery URL does not tell
+    browser.log_in()
+    assert Identity.objects.get().issuer == f"{op.url}/"
+
+
+def test_a_key_from_the_settings_is_enough(browser: Browser, op: BendableProvider, settings: Any) -> None:
+    settings.OIDC_RP_IDP_SIGN_KEY = jwk("RS256")
+    op.metadata["jwks_uri"] = None
+    browser.log_in()
+    assert browser.user is not None
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256", "EdDSA"])
+def test_every_modern_signature_is_understood(browser: Browser, op: BendableProvider, algorithm: str) -> None:
+    op.algorithm = algorithm
+    op.jwks = [jwk("RS256", 1), jwk(algorithm)]
+    browser.log_in()
+    assert browser.user is not None
+
+
+def test_hmac_with_the_client_secret_where_the_settings_name_it(
+    browser: Browser, op: BendableProvider, settings: Any
+) -> None:
+    settings.OIDC_RP_SIGN_ALGO = "HS256"
+    op.sign = lambda claims: jwt.encode(claims, CLIENT_SECRET, "HS256")
+    browser.log_in()
+    assert browser.user is not None
+
+
+def test_one_key_without_kid(browser: Browser, op: BendableProvider) -> None:
+    op.header["kid"] = None
+    op.jwks = [jwk("RS256", kid=None, use=None, alg=None)]
+    browser.log_in()
+    assert browser.user is not None
+
+
+def test_keys_for_encryption_and_of_other_kinds_are_passed_over(browser: Browser, op: BendableProvider) -> None:
+    op.jwks = [
+        jwk("RS256", 1, kid="RS256-0", use="enc"),
+        jwk("ES256", kid="RS256-0"),
+        jwk("RS256", 2, kid="RS256-0", key_ops=["encrypt"]),
+        {"kty": "oct", "kid": "RS256-0", "k": "AAAA"},
+        "rubbish",  # type: ignore[list-item]
+        jwk("RS256"),
+    ]
+    browser.log_in()
+    assert browser.user is not None
+
+
+def test_a_new_key_is_fetched_once_and_then_kept(browser: Browser, op: BendableProvider) -> None:
+    op.claims["organizations"] = []
+    browser.log_in()
+    op.key_number, op.jwks = 1, [jwk("RS256"), jwk("RS256", 1)]
+    op.calls.clear()
+    for _ in range(2):
+        fresh = Browser(op)
+        fresh.log_in()
+        assert fresh.user is not None
+    assert op.calls == ["/token", "/jwks", "/token"]
+
+
+def test_an_audience_list_with_our_azp(browser: Browser, op: BendableProvider) -> None:
+    op.changed_claims.update(aud=["somebody else", CLIENT_ID], azp=CLIENT_ID)
+    browser.log_in()
+    assert browser.user is not None
+
+
+def test_the_issuer_parameter_of_rfc_9207(browser: Browser, op: BendableProvider) -> None:
+    op.sends_issuer = True
+    browser.log_in()
+    assert browser.user is not None
+
+
+def test_clocks_may_differ_by_a_minute(browser: Browser, op: BendableProvider) -> None:
+    op.changed_claims.update(iat=int(time.time()) + 50, exp=int(time.time()) - 50)
+    browser.log_in()
+    assert browser.user is not None
+
+
+def test_two_tabs_each_return_to_their_own_page(browser: Browser, op: BendableProvider) -> None:
+    one, two = browser.start(next="/one/"), browser.start(next="/two/")
+    second = browser.come_back(op.authorize(two))
+    first = browser.come_back(op.authorize(one))
+    assert (first.headers["Location"], second.headers["Location"]) == ("/one/", "/two/")
+    assert browser.user is not None
+
+
+def test_a_silent_login_asks_for_prompt_none_and_replaces_the_grant(browser: Browser, op: BendableProvider) -> None:
+    browser.log_in()
+    before = Grant.objects.get()
+    key = browser.client.session.session_key
+    url = browser.start(prompt="none", next="/page/")
+    assert query(url)["prompt"] == "none"
+    assert browser.come_back(op.authorize(url)).headers["Location"] == "/page/"
+    before.refresh_from_db()
+    assert before.revoked_at is not None
+    assert Grant.objects.filter(revoked_at=None).count() == 1
+    assert browser.client.session.session_key != key
+
+
+@pytest.mark.parametrize("error", ["login_required", "interaction_required", "consent_required"])
+def test_a_silent_login_that_needs_the_person_becomes_an_interactive_one(
+    browser: Browser, op: BendableProvider, error: str
+) -> None:
+    url = browser.start(prompt="none", next="/page/")
+    response = browser.come_back({"error": error, "state": query(url)["state"]})
+    again = response.headers["Location"]
+    assert "prompt" not in query(again)
+    assert browser.come_back(op.authorize(again)).headers["Location"] == "/page/"
+
+
+def test_the_authorization_request(browser: Browser, settings: Any, op: BendableProvider) -> None:
+    settings.OIDC_AUTH_REQUEST_EXTRA_PARAMS = {"acr_values": "gold", "state": "mine", "client_id": "mine"}
+    settings.OIDC_RP_SCOPES = "email offline_access"
+    op.metadata["authorization_endpoint"] = f"{op.url}/authorize?tenant=a"
+    url = browser.start(login_hint="ann@example.com")
+    asked = query(url)
+    assert url.startswith(f"{op.url}/authorize?tenant=a&")
+    assert asked["acr_values"] == "gold"
+    assert asked["client_id"] == CLIENT_ID
+    assert len(asked["state"]) >= 43
+    assert asked["scope"] == "openid email offline_access"
+    assert asked["login_hint"] == "ann@example.com"
+    assert asked["redirect_uri"] == "http://testserver/partium/callback/default/"
+
+
+def test_a_provider_of_the_database_logs_in_beside_the_default(
+    browser: Browser, op: BendableProvider, other_op: BendableProvider
+) -> None:
+    add_provider(other_op)
+    one, two = browser.start(), Browser(other_op, browser.client).start("other")
+    assert query(two)["state"] != query(one)["state"]
+    assert browser.come_back(other_op.authorize(two), "other").status_code == 302
+    assert Identity.objects.get().issuer == other_op.url
+    assert Grant.objects.get().provider == "other"
+
+
+class TestDocumentsAreKept:
+    def test_a_provider_that_is_down_does_not_matter_while_they_are_known(
+        self, browser: Browser, op: BendableProvider
+    ) -> None:
+        browser.log_in()
+        for url, document in documents._documents.items():
+            documents._documents[url] = dataclasses.replace(document, fresh_until=0.0)
+        op.answers["/jwks"] = op.answers["/.well-known/openid-configuration"] = Answer(closes=True)
+        fresh = Browser(op)
+        fresh.log_in()
+        assert fresh.user is not None
+        calls = len(op.calls)
+        documents.get(f"{op.url}/jwks")
+        assert len(op.calls) == calls  # it is left alone for half a minute
+
+    def test_an_unknown_key_id_fetches_once_in_half_a_minute(self, browser: Browser, op: BendableProvider) -> None:
+        browser.log_in()
+        op.header["kid"] = "made up"
+        op.calls.clear()
+        for _ in range(3):
+            Browser(op).log_in()
+        assert op.calls.count("/jwks") == 1
+
+    @pytest.mark.parametrize(
+        ("headers", "seconds"),
+        [
+            ({}, 3600),
+            ({"Cache-Control": "public, max-age=1200"}, 1200),
+            ({"Cache-Control": "max-age=1200", "Age": "200"}, 1000),
+            ({"Cache-Control": "max-age=1"}, 300),
+            ({"Cache-Control": "max-age=999999999"}, 86400),
+            ({"Cache-Control": "no-store"}, 300),
+            ({"Expires": "Wed, 25 Nov 2026 01:00:00 GMT", "Date": "Wed, 25 Nov 2026 00:00:00 GMT"}, 3600),
+            ({"Expires": "0"}, 300),
+        ],
+    )
+    def test_for_as_long_as_the_headers_say_within_bounds(self, headers: dict[str, str], seconds: int) -> None:
+        assert documents._fresh_seconds(headers) == seconds
+
+    def test_a_shared_cache_serves_other_processes_and_takes_no_forgery(
+        self, browser: Browser, op: BendableProvider, settings: Any
+    ) -> None:
+        from django.core.cache import caches
+
+        settings.PARTIUM_CACHE = "default"
+        url = f"{op.url}/jwks"
+        documents.get(url)
+        documents.forget()  # as in another process
+        op.calls.clear()
+        assert documents.get(url)["keys"]
+        assert op.calls == []
+        documents.forget()
+        caches["default"].set(documents._cache_key("document", url), "forged", 60)
+        assert documents.get(url)["keys"]
+        assert op.calls == ["/jwks"]
+        caches["default"].clear()
