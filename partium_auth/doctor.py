@@ -1,0 +1,256 @@
+"""Looking a site over while it runs: what the system checks cannot see without asking others.
+
+No credential is sent anywhere: Partium's paths are told apart by how they refuse a call without one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import email.utils
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Literal
+
+from django.core.cache import caches
+from django.db import Error as AnyDatabaseError
+from django.db import connections
+
+from partium_auth import crypto, upstream
+from partium_auth.conf import conf
+from partium_auth.exceptions import EncryptionError, PartiumError, UpstreamError
+from partium_auth.models import ApiKey, IdentityProvider, Organization
+from partium_auth.oidc import discovery, documents
+from partium_auth.oidc import provider as providers
+from partium_auth.oidc.provider import Provider
+from partium_auth.services import encryption
+from partium_auth.tokens import grants
+
+Level = Literal["ok", "warning", "error"]
+AUTH_PATHS = ("/1/auth", "/auth/")
+REFRESH_PATHS = ("/auth/refresh", "/1/auth/refresh")
+_CLOCK_TOLERANCE_SECONDS = 10.0
+_LOOK_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Args:
+        level: ``ok``, ``warning`` or ``error``.
+        subject: what, such as ``encryption`` or ``provider acme``.
+        text: what was found.
+        advice: what to do about it; empty where nothing.
+    """
+
+    level: Level
+    subject: str
+    text: str
+    advice: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything, one finding at a time; what fails becomes a finding, not an exception."""
+    for look in (_encryption, _database, _cache, _partium, _organizations, _providers):
+        try:
+            yield from look()
+        except (PartiumError, AnyDatabaseError) as error:
+            yield Finding("error", look.__name__.strip("_"), str(error) or type(error).__name__)
+
+
+def _encryption() -> Iterator[Finding]:
+    counts = encryption.counts_by_key()
+    kids = [entry.partition(":")[0] for entry in conf.encryption_keys]
+    current = crypto.current_key_id()
+    yield Finding("ok", "encryption", f"New secrets are sealed with the key {current!r}.")
+    for kid, count in sorted(counts.items()):
+        if kid not in kids:
+            yield Finding(
+                "error",
+                "encryption",
+                f"{count} stored secrets are sealed with the key {kid!r}, which is not in PARTIUM_ENCRYPTION_KEYS."
+                if kid
+                else f"{count} stored values are not sealed.",
+                "Add the key again, behind the first one."
+                if kid
+                else "They were altered outside the app; replace them.",
+            )
+        elif kid != current:
+            yield Finding(
+                "warning",
+                "encryption",
+                f"{count} stored secrets are sealed with the older key {kid!r}.",
+                "Run: manage.py partium_reencrypt",
+            )
+    for kid in kids:
+        if kid != current and not counts[kid]:
+            yield Finding(
+                "warning",
+                "encryption",
+                f"The key {kid!r} opens nothing in the database.",
+                "Remove it from PARTIUM_ENCRYPTION_KEYS, once no older backup needs it.",
+            )
+
+
+def _database() -> Iterator[Finding]:
+    connection = connections[grants.alias()]
+    Organization.objects.using(grants.alias()).exists()
+    yield Finding("ok", "database", f"{connection.vendor} answers.")
+
+
+def _cache() -> Iterator[Finding]:
+    if conf.cache is None:
+        yield Finding("ok", "cache", "None: each token read is one query.")
+        return
+    key, value = f"partium_auth:doctor:{uuid.uuid4()}", "x"
+    try:
+        cache = caches[conf.cache]
+        cache.set(key, value, 10)
+        works = cache.get(key) == value
+        cache.delete(key)
+    except Exception as error:  # noqa: BLE001  # whatever a cache backend raises
+        yield Finding("error", "cache", f"PARTIUM_CACHE does not work ({type(error).__name__}).", "Check CACHES.")
+        return
+    if works:
+        yield Finding("ok", "cache", f"{conf.cache!r} stores and returns values.")
+    else:
+        yield Finding(
+            "error", "cache", f"{conf.cache!r} does not return what was stored.", "Use a shared cache, or None."
+        )
+
+
+# --- Partium ---------------------------------------------------------------------------------------------------------
+
+
+def _partium() -> Iterator[Finding]:
+    yield from _path("PARTIUM_AUTH_PATH", conf.auth_path, AUTH_PATHS, None)
+    yield from _path("PARTIUM_REFRESH_PATH", conf.refresh_path, REFRESH_PATHS, {"refresh_token": ""})
+
+
+def _path(setting: str, configured: str, known: tuple[str, ...], body: Mapping[str, str] | None) -> Iterator[Finding]:
+    def status_of(path: str) -> int:
+        response = upstream.transport().send("POST", conf.api_url + path, json=body, total_seconds=_LOOK_SECONDS)
+        return int(response.status)
+
+    status = status_of(configured)
+    if status in {400, 401, 422}:
+        yield Finding("ok", "partium", f"{setting} {configured!r} is there: it refuses a call without credentials.")
+        return
+    working = [path for path in known if path != configured and status_of(path) in {400, 401, 422}]
+    yield Finding(
+        "error",
+        "partium",
+        f"{setting} {configured!r} answers {status} to a call without credentials.",
+        f"Set {setting} = {working[0]!r}." if working else "Check PARTIUM_API_URL, and whether Partium is up.",
+    )
+
+
+def _organizations() -> Iterator[Finding]:
+    by_key = Organization.objects.filter(is_active=True).exclude(token_source=Organization.TokenSource.USER)
+    usable = ApiKey.objects.usable().values("organization_id")
+    lacking = list(by_key.exclude(pk__in=usable).values_list("org_id", flat=True)[:20])
+    if lacking:
+        yield Finding(
+            "warning",
+            "organizations",
+            f"No usable API key: {', '.join(lacking)}.",
+            "Their developers can add one in the key admin.",
+        )
+    else:
+        yield Finding("ok", "organizations", f"{by_key.count()} use API keys, and each has a usable one.")
+
+
+# --- identity providers ------------------------------------------------------------------------------------------------
+
+
+def _providers() -> Iterator[Finding]:
+    found: list[tuple[str, Callable[[], Provider]]] = []
+    if providers.is_configured():
+        found.append((providers.DEFAULT, providers.from_settings))
+    rows = IdentityProvider.objects.filter(is_active=True).order_by("slug")
+    found.extend((row.slug, partial(providers.from_row, row)) for row in rows)
+    if not found:
+        yield Finding("warning", "providers", "There is no identity provider.", "See docs/providers.md.")
+    for slug, load in found:
+        try:
+            yield from examine_provider(load())
+        except (UpstreamError, EncryptionError, PartiumError) as error:
+            yield Finding(
+                "error", f"provider {slug}", str(error), "Compare issuer and endpoints with the provider's own pages."
+            )
+
+
+def examine_provider(provider: Provider) -> Iterator[Finding]:
+    """Ask one provider for its discovery document and keys, and compare them with what is configured.
+
+    Raises:
+        PartiumError: what makes logging in impossible.
+    """
+    subject = f"provider {provider.slug}"
+    document: Mapping[str, Any] = {}
+    if provider.discovery_url:
+        document = documents.fetch(provider.discovery_url)
+        yield from _clock(subject, provider.discovery_url)
+    metadata = discovery.interpret(provider, document)
+    yield Finding("ok", subject, f"The issuer is {metadata.issuer}.")
+    if metadata.jwks_uri and provider.signing_key is None:
+        keys = documents.fetch(metadata.jwks_uri).get("keys")
+        usable = (
+            [k for k in keys if isinstance(k, dict) and k.get("use") in (None, "sig")] if isinstance(keys, list) else []
+        )
+        level: Level = "ok" if usable else "error"
+        yield Finding(level, subject, f"It publishes {len(usable)} signing keys.")
+    yield from _habits(subject, provider, document)
+    for name, loss in (
+        ("end_session_endpoint", "logging out here leaves the person logged in there"),
+        ("revocation_endpoint", "refresh tokens live on after a log-out, until they expire"),
+    ):
+        if not getattr(metadata, name):
+            yield Finding("warning", subject, f"It has no {name}: {loss}.")
+
+
+def _habits(subject: str, provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding]:
+    algorithms = document.get("id_token_signing_alg_values_supported")
+    if isinstance(algorithms, list) and not set(algorithms) & set(provider.signing_algorithms):
+        yield Finding(
+            "error",
+            subject,
+            f"It signs ID tokens with {', '.join(map(str, algorithms))}, none of which is allowed here.",
+            "Allow one of them in the provider's signing algorithms (OIDC_RP_SIGN_ALGO for the default provider).",
+        )
+    methods = document.get("code_challenge_methods_supported")
+    if document and not (isinstance(methods, list) and "S256" in methods):
+        yield Finding(
+            "warning", subject, "It does not say that it supports PKCE with S256.", "It is sent all the same."
+        )
+    scopes = document.get("scopes_supported")
+    missing = [s for s in provider.scopes.split() if isinstance(scopes, list) and s not in scopes]
+    if missing:
+        yield Finding("warning", subject, f"It does not list the scopes {', '.join(missing)}.", "Check the scopes.")
+    if isinstance(scopes, list) and "offline_access" in scopes and "offline_access" not in provider.scopes.split():
+        yield Finding(
+            "warning",
+            subject,
+            "It has the scope offline_access, which is not asked for; some providers give no refresh token without it.",
+            "Add offline_access to the scopes if people have to log in again when their first token expires.",
+        )
+
+
+def _clock(subject: str, url: str) -> Iterator[Finding]:
+    started_at = time.time()
+    response = upstream.transport().send("GET", url, total_seconds=_LOOK_SECONDS)
+    here = (started_at + time.time()) / 2
+    try:
+        there = email.utils.parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+    except (TypeError, ValueError):
+        return
+    difference = round(there - here)
+    if abs(difference) > _CLOCK_TOLERANCE_SECONDS:
+        yield Finding(
+            "warning",
+            subject,
+            f"Its clock differs from this machine's by {difference} s; ID tokens are refused from 60 s on.",
+            "Let both follow an NTP server.",
+        )

@@ -1,0 +1,38 @@
+"""``manage.py partium_doctor``: is everything this site needs there, and does it work?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from partium_auth import doctor
+
+
+class Command(BaseCommand):
+    """Prints a line for everything it looked at. Exit code 1 if anything does not work."""
+
+    help = (
+        "Look over encryption keys, database, cache, Partium's addresses, organizations and identity providers, and say "
+        "what to change. Sends no credentials. Exit code 0: everything works; 1: something does not."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="one JSON object per line")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        styles = {"ok": self.style.SUCCESS, "warning": self.style.WARNING, "error": self.style.ERROR}
+        errors = 0
+        for finding in doctor.examine():
+            errors += finding.level == "error"
+            if options["json"]:
+                self.stdout.write(json.dumps(dataclasses.asdict(finding)))
+                continue
+            self.stdout.write(f"{styles[finding.level](f'{finding.level:8}')} {finding.subject}: {finding.text}")
+            if finding.advice:
+                self.stdout.write(f"         → {finding.advice}")
+        if errors:
+            raise CommandError(f"{errors} of these need to be put right.", returncode=1)
