@@ -427,12 +427,12 @@ class ApiKeyAdmin(PolicyAdmin):
 
     @admin.action(description=_("Verify the selected keys at Partium"), permissions=["view"])
     def verify_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
-        pending = [key.pk for key in queryset.exclude(status=ApiKey.Status.REVOKED).only("pk")]
+        pending = list(queryset.exclude(status=ApiKey.Status.REVOKED).values_list("pk", flat=True))
         return self._run_page(request, "verify", pending, [])
 
     @admin.action(description=_("Revoke the selected keys …"), permissions=["view"])
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
-        return self._confirm_page(request, [key.pk for key in queryset.only("pk")])
+        return self._confirm_page(request, list(queryset.values_list("pk", flat=True)))
 
     @transaction.non_atomic_requests
     def verify_view(self, request: HttpRequest) -> HttpResponse:
