@@ -76,11 +76,12 @@ class _Index:
                 known = self.vocabulary[position]
                 if not known.startswith(word):
                     break
-                found.setdefault(known, 0.6 + 0.3 * len(word) / len(known))
+                found.setdefault(known, 0.75 + 0.2 * len(word) / len(known))
         if len(word) >= 4:
             for known in self.vocabulary:
                 if word in known:
-                    found.setdefault(known, 0.4 + 0.2 * len(word) / len(known))
+                    # German compounds: "lüfter" in "Schaltschranklüfter" is worth more than a mere keyword.
+                    found.setdefault(known, 0.68 + 0.15 * len(word) / len(known))
             if not found and not word.isdecimal():
                 most = 1 if len(word) < 8 else 2
                 for known in self.vocabulary:
