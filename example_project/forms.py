@@ -1,0 +1,77 @@
+"""What the portal's forms accept; everything else gets a message that says what would be right."""
+
+from __future__ import annotations
+
+from django import forms
+from django.core.files.uploadedfile import UploadedFile
+
+LANGUAGES = (("en", "English"), ("de", "Deutsch"), ("fr", "Français"), ("es", "Español"), ("it", "Italiano"))
+LIMITS = (6, 12, 24, 48)
+DEFAULT_LANGUAGE = "en"
+DEFAULT_LIMIT = 12
+MAX_IMAGE_BYTES = 5_700_000
+"""A little under Partium's 5.5 MiB, which count the image and the rest of the request together."""
+MAX_OFFSET = 10_000
+
+
+class _OptionsForm(forms.Form):
+    """Language and number of results, both optional."""
+
+    language = forms.ChoiceField(
+        choices=LANGUAGES,
+        required=False,
+        error_messages={"invalid_choice": "Choose one of the languages in the list."},
+    )
+    limit = forms.ChoiceField(
+        choices=[(str(limit), str(limit)) for limit in LIMITS],
+        required=False,
+        error_messages={"invalid_choice": "Choose one of the numbers in the list."},
+    )
+
+    def clean_language(self) -> str:
+        return self.cleaned_data["language"] or DEFAULT_LANGUAGE
+
+    def clean_limit(self) -> int:
+        return int(self.cleaned_data["limit"] or DEFAULT_LIMIT)
+
+
+class TextSearchForm(_OptionsForm):
+    """A search by words."""
+
+    text = forms.CharField(
+        max_length=200,
+        error_messages={
+            "required": "Type what you are looking for: a name, a part number or a few words.",
+            "max_length": "Shorten this to 200 characters or fewer.",
+            "null_characters_not_allowed": "Remove the characters that cannot be typed and try again.",
+        },
+    )
+
+
+class PhotoSearchForm(_OptionsForm):
+    """A search by photo."""
+
+    image = forms.FileField(
+        error_messages={
+            "required": "Choose or take a photo first.",
+            "empty": "This file is empty. Choose another photo.",
+            "invalid": "Choose or take a photo first.",
+            "missing": "Choose or take a photo first.",
+            "max_length": "The file’s name is too long. Rename it and try again.",
+        },
+        max_length=255,
+    )
+
+    def clean_image(self) -> UploadedFile[bytes]:
+        image: UploadedFile[bytes] = self.cleaned_data["image"]
+        if image.size is not None and image.size > MAX_IMAGE_BYTES:
+            raise forms.ValidationError("This photo is too large. Choose one of at most 5 MB, or a smaller resolution.")
+        return image
+
+
+class PageForm(forms.Form):
+    """Further results of a search that was made before."""
+
+    session = forms.UUIDField()
+    offset = forms.IntegerField(min_value=0, max_value=MAX_OFFSET)
+    limit = forms.TypedChoiceField(choices=[(str(limit), str(limit)) for limit in LIMITS], coerce=int)

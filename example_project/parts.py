@@ -1,0 +1,94 @@
+"""From Partium's answer to what a card shows. Whatever is missing or odd in an answer is left out, never an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from partium_auth.partium.find import Part
+
+KEY_ATTRIBUTES = 3
+"""How many attributes a card shows at once; the rest is folded away."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a name, marked where it fits what was searched."""
+
+    text: str
+    marked: bool
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A property of a part, such as "Material: steel"."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A part as it is shown."""
+
+    number: str
+    name: tuple[Piece, ...]
+    image_url: str
+    key_attributes: tuple[Attribute, ...]
+    further_attributes: tuple[Attribute, ...]
+
+
+def card(part: Part) -> Card:
+    """Return what is shown of a part."""
+    attributes = tuple(_attributes(part.attributes))
+    return Card(
+        number=part.id,
+        name=tuple(marked_pieces(part.name or part.id, part.highlights or ())),
+        image_url=_image_url(part),
+        key_attributes=attributes[:KEY_ATTRIBUTES],
+        further_attributes=attributes[KEY_ATTRIBUTES:],
+    )
+
+
+def _image_url(part: Part) -> str:
+    for candidate in (part.preview_data, *(part.images or ())):
+        url = candidate.get("url") if isinstance(candidate, Mapping) else candidate
+        if isinstance(url, str) and url.startswith(("https://", "http://")):
+            return url
+    return ""
+
+
+def _attributes(found: Any) -> Iterable[Attribute]:
+    # Partium does not document the form: a list of objects and a plain mapping are both understood.
+    pairs: Iterable[tuple[Any, Any]] = ()
+    if isinstance(found, Mapping):
+        pairs = found.items()
+    elif isinstance(found, Iterable) and not isinstance(found, str):
+        pairs = [(one.get("name") or one.get("key"), one.get("value")) for one in found if isinstance(one, Mapping)]
+    for name, value in pairs:
+        shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        if name and isinstance(shown, str | int | float) and str(shown).strip():
+            yield Attribute(str(name), str(shown))
+
+
+def marked_pieces(name: str, highlights: Iterable[Any]) -> Iterable[Piece]:
+    """Cut a name where its highlights begin and end.
+
+    Args:
+        name: the whole name.
+        highlights: objects with ``field``, ``start`` and ``end`` (character positions); others are passed over.
+    """
+    marks = [False] * len(name)
+    for one in highlights:
+        if not isinstance(one, Mapping) or one.get("field", "name") != "name":
+            continue
+        start, end = one.get("start"), one.get("end")
+        if isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(name):
+            marks[start:end] = [True] * (end - start)
+    begin = 0
+    for position in range(1, len(name) + 1):
+        if position == len(name) or marks[position] != marks[begin]:
+            yield Piece(name[begin:position], marks[begin])
+            begin = position

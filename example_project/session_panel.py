@@ -1,0 +1,68 @@
+"""What the session panel says about the token. Never the token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from partium_auth.exceptions import NoOrganization, NoUsableKey
+
+if TYPE_CHECKING:
+    from partium_auth.session import PartiumSession, TokenState
+
+WINDOWS = {
+    "fresh": ("Fresh", "Served at once, from storage."),
+    "advisory": ("Renewal due", "Still served at once. Its next use fetches a new one in the background."),
+    "mandatory": ("Renewal overdue", "Its next use waits briefly for a new one, and takes this one if that fails."),
+    "unusable": ("Used up", "Not served any more. The next use fetches a new one first."),
+    "none": ("Not fetched yet", "A token is fetched when something needs it, and not before."),
+}
+SOURCES = {
+    "oidc": "your company login",
+    "password": "your Partium login",
+    "api_key": "your organization’s API key",
+}
+
+
+def clock(seconds: float) -> str:
+    """A duration as ``9:05``; hours are minutes too."""
+    whole = max(0, int(seconds))
+    return f"{whole // 60}:{whole % 60:02}"
+
+
+def describe(partium: PartiumSession) -> dict[str, Any]:
+    """Return the panel's content, as values that JSON knows. Nothing is fetched or renewed for it.
+
+    Raises:
+        LoginRequired: the session's login has come to its end.
+    """
+    state: TokenState | None
+    try:
+        state = partium.state()
+    except (NoOrganization, NoUsableKey):
+        state = None
+    organization = partium.organization
+    window = state.window if state else "none"
+    label, text = WINDOWS.get(window, (window, ""))
+    content = {
+        "window": window,
+        "window_label": label,
+        "window_text": text,
+        "seconds_left": None,
+        "lifetime_seconds": None,
+        "left": "–",
+        "lifetime": "–",
+        "renewals": 0,
+        "source_label": "–",
+        "organization": str(organization) if organization else "none",
+    }
+    if state is not None:
+        content["source_label"] = SOURCES.get(state.source, state.source)
+        content["renewals"] = max(0, state.generation - 1)
+    if state is not None and window != "none":
+        content |= {
+            "seconds_left": max(0, state.seconds_left),
+            "lifetime_seconds": state.lifetime_seconds,
+            "left": clock(state.seconds_left),
+            "lifetime": clock(state.lifetime_seconds),
+        }
+    return content

@@ -1,0 +1,73 @@
+/* The page "In the browser": searches with the SDK (here: its stand-in) that partium_auth has started with a token. */
+(() => {
+  "use strict";
+
+  const log = document.getElementById("browser-log");
+  const form = document.getElementById("browser-search");
+  const results = document.getElementById("browser-results");
+  let starts = 0;
+
+  function note(text) {
+    const item = document.createElement("li");
+    const time = document.createElement("time");
+    time.textContent = new Date().toLocaleTimeString();
+    item.append(time, text);
+    if (starts < 2 && log.children.length === 1 && !log.querySelector("time")) log.replaceChildren();
+    log.prepend(item);
+    while (log.children.length > 8) log.lastElementChild.remove();
+  }
+
+  function explain(title, text) {
+    const box = document.getElementById("browser-note").content.cloneNode(true);
+    box.querySelector("h2").textContent = title;
+    box.querySelector("p").textContent = text;
+    results.replaceChildren(box);
+  }
+
+  document.addEventListener("partium:ready", () => {
+    starts += 1;
+    note(starts === 1 ? "The SDK was started with an access token." : "The SDK was started again with a new access token.");
+    form?.querySelector("button").removeAttribute("disabled");
+  });
+
+  document.addEventListener("partium:login", () => {
+    note("The session has ended: log in again.");
+    if (form) explain("You are logged out", "Load the page again to log in.");
+  });
+
+  form?.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const text = form.elements.text.value.trim();
+    if (!text) return;
+    results.setAttribute("aria-busy", "true");
+    try {
+      const startedAt = performance.now();
+      const answer = await window.Partium.search({ organization: form.dataset.organization, text });
+      const parts = Array.isArray(answer.results) ? answer.results : [];
+      note(`Partium answered “${text}” with ${parts.length} parts in ${Math.round(performance.now() - startedAt)} ms.`);
+      if (!parts.length) {
+        explain(`No part found for “${text}”`, "Try fewer or more general words.");
+        return;
+      }
+      const list = document.createElement("ul");
+      list.className = "results";
+      for (const part of parts) {
+        const card = document.getElementById("browser-card").content.cloneNode(true);
+        const picture = card.querySelector("img");
+        if (/^https?:/.test(part.previewData?.url ?? "")) picture.src = part.previewData.url; else picture.remove();
+        card.querySelector(".number").textContent = part.id;
+        card.querySelector("h3").textContent = part.name ?? part.id;
+        list.append(card);
+      }
+      results.replaceChildren(list);
+    } catch (error) {
+      note("The search failed.");
+      if (error.status === 429 || error.status === 503) explain("Partium is busy", "Wait a few seconds and search again.");
+      else if (error.status === 401) explain("The token was not accepted", "Load the page again to get another one.");
+      else if (error.status === 403) explain("You may not search this catalog", "Switch to another organization.");
+      else explain("Partium did not answer", "Check your connection to the network and search again.");
+    } finally {
+      results.setAttribute("aria-busy", "false");
+    }
+  });
+})();

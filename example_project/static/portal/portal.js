@@ -1,0 +1,253 @@
+/* The portal works without this file. With it, results come without a new page, the photo is shown before it is sent,
+   and the session panel is live. */
+(() => {
+  "use strict";
+
+  const FRAGMENT = { "X-Fragment": "1", Accept: "text/html" };
+  const byId = (id) => document.getElementById(id);
+
+  // ------------------------------------------------------------------------------------------ organization switch
+
+  for (const form of document.querySelectorAll("form[data-switch]")) {
+    const select = form.querySelector("select");
+    const button = form.querySelector("button");
+    const current = select.value;
+    let byKeyboard = false;
+    // A list that is used with the keyboard reports a change with every arrow key: there the button does it.
+    button.hidden = true;
+    select.addEventListener("keydown", () => { byKeyboard = true; });
+    select.addEventListener("pointerdown", () => { byKeyboard = false; });
+    select.addEventListener("change", () => {
+      if (byKeyboard) button.hidden = select.value === current;
+      else if (select.value) form.requestSubmit();
+    });
+  }
+
+  // ------------------------------------------------------------------------------------------ searching in place
+
+  const results = byId("results");
+  let running = null;
+
+  // Fetch a page's results. Returns the fragment, or null where another search has begun or the browser has moved on.
+  async function fetchResults(url, options = {}) {
+    running?.abort();
+    const mine = running = new AbortController();
+    results.setAttribute("aria-busy", "true");
+    try {
+      const response = await fetch(url, { ...options, headers: FRAGMENT, signal: mine.signal });
+      if (response.redirected || response.status === 401) {
+        // The session has ended: the login page is a page of its own.
+        location.reload();
+        return null;
+      }
+      const text = await response.text();
+      const fragment = document.createElement("template");
+      fragment.innerHTML = text;
+      if (!fragment.content.querySelector(".note, .card, .results-head")) return byId("no-answer").content.cloneNode(true);
+      return fragment.content;
+    } catch (error) {
+      return error.name === "AbortError" ? null : byId("no-answer").content.cloneNode(true);
+    } finally {
+      if (running === mine) results.setAttribute("aria-busy", "false");
+    }
+  }
+
+  function show(fragment) {
+    results.replaceChildren(fragment);
+    pollSoon();
+  }
+
+  function clearMarks() {
+    for (const one of document.querySelectorAll(".field-error")) one.remove();
+    for (const one of document.querySelectorAll("[aria-invalid]")) one.removeAttribute("aria-invalid");
+  }
+
+  const textForm = byId("text-search");
+  const photoForm = byId("photo-search");
+
+  textForm?.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    clearMarks();
+    const url = `${textForm.action.split("?")[0]}?${new URLSearchParams(new FormData(textForm))}`;
+    const fragment = await fetchResults(url);
+    if (!fragment) return;
+    const words = textForm.elements.text.value.trim();
+    history.pushState(null, "", url);
+    document.title = `${words || "Find a part"} · Parts Portal`;
+    show(fragment);
+  });
+
+  for (const select of textForm?.querySelectorAll("select") ?? []) {
+    select.addEventListener("change", () => {
+      for (const hidden of photoForm.querySelectorAll(`input[name="${select.name}"]`)) hidden.value = select.value;
+    });
+  }
+
+  addEventListener("popstate", () => location.reload());
+
+  results?.addEventListener("click", async (event) => {
+    const link = event.target.closest("a[data-more]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    if (link.getAttribute("aria-disabled")) return;
+    link.setAttribute("aria-disabled", "true");
+    const fragment = await fetchResults(link.href);
+    if (!fragment) return;
+    const further = fragment.querySelectorAll(".part");
+    const row = link.parentElement;
+    if (fragment.querySelector(".note")) {
+      link.removeAttribute("aria-disabled");
+      row.before(fragment);
+      return;
+    }
+    for (const note of results.querySelectorAll(".note")) note.remove();
+    byId("shown").textContent = fragment.querySelector("#shown")?.textContent
+      ?? `${results.querySelectorAll(".part").length} shown, that is all`;
+    byId("cards").append(...further);
+    const next = fragment.querySelector(".more");
+    if (next) row.replaceWith(next); else row.remove();
+    // Whoever reads with the keyboard goes on at the first new part.
+    if (further.length) { further[0].tabIndex = -1; further[0].focus({ preventScroll: true }); }
+    pollSoon();
+  });
+
+  // ------------------------------------------------------------------------------------------ photo
+
+  if (photoForm) {
+    const input = photoForm.elements.image;
+    const preview = photoForm.querySelector(".preview");
+    const picture = preview.querySelector("img");
+    const caption = preview.querySelector(".hint");
+    const most = Number(photoForm.dataset.mostBytes);
+    let address = null;
+
+    const complain = (text) => {
+      clearMarks();
+      const note = document.createElement("p");
+      note.className = "field-error";
+      note.id = "image-error";
+      note.setAttribute("role", "alert");
+      note.textContent = text;
+      input.setAttribute("aria-invalid", "true");
+      photoForm.append(note);
+    };
+
+    photoForm.querySelector("[data-gallery]").addEventListener("click", () => {
+      input.removeAttribute("capture");
+      input.click();
+      input.setAttribute("capture", "environment");
+    });
+    picture.addEventListener("error", () => { preview.hidden = true; });
+    input.addEventListener("change", () => {
+      clearMarks();
+      if (address) URL.revokeObjectURL(address);
+      const [file] = input.files;
+      preview.hidden = !file;
+      if (!file) return;
+      address = URL.createObjectURL(file);
+      picture.src = address;
+      caption.textContent = `${file.name}, ${(file.size / 1e6).toFixed(1)} MB`;
+      if (file.size > most) complain("This photo is too large. Choose one of at most 5 MB, or a smaller resolution.");
+    });
+
+    photoForm.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const [file] = input.files;
+      if (file && file.size > most) return complain("This photo is too large. Choose one of at most 5 MB, or a smaller resolution.");
+      clearMarks();
+      const fragment = await fetchResults(photoForm.action, { method: "POST", body: new FormData(photoForm) });
+      if (!fragment) return;
+      document.title = "Search by photo · Parts Portal";
+      show(fragment);
+      results.focus({ preventScroll: true });
+      results.scrollIntoView({ block: "start" });
+    });
+  }
+
+  // ------------------------------------------------------------------------------------------ session panel
+
+  const panel = byId("session-panel");
+  const EVERY_SECONDS = 4;
+  let pollSoon = () => {};
+
+  if (panel) {
+    const chip = document.querySelector(".chip");
+    const gauge = panel.querySelector(".gauge span");
+    const events = panel.querySelector(".events");
+    const form = panel.querySelector("form[data-use-token]");
+    let state = null;
+    let readAt = 0;
+    let timer = 0;
+    let failures = 0;
+
+    const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+    const put = (name, text) => {
+      for (const field of document.querySelectorAll(`.panel [data-field="${name}"], .chip [data-field="${name}"]`)) {
+        if (field.textContent !== String(text)) field.textContent = text;
+      }
+    };
+
+    function note(text) {
+      const item = document.createElement("li");
+      const time = document.createElement("time");
+      time.textContent = new Date().toLocaleTimeString();
+      item.append(time, text);
+      events.prepend(item);
+      while (events.children.length > 4) events.lastElementChild.remove();
+    }
+
+    function tick() {
+      if (!state || state.seconds_left === null) { gauge.style.setProperty("--share", 0); return; }
+      const left = Math.max(0, state.seconds_left - (performance.now() - readAt) / 1000);
+      put("left", clock(left));
+      gauge.style.setProperty("--share", Math.min(1, left / (state.lifetime_seconds || 1)));
+    }
+
+    function take(next) {
+      if (state) {
+        if (next.renewals > state.renewals) note("A new token was fetched.");
+        else if (state.window === "none" && next.window !== "none") note("The first token was fetched.");
+        else if (next.window !== state.window) note(`${next.window_label}. ${next.window_text}`);
+      }
+      if (next.problem) note(`${next.problem.title}.`);
+      state = next;
+      readAt = performance.now();
+      panel.dataset.window = next.window;
+      if (chip) chip.dataset.window = next.window;
+      for (const name of ["window_label", "window_text", "renewals", "lifetime", "source_label", "organization", "left"]) put(name, next[name]);
+      tick();
+    }
+
+    async function poll(options = {}) {
+      clearTimeout(timer);
+      try {
+        const response = await fetch(panel.dataset.url, { ...options, headers: { "X-Fragment": "1", Accept: "application/json" } });
+        if (response.status === 401) {
+          put("window_label", "Logged out");
+          put("window_text", "This session has ended. Load the page again to log in.");
+          state = null;
+          panel.dataset.window = "none";
+          return;
+        }
+        if (!response.ok) throw new Error(String(response.status));
+        take(await response.json());
+        failures = 0;
+      } catch {
+        failures += 1;
+        put("window_text", "The portal does not answer at the moment; trying again.");
+      }
+      if (!document.hidden) timer = setTimeout(poll, Math.min(60, EVERY_SECONDS * 2 ** failures) * 1000);
+    }
+
+    pollSoon = () => poll();
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      poll({ method: "POST", body: new FormData(form) });
+    });
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) clearTimeout(timer); else poll();
+    });
+    setInterval(() => { if (!document.hidden) tick(); }, 250);
+    poll();
+  }
+})();

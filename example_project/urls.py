@@ -1,0 +1,20 @@
+"""The example project's addresses."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from example_project import views
+from partium_auth.admin import key_site
+
+urlpatterns = [
+    path("", views.search, name="search"),
+    path("more/", views.more, name="more"),
+    path("session-state/", views.session_state, name="session_state"),
+    path("in-the-browser/", views.in_the_browser, name="in_the_browser"),
+    # Everything that partium_auth brings: login, logout, the token endpoint, switching the organization.
+    path("partium/", include("partium_auth.urls")),
+    # For an organization's developers: its API keys, without is_staff.
+    path("keys/", key_site.urls),
+    # For the operator of the site.
+    path("admin/", admin.site.urls),
+]

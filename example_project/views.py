@@ -1,0 +1,243 @@
+"""The portal's pages."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.files.uploadedfile import UploadedFile
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods
+
+from example_project import problems, session_panel
+from example_project.forms import (
+    DEFAULT_LANGUAGE,
+    DEFAULT_LIMIT,
+    LANGUAGES,
+    LIMITS,
+    MAX_IMAGE_BYTES,
+    MAX_OFFSET,
+    PageForm,
+    PhotoSearchForm,
+    TextSearchForm,
+)
+from example_project.parts import Card, card
+from example_project.problems import Problem
+from partium_auth.admin import key_site
+from partium_auth.conf import conf
+from partium_auth.exceptions import LoginRequired, PartiumError
+
+if TYPE_CHECKING:
+    from partium_auth.middleware import PartiumRequest
+    from partium_auth.partium.find import SearchResult
+
+logger = logging.getLogger(__name__)
+
+FRAGMENT_HEADER = "X-Fragment"
+"""The page's own JavaScript sends this with a search: it wants the results alone."""
+
+EXAMPLES = ("fan", "oil filter", "ball bearing", "pressure sensor")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found, for the page.
+
+    Args:
+        cards: this page of parts.
+        shown: how many are on the page in all.
+        text: what was searched.
+        from_photo: whether it was a photo.
+        more_url: leads to further parts; empty where there are none.
+    """
+
+    cards: tuple[Card, ...]
+    shown: int
+    text: str = ""
+    from_photo: bool = False
+    more_url: str = ""
+
+
+def _found(result: SearchResult, *, offset: int, limit: int, text: str = "", from_photo: bool = False) -> Found:
+    shown = offset + len(result.results)
+    # Partium does not say how many parts there are in all: a full page means that there may be more.
+    more = len(result.results) >= limit and shown <= MAX_OFFSET
+    query = urlencode({"session": result.session_id, "offset": shown, "limit": limit})
+    return Found(
+        cards=tuple(card(part) for part in result.results),
+        shown=shown,
+        text=text,
+        from_photo=from_photo,
+        more_url=f"{reverse('more')}?{query}" if more and result.session_id else "",
+    )
+
+
+def _problem(request: PartiumRequest, error: PartiumError) -> Problem:
+    """What the visitor reads. What the developer reads goes to the log. LoginRequired is the middleware's."""
+    if isinstance(error, LoginRequired):
+        raise error
+    logger.warning("A search failed: %s: %s", type(error).__name__, error)
+    problem = problems.describe(error)
+    if problem.retry and request.method == "GET":
+        problem = replace(problem, retry_url=request.get_full_path())
+    if problem.for_developers and key_site.has_permission(request):
+        problem = replace(problem, link_url=_keys_url(), link_text="Manage API keys")
+    return problem
+
+
+def _keys_url() -> str:
+    return reverse("admin:index", current_app=key_site.name)
+
+
+def _render(request: PartiumRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
+    page = {
+        "organization": request.partium.organization,
+        "organizations": request.partium.organizations,
+        "keys_url": _keys_url() if key_site.has_permission(request) else "",
+        "session": session_panel.describe(request.partium),
+    }
+    return render(request, template, {**page, **context}, status=status)
+
+
+def _search_page(
+    request: PartiumRequest,
+    form: TextSearchForm | PhotoSearchForm,
+    *,
+    result: Found | None = None,
+    problem: Problem | None = None,
+) -> HttpResponse:
+    context = {
+        "form": form,
+        "languages": LANGUAGES,
+        "limits": LIMITS,
+        "default_limit": DEFAULT_LIMIT,
+        "max_image_bytes": MAX_IMAGE_BYTES,
+        "examples": EXAMPLES,
+        "result": result,
+        "problem": problem,
+        "no_answer": problems.NO_ANSWER,
+    }
+    fragment = FRAGMENT_HEADER in request.headers
+    response = _render(
+        request,
+        "portal/results.html" if fragment else "portal/search.html",
+        context,
+        status=problem.status if problem else 200,
+    )
+    response.headers["Vary"] = FRAGMENT_HEADER
+    if problem and problem.retry_after:
+        response.headers["Retry-After"] = str(problem.retry_after)
+    return response
+
+
+def _empty_form() -> TextSearchForm:
+    return TextSearchForm(initial={"language": DEFAULT_LANGUAGE, "limit": DEFAULT_LIMIT})
+
+
+@login_required
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def search(request: PartiumRequest) -> HttpResponse:
+    """The search page: words in the query string, or a photo in a form."""
+    form: TextSearchForm | PhotoSearchForm
+    if request.method == "POST":
+        form = PhotoSearchForm(request.POST, request.FILES)
+    elif request.GET.keys() & {"text", "language", "limit"}:
+        form = TextSearchForm(request.GET)
+    else:
+        return _search_page(request, _empty_form(), problem=_standing_problem(request))
+    if not form.is_valid():
+        return _search_page(request, form, problem=_form_problem(form))
+    wanted = form.cleaned_data
+    photo: UploadedFile[bytes] | None = wanted.get("image")
+    try:
+        result = request.partium.client.search(
+            text=wanted.get("text"),
+            image=photo.file if photo else None,
+            limit=wanted["limit"],
+            language=wanted["language"],
+        )
+    except PartiumError as error:
+        return _search_page(request, form, problem=_problem(request, error))
+    found = _found(result, offset=0, limit=wanted["limit"], text=wanted.get("text", ""), from_photo=photo is not None)
+    return _search_page(request, form, result=found)
+
+
+def _standing_problem(request: PartiumRequest) -> Problem | None:
+    """What stands in the way of every search, such as a missing key; it is said before somebody types."""
+    try:
+        request.partium.state()
+    except PartiumError as error:
+        return replace(_problem(request, error), retry_url="")
+    return None
+
+
+def _form_problem(form: TextSearchForm | PhotoSearchForm) -> Problem:
+    """The first message of the form itself, because a fragment does not contain the form."""
+    first = next(iter(form.errors.values()))[0]
+    return replace(problems.INVALID_FORM, text=str(first))
+
+
+@login_required
+@never_cache
+@require_GET
+def more(request: PartiumRequest) -> HttpResponse:
+    """Further results of a search made before."""
+    form = PageForm(request.GET)
+    if not form.is_valid():
+        return _search_page(request, _empty_form(), problem=problems.INVALID_PAGE)
+    wanted = form.cleaned_data
+    try:
+        result = request.partium.client.page(str(wanted["session"]), offset=wanted["offset"], limit=wanted["limit"])
+    except PartiumError as error:
+        return _search_page(request, _empty_form(), problem=_problem(request, error))
+    return _search_page(request, _empty_form(), result=_found(result, offset=wanted["offset"], limit=wanted["limit"]))
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def session_state(request: PartiumRequest) -> HttpResponse:
+    """The state of the session's token as JSON. GET only looks; POST uses the token on the server, as a search would."""
+    if not request.user.is_authenticated:
+        return JsonResponse({"error": "login_required"}, status=401)
+    problem = None
+    if request.method == "POST":
+        try:
+            request.partium.token()
+        except LoginRequired:
+            return JsonResponse({"error": "login_required"}, status=401)
+        except PartiumError as error:
+            problem = _problem(request, error)
+    if request.method == "POST" and FRAGMENT_HEADER not in request.headers:
+        # A browser without JavaScript: the panel is on the page that the form was on.
+        if problem:
+            messages.warning(request, f"{problem.title}. {problem.text}")
+        return redirect("search")
+    try:
+        answer = session_panel.describe(request.partium)
+    except LoginRequired:
+        return JsonResponse({"error": "login_required"}, status=401)
+    if problem:
+        answer["problem"] = {"code": problem.code, "title": problem.title, "retry_after": problem.retry_after}
+    return JsonResponse(answer)
+
+
+@login_required
+@never_cache
+@require_GET
+def in_the_browser(request: PartiumRequest) -> HttpResponse:
+    """How a page's own JavaScript searches: with a token from the token endpoint, renewed as long as the page is open."""
+    problem = _standing_problem(request)
+    context = {
+        "sdk_url": conf.find_sdk_url,
+        "api_url": conf.api_url,
+        "problem": problem,
+    }
+    return _render(request, "portal/in_the_browser.html", context, status=problem.status if problem else 200)
