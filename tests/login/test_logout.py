@@ -1,0 +1,267 @@
+"""Logging out: here, at the provider, and from the provider's side."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.contrib.auth import SESSION_KEY
+from django.test import Client
+
+from partium_auth.models import Grant, LogoutTokenId
+from tests.oidc.conftest import Browser, add_provider
+from tests.oidc.provider import CLIENT_ID, LOGOUT_EVENT, Answer, BendableProvider
+
+
+def log_out(browser: Browser) -> Any:
+    return browser.client.post("/partium/logout/")
+
+
+def tell(op: BendableProvider, token: str | None = None, slug: str = "default") -> Any:
+    """What the provider's server sends."""
+    client = Client(enforce_csrf_checks=True)
+    return client.post(
+        f"/partium/backchannel-logout/{slug}/", {"logout_token": op.logout_token() if token is None else token}
+    )
+
+
+# --- initiated here ------------------------------------------------------------------------------------------------------
+
+
+def test_logging_out_ends_the_session_here_and_at_the_provider(
+    browser: Browser, op: BendableProvider, settings: Any
+) -> None:
+    settings.LOGOUT_REDIRECT_URL = "/bye/"
+    browser.log_in()
+    grant = Grant.objects.get()
+    id_token, refresh_token = grant.id_token.reveal(), grant.refresh_token.reveal()
+    url = log_out(browser).headers["Location"]
+    assert url.startswith(f"{op.url}/logout?")
+    sent = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+    assert sent.pop("state")
+    assert sent == {
+        "client_id": CLIENT_ID,
+        "id_token_hint": id_token,
+        "post_logout_redirect_uri": "http://testserver/bye/",
+    }
+    assert SESSION_KEY not in browser.client.session
+    grant.refresh_from_db()
+    assert grant.revoked_at is not None
+    assert (grant.access_token, grant.refresh_token, grant.id_token) == (None, None, None)
+    assert op.revoked == [refresh_token]
+
+
+def test_logging_out_works_while_the_provider_is_down(browser: Browser, op: BendableProvider) -> None:
+    from partium_auth.oidc import documents
+
+    browser.log_in()
+    documents.forget()
+    for path in ("/.well-known/openid-configuration", "/revoke"):
+        op.answers[path] = Answer(closes=True)
+    response = log_out(browser)
+    assert response.headers["Location"] == "/partium/login/"
+    assert SESSION_KEY not in browser.client.session
+    assert Grant.objects.get().revoked_at is not None
+
+
+def test_a_provider_without_log_out_or_revocation(browser: Browser, op: BendableProvider) -> None:
+    op.metadata.update(end_session_endpoint=None, revocation_endpoint=None)
+    browser.log_in()
+    assert log_out(browser).headers["Location"] == "/partium/login/"
+    assert SESSION_KEY not in browser.client.session
+    assert "/revoke" not in op.calls
+
+
+def test_a_revocation_that_fails_is_one_line_in_the_log(
+    browser: Browser, op: BendableProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser.log_in()
+    op.answers["/revoke"] = Answer(500, b"private words")
+    log_out(browser)
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("partium_auth")] == [
+        "The refresh token could not be revoked at default: status 500."
+    ]
+
+
+def test_logging_out_needs_a_post_with_a_csrf_token(op: BendableProvider, db: None) -> None:
+    browser = Browser(op, Client(enforce_csrf_checks=True))
+    browser.log_in()
+    assert browser.client.get("/partium/logout/").status_code == 405
+    assert log_out(browser).status_code == 403
+    assert browser.user is not None
+
+
+def test_a_visitor_who_is_not_logged_in(browser: Browser) -> None:
+    assert log_out(browser).headers["Location"] == "/partium/login/"
+
+
+def test_a_local_session_is_logged_out_without_asking_the_provider(
+    browser: Browser, op: BendableProvider, admin_user: Any
+) -> None:
+    browser.client.force_login(admin_user, "django.contrib.auth.backends.ModelBackend")
+    assert log_out(browser).headers["Location"] == "/partium/login/"
+    assert op.calls == []
+
+
+# --- initiated by the provider ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def others(op: BendableProvider, other_op: BendableProvider, browser: Browser) -> list[Browser]:
+    """Sessions that nobody means: another one of the same person, and somebody's at another provider with the same sid."""
+    same_person = Browser(op)
+    op.changed_claims["sid"] = "session-2"
+    same_person.log_in()
+    op.changed_claims.clear()
+    somebody = Browser(op)
+    somebody.log_in(claims={"sub": "bob", "email": "bob@example.com", "sid": "session-3"})
+    add_provider(other_op)
+    elsewhere = Browser(other_op)
+    elsewhere.log_in("other", claims={"email": "other@example.com"})
+    return [same_person, somebody, elsewhere]
+
+
+def test_a_sid_ends_that_session_and_no_other(browser: Browser, op: BendableProvider, others: list[Browser]) -> None:
+    browser.log_in()
+    response = tell(op)
+    assert response.status_code == 200
+    assert "no-store" in response.headers["Cache-Control"]
+    assert SESSION_KEY not in browser.client.session
+    assert all(other.user is not None for other in others)
+    assert Grant.objects.exclude(revoked_at=None).get().session_id == "session-1"
+
+
+def test_a_sub_ends_all_sessions_of_that_person_at_that_provider(
+    browser: Browser, op: BendableProvider, others: list[Browser]
+) -> None:
+    browser.log_in()
+    assert tell(op, op.logout_token(sid=None, sub="ann-1")).status_code == 200
+    assert SESSION_KEY not in browser.client.session
+    assert [other.user is not None for other in others] == [False, True, True]
+
+
+def test_sid_and_sub_have_to_belong_together(browser: Browser, op: BendableProvider) -> None:
+    browser.log_in()
+    assert tell(op, op.logout_token(sub="bob")).status_code == 200
+    assert browser.user is not None
+
+
+def test_a_session_that_is_unknown_is_no_error(browser: Browser, op: BendableProvider) -> None:
+    assert tell(op).status_code == 200
+
+
+def test_a_token_without_exp_counts_from_iat(browser: Browser, op: BendableProvider) -> None:
+    browser.log_in()
+    assert tell(op, op.logout_token(exp=None)).status_code == 200
+    assert browser.user is None
+
+
+@pytest.mark.parametrize("typ", ["logout+jwt", "JWT", "Logout+JWT", None])
+def test_the_type_may_be_given_or_not(browser: Browser, op: BendableProvider, typ: str | None) -> None:
+    browser.log_in()
+    op.header["typ"] = typ
+    assert tell(op).status_code == 200
+    assert browser.user is None
+
+
+def test_a_replayed_token_is_refused(browser: Browser, op: BendableProvider) -> None:
+    token = op.logout_token()
+    assert tell(op, token).status_code == 200
+    browser.log_in()
+    assert tell(op, token).status_code == 400
+    assert browser.user is not None
+
+
+def test_used_tokens_are_forgotten_when_they_could_not_be_replayed_any_more(
+    browser: Browser, op: BendableProvider
+) -> None:
+    tell(op)
+    first = LogoutTokenId.objects.get()
+    assert first.expires_at.timestamp() == pytest.approx(time.time() + 180, abs=5)
+    LogoutTokenId.objects.update(expires_at="2020-01-01T00:00:00Z")
+    tell(op)
+    assert LogoutTokenId.objects.get() != first
+
+
+@pytest.mark.parametrize(
+    ("check", "changes"),
+    [
+        ("iss", {"iss": "https://evil.example"}),
+        ("iss", {"iss": None}),
+        ("aud", {"aud": "somebody else"}),
+        ("aud", {"aud": None}),
+        ("iat", {"iat": None}),
+        ("iat", {"iat": 99_999_999_999}),
+        ("exp", {"exp": 1}),
+        ("exp", {"exp": None, "iat": 1}),
+        ("jti", {"jti": None}),
+        ("jti", {"jti": ""}),
+        ("events", {"events": None}),
+        ("events", {"events": {}}),
+        ("events", {"events": {LOGOUT_EVENT: "yes"}}),
+        ("events", {"events": [LOGOUT_EVENT]}),
+        ("nonce", {"nonce": "anything"}),
+        ("sid", {"sid": None}),
+        ("sid", {"sid": 7}),
+        ("sub", {"sub": ""}),
+    ],
+)
+def test_a_logout_token_that_is_not_right(
+    browser: Browser, op: BendableProvider, caplog: pytest.LogCaptureFixture, check: str, changes: dict[str, Any]
+) -> None:
+    from tests.oidc.test_refusals import unchecked
+
+    caplog.set_level(logging.INFO, "partium_auth.login")
+    browser.log_in()
+    op.sign = lambda claims: unchecked(claims)
+    token = op.logout_token(**changes)
+    response = tell(op, token)
+    assert (response.status_code, response.content) == (400, b"")
+    assert browser.user is not None
+    assert LogoutTokenId.objects.count() == 0
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "partium_auth.login"]
+    assert f" check={check} " in line
+    assert token not in line
+
+
+@pytest.mark.parametrize(("token", "check"), [("", "jwt"), ("rubbish", "jwt")])
+def test_something_that_is_no_token(
+    browser: Browser, op: BendableProvider, caplog: pytest.LogCaptureFixture, token: str, check: str
+) -> None:
+    assert tell(op, token).status_code == 400
+    assert f"check={check}" in caplog.text
+
+
+def test_an_access_token_is_no_logout_token(browser: Browser, op: BendableProvider) -> None:
+    op.header["typ"] = "at+jwt"
+    assert tell(op).status_code == 400
+
+
+def test_an_id_token_is_no_logout_token(browser: Browser, op: BendableProvider) -> None:
+    browser.log_in()
+    assert tell(op, Grant.objects.get().id_token.reveal()).status_code == 400
+    assert browser.user is not None
+
+
+def test_a_forged_token(browser: Browser, op: BendableProvider) -> None:
+    browser.log_in()
+    op.key_number = 1
+    op.header["kid"] = "RS256-0"
+    assert tell(op).status_code == 400
+    assert browser.user is not None
+
+
+def test_a_provider_that_cannot_be_asked_is_told_to_try_again(browser: Browser, op: BendableProvider) -> None:
+    op.answers["/jwks"] = Answer(closes=True)
+    assert tell(op).status_code == 503
+
+
+def test_an_unknown_provider(browser: Browser, op: BendableProvider) -> None:
+    assert tell(op, slug="nope").status_code == 400
+
+
+def test_only_posts(browser: Browser) -> None:
+    assert browser.client.get("/partium/backchannel-logout/default/").status_code == 405
