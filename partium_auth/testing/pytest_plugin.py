@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from partium_auth.testing.people import PartiumUser
     from partium_auth.testing.sandbox import PartiumSandbox
 
 
@@ -43,3 +44,22 @@ def partium_sandbox(
 # ----------------------------------------------------------------------------------------------------------------------
 # With Django: fixtures below this line import Django and the app's models, inside the fixture.
 # ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def partium_user(
+    request: pytest.FixtureRequest, db: None, settings: Any, partium_sandbox: PartiumSandbox
+) -> PartiumUser:
+    """A person of the sandbox's organization ``acme``, logged in with Partium user name and password.
+
+    ``partium_user.client`` is a Django test client whose requests have a ``request.partium`` that works: the token was
+    obtained from the sandbox over real HTTP. ``.user`` and ``.organization`` are the rows. Renewals run inline, so the
+    fixture works inside a ``TestCase`` transaction; an encryption key is made where the settings have none.
+    """
+    from partium_auth import crypto
+    from partium_auth.testing.people import log_in
+
+    settings.PARTIUM_EXECUTOR = "inline"
+    if not getattr(settings, "PARTIUM_ENCRYPTION_KEYS", None):
+        settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key()]
+    return log_in(partium_sandbox, "partium-user", "acme")

@@ -1,0 +1,193 @@
+"""A host site's requests: what a view gets, and what its visitor is told when something is wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.test import AsyncClient, Client
+
+from partium_auth import exceptions
+from partium_auth.models import Membership, Organization
+from partium_auth.testing.people import PartiumUser
+from partium_auth.testing.sandbox import PartiumSandbox
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.site.urls")]
+PAGE = {"Accept": "text/html,application/xhtml+xml", "Sec-Fetch-Mode": "navigate"}
+SCRIPT = {"Accept": "application/json", "Sec-Fetch-Mode": "cors"}
+EVERY_ERROR = [
+    name
+    for name, value in vars(exceptions).items()
+    if isinstance(value, type) and issubclass(value, exceptions.PartiumError)
+]
+
+
+def test_a_view_has_a_token_and_finds_a_part(partium_user: PartiumUser, partium_sandbox: PartiumSandbox) -> None:
+    assert partium_user.client.get("/token/").json()["organization"] == "acme"
+    names = partium_user.client.get("/search/?text=fan").json()["names"]
+    assert names
+    assert "fan" in names[0].lower()
+    (call,) = partium_sandbox.calls(endpoint="search")
+    assert call.credential_kind == "access_token"
+
+
+@async_to_sync
+async def aget(partium_user: PartiumUser, path: str) -> Any:
+    client = AsyncClient()
+    client.cookies = partium_user.client.cookies
+    return (await client.get(path)).json()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_async_view_has_them_too(partium_user: PartiumUser) -> None:
+    assert aget(partium_user, "/atoken/")["organization"] == "acme"
+    assert aget(partium_user, "/asearch/?text=fan")["names"]
+
+
+def test_a_request_that_asks_nothing_pays_nothing(partium_user: PartiumUser, django_assert_num_queries: Any) -> None:
+    with django_assert_num_queries(2):  # the host's own: session and user
+        partium_user.client.get("/untouched/")
+
+
+def test_reading_a_token_is_one_query(partium_user: PartiumUser, settings: Any, django_assert_num_queries: Any) -> None:
+    settings.PARTIUM_CACHE = None
+    with django_assert_num_queries(3):
+        partium_user.client.get("/token/")
+
+
+# --- nobody is logged in ------------------------------------------------------------------------------------------------
+
+
+def test_a_visitor_is_sent_to_the_login_page_and_back(client: Client) -> None:
+    response = client.get("/token/?page=2", headers=PAGE)
+    assert response.status_code == 302
+    target = urlsplit(response["Location"])
+    assert target.path == "/partium/login/"
+    assert parse_qs(target.query) == {"next": ["/token/?page=2"]}
+    assert "no-store" in response["Cache-Control"]
+
+
+def test_a_script_is_told_401_and_where_to_log_in(client: Client) -> None:
+    response = client.get("/token/", headers=SCRIPT)
+    assert response.status_code == 401
+    assert response.json() == {"error": "login_required", "login_url": "/partium/login/"}
+
+
+def test_a_post_comes_back_to_the_page_it_was_sent_from(client: Client) -> None:
+    response = client.post("/token/", headers=PAGE | {"Referer": "http://testserver/form/"})
+    assert parse_qs(urlsplit(response["Location"]).query) == {"next": ["http://testserver/form/"]}
+    response = client.post("/token/", headers=PAGE | {"Referer": "http://elsewhere.example/form/"})
+    assert response["Location"] == "/partium/login/"
+
+
+# --- errors that a view lets through ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EVERY_ERROR)
+@pytest.mark.parametrize("headers", [PAGE, SCRIPT], ids=["page", "script"])
+def test_no_partium_error_becomes_a_500_or_shows_its_details(
+    client: Client, name: str, headers: dict[str, str]
+) -> None:
+    response = client.get(f"/failing/{name}/", headers=headers)
+    assert response.status_code in {302, 401, 403, 413, 415, 422, 503}
+    assert "SECRET-DETAIL" not in response.content.decode()
+    assert "no-store" in response["Cache-Control"]
+    assert ("Retry-After" in response) == (response.status_code == 503)
+
+
+def test_a_page_that_fails_says_what_to_do_next(client: Client) -> None:
+    page = client.get("/unavailable/?q=fan", headers=PAGE)
+    assert page["Retry-After"] == "17"
+    assert "try again" in page.content.decode().lower()
+    assert 'href="/unavailable/?q=fan"' in page.content.decode()
+
+
+def test_a_script_that_fails_gets_a_code(client: Client) -> None:
+    response = client.get("/unavailable/", headers=SCRIPT)
+    assert response.status_code == 503
+    assert response.json()["error"] == "token_unavailable"
+
+
+# --- the token endpoint ---------------------------------------------------------------------------------------------------
+
+
+def test_the_token_endpoint_gives_an_access_token(partium_user: PartiumUser) -> None:
+    response = partium_user.client.post("/partium/token/", headers=SCRIPT)
+    answer = response.json()
+    assert answer["access_token"]
+    assert answer["organization"] == "acme"
+    assert 550 < answer["expires_in"] <= 600
+    assert "no-store" in response["Cache-Control"]
+
+
+def test_the_token_endpoint_takes_post_with_csrf_only(partium_user: PartiumUser) -> None:
+    assert partium_user.client.get("/partium/token/").status_code == 405
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = partium_user.client.cookies
+    assert strict.post("/partium/token/").status_code == 403
+
+
+@pytest.mark.parametrize("source", [Organization.TokenSource.API_KEY, Organization.TokenSource.API_KEY_DIRECT])
+def test_the_token_endpoint_never_gives_an_api_key(
+    partium_user: PartiumUser, partium_sandbox: PartiumSandbox, source: str, settings: Any
+) -> None:
+    from partium_auth.services.keys import add_key
+
+    value = partium_sandbox.add_key("acme")
+    add_key(partium_user.organization, value, label="shared", actor=None, verify=False)
+    Organization.objects.update(token_source=source)
+    answer = partium_user.client.post("/partium/token/", headers=SCRIPT).json()
+    assert answer["access_token"] != value
+    assert [call.credential_kind for call in partium_sandbox.calls(endpoint="auth")][-1] == "api_key"
+
+
+def test_the_token_endpoint_answers_401_in_json_when_nobody_is_logged_in(client: Client) -> None:
+    assert client.post("/partium/token/", headers=SCRIPT).status_code == 401
+
+
+# --- the switch of organization ----------------------------------------------------------------------------------------------
+
+
+def test_a_member_switches_and_others_cannot(partium_user: PartiumUser) -> None:
+    globex = Organization.objects.create(org_id="globex")
+    refused = partium_user.client.post("/partium/organization/", {"organization": "globex"}, headers=PAGE)
+    unknown = partium_user.client.post("/partium/organization/", {"organization": "nonsense"}, headers=PAGE)
+    assert refused.status_code == unknown.status_code == 403
+    assert refused.content == unknown.content  # does not tell which organizations exist
+
+    Membership.objects.create(user=partium_user.user, organization=globex)
+    target = {"organization": "globex", "next": "/token/"}
+    assert partium_user.client.post("/partium/organization/", target)["Location"] == "/token/"
+    assert partium_user.client.get("/token/").json()["organization"] == "globex"
+
+
+@pytest.mark.parametrize("target", ["https://elsewhere.example/", "//elsewhere.example", "javascript:alert(1)", ""])
+def test_a_switch_never_leads_to_another_site(partium_user: PartiumUser, target: str) -> None:
+    response = partium_user.client.post("/partium/organization/", {"organization": "acme", "next": target})
+    assert response["Location"] == "/accounts/profile/"
+
+
+# --- the template tag ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_template_tag_gives_the_page_an_address_and_no_token(partium_user: PartiumUser) -> None:
+    page = partium_user.client.get("/sdk/").content.decode()
+    token = partium_user.client.post("/partium/token/").json()["access_token"]
+    assert 'data-token-url="/partium/token/"' in page
+    assert 'data-organization="acme"' in page
+    assert 'data-external-user-id=""' in page
+    assert token not in page
+
+
+def test_the_template_tag_tells_people_apart_who_share_a_key(partium_user: PartiumUser) -> None:
+    Organization.objects.update(token_source=Organization.TokenSource.API_KEY)
+    page = partium_user.client.get("/sdk/").content.decode()
+    (opaque,) = [part.split('"')[1] for part in page.split() if part.startswith("data-external-user-id=")]
+    assert len(opaque) == 32
+    assert partium_user.user.username not in opaque
+
+
+def test_the_template_tag_renders_nothing_when_nobody_is_logged_in(client: Client) -> None:
+    assert "script" not in client.get("/sdk/").content.decode()
