@@ -46,7 +46,7 @@ from example_project.demo_provider import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-CALLBACK_PATH = "/partium/oidc/default/callback/"
+CALLBACK_PATH = "/partium/callback/default/"
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 TAIL_LINES = 20

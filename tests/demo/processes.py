@@ -22,9 +22,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(condition: Callable[[], bool], what: Callable[[], str]) -> None:
+def eventually(
+    condition: Callable[[], bool], what: Callable[[], str], *, deadline_seconds: float = DEADLINE_SECONDS
+) -> None:
     """Wait until a condition holds; ``what`` says what is wrong if it never does."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + deadline_seconds
     pause = threading.Event()
     while not condition():
         assert time.monotonic() < deadline, what()
