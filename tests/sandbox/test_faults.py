@@ -214,7 +214,7 @@ def test_a_hang_may_come_after_the_request_took_effect(
 def test_a_client_that_gives_up_leaves_a_request_that_takes_effect(sandbox: PartiumSandbox, caller: Caller) -> None:
     refresh_token = _refresh_token(caller)
     with sandbox.hang("refresh"), pytest.raises(requests.ReadTimeout):
-        caller.session.post(caller.url + "/auth/refresh", json={"refresh_token": refresh_token}, timeout=0.05)
+        caller.session.post(caller.url + "/auth/refresh", json={"refresh_token": refresh_token}, timeout=(10, 0.05))
     sandbox.wait_for(1, endpoint="refresh", processed=True)
     assert caller.refresh(refresh_token).status_code == 401
 
