@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.http import HttpRequest
+
 from partium_auth.exceptions import NoOrganization, NoUsableKey
+from partium_auth.session import PartiumSession
 
 if TYPE_CHECKING:
-    from partium_auth.session import PartiumSession, TokenState
+    from partium_auth.session import TokenState
 
 WINDOWS = {
     "fresh": ("Fresh", "Served at once, from storage."),
@@ -17,9 +20,9 @@ WINDOWS = {
     "none": ("Not fetched yet", "A token is fetched when something needs it, and not before."),
 }
 SOURCES = {
-    "oidc": "your company login",
-    "password": "your Partium login",
-    "api_key": "your organization’s API key",
+    "oidc": "company login",
+    "password": "Partium login",
+    "api_key": "organization’s API key",
 }
 
 
@@ -29,12 +32,14 @@ def clock(seconds: float) -> str:
     return f"{whole // 60}:{whole % 60:02}"
 
 
-def describe(partium: PartiumSession) -> dict[str, Any]:
+def describe(request: HttpRequest) -> dict[str, Any]:
     """Return the panel's content, as values that JSON knows. Nothing is fetched or renewed for it.
 
     Raises:
         LoginRequired: the session's login has come to its end.
     """
+    # Not request.partium: what that has read before may be older than a token that it has fetched since.
+    partium = PartiumSession(request)
     state: TokenState | None
     try:
         state = partium.state()

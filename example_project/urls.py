@@ -1,7 +1,9 @@
 """The example project's addresses."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from example_project import views
 from partium_auth.admin import key_site
@@ -17,4 +19,6 @@ urlpatterns = [
     path("keys/", key_site.urls),
     # For the operator of the site.
     path("admin/", admin.site.urls),
+    # Pages without an icon of their own: browsers ask here.
+    path("favicon.ico", RedirectView.as_view(url=static("portal/icon.svg"))),
 ]

@@ -13,6 +13,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.cache import patch_vary_headers
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
@@ -101,7 +102,7 @@ def _render(request: PartiumRequest, template: str, context: dict[str, Any], sta
         "organization": request.partium.organization,
         "organizations": request.partium.organizations,
         "keys_url": _keys_url() if key_site.has_permission(request) else "",
-        "session": session_panel.describe(request.partium),
+        "session": session_panel.describe(request),
     }
     return render(request, template, {**page, **context}, status=status)
 
@@ -124,14 +125,12 @@ def _search_page(
         "problem": problem,
         "no_answer": problems.NO_ANSWER,
     }
-    fragment = FRAGMENT_HEADER in request.headers
-    response = _render(
-        request,
-        "portal/results.html" if fragment else "portal/search.html",
-        context,
-        status=problem.status if problem else 200,
-    )
-    response.headers["Vary"] = FRAGMENT_HEADER
+    status = problem.status if problem else 200
+    if FRAGMENT_HEADER in request.headers:
+        response = render(request, "portal/results.html", context, status=status)
+    else:
+        response = _render(request, "portal/search.html", context, status)
+    patch_vary_headers(response, [FRAGMENT_HEADER])
     if problem and problem.retry_after:
         response.headers["Retry-After"] = str(problem.retry_after)
     return response
@@ -221,7 +220,7 @@ def session_state(request: PartiumRequest) -> HttpResponse:
             messages.warning(request, f"{problem.title}. {problem.text}")
         return redirect("search")
     try:
-        answer = session_panel.describe(request.partium)
+        answer = session_panel.describe(request)
     except LoginRequired:
         return JsonResponse({"error": "login_required"}, status=401)
     if problem:
