@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import time
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from partium_auth.exceptions import LoginRequired, NoOrganization, NoUsableKey
 from partium_auth.models import Grant, Organization
 from partium_auth.tokens import grants, invalidation, reading
 from partium_auth.tokens.grants import Login, Snapshot
+from partium_auth.tokens.invalidation import Slot
 from partium_auth.tokens.keeper import Issued, keeper
 from partium_auth.tokens.reading import Reading
 from partium_auth.tokens.windows import Window
@@ -75,7 +75,8 @@ class PartiumSession:
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
-        self._view: tuple[Reading, bool] | None = None  # what was read, and whether it came from the cache
+        self._view: Reading | None = None
+        self._slot: Slot | None = None  # where the view may be cached; its value is the view, if it came from there
         self._token: AccessToken | None = None
 
     def __repr__(self) -> str:
@@ -131,7 +132,8 @@ class PartiumSession:
             raise NoOrganization("This organization is not open to this person.")
         self._check(view)
         self._request.session[ORGANIZATION] = str(found.pk)
-        self._view = self._token = None
+        self._view = self._slot = self._token = None
+        self.__dict__.pop("client", None)
 
     async def aswitch_organization(self, organization: Organization | str) -> None:
         """Like :meth:`switch_organization`."""
@@ -154,24 +156,24 @@ class PartiumSession:
             KeyRejected: Partium refuses the organization's API key.
             TokenUnavailable: not now; ``retry_after`` says when.
         """
-        if self._token is not None and self._still_fresh(self._token):
+        if self._token is not None and keeper.clock() < self._token.issued.recheck_at:
             return self._token
         return self._obtain(None)
 
     async def atoken(self) -> AccessToken:
         """Like :meth:`token`, without blocking the event loop."""
-        if self._token is not None and self._still_fresh(self._token):
+        if self._token is not None and keeper.clock() < self._token.issued.recheck_at:
             return self._token
         return await self._aobtain(None)
 
     def replace(self, rejected: AccessToken) -> AccessToken:
         """Return another access token than one that Partium answered with 401. One renewal, whoever asks for it."""
-        self._view = self._token = None
+        self._token = None
         return self._obtain(rejected.issued)
 
     async def areplace(self, rejected: AccessToken) -> AccessToken:
         """Like :meth:`replace`."""
-        self._view = self._token = None
+        self._token = None
         return await self._aobtain(rejected.issued)
 
     def state(self) -> TokenState:
@@ -215,7 +217,7 @@ class PartiumSession:
 
     def _user(self) -> Any:
         user = getattr(self._request, "user", None)
-        if user is None or not user.is_authenticated:
+        if user is None or not user.is_authenticated or not getattr(user, "is_active", True):
             raise LoginRequired("Nobody is logged in.")
         return user
 
@@ -233,30 +235,29 @@ class PartiumSession:
         return found
 
     def _reading(self, *, fresh: bool = False) -> Reading:
-        """Return what the session may use; ``fresh`` asks the database where the last answer came from the cache."""
-        if self._view is not None and not (fresh and self._view[1]):
-            return self._view[0]
+        """Return what the session may use; ``fresh`` asks the database, whatever is known already."""
+        if self._view is not None and not fresh:
+            return self._view
         user = self._user()
         grant_id, organization_id = self._grant_id(), self._organization_id(user)
-        if not fresh:
-            value = invalidation.cached(user.pk, grant_id, organization_id)
-            if isinstance(value, Reading):
-                self._check(value)
-                self._view = (value, True)
-                return value
-        made_at = time.time()
+        if self._slot is None:
+            self._slot = invalidation.look(user.pk, grant_id, organization_id)
+        if not fresh and isinstance(self._slot.value, Reading):
+            self._check(self._slot.value)
+            self._view = self._slot.value
+            return self._view
         view = reading.read(user.pk, grant_id, organization_id)
         if view is None:
             raise NoOrganization("The session's organization is not active, or not open to this person any more.")
         self._check(view)
-        if view.keys_without_grant and not view.keys:
+        if view.keys_without_grant:
             for key in view.keys_without_grant:
                 grants.for_key(key)
             view = reading.read(user.pk, grant_id, organization_id) or view
-        self._view = (view, False)
+        self._view = view
         if view.cacheable:
-            best = max((s.seconds_left(made_at) for s in self._serving(view)), default=0.0)
-            invalidation.store(user.pk, grant_id, organization_id, view, made_at=made_at, seconds=best)
+            now = keeper.clock()
+            self._slot.store(view, max((seen.seconds_left(now) for seen in self._serving(view)), default=0.0))
         return view
 
     def _check(self, view: Reading) -> None:
@@ -297,11 +298,13 @@ class PartiumSession:
         # A key that Partium has just refused comes last, for what is left of its token.
         return tuple(sorted(serving, key=lambda snapshot: snapshot.rejected))
 
-    def _serviceable(self) -> tuple[Reading, tuple[Snapshot, ...]]:
-        view = self._reading()
+    def _serviceable(self, rejected: Issued | None) -> tuple[Reading, tuple[Snapshot, ...]]:
+        # What this request has read before may have been renewed elsewhere since.
+        view = self._reading(fresh=rejected is not None or self._token is not None)
         candidates = self._candidates(view)
-        if self._view is not None and self._view[1] and candidates[0].window(keeper.clock()) is not Window.FRESH:
-            # What was cached does not say whether somebody has renewed it since.
+        cached = self._slot is not None and self._slot.value is view
+        if cached and candidates[0].window(keeper.clock()) is not Window.FRESH:
+            # Nor does what was cached say whether somebody is renewing it.
             try:
                 view = self._reading(fresh=True)
             except AnyDatabaseError:
@@ -312,26 +315,17 @@ class PartiumSession:
     # --- obtaining -----------------------------------------------------------------------------------------------
 
     def _obtain(self, rejected: Issued | None) -> AccessToken:
-        view, candidates = self._serviceable()
+        view, candidates = self._serviceable(rejected)
         return self._keep(view, keeper.obtain_first(candidates, rejected))
 
     async def _aobtain(self, rejected: Issued | None) -> AccessToken:
-        view, candidates = await sync_to_async(self._serviceable)()
+        view, candidates = await sync_to_async(self._serviceable)(rejected)
         return self._keep(view, await keeper.aobtain_first(candidates, rejected))
 
     def _keep(self, view: Reading, issued: Issued) -> AccessToken:
         expires_at = dt.datetime.fromtimestamp(issued.expires_at, tz=dt.UTC)
         self._token = AccessToken(issued.value, expires_at, _organization(view), issued)
         return self._token
-
-    def _still_fresh(self, token: AccessToken) -> bool:
-        view = self._view
-        if view is None:
-            return False
-        for seen in self._serving(view[0]):
-            if seen.grant_id == token.issued.grant_id and seen.generation == token.issued.generation:
-                return seen.window(keeper.clock()) is Window.FRESH
-        return False
 
 
 def begin(request: HttpRequest, login: Login) -> Grant:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 from collections.abc import Callable
+
+from partium_auth.tokens.processes import PerProcess
 
 logger = logging.getLogger("partium_auth.tokens")
 
@@ -16,14 +17,20 @@ QUEUE_LIMIT = 10_000
 
 
 class Saturated(Exception):
-    """More renewals are waiting for one upstream than it makes sense to queue."""
+    """More renewals wait for one upstream than it makes sense to queue, or there is no thread to be had."""
 
 
 class _Lane:
     def __init__(self) -> None:
         self.jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.threads = 0
-        self.idle = 0
+        self.unfinished = 0
+
+
+class _Lanes:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.by_name: dict[str, _Lane] = {}
 
 
 class Executor:
@@ -35,13 +42,7 @@ class Executor:
 
     def __init__(self, after_job: Callable[[], None]) -> None:
         self._after_job = after_job
-        self._reset()
-
-    def _reset(self) -> None:
-        # Threads do not survive a fork, and a lock may have been held by one of them.
-        self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes = PerProcess(_Lanes)
 
     def submit(self, lane_name: str, job: Callable[[], None]) -> None:
         """Run a job in the background.
@@ -51,41 +52,47 @@ class Executor:
             job: must not raise.
 
         Raises:
-            Saturated: the lane's queue is full.
+            Saturated: the lane's queue is full, or no thread can be started.
         """
-        if self._pid != os.getpid():
-            self._reset()
-        with self._lock:
-            lane = self._lanes.setdefault(lane_name, _Lane())
-            if lane.jobs.qsize() >= QUEUE_LIMIT:
+        lanes = self._lanes()
+        with lanes.lock:
+            lane = lanes.by_name.setdefault(lane_name, _Lane())
+            if lane.unfinished >= QUEUE_LIMIT:
                 raise Saturated(lane_name)
+            if lane.threads < min(THREADS_PER_LANE, lane.unfinished + 1):
+                try:
+                    threading.Thread(
+                        target=self._work, args=(lanes, lane_name, lane), name=f"partium-{lane_name}", daemon=True
+                    ).start()
+                    lane.threads += 1
+                except RuntimeError as error:  # the machine's limit, or the interpreter is shutting down
+                    if not lane.threads:
+                        raise Saturated(lane_name) from error
+            lane.unfinished += 1
             lane.jobs.put(job)
-            if lane.idle < lane.jobs.qsize() and lane.threads < THREADS_PER_LANE:
-                lane.threads += 1
-                threading.Thread(
-                    target=self._work, args=(lane_name, lane), name=f"partium-{lane_name}", daemon=True
-                ).start()
 
-    def _work(self, lane_name: str, lane: _Lane) -> None:
+    def _work(self, lanes: _Lanes, lane_name: str, lane: _Lane) -> None:
         while True:
-            with self._lock:
-                lane.idle += 1
             try:
                 job = lane.jobs.get(timeout=IDLE_SECONDS)
             except queue.Empty:
-                job = None
-            with self._lock:
-                lane.idle -= 1
-                if job is None:
+                with lanes.lock:
                     if not lane.jobs.empty():
                         continue
                     lane.threads -= 1
                     if not lane.threads:
-                        self._lanes.pop(lane_name, None)
+                        del lanes.by_name[lane_name]
                     return
+            self._run(job)
+            del job  # or an idle thread would keep what it has done alive
+            with lanes.lock:
+                lane.unfinished -= 1
+
+    def _run(self, job: Callable[[], None]) -> None:
+        try:
             try:
                 job()
-            except BaseException:
-                logger.exception("A renewal raised what it should have handled.")
             finally:
                 self._after_job()
+        except BaseException:
+            logger.exception("A renewal raised what it should have handled.")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.db import router, transaction
 from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models.functions import Now as _Now
 from django.utils import timezone
 
 from partium_auth.exceptions import EncryptionError
@@ -32,8 +32,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("partium_auth.tokens")
 
+_BATCH = 1000  # databases limit the parameters of one statement
 LEASE_SECONDS = 30.0
 """How long nobody else may renew. Longer than the send deadline and the exchange together (5 + 8 s)."""
+
+
+class Now(_Now):
+    """The database's clock. In UTC everywhere: a time zone with summer time would stretch leases by an hour, once a year."""
+
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,12 @@ class Snapshot:
         if self.token is None or self.issued_at is None:
             return windows.Window.UNUSABLE
         return windows.window(self.lifetime_seconds, now - self.issued_at, self.jitter)
+
+    @property
+    def fresh_until(self) -> float:
+        """When the fresh window ends, in seconds since the epoch."""
+        advisory_seconds = windows.thresholds(self.lifetime_seconds, self.jitter).advisory_seconds
+        return (self.issued_at or 0.0) + self.lifetime_seconds - advisory_seconds
 
     def seconds_left(self, now: float) -> float:
         """Seconds until the access token expires; 0 where there is none."""
@@ -247,16 +261,13 @@ def revoke(grants: QuerySet[Grant], *, delete_sessions: bool = False) -> int:
     Returns:
         How many were revoked.
     """
-    rows = list(grants.using(alias()).filter(revoked_at__isnull=True).only("pk", "session_key"))
-    ids = [row.pk for row in rows]
-    changed = (
-        _rows()
-        .filter(pk__in=ids)
-        .update(revoked_at=timezone.now(), access_token=None, refresh_token=None, id_token=None)
-    )
-    # Now, for readers that are quick, and after the commit, for readers that asked the database just before it.
-    invalidation.distrust_grants(ids)
-    transaction.on_commit(lambda: invalidation.distrust_grants(ids), using=alias())
+    open_ = grants.using(alias()).filter(revoked_at__isnull=True).select_related("api_key")
+    rows = list(open_.only("pk", "user_id", "session_key", "api_key__organization_id"))
+    changed = 0
+    for start in range(0, len(rows), _BATCH):
+        ended = _rows().filter(pk__in=[row.pk for row in rows[start : start + _BATCH]])
+        changed += ended.update(revoked_at=timezone.now(), access_token=None, refresh_token=None, id_token=None)
+    transaction.on_commit(lambda: invalidation.distrust_grants(rows), using=alias())
     if delete_sessions:
         for row in rows:
             _delete_session(row)
@@ -294,11 +305,25 @@ def mark_sent(grant_id: uuid.UUID, generation: int, lease_id: uuid.UUID) -> bool
 
 
 def commit(
-    grant: Grant, tokens: TokenResponse, issued_at: float, *, generation: int, reusable: bool | None = None
+    grant: Grant,
+    tokens: TokenResponse,
+    issued_at: float,
+    *,
+    generation: int,
+    reusable: bool | None = None,
+    pause_seconds: float | None = None,
 ) -> bool:
     """Store renewed tokens, if the generation is still the one they renewed and the grant neither revoked nor rejected.
 
     Whoever holds the lease: an answer that arrives late is still the newest there is.
+
+    Args:
+        grant: as it was when the request was sent.
+        tokens: what came back.
+        issued_at: just before the request was sent, in seconds since the epoch.
+        generation: what they replace.
+        reusable: whether the refresh token was seen to allow being sent twice; None: as before.
+        pause_seconds: until the next renewal may begin; None: whenever it is due.
     """
     values: dict[str, Any] = {
         "access_token": seal(grant, "access_token", tokens.access_token),
@@ -308,7 +333,7 @@ def commit(
         "lease_id": None,
         "lease_until": None,
         "sent_at": None,
-        "next_attempt_at": None,
+        "next_attempt_at": None if pause_seconds is None else Now() + dt.timedelta(seconds=pause_seconds),
         "failures": 0,
         "renewed_at": timezone.now(),
     }
@@ -321,7 +346,10 @@ def commit(
             values["refresh_token"] = seal(grant, "refresh_token", tokens.refresh_token)
         if reusable is not None:
             values["reusable"] = reusable
-    return bool(current.update(**values))
+    committed = bool(current.update(**values))
+    if committed:
+        transaction.on_commit(lambda: invalidation.distrust_grants([grant]), using=alias())
+    return committed
 
 
 def record_failure(

@@ -1,121 +1,173 @@
 """What readers have cached, and how to make them ask the database again.
 
-With ``PARTIUM_CACHE`` a session's token (sealed) is read from the cache together with the *tombstones* of everything it
-depends on. A tombstone does not mean "no": it means that what was cached before it, or shortly after, is not trusted.
-So a revocation takes effect on the next read of every process, a reader that was slow to fill the cache cannot bring
-anything back, and a lost tombstone or a lost cache costs a query.
+With ``PARTIUM_CACHE`` what a session may use (its token sealed) is read from the cache together with the *stamps* of all
+that it depends on: the person, the organization, the site's identity providers. A stamp is a random number. Whoever
+changes one of these replaces its stamp after the commit, and an entry that was made under another stamp, or under one
+that is gone, is not trusted. So a revocation takes effect on the next read of every process; a reader that was slow to
+fill the cache cannot bring anything back, because it read the stamps before it asked the database; no clock is compared;
+and a cache that forgets anything costs a query, never a token that should have ended.
 """
 
 from __future__ import annotations
 
 import logging
-import time
+import secrets
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save
 
 from partium_auth.conf import conf
+from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Organization
 
 logger = logging.getLogger("partium_auth.tokens")
 
 ENTRY_SECONDS = 600
 """The longest that anything is cached."""
-TOMBSTONE_SECONDS = 900
-"""Tombstones outlive every entry they can be about."""
-DISTRUST_SECONDS = 30.0
-"""Entries made less than this after a tombstone are not trusted: machines' clocks differ, and a slow reader may fill late."""
+STAMP_SECONDS = 24 * 3600
+"""How long a stamp is kept; what was made under it is not trusted afterwards."""
+
+_PREFIX = "partium_auth:1:"  # counted up when what is cached gets another form
+_PROVIDERS = f"{_PREFIX}providers"
+
+
+def _person(user_pk: object) -> str:
+    return f"{_PREFIX}user:{user_pk}"
+
+
+def _organization(organization_id: object) -> str:
+    return f"{_PREFIX}organization:{organization_id}"
 
 
 def _cache() -> BaseCache | None:
-    return caches[conf.cache] if conf.cache else None
+    alias = conf.cache
+    return caches[alias] if alias else None
 
 
-def _tombstone(kind: str, value: object) -> str:
-    return f"partium_auth:tombstone:{kind}:{value}"
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One session's place in the cache, as it was before the database was asked.
+
+    Attributes:
+        value: what is there and can be trusted, or None.
+    """
+
+    value: Any
+    _key: str = ""
+    _stamps: tuple[Any, ...] | None = None
+
+    def store(self, value: Any, seconds: float) -> None:
+        """Keep what the database said after this slot was looked at.
+
+        Args:
+            value: holds no secret in the clear.
+            seconds: how long it may be used.
+        """
+        cache = _cache()
+        if cache is None or self._stamps is None or seconds < 1:
+            return
+        try:
+            cache.set(self._key, (self._stamps, value), min(int(seconds), ENTRY_SECONDS))
+        except Exception as error:  # noqa: BLE001  # whatever a cache backend raises
+            logger.warning("PARTIUM_CACHE cannot be written (%s).", type(error).__name__)
 
 
-def _entry(user_pk: object, grant_id: object, organization_id: object) -> str:
-    return f"partium_auth:entry:{user_pk}:{grant_id}:{organization_id}"
+NO_CACHE = Slot(None)
 
 
-def cached(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID) -> Any:
-    """Return what :func:`store` kept for this session, or None. One round trip; a cache that fails is no cache."""
-    cache = _cache()
-    if cache is None:
-        return None
-    key = _entry(user_pk, grant_id, organization_id)
-    tombstones = (
-        _tombstone("user", user_pk),
-        _tombstone("grant", grant_id),
-        _tombstone("organization", organization_id),
-    )
-    try:
-        found = cache.get_many((key, *tombstones))
-    except Exception as error:  # noqa: BLE001  # whatever a cache backend raises
-        logger.warning("PARTIUM_CACHE cannot be read (%s); asking the database.", type(error).__name__)
-        return None
-    entry = found.pop(key, None)
-    if not isinstance(entry, tuple) or len(entry) != 2:
-        return None
-    made_at, value = entry
-    if any(made_at < at + DISTRUST_SECONDS for at in found.values()):
-        return None
-    return value
-
-
-def store(
-    user_pk: object,
-    grant_id: uuid.UUID | None,
-    organization_id: uuid.UUID,
-    value: Any,
-    *,
-    made_at: float,
-    seconds: float,
-) -> None:
-    """Keep what a session reads.
+def look(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID) -> Slot:
+    """Return a session's place in the cache: one round trip where there is something to trust. A cache that fails is no cache.
 
     Args:
-        value: holds no secret in the clear.
-        made_at: seconds since the epoch, from before the database was asked.
-        seconds: how long it may be used.
+        user_pk: who is logged in.
+        grant_id: what the session names.
+        organization_id: the active organization.
     """
     cache = _cache()
-    if cache is None or seconds < 1:
-        return
+    if cache is None:
+        return NO_CACHE
+    key = f"{_PREFIX}entry:{user_pk}:{grant_id}:{organization_id}"
+    stamp_keys = (_person(user_pk), _organization(organization_id), _PROVIDERS)
     try:
-        cache.set(_entry(user_pk, grant_id, organization_id), (made_at, value), min(int(seconds), ENTRY_SECONDS))
+        found = cache.get_many((key, *stamp_keys))
+        entry = found.get(key)
+        stamps = tuple(found.get(stamp_key) for stamp_key in stamp_keys)
+        if None not in stamps:
+            if isinstance(entry, tuple) and len(entry) == 2 and entry[0] == stamps:
+                return Slot(entry[1], key, stamps)
+        else:
+            stamps = tuple(
+                _stamp(cache, name) if stamp is None else stamp for name, stamp in zip(stamp_keys, stamps, strict=True)
+            )
     except Exception as error:  # noqa: BLE001  # whatever a cache backend raises
-        logger.warning("PARTIUM_CACHE cannot be written (%s).", type(error).__name__)
+        logger.warning("PARTIUM_CACHE cannot be read (%s); asking the database.", type(error).__name__)
+        return NO_CACHE
+    return Slot(None, key, stamps if None not in stamps else None)
+
+
+def _stamp(cache: BaseCache, stamp_key: str) -> Any:
+    stamp = secrets.randbits(62)
+    return stamp if cache.add(stamp_key, stamp, STAMP_SECONDS) else cache.get(stamp_key)
 
 
 def distrust_user(user_pk: object) -> None:
-    """Something changed for a person: memberships, or the account itself."""
-    _bury([_tombstone("user", user_pk)])
+    """Something changed for a person: memberships, a grant, or the account itself. Call it after the commit."""
+    _restamp([_person(user_pk)])
 
 
 def distrust_organization(organization_id: object) -> None:
-    """Something changed for an organization: its keys, its token source, its provider, or whether it is active."""
-    _bury([_tombstone("organization", organization_id)])
+    """Something changed for an organization: its keys, token source, provider, or whether it is active. Call it after the commit."""
+    _restamp([_organization(organization_id)])
 
 
-def distrust_grants(grant_ids: Iterable[uuid.UUID]) -> None:
-    """Grants were revoked."""
-    _bury([_tombstone("grant", grant_id) for grant_id in grant_ids])
+def distrust_grants(grants: Iterable[Grant]) -> None:
+    """Grants were revoked or renewed. Call it after the commit.
+
+    Args:
+        grants: with their ``api_key`` loaded, where they have one.
+    """
+    _restamp(
+        {_organization(g.api_key.organization_id) if g.api_key is not None else _person(g.user_id) for g in grants}
+    )
 
 
-def _bury(keys: list[str]) -> None:
+def distrust_everything() -> None:
+    """An identity provider changed. Call it after the commit."""
+    _restamp([_PROVIDERS])
+
+
+def _restamp(stamp_keys: Iterable[str]) -> None:
     cache = _cache()
-    if cache is None or not keys:
+    stamps = {stamp_key: secrets.randbits(62) for stamp_key in stamp_keys}
+    if cache is None or not stamps:
         return
-    now = time.time()
     try:
-        cache.set_many(dict.fromkeys(keys, now), TOMBSTONE_SECONDS)
+        cache.set_many(stamps, STAMP_SECONDS)
     except Exception as error:  # noqa: BLE001  # whatever a cache backend raises
         logger.error(
             "PARTIUM_CACHE cannot be written (%s): a revocation reaches other processes only after up to %s s.",
             type(error).__name__,
             ENTRY_SECONDS,
         )
+
+
+def _changed(sender: Any, instance: Any, using: str, **kwargs: object) -> None:
+    """Whoever saves or deletes one of these, a service or a site's own code, need not think of the cache."""
+    if isinstance(instance, Membership):
+        distrust = partial(distrust_user, instance.user_id)
+    elif isinstance(instance, IdentityProvider):
+        distrust = partial(distrust_everything)
+    else:
+        distrust = partial(distrust_organization, instance.organization_id if sender is ApiKey else instance.pk)
+    transaction.on_commit(distrust, using=using)
+
+
+for _model in (ApiKey, IdentityProvider, Membership, Organization):
+    post_save.connect(_changed, sender=_model, dispatch_uid="partium_auth.invalidation")
+    post_delete.connect(_changed, sender=_model, dispatch_uid="partium_auth.invalidation")

@@ -11,13 +11,13 @@ import concurrent.futures
 import contextlib
 import functools
 import logging
-import os
+import math
 import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from asgiref.sync import sync_to_async
 from django.db import Error as AnyDatabaseError
@@ -30,6 +30,7 @@ from partium_auth.tokens import grants
 from partium_auth.tokens.clock import SteadyClock, elapsed_clock
 from partium_auth.tokens.executor import Executor, Saturated
 from partium_auth.tokens.grants import Snapshot
+from partium_auth.tokens.processes import PerProcess
 from partium_auth.tokens.renewal import Renewer
 from partium_auth.tokens.windows import Window
 
@@ -42,18 +43,27 @@ BRIEF_SECONDS = 0.5
 BLOCKED_PATIENCE_SECONDS = 0.25
 """How long it waits inside a transaction that keeps the renewal from the database (SQLite has one writer)."""
 POLL_SECONDS = 0.1
-"""How often the row is looked at while another process renews."""
+"""How often the row is looked at while another process renews, or after a renewal that changed nothing."""
+QUEUED_SECONDS = 10.0
+"""A renewal that waited longer than this for its turn is dropped: nobody waits for it any more, and who needs it asks again."""
+_MOMENT_SECONDS = 1.0  # less than what is left of any token that is served
 _EXIT_SECONDS = 9.0
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A usable access token of one generation. Its ``repr`` shows no token."""
+    """A usable access token of one generation. Its ``repr`` shows no token.
+
+    Attributes:
+        expires_at: seconds since the epoch.
+        recheck_at: until then whoever holds it need not ask again: the end of the fresh window, or a moment.
+    """
 
     value: str = field(repr=False)
     expires_at: float
     grant_id: uuid.UUID
     generation: int
+    recheck_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,17 @@ class _Answer:
 
     seen: Snapshot | None = None
     failure: Exception | None = None
+    renewed: bool = False  # by the renewal that was waited for
+    gone: bool = False  # there is no such row any more
+
+
+class _Flights:
+    """The renewals under way in this process, by grant."""
+
+    def __init__(self, at_exit: Callable[[], None]) -> None:
+        self.lock = threading.Lock()
+        self.by_grant: dict[uuid.UUID, Future[Snapshot | None]] = {}
+        atexit.register(at_exit)
 
 
 class Keeper:
@@ -85,19 +106,17 @@ class Keeper:
         self._elapsed = elapsed
         self.renewer = Renewer(self.clock, elapsed)
         self._executor = Executor(after_job=connections.close_all)
-        self._flights: dict[uuid.UUID, Future[Snapshot | None]] = {}
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
-        self._drains = False
+        self._flights = PerProcess(functools.partial(_Flights, self._drain))
 
     # --- for callers ---------------------------------------------------------------------------------------------
 
-    def obtain(self, seen: Snapshot, *, rejected_generation: int | None = None) -> Issued:
+    def obtain(self, seen: Snapshot, *, rejected_generation: int | None = None, give_up_at: float = math.inf) -> Issued:
         """Return a usable access token of a grant; waits only where the one there is cannot be served.
 
         Args:
             seen: what the caller has read of the grant.
             rejected_generation: the generation of a token that the Find API answered with 401; it is not served again.
+            give_up_at: by the elapsed clock; after :data:`PATIENCE_SECONDS` at the latest.
 
         Raises:
             LoginRequired: there will be no more tokens of this login.
@@ -105,7 +124,7 @@ class Keeper:
             TokenUnavailable: not now; says when.
             EncryptionError: the stored token cannot be opened.
         """
-        course = self._course(seen, rejected_generation, _patience_seconds())
+        course = self._course(seen, rejected_generation, give_up_at, _patience_seconds)
         try:
             step = next(course)
             while isinstance(step, _Pause):
@@ -115,11 +134,17 @@ class Keeper:
             raise
         return step
 
-    async def aobtain(self, seen: Snapshot, *, rejected_generation: int | None = None) -> Issued:
+    async def aobtain(
+        self, seen: Snapshot, *, rejected_generation: int | None = None, give_up_at: float = math.inf
+    ) -> Issued:
         """Like :meth:`obtain`, without blocking the event loop."""
         if conf.executor == "inline":
-            return await sync_to_async(functools.partial(self.obtain, seen, rejected_generation=rejected_generation))()
-        course = self._course(seen, rejected_generation, await sync_to_async(_patience_seconds)())
+            obtain = functools.partial(self.obtain, rejected_generation=rejected_generation, give_up_at=give_up_at)
+            return await sync_to_async(obtain)(seen)
+        patience_seconds = PATIENCE_SECONDS
+        if rejected_generation is not None or seen.window(self.clock()) is not Window.FRESH:
+            patience_seconds = await sync_to_async(_patience_seconds)()
+        course = self._course(seen, rejected_generation, give_up_at, lambda: patience_seconds)
         try:
             step = next(course)
             while isinstance(step, _Pause):
@@ -140,9 +165,10 @@ class Keeper:
             TokenUnavailable: none now, and waiting may help; otherwise as :meth:`obtain`.
         """
         failure: PartiumError | None = None
+        give_up_at = self._elapsed() + PATIENCE_SECONDS
         for seen in candidates:
             try:
-                return self.obtain(seen, rejected_generation=_generation(seen, rejected))
+                return self.obtain(seen, rejected_generation=_generation(seen, rejected), give_up_at=give_up_at)
             except (KeyRejected, TokenUnavailable) as error:
                 failure = _more_hopeful(failure, error)
         raise failure or KeyRejected("There is no API key to use.")
@@ -150,9 +176,10 @@ class Keeper:
     async def aobtain_first(self, candidates: Sequence[Snapshot], rejected: Issued | None = None) -> Issued:
         """Like :meth:`obtain_first`, without blocking the event loop."""
         failure: PartiumError | None = None
+        give_up_at = self._elapsed() + PATIENCE_SECONDS
         for seen in candidates:
             try:
-                return await self.aobtain(seen, rejected_generation=_generation(seen, rejected))
+                return await self.aobtain(seen, rejected_generation=_generation(seen, rejected), give_up_at=give_up_at)
             except (KeyRejected, TokenUnavailable) as error:
                 failure = _more_hopeful(failure, error)
         raise failure or KeyRejected("There is no API key to use.")
@@ -160,93 +187,111 @@ class Keeper:
     # --- the decisions -------------------------------------------------------------------------------------------
 
     def _course(
-        self, seen: Snapshot, rejected_generation: int | None, patience_seconds: float
+        self,
+        seen: Snapshot,
+        rejected_generation: int | None,
+        give_up_at: float,
+        patience: Callable[[], float],
     ) -> Generator[_Pause | Issued, _Answer, None]:
-        give_up_at = self._elapsed() + patience_seconds
-        waited_briefly = False
-        failure: Exception | None = None
+        answer = _Answer()
+        in_vain: int | None = None  # the generation that a renewal has just left as it was
+        waited = False
         while True:
-            if seen.revoked:
-                raise LoginRequired("This login has been ended.")
+            if answer.gone or seen.revoked:
+                raise _ended(seen)
             unsaved = self.renewer.unsaved.get(seen.grant_id)
             if unsaved is not None and unsaved.generation == seen.generation:
                 seen = unsaved.snapshot
             # A token that the Find API refused is no token, whatever its age.
             refused = seen.generation == rejected_generation
             window = Window.UNUSABLE if refused else seen.window(self.clock())
-            if window is Window.FRESH:
+            if window is Window.FRESH or (window is Window.MANDATORY and waited):
                 break
-            flight = None if waited_briefly and window is not Window.UNUSABLE else self._fly(seen, window)
+            flight = None if in_vain == seen.generation else self._fly(seen, window, forced=refused)
             if window is Window.ADVISORY or (window is Window.MANDATORY and flight is None):
                 break
+            if not waited:
+                waited, give_up_at = True, min(give_up_at, self._elapsed() + patience())
+            left_seconds = max(0.0, give_up_at - self._elapsed())
             if window is Window.MANDATORY:
-                waited_briefly = True
-                answer = yield _Pause(flight, min(BRIEF_SECONDS, patience_seconds))
+                pause = _Pause(flight, min(BRIEF_SECONDS, left_seconds))
             else:
-                if flight is None:
-                    _refuse_if_hopeless(seen, failure)
-                left_seconds = give_up_at - self._elapsed()
-                if left_seconds <= 0:
-                    raise _unavailable(failure)
-                answer = yield _Pause(flight, left_seconds if flight is not None else min(left_seconds, POLL_SECONDS))
-            seen, failure = answer.seen or seen, answer.failure or failure
-            if isinstance(failure, EncryptionError) and window is Window.UNUSABLE:
-                raise failure
+                pause = _pause(seen, flight, answer, left_seconds)
+            found = yield pause
+            # Neither a lost race nor a lost database is a reason to try again without a breath between.
+            in_vain = seen.generation if flight is not None and not found.renewed else None
+            seen = found.seen or seen
+            answer = found if found.failure is not None else replace(found, failure=answer.failure)
         assert seen.issued_at is not None  # noqa: S101  # only usable tokens get here
-        yield Issued(seen.reveal(), seen.issued_at + seen.lifetime_seconds, seen.grant_id, seen.generation)
+        yield Issued(
+            seen.reveal(),
+            expires_at=seen.issued_at + seen.lifetime_seconds,
+            grant_id=seen.grant_id,
+            generation=seen.generation,
+            recheck_at=max(seen.fresh_until, self.clock() + _MOMENT_SECONDS),
+        )
 
     # --- single flight -------------------------------------------------------------------------------------------
 
-    def _fly(self, seen: Snapshot, window: Window) -> Future[Snapshot | None] | None:
+    def _fly(self, seen: Snapshot, window: Window, *, forced: bool) -> Future[Snapshot | None] | None:
         """Join the renewal that is under way in this process, or start one where it is due."""
-        if self._pid != os.getpid():
-            self._pid, self._lock, self._flights, self._drains = os.getpid(), threading.Lock(), {}, False
+        flights = self._flights()
         inline = conf.executor == "inline"
-        with self._lock:
-            flight = self._flights.get(seen.grant_id)
+        with flights.lock:
+            flight = flights.by_grant.get(seen.grant_id)
             if flight is not None:
                 return flight
             if not _may_renew(seen, window) or (inline and window is Window.ADVISORY):
                 return None
-            flight = self._flights[seen.grant_id] = Future()
-            if not self._drains and not inline:
-                self._drains = True
-                atexit.register(self._drain)
-        job = functools.partial(self._land, seen, flight)
-        try:
-            if inline:
-                job()
-            else:
+            flight = flights.by_grant[seen.grant_id] = Future()
+        job = functools.partial(self._land, seen, flight, forced, self._elapsed())
+        if inline:
+            job()
+        else:
+            try:
                 self._executor.submit(seen.lane, job)
-        except Saturated as error:
-            with self._lock:
-                self._flights.pop(seen.grant_id, None)
-            flight.set_exception(error)
+            except Saturated as error:
+                self._end(seen, flight, None, error)
         return flight
 
-    def _land(self, seen: Snapshot, flight: Future[Snapshot | None]) -> None:
+    def _land(self, seen: Snapshot, flight: Future[Snapshot | None], forced: bool, queued_at: float) -> None:
         result: Snapshot | None = None
-        failure: Exception | None = None
+        failure: BaseException | None = None
         try:
-            result = self.renewer.renew(seen)
-        except Exception as error:  # noqa: BLE001  # it belongs to whoever waits
+            if self._elapsed() - queued_at <= QUEUED_SECONDS:
+                result = self.renewer.renew(seen, forced=forced)
+        except BaseException as error:  # it belongs to whoever waits
             failure = error
             if not isinstance(error, PartiumError):
                 logger.warning("Renewing grant %s failed: %s", seen.grant_id, type(error).__name__)
-        with self._lock:
-            self._flights.pop(seen.grant_id, None)
-        if failure is not None:
-            flight.set_exception(failure)
-        else:
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._end(seen, flight, result, failure)
+
+    def _end(
+        self,
+        seen: Snapshot,
+        flight: Future[Snapshot | None],
+        result: Snapshot | None,
+        failure: BaseException | None,
+    ) -> None:
+        flights = self._flights()
+        with flights.lock:
+            flights.by_grant.pop(seen.grant_id, None)
+        if failure is None:
             flight.set_result(result)
+        else:
+            # Its frames hold the credential, and an error report of the waiting request would show them.
+            failure.__traceback__ = failure.__cause__ = failure.__context__ = None
+            flight.set_exception(failure)
 
     def _drain(self) -> None:
         # A process that ends while an answer is on its way would lose a rotated refresh token.
-        with self._lock:
-            flights = list(self._flights.values())
         deadline = time.monotonic() + _EXIT_SECONDS
-        concurrent.futures.wait(flights, timeout=_EXIT_SECONDS)
+        concurrent.futures.wait(list(self._flights().by_grant.values()), timeout=_EXIT_SECONDS)
         while self.renewer.unsaved and time.monotonic() < deadline:
+            self.renewer.save()
             time.sleep(0.05)
 
     # --- waiting -------------------------------------------------------------------------------------------------
@@ -297,17 +342,37 @@ def _may_renew(seen: Snapshot, window: Window) -> bool:
 
 def _landed(grant_id: uuid.UUID, flight: Future[Snapshot | None]) -> _Answer:
     failure = flight.exception()
-    if isinstance(failure, Exception):
-        return _look(grant_id, failure)
+    if failure is not None:
+        return _look(grant_id, failure if isinstance(failure, Exception) else None)
     result = flight.result()
-    return _look(grant_id, None) if result is None else _Answer(result)
+    return _look(grant_id, None) if result is None else _Answer(result, renewed=True)
 
 
 def _look(grant_id: uuid.UUID, failure: Exception | None) -> _Answer:
     try:
-        return _Answer(grants.read(grant_id), failure)
+        seen = grants.read(grant_id)
     except AnyDatabaseError as error:
         return _Answer(None, failure or error)
+    return _Answer(seen, failure, gone=seen is None)
+
+
+def _ended(seen: Snapshot) -> PartiumError:
+    if seen.kind == Grant.Kind.API_KEY:
+        return KeyRejected("The API key was revoked.")
+    return LoginRequired("This login has been ended.")
+
+
+def _pause(seen: Snapshot, flight: Future[Snapshot | None] | None, answer: _Answer, left_seconds: float) -> _Pause:
+    """What to wait for where there is no usable token. Raises where waiting is no use."""
+    if isinstance(answer.failure, EncryptionError):
+        raise answer.failure
+    if answer.renewed:
+        raise TokenUnavailable("The upstream's access tokens live too short to be used.")
+    if flight is None:
+        _refuse_if_hopeless(seen, answer.failure)
+    if not left_seconds:
+        raise _unavailable(answer.failure)
+    return _Pause(flight, left_seconds if flight is not None else min(left_seconds, POLL_SECONDS))
 
 
 def _refuse_if_hopeless(seen: Snapshot, failure: Exception | None) -> None:

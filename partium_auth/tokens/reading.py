@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.db import connections
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Organization
@@ -67,7 +66,8 @@ LEFT JOIN {ApiKey} k ON k.organization_id = o.id AND o.token_source <> 'user' AN
 LEFT JOIN {Grant} of_key ON of_key.api_key_id = k.id
 WHERE o.id = %s AND o.is_active = %s
     AND EXISTS (SELECT 1 FROM {Membership} m WHERE m.organization_id = o.id AND m.user_id = %s)
-ORDER BY CASE WHEN k.verification = 'accepted' THEN 0 ELSE 1 END, k.created_at DESC, k.id
+ORDER BY CASE WHEN k.verification = 'accepted' THEN 0 ELSE 1 END, CASE WHEN k.status = 'active' THEN 0 ELSE 1 END,
+    k.created_at DESC, k.id DESC
 """
 
 
@@ -75,7 +75,7 @@ ORDER BY CASE WHEN k.verification = 'accepted' THEN 0 ELSE 1 END, k.created_at D
 def _sql(alias: str) -> str:
     connection = connections[alias]
     compiler = Grant.objects.using(alias).query.get_compiler(alias)
-    now = compiler.compile(Now())[0]
+    now = compiler.compile(grants.Now())[0]
     tables = {
         model.__name__: connection.ops.quote_name(model._meta.db_table)
         for model in (Organization, IdentityProvider, Grant, ApiKey, Membership)

@@ -7,6 +7,7 @@ may die at any line: what it leaves behind tells the next one what is known.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 import random
@@ -22,11 +23,12 @@ from django.db import connections
 from django.db.models import F
 
 from partium_auth import signals
-from partium_auth.exceptions import LoginRequired, PartiumError, UpstreamError
+from partium_auth.exceptions import KeyRejected, LoginRequired, PartiumError, UpstreamError
 from partium_auth.fields import seal
 from partium_auth.models import ApiKey, Grant
 from partium_auth.tokens import grants, sources, windows
 from partium_auth.tokens.grants import Snapshot
+from partium_auth.tokens.processes import PerProcess
 
 if TYPE_CHECKING:
     from partium_auth.partium.responses import TokenResponse
@@ -35,6 +37,8 @@ logger = logging.getLogger("partium_auth.tokens")
 
 SEND_DEADLINE_SECONDS = 5.0
 """Longer than this after taking the lease nothing is sent: a process that was stopped meanwhile may no longer hold it."""
+FORCED_PAUSE_SECONDS = 5.0
+"""After a renewal that a 401 has forced there is none for this long: an upstream that refuses every token gets no storm."""
 KEY_REJECTED_SECONDS = 60.0
 """A rejected API key is not tried again for this long."""
 _LONGEST_SAVE_PAUSE_SECONDS = 5.0
@@ -55,6 +59,13 @@ class Unsaved:
     snapshot: Snapshot = field(repr=False)
 
 
+class _Savings:
+    def __init__(self) -> None:
+        self.unsaved: dict[uuid.UUID, Unsaved] = {}
+        self.saver: threading.Thread | None = None
+        self.lock = threading.Lock()
+
+
 class Renewer:
     """Renews grants in the calling thread.
 
@@ -66,15 +77,20 @@ class Renewer:
     def __init__(self, clock: Callable[[], float], elapsed: Callable[[], float]) -> None:
         self._clock = clock
         self._elapsed = elapsed
-        self.unsaved: dict[uuid.UUID, Unsaved] = {}
-        self._saver: threading.Thread | None = None
-        self._saver_lock = threading.Lock()
+        self._savings = PerProcess(_Savings)
 
-    def renew(self, seen: Snapshot) -> Snapshot | None:
+    @property
+    def unsaved(self) -> dict[uuid.UUID, Unsaved]:
+        """What this process has renewed and could not commit yet, by grant."""
+        return self._savings().unsaved
+
+    def renew(self, seen: Snapshot, *, forced: bool = False) -> Snapshot | None:
         """Renew one generation of a grant.
 
         Args:
             seen: the snapshot whose generation is to be replaced.
+            forced: the upstream refused its token before its time; where it refuses the new one as well, the fleet does
+                not renew for :data:`FORCED_PAUSE_SECONDS`.
 
         Returns:
             The new snapshot; None where somebody else is renewing, has renewed, or the next attempt is not due.
@@ -104,16 +120,21 @@ class Renewer:
         except UpstreamError as error:
             self._failed(grant, seen, lease_id, error)
             raise
-        except PartiumError as error:
-            if isinstance(error, LoginRequired):
-                grants.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=None)
-            elif isinstance(error, NotSent):
-                grants.release_lease(seen.grant_id, lease_id, sent_at=grant.sent_at)
-            else:
-                self._back_off(grant, seen, lease_id, sent_at=grant.sent_at)
-            logger.warning("Renewing grant %s did not take place: %s", seen.grant_id, error)
+        except Exception as error:
+            self._called_off(grant, seen, lease_id, error)
             raise
-        return self._store(grant, seen, tokens, issued_at)
+        return self._store(grant, seen, tokens, issued_at, forced)
+
+    def _called_off(self, grant: Grant, seen: Snapshot, lease_id: uuid.UUID, error: Exception) -> None:
+        logger.warning("Renewing grant %s did not take place: %s", seen.grant_id, _text(error))
+        if isinstance(error, NotSent):
+            grants.release_lease(seen.grant_id, lease_id, sent_at=grant.sent_at)
+        elif isinstance(error, LoginRequired | KeyRejected):
+            wait = KEY_REJECTED_SECONDS if isinstance(error, KeyRejected) else None
+            grants.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=wait)
+        else:
+            # Whatever it is, it came before an answer; the row knows whether anything was sent.
+            self._back_off(grant, seen, lease_id, sent_at=F("sent_at"))
 
     def _failed(self, grant: Grant, seen: Snapshot, lease_id: uuid.UUID, error: UpstreamError) -> None:
         rejected = sources.is_rejection(grant, error)
@@ -152,7 +173,10 @@ class Renewer:
         seconds = wait if wait is not None else random.uniform(0.5, limit)  # noqa: S311  # spreads load, hides nothing
         grants.record_failure(seen.grant_id, seen.generation, lease_id, retry_in_seconds=seconds, sent_at=sent_at)
 
-    def _store(self, grant: Grant, seen: Snapshot, tokens: TokenResponse, issued_at: float) -> Snapshot | None:
+    def _store(
+        self, grant: Grant, seen: Snapshot, tokens: TokenResponse, issued_at: float, forced: bool
+    ) -> Snapshot | None:
+        pause_seconds = FORCED_PAUSE_SECONDS if forced else None
         reusable = _observed_reusable(grant, tokens)
         result = replace(
             seen,
@@ -162,12 +186,14 @@ class Renewer:
             token=seal(grant, "access_token", tokens.access_token).text,
             sent=False,
             busy=False,
-            waiting=False,
+            waiting=forced,
             rejected=False,
             reusable=seen.reusable if reusable is None else reusable,
         )
         try:
-            committed = grants.commit(grant, tokens, issued_at, generation=seen.generation, reusable=reusable)
+            committed = grants.commit(
+                grant, tokens, issued_at, generation=seen.generation, reusable=reusable, pause_seconds=pause_seconds
+            )
         except AnyDatabaseError as error:
             logger.error(
                 "The renewed token of grant %s could not be stored (%s); serving it from memory and trying again.",
@@ -187,31 +213,49 @@ class Renewer:
     # --- a commit that failed ------------------------------------------------------------------------------------
 
     def _save_later(self, unsaved: Unsaved) -> None:
-        self.unsaved[unsaved.snapshot.grant_id] = unsaved
-        with self._saver_lock:
-            if self._saver is None or not self._saver.is_alive():
-                self._saver = threading.Thread(target=self._save_all, name="partium-saver", daemon=True)
-                self._saver.start()
+        savings = self._savings()
+        savings.unsaved[unsaved.snapshot.grant_id] = unsaved
+        with savings.lock:
+            if savings.saver is None or not savings.saver.is_alive():
+                savings.saver = threading.Thread(target=self._keep_saving, args=(savings,), daemon=True)
+                with contextlib.suppress(RuntimeError):  # no thread to be had: what ends the process tries once more
+                    savings.saver.start()
 
-    def _save_all(self) -> None:
+    def _keep_saving(self, savings: _Savings) -> None:
         pause_seconds = 0.1
         while True:
-            for grant_id, unsaved in list(self.unsaved.items()):
-                try:
-                    grants.commit(unsaved.grant, unsaved.tokens, unsaved.issued_at, generation=unsaved.generation)
-                except Exception as error:  # noqa: BLE001  # whatever it is, the token must not be lost
-                    logger.warning("The token of grant %s is still not stored: %s", grant_id, type(error).__name__)
-                else:
-                    self.unsaved.pop(grant_id, None)
-                    logger.info("The token of grant %s is stored now.", grant_id)
-                finally:
-                    connections.close_all()
-            with self._saver_lock:
-                if not self.unsaved:
-                    self._saver = None
+            self.save()
+            with savings.lock:
+                if not savings.unsaved:
+                    savings.saver = None
                     return
             time.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_SAVE_PAUSE_SECONDS)
+
+    def save(self) -> None:
+        """Try once more to commit what could not be committed yet."""
+        for grant_id, unsaved in list(self.unsaved.items()):
+            try:
+                grants.commit(
+                    unsaved.grant,
+                    unsaved.tokens,
+                    unsaved.issued_at,
+                    generation=unsaved.generation,
+                    reusable=unsaved.snapshot.reusable,
+                )
+            except Exception as error:  # noqa: BLE001  # whatever it is, the token must not be lost
+                logger.warning("The token of grant %s is still not stored: %s", grant_id, type(error).__name__)
+            else:
+                if self.unsaved.get(grant_id) is unsaved:  # not a later one of the same grant
+                    del self.unsaved[grant_id]
+                logger.info("The token of grant %s is stored now.", grant_id)
+            finally:
+                connections.close_all()
+
+
+def _text(error: Exception) -> str:
+    # Only our own messages are known to quote no credential.
+    return str(error) if isinstance(error, PartiumError) else type(error).__name__
 
 
 def _observed_reusable(grant: Grant, tokens: TokenResponse) -> bool | None:

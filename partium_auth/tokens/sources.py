@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from partium_auth import upstream
-from partium_auth.exceptions import LoginRequired, UpstreamError
+from partium_auth.exceptions import KeyRejected, LoginRequired, UpstreamError
 from partium_auth.models import Grant
 
 if TYPE_CHECKING:
@@ -22,11 +22,14 @@ def exchange(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
 
     Raises:
         LoginRequired: there is nothing to renew it with, or its provider is gone.
+        KeyRejected: the API key has just been revoked.
         UpstreamError: the upstream refused or failed.
         EncryptionError: the credential does not open.
     """
     if grant.kind == Grant.Kind.API_KEY:
         assert grant.api_key is not None  # noqa: S101  # a grant of this kind always has one
+        if grant.api_key.secret is None:
+            raise KeyRejected("The API key was revoked.")
         return upstream.authentication_api().exchange_api_key(grant.api_key.secret.reveal(), before_send=before_send)
     if grant.refresh_token is None:
         raise LoginRequired("This login came without a refresh token, and its access token has come to its end.")

@@ -159,7 +159,7 @@ def test_a_log_out_during_a_renewal_is_not_undone_by_it(
         keeper.obtain(seen)
         hang.wait_until_met()
         grants.revoke(Grant.objects.filter(pk=grant.pk))
-    eventually(lambda: not keeper._flights)
+    eventually(lambda: not keeper._flights().by_grant)
     grant.refresh_from_db()
     assert grant.access_token is None
     assert grant.refresh_token is None
