@@ -10,6 +10,8 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
@@ -22,7 +24,7 @@ COLUMNS = ("when", "action", "organization", "key", "shown_as", "detail", "who",
 class ApiKeyEventAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_events)
     deferred = ("api_key__secret",)
-    list_display = ("at", "action", "api_key", "organization", "detail", "who", "address")
+    list_display = ("at", "action", "key", "organization_name", "who", "detail", "address")
     list_select_related = ("api_key", "organization")
     list_filter = ("action", OrganizationFilter, ("at", admin.DateFieldListFilter))
     lookups_allowed = frozenset({"action__exact", "at__gte", "at__lt", "api_key__id__exact"})
@@ -30,7 +32,7 @@ class ApiKeyEventAdmin(PolicyAdmin):
     search_help_text = _("Label, last four characters, person, detail or organization")
     ordering = ("-at", "-id")
     change_list_template = "admin/partium_auth/apikeyevent/change_list.html"
-    fields = ("at", "action", "organization", "api_key", "detail", "who", "address")
+    fields = ("at", "action", "organization_name", "key", "detail", "who", "address")
     readonly_fields = fields
 
     def enters(self, request: HttpRequest) -> bool:
@@ -43,9 +45,13 @@ class ApiKeyEventAdmin(PolicyAdmin):
         # defer() of a relation's column needs the relation in the query.
         return super().get_queryset(request).select_related(*self.list_select_related)
 
+    @admin.display(description=_("key"), ordering="api_key__label")
+    def key(self, event: Any) -> str:
+        return format_html('<span class="partium-name">{}</span>', event.api_key or "–")
+
     @admin.display(description=_("who"), ordering="actor_name")
-    def who(self, event: Any) -> str | None:
-        return event.actor_name or None
+    def who(self, event: Any) -> str:
+        return event.actor_name or gettext("the system")
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.csv_view)

@@ -44,7 +44,8 @@ class GrantAdmin(PolicyAdmin):
     @admin.display(description=_("whose"))
     def holder(self, grant: Grant) -> str:
         key = grant.api_key
-        return f"{key.organization}: {key}" if key else str(grant.user or "–")
+        text = f"{key.organization}: {key}" if key else str(grant.user or "–")
+        return format_html('<span class="partium-name">{}</span>', text)
 
     @admin.display(description=_("status"))
     def state(self, grant: Grant) -> str:

@@ -22,7 +22,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
-from django.utils.timesince import timeuntil
+from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
@@ -173,7 +173,7 @@ def state_word(state: str) -> str:
 class ApiKeyAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_keys)
     deferred = ("secret",)
-    list_display = ("name", "organization", "status_word", "used", "came_back", "ends", "created_by")
+    list_display = ("name", "organization_name", "status_word", "used", "came_back", "ends", "created_by")
     list_display_links = ("name",)
     list_select_related = ("organization", "created_by")
     list_filter = (StateFilter, OrganizationFilter)
@@ -187,10 +187,20 @@ class ApiKeyAdmin(PolicyAdmin):
         (None, {"fields": ("label", "expires_at")}),
         (
             None,
-            {"fields": ("organization", "status_word", "masked_value", "came_back", "used", "serves_until", "added")},
+            {
+                "fields": (
+                    "organization_name",
+                    "status_word",
+                    "masked_value",
+                    "came_back",
+                    "used",
+                    "serves_until",
+                    "added",
+                )
+            },
         ),
     )
-    readonly_fields = ("organization", "status_word", "masked_value", "came_back", "used", "serves_until", "added")
+    readonly_fields = ("organization_name", "status_word", "masked_value", "came_back", "used", "serves_until", "added")
 
     # -- who ----------------------------------------------------------------------------------------------------------
 
@@ -216,41 +226,45 @@ class ApiKeyAdmin(PolicyAdmin):
 
     @admin.display(description=_("key"), ordering="label")
     def name(self, key: Any) -> str:
-        return format_html('{} <span class="partium-hint">{}</span>', key.label, key.masked)
+        return format_html(
+            '<span class="partium-name">{} <span class="partium-hint">{}</span></span>', key.label, key.masked
+        )
 
     @admin.display(description=_("status"), ordering="state")
     def status_word(self, key: Any) -> str:
         return state_word(key.state)
 
-    @admin.display(description=_("last used"), ordering="last_used_at", empty_value="–")
-    def used(self, key: Any) -> str | None:
-        return _moment(key.last_used_at)
+    @admin.display(description=_("last used"), ordering="last_used_at")
+    def used(self, key: Any) -> str:
+        return _ago(key.last_used_at)
 
-    @admin.display(description=_("last verified"), ordering="verified_at", empty_value="–")
-    def came_back(self, key: Any) -> str | None:
+    @admin.display(description=_("last verified"), ordering="verified_at")
+    def came_back(self, key: Any) -> str:
         if key.verified_at is None:
-            return None
+            return NOTHING
         word = VERIFICATION_WORDS[ApiKey.Verification(key.verification)]
-        return format_html("{}<br>{}", word, _moment(key.verified_at))
+        return format_html("{}, {}", word, _ago(key.verified_at))
 
-    @admin.display(description=_("expires in"), ordering="expires_at", empty_value="–")
-    def ends(self, key: Any) -> str | None:
+    @admin.display(description=_("expires in"), ordering="expires_at")
+    def ends(self, key: Any) -> str:
         now = timezone.now()
         ends = [at for at in (key.retires_at, key.expires_at) if at]
         if key.status == ApiKey.Status.REVOKED or not ends:
-            return None
+            return NOTHING
         end = min(ends)
         if end <= now:
             return format_html("<s>{}</s>", _moment(end))
-        return format_html('<span title="{}">{}</span>', _moment(end), timeuntil(end, now, depth=1))
+        return format_html(
+            '<span class="partium-nowrap" title="{}">{}</span>', _moment(end), timeuntil(end, now, depth=1)
+        )
 
     @admin.display(description=_("key"))
     def masked_value(self, key: Any) -> str:
         return str(key.masked) if key.status != ApiKey.Status.REVOKED else gettext("erased; it was %s") % key.masked
 
-    @admin.display(description=_("serves until"), empty_value="–")
-    def serves_until(self, key: Any) -> str | None:
-        return _moment(key.retires_at)
+    @admin.display(description=_("serves until"))
+    def serves_until(self, key: Any) -> str:
+        return _moment(key.retires_at) or NOTHING
 
     @admin.display(description=_("added"))
     def added(self, key: Any) -> str:
@@ -466,7 +480,7 @@ class ApiKeyAdmin(PolicyAdmin):
         pending = _ids(request.POST.get("keys", ""))
         done = _results(request.POST.get("done", ""))
         started = time.monotonic()
-        while pending and (time.monotonic() - started < RUN_SECONDS):
+        while pending:
             # With its value; looked up again each time, because what one may do can end while the page goes on.
             key = policy.visible_keys(request.user).select_related("organization").filter(pk=pending[0]).first()
             if key is not None:
@@ -475,6 +489,8 @@ class ApiKeyAdmin(PolicyAdmin):
                 except (ValidationError, EncryptionError):
                     done.append((pending[0], "failed"))  # the others are still done
             pending.pop(0)
+            if time.monotonic() - started >= RUN_SECONDS:
+                break
         if not pending and len(done) == 1 and request.POST.get("single"):
             self._tell(request, *done[0])
             return HttpResponseRedirect(self._url("change", done[0][0]))
@@ -568,6 +584,18 @@ def _results(text: str) -> list[tuple[uuid.UUID, str]]:
         return [(uuid.UUID(pk), result) for pk, result in json.loads(text or "[]") if result in RESULTS]
     except (ValueError, TypeError, AttributeError):
         return []
+
+
+NOTHING = "–"
+
+
+def _ago(at: dt.datetime | None) -> str:
+    if at is None:
+        return NOTHING
+    since = gettext("%s ago") % timesince(at, depth=1)
+    return format_html(
+        '<time class="partium-nowrap" datetime="{}" title="{}">{}</time>', at.isoformat(), _moment(at), since
+    )
 
 
 def _moment(at: dt.datetime | None) -> str | None:

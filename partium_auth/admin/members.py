@@ -69,11 +69,15 @@ class _MembersAdmin(PolicyAdmin):
 class MembershipAdmin(_MembersAdmin):
     visible = staticmethod(policy.visible_members)
     form = MembershipForm
-    list_display = ("user", "organization", "role", "origin", "created_at")
+    list_display = ("user", "organization_name", "role", "origin", "created_at")
     list_select_related = ("user", "organization")
     list_filter = ("role", "origin", OrganizationFilter)
     lookups_allowed = frozenset({"role__exact", "origin__exact"})
     ordering = ("-created_at",)
+
+    @admin.display(description=_("person"))
+    def person_name(self, membership: Membership) -> str:
+        return str(membership.user)
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
         model = get_user_model()
@@ -91,10 +95,14 @@ class MembershipAdmin(_MembersAdmin):
         return scope_of(request).operates and (obj is None or obj.origin == "admin")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("user", "organization", "role", "origin", "created_at") if obj else ("person", "organization", "role")
+        return (
+            ("person_name", "organization_name", "role", "origin", "created_at")
+            if obj
+            else ("person", "organization", "role")
+        )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("user", "organization", "origin", "created_at") if obj else ()
+        return ("person_name", "organization_name", "origin", "created_at") if obj else ()
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         if obj is not None:
@@ -119,23 +127,27 @@ class MembershipAdmin(_MembersAdmin):
 class InvitationAdmin(_MembersAdmin):
     visible = staticmethod(policy.visible_invitations)
     form = InvitationForm
-    list_display = ("email", "organization", "role", "state", "invited_by", "expires_at")
+    list_display = ("email", "organization_name", "role", "state", "inviter", "expires_at")
     list_select_related = ("organization", "invited_by")
     list_filter = ("role", OrganizationFilter)
     lookups_allowed = frozenset({"role__exact"})
     search_fields = ("email", "organization__display_name", "organization__org_id")
     ordering = ("-created_at",)
-    readonly_fields = ("state", "invited_by", "created_at", "expires_at")
+    readonly_fields = ("organization_name", "state", "inviter", "created_at", "expires_at")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self.enters(request)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return (
-            ("email", "organization", "role", "state", "invited_by", "created_at", "expires_at")
+            ("email", "organization_name", "role", "state", "inviter", "created_at", "expires_at")
             if obj
             else ("email", "organization", "role")
         )
+
+    @admin.display(description=_("invited by"))
+    def inviter(self, invitation: Invitation) -> str:
+        return str(invitation.invited_by or "–")
 
     @admin.display(description=_("status"))
     def state(self, invitation: Invitation) -> str:

@@ -12,6 +12,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import BadRequest, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
@@ -41,6 +42,11 @@ class Scope:
     @cached_property
     def enters(self) -> bool:
         return self.user is not None and policy.may_enter_key_site(self.user)
+
+    @cached_property
+    def organizations(self) -> int:
+        """How many organizations they see; from 2 on it is not counted further."""
+        return len(policy.visible_organizations(self.user).order_by().values_list("pk")[:2])
 
     @cached_property
     def invites(self) -> bool:
@@ -107,7 +113,24 @@ class PolicyAdmin(ModelAdmin):
         return rows.order_by(*ordering) if ordering else rows
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        return lookup in self.lookups_allowed
+        return lookup in self.lookups_allowed or any(
+            lookup == getattr(choice, "parameter_name", None) for choice in self.list_filter
+        )
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        columns: list[Any] = list(super().get_list_display(request))
+        if "organization_name" in columns and scope_of(request).organizations < 2:
+            columns.remove("organization_name")
+        return columns
+
+    @admin.display(description=_("organization"), ordering="organization__display_name")
+    def organization_name(self, obj: Any) -> str:
+        # A method, because Django makes a link of a foreign key, to a page that developers may not open.
+        return str(obj.organization)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         # Django takes this name in a POST for "make a new one" even where the button is not offered.

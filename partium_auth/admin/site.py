@@ -26,6 +26,7 @@ class KeySite(AdminSite):
     site_title = _("API keys")
     site_header = _("Partium API keys")
     index_title = _("Your organization")
+    enable_nav_sidebar = False  # the tables need the room more than a handful of links does
 
     def has_permission(self, request: HttpRequest) -> bool:
         return scope_of(request).enters

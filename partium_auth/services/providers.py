@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -40,6 +41,8 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
         for name in ("issuer", "slug"):
             if getattr(provider, name) != getattr(before, name):
                 raise ValidationError({name: _("People have logged in through this provider: this cannot change.")})
+    if provider.pk is None:  # Django's inline forms take a new row's primary key away
+        provider.pk = uuid.uuid4()
     if client_secret is not None:
         provider.client_secret = seal(provider, "client_secret", client_secret)
     with transaction.atomic(using=router.db_for_write(IdentityProvider)):

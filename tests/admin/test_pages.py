@@ -1,0 +1,415 @@
+"""What developers and operators do in the admin, against the sandbox."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth import get_user_model
+from django.test import Client
+from django.urls import reverse
+
+from partium_auth.admin.keys import ApiKeyAdmin
+from partium_auth.models import ApiKey, ApiKeyEvent, Grant, IdentityProvider, Invitation, Membership, Organization, Role
+from partium_auth.services import keys
+from partium_auth.testing.sandbox import PartiumSandbox
+from tests.admin.conftest import Tenant, login
+
+KEY = "partium_keys:partium_auth_apikey_"
+
+
+@pytest.fixture
+def acme(db: None, partium_sandbox: PartiumSandbox) -> Organization:
+    return Organization.objects.create(org_id="acme", display_name="Acme", token_source="api_key")
+
+
+@pytest.fixture
+def dev(acme: Organization) -> Any:
+    user = get_user_model().objects.create_user("dev", "dev@example.com", "pw")
+    Membership.objects.create(user=user, organization=acme, role=Role.DEVELOPER)
+    return user
+
+
+@pytest.fixture
+def client(dev: Any) -> Client:
+    return login(dev)
+
+
+def new_key(value: str, **fields: str) -> dict[str, str]:
+    return {
+        "organization": "acme",
+        "label": "shop",
+        "value": value,
+        "expires_at_0": "",
+        "expires_at_1": "",
+        "overlap_hours": "24",
+        **fields,
+    }
+
+
+def add(client: Client, value: str, **fields: str) -> Any:
+    return client.post(reverse(KEY + "add"), new_key(value, **fields), follow=True)
+
+
+# -- one key
+
+
+def test_a_developer_adds_a_key_for_the_only_organization_there_is(
+    client: Client, dev: Any, partium_sandbox: PartiumSandbox
+) -> None:
+    form = client.get(reverse(KEY + "add")).content.decode()
+    assert '<option value="acme" selected>Acme</option>' in form
+    assert "---------" not in form
+    page = add(client, partium_sandbox.add_key("acme"))
+    assert "Partium accepted it." in page.content.decode()
+    key = ApiKey.objects.get()
+    assert (key.created_by, key.verification) == (dev, "accepted")
+    entry = LogEntry.objects.get()
+    assert (entry.object_id, entry.object_repr, entry.user) == (str(key.pk), str(key), dev)
+    assert ApiKeyEvent.objects.get().address == "127.0.0.1"
+
+
+def test_a_rejected_key_is_refused_with_a_clear_message_and_not_sent_back(client: Client) -> None:
+    page = add(client, "no-such-key-00000000").content.decode()
+    assert "Partium does not accept this key" in page
+    assert "no-such-key" not in page
+    assert not ApiKey.objects.exists()
+    assert not LogEntry.objects.exists()
+
+
+def test_while_partium_is_down_a_key_can_be_saved_as_unverified(
+    client: Client, partium_sandbox: PartiumSandbox
+) -> None:
+    value = partium_sandbox.add_key("acme")
+    assert "allow_unverified" not in client.get(reverse(KEY + "add")).content.decode()
+    with partium_sandbox.fail("auth", status=503):
+        page = add(client, value).content.decode()
+        assert "could not be asked" in page
+        assert 'name="allow_unverified"' in page
+        assert not ApiKey.objects.exists()
+        assert "verify it later" in add(client, value, allow_unverified="on").content.decode()
+    assert ApiKey.objects.get().verification == "unverified"
+
+
+def test_rotation_from_the_page(client: Client, partium_sandbox: PartiumSandbox) -> None:
+    add(client, partium_sandbox.add_key("acme"))
+    old = ApiKey.objects.get()
+    url = reverse(KEY + "rotate", args=[old.pk])
+    assert 'value="24"' in client.get(url).content.decode()
+    page = client.post(url, new_key(partium_sandbox.add_key("acme"), overlap_hours="2"), follow=True)
+    assert "the old one is retiring" in page.content.decode()
+    assert set(ApiKey.objects.values_list("status", flat=True)) == {"active", "retiring"}
+    page = client.get(url, follow=True)
+    assert "Only an active key can be rotated" in page.content.decode()
+
+
+def test_verifying_one_key_tells_what_came_back(client: Client, partium_sandbox: PartiumSandbox) -> None:
+    value = partium_sandbox.add_key("acme")
+    add(client, value)
+    key = ApiKey.objects.get()
+    posted = {"keys": str(key.pk), "single": "1"}
+    assert "Partium accepted it." in client.post(reverse(KEY + "verify"), posted, follow=True).content.decode()
+    partium_sandbox.revoke_key(value)
+    assert "does not accept it any more" in client.post(reverse(KEY + "verify"), posted, follow=True).content.decode()
+    assert 'partium-failing">failing' in client.get(reverse(KEY + "changelist")).content.decode()
+
+
+def test_revoking_asks_says_what_stops_and_cannot_be_undone(client: Client, partium_sandbox: PartiumSandbox) -> None:
+    add(client, partium_sandbox.add_key("acme"))
+    key = ApiKey.objects.get()
+    page = client.post(reverse(KEY + "revoke"), {"keys": str(key.pk)}).content.decode()
+    assert "no way back" in page
+    assert "searches stop for everybody" in page
+    assert ApiKey.objects.usable().exists()
+    posted = {"keys": str(key.pk), "confirmed": "1", "single": "1"}
+    page = client.post(reverse(KEY + "revoke"), posted, follow=True).content.decode()
+    assert "Its value is erased" in page
+    assert "Rotate" not in page
+    assert ApiKey.objects.get().secret is None
+    response = client.post(reverse(KEY + "change", args=[key.pk]), {"label": "x"})
+    assert response.status_code == 403
+
+
+def test_the_confirmation_says_when_another_key_takes_over(client: Client, partium_sandbox: PartiumSandbox) -> None:
+    for label in ("one", "two"):
+        add(client, partium_sandbox.add_key("acme"), label=label)
+    key = ApiKey.objects.get(label="one")
+    page = client.post(reverse(KEY + "revoke"), {"keys": str(key.pk)}).content.decode()
+    assert "Another key of the organization takes over" in page
+
+
+def test_label_and_expiry_can_be_changed_and_nothing_else(client: Client, partium_sandbox: PartiumSandbox) -> None:
+    add(client, partium_sandbox.add_key("acme"))
+    before = ApiKey.objects.values().get()
+    client.post(
+        reverse(KEY + "change", args=[before["id"]]),
+        {
+            "label": "new",
+            "expires_at_0": "2099-01-01",
+            "expires_at_1": "00:00:00",
+            "organization": "x",
+            "secret": "x",
+            "fingerprint": "x",
+            "status": "revoked",
+        },
+    )
+    after = ApiKey.objects.values().get()
+    assert after.pop("label") == "new"
+    assert after.pop("expires_at").year >= 2098
+    assert {**before, "label": None, "expires_at": None} == {**after, "label": None, "expires_at": None}
+
+
+def test_a_key_is_found_by_its_value_in_a_post(client: Client, partium_sandbox: PartiumSandbox, ours: Tenant) -> None:
+    value = partium_sandbox.add_key("acme")
+    add(client, value)
+    page = client.post(reverse(KEY + "find"), {"value": f" {value} "}).content.decode()
+    assert str(ApiKey.objects.get(label="shop").pk) in page
+    assert value not in page
+    others = client.post(reverse(KEY + "find"), {"value": f"aardvark-secret-{'0' * 20}"}).content.decode()
+    assert "None of the keys that you see" in others
+
+
+# -- many keys
+
+
+def test_many_keys_are_verified_over_several_requests_and_one_failure_stops_nothing(
+    client: Client, acme: Organization, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [keys.add_key(acme, partium_sandbox.add_key("acme"), label=str(n), actor=None) for n in range(3)]
+    ApiKey.objects.filter(pk=made[1].pk).update(secret=made[0].secret)  # does not open in this row
+    page = client.post(
+        reverse(KEY + "changelist"),
+        {"action": "verify_selected", "_selected_action": [str(key.pk) for key in made]},
+    )
+    monkeypatch.setattr("partium_auth.admin.keys.RUN_SECONDS", 1e-9)  # one key for each request
+    requests = 0
+    while page.context["pending"]:
+        page = client.post(page.context["action"], {"keys": page.context["pending"], "done": page.context["done"]})
+        requests += 1
+        assert requests < 5
+    assert requests == 3
+    assert sorted(result for *_rest, result, _words in page.context["results"]) == ["accepted", "accepted", "failed"]
+    assert "3 of 3 done" in page.content.decode()
+
+
+def test_many_keys_are_revoked_after_one_question(client: Client, acme: Organization) -> None:
+    made = [keys.add_key(acme, f"value-{n}-00000000000", label=str(n), actor=None, verify=False) for n in range(3)]
+    asked = {"action": "revoke_selected", "_selected_action": [str(key.pk) for key in made[:2]]}
+    page = client.post(reverse(KEY + "changelist"), asked)
+    assert ApiKey.objects.filter(status="revoked").count() == 0
+    client.post(page.context["action"], {"keys": page.context["pending"], "confirmed": "1"})
+    assert list(ApiKey.objects.exclude(status="revoked")) == [made[2]]
+
+
+def test_partium_is_asked_outside_of_any_transaction() -> None:
+    for view in (ApiKeyAdmin.add_view, ApiKeyAdmin.rotate_view, ApiKeyAdmin.verify_view, ApiKeyAdmin.revoke_view):
+        assert "default" in view._non_atomic_requests
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_transaction_is_open_while_partium_is_asked(
+    settings: Any, client: Client, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.db import connection
+
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+    seen = []
+    ask = keys.try_at_partium
+
+    def watched(*args: Any) -> Any:
+        seen.append(connection.in_atomic_block)
+        return ask(*args)
+
+    monkeypatch.setattr(keys, "try_at_partium", watched)
+    add(client, partium_sandbox.add_key("acme"))
+    key = ApiKey.objects.get()
+    client.post(reverse(KEY + "verify"), {"keys": str(key.pk)})
+    client.post(reverse(KEY + "rotate", args=[key.pk]), new_key(partium_sandbox.add_key("acme")))
+    assert seen == [False, False, False]
+    assert ApiKey.objects.count() == 2
+
+
+# -- events
+
+
+def test_events_are_exported_as_they_are_filtered_and_start_no_formula(client: Client, acme: Organization) -> None:
+    key = keys.add_key(acme, "value-000000000000000", label="=HYPERLINK(1)", actor=None, verify=False)
+    keys.revoke_key(key, actor=None)
+    url = reverse("partium_keys:partium_auth_apikeyevent_csv")
+    response = client.get(url, {"action__exact": "revoked"})
+    rows = list(csv.reader(io.StringIO(response.content.decode("utf-8-sig"))))
+    assert rows[0][:2] == ["when", "action"]
+    assert [row[1:5] for row in rows[1:]] == [["revoked", "acme", "'=HYPERLINK(1)", key.masked]]
+    assert "no-store" in response["Cache-Control"]
+    assert len(client.get(url).content.decode().splitlines()) == 3
+
+
+@pytest.mark.parametrize("action", ["add", "change", "delete"])
+def test_nobody_changes_an_event(action: str, ours: Tenant, root: Any) -> None:
+    client = login(root)
+    args = [] if action == "add" else [ours.event.pk]
+    response = client.post(
+        reverse(f"admin:partium_auth_apikeyevent_{action}", args=args), {"detail": "x", "post": "yes"}
+    )
+    assert response.status_code == 403
+    assert ApiKeyEvent.objects.get(pk=ours.event.pk).detail == ours.event.detail
+
+
+# -- members
+
+
+@pytest.fixture
+def _managing(settings: Any) -> None:
+    settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
+
+
+@pytest.mark.usefixtures("_managing")
+def test_a_developer_invites_and_removes(client: Client, acme: Organization) -> None:
+    add_url = reverse("partium_keys:partium_auth_invitation_add")
+    client.post(add_url, {"organization": "acme", "email": " New@Example.com ", "role": "developer"})
+    invitation = Invitation.objects.get()
+    assert (invitation.email, invitation.role, invitation.organization) == ("new@example.com", "developer", acme)
+    person = get_user_model().objects.create_user("p")
+    membership = Membership.objects.create(user=person, organization=acme)
+    client.post(reverse("partium_keys:partium_auth_membership_delete", args=[membership.pk]), {"post": "yes"})
+    assert not Membership.objects.filter(user=person).exists()
+    client.post(reverse("partium_keys:partium_auth_invitation_delete", args=[invitation.pk]), {"post": "yes"})
+    assert not Invitation.objects.exists()
+
+
+@pytest.mark.usefixtures("_managing")
+def test_a_developer_cannot_add_an_account_of_the_host(client: Client, acme: Organization, ours: Tenant) -> None:
+    posted = {"person": ours.member.username, "organization": "acme", "role": "member"}
+    url = reverse("partium_keys:partium_auth_membership_add")
+    assert client.get(url).status_code == client.post(url, posted).status_code == 403
+
+
+def test_an_operator_adds_a_member_by_name(ours: Tenant, theirs: Tenant, root: Any) -> None:
+    url = reverse("admin:partium_auth_membership_add")
+    posted = {"person": ours.member.username, "organization": "badger", "role": "developer"}
+    assert login(root).post(url, posted).status_code == 302
+    assert Membership.objects.get(user=ours.member, organization=theirs.organization).role == "developer"
+    page = login(root).post(url, {**posted, "person": "nobody"}).content.decode()
+    assert "There is no such account." in page
+
+
+# -- operators
+
+
+def test_operators_create_and_change_organizations_whose_id_never_changes(root: Any) -> None:
+    client = login(root)
+    url = reverse("admin:partium_auth_organization_add")
+    client.post(url, {"org_id": "new", "display_name": "New", "token_source": "api_key", "required_provider": ""})
+    organization = Organization.objects.get()
+    assert organization.is_active
+    change = reverse("admin:partium_auth_organization_change", args=[organization.pk])
+    client.post(change, {"org_id": "other", "display_name": "Newer", "token_source": "user", "required_provider": ""})
+    organization.refresh_from_db()
+    assert (organization.org_id, organization.display_name, organization.is_active) == ("new", "Newer", False)
+
+
+def test_a_client_secret_is_written_and_never_read(root: Any) -> None:
+    client = login(root)
+    posted = {
+        "display_name": "Acme login",
+        "slug": "acme",
+        "issuer": "https://login.example.com",
+        "organization": "",
+        "is_active": "on",
+        "client_id": "portal",
+        "new_client_secret": "the-client-secret",
+        "client_authentication": "client_secret_basic",
+        "scopes": "openid",
+        "extra_parameters": "{}",
+        "signing_algorithms": "RS256",
+        "email_domains-TOTAL_FORMS": "1",
+        "email_domains-INITIAL_FORMS": "0",
+        "email_domains-0-domain": "acme.example",
+    }
+    response = client.post(reverse("admin:partium_auth_identityprovider_add"), posted)
+    assert response.status_code == 302, response.content.decode()
+    provider = IdentityProvider.objects.get()
+    assert provider.client_secret.reveal() == "the-client-secret"
+    assert provider.email_domains.get().domain == "acme.example"
+    change = reverse("admin:partium_auth_identityprovider_change", args=[provider.pk])
+    assert "the-client-secret" not in client.get(change).content.decode()
+    inline = {
+        "email_domains-TOTAL_FORMS": "1",
+        "email_domains-INITIAL_FORMS": "1",
+        "email_domains-0-id": str(provider.email_domains.get().pk),
+        "email_domains-0-provider": str(provider.pk),
+    }
+    client.post(change, {**posted, **inline, "new_client_secret": "", "display_name": "Renamed"})
+    provider.refresh_from_db()
+    assert (provider.display_name, provider.client_secret.reveal()) == ("Renamed", "the-client-secret")
+    bad = client.post(change, {**posted, **inline, "issuer": "http://login.example.com"}).content.decode()
+    assert "has to begin with https://" in bad
+
+
+def test_the_issuer_of_a_provider_in_use_is_fixed(ours: Tenant, root: Any) -> None:
+    from partium_auth.models import Identity
+
+    Identity.objects.create(issuer=ours.provider.issuer, subject="s", digest="d", user=ours.member)
+    client = login(root)
+    change = reverse("admin:partium_auth_identityprovider_change", args=[ours.provider.pk])
+    assert 'name="issuer"' not in client.get(change).content.decode()
+    delete = reverse("admin:partium_auth_identityprovider_delete", args=[ours.provider.pk])
+    assert client.post(delete, {"post": "yes"}).status_code == 403
+
+
+def test_grants_are_revoked_from_the_list(ours: Tenant, root: Any) -> None:
+    client = login(root)
+    url = reverse("admin:partium_auth_grant_changelist")
+    page = client.get(url).content.decode()
+    assert "aardvark-member" in page
+    client.post(url, {"action": "revoke_selected", "_selected_action": [str(ours.grant.pk)]})
+    assert Grant.objects.get(pk=ours.grant.pk).revoked_at is not None
+
+
+def test_accounts_with_grants_can_still_be_deleted(ours: Tenant, root: Any) -> None:
+    client = login(root)
+    url = reverse("admin:auth_user_delete", args=[ours.member.pk])
+    assert client.post(url, {"post": "yes"}).status_code == 302
+    assert not get_user_model().objects.filter(pk=ours.member.pk).exists()
+
+
+def test_the_history_survives_the_person(ours: Tenant, root: Any) -> None:
+    ours.developer.delete()
+    event = ApiKeyEvent.objects.get(pk=ours.event.pk)
+    assert (event.actor, event.actor_name) == (None, "aardvark-dev")
+
+
+def test_the_overview_says_who_is_about_to_lose_access(root: Any, db: None) -> None:
+    import datetime as dt
+
+    from django.utils import timezone
+
+    soon = timezone.now() + dt.timedelta(days=3)
+    wanted: dict[str, dict[str, Any] | None] = {
+        "healthy": {"verification": "accepted"},
+        "expiring": {"verification": "accepted", "expires_at": soon},
+        "unverified": {},
+        "failing": {"verification": "rejected"},
+        "none": None,
+    }
+    for name, fields in wanted.items():
+        organization = Organization.objects.create(org_id=name)
+        if fields is not None:
+            key = keys.add_key(organization, "the-same-value-000000", label="k", actor=None, verify=False)
+            ApiKey.objects.filter(pk=key.pk).update(**fields)
+    Organization.objects.create(org_id="closed", is_active=False)
+    client = login(root)
+    page = client.get(reverse("admin:partium_auth_organization_overview"))
+    assert {word: count for word, _label, count in page.context["tiles"]} == dict.fromkeys(wanted, 1)
+    listed = [organization.org_id for organization, *_rest in page.context["rows"]]
+    assert listed == ["failing", "none", "unverified", "expiring"]
+    assert page.context["shared"] == [["expiring", "failing", "healthy", "unverified"]]
+    only = client.get(reverse("admin:partium_auth_organization_overview"), {"health": "healthy"})
+    assert [organization.org_id for organization, *_rest in only.context["rows"]] == ["healthy"]
+    for name in wanted:
+        found = client.get(reverse("admin:partium_auth_organization_changelist"), {"health": name}).context["cl"]
+        expected = {"none", "closed"} if name == "none" else {name}
+        assert {organization.org_id for organization in found.queryset} == expected
