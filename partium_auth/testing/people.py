@@ -50,7 +50,8 @@ def log_in(sandbox: PartiumSandbox, username: str, org_id: str, *, role: Role = 
     sandbox.add_user(username, password, org_id)
     organization, _ = Organization.objects.get_or_create(org_id=org_id)
     users = get_user_model()
-    user, _ = users._default_manager.get_or_create(**{users.USERNAME_FIELD: username})
+    named: dict[str, Any] = {users.USERNAME_FIELD: username}
+    user, _ = users._default_manager.get_or_create(**named)
     Membership.objects.update_or_create(user=user, organization=organization, defaults={"role": role})
 
     client = Client()
