@@ -698,7 +698,7 @@ class _Connection(HTTPConnection):
         call = _call()
         if self.sock is None:
             self.connect()
-        elif call.descriptor is None and not call.expired:
+        elif call.descriptor is None:
             call.reused = True
             _watchdog.hold(call, self.sock)
         call.leave()

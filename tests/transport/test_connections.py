@@ -118,11 +118,21 @@ def test_a_forked_child_makes_connections_and_a_watchdog_of_its_own(upstream: St
 
     server = upstream(script)
     program = f"""
-import os, sys
+import os, sys, threading
+from partium_auth import transport as module
 from partium_auth.exceptions import TimedOut
 from partium_auth.transport import Transport
 transport = Transport(read_seconds=30)
 transport.send("GET", "{server.url}/parent")
+# Another thread holds the watchdog's lock at this moment; in the child nobody is left to release it.
+held, release = threading.Event(), threading.Event()
+def hold():
+    with module._watchdog._changed:
+        held.set()
+        release.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
 child = os.fork()
 if not child:
     transport.send("GET", "{server.url}/child")
@@ -131,6 +141,7 @@ if not child:
     except TimedOut:
         os._exit(7)
     os._exit(1)
+release.set()
 status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 transport.send("GET", "{server.url}/parent")
 sys.exit(status)
@@ -192,17 +203,23 @@ def test_an_idempotent_one_is_not_repeated_on_a_new_connection(upstream: Start, 
     assert len(server.requests) == 1
 
 
-def test_an_idempotent_one_is_not_repeated_after_half_an_answer(upstream: Start, transport: Transport) -> None:
+@pytest.mark.parametrize("reset", [False, True])
+def test_an_idempotent_one_is_not_repeated_after_half_an_answer(
+    upstream: Start, transport: Transport, reset: bool
+) -> None:
     def script(peer: Peer) -> None:
         peer.request()
         peer.answer()
         peer.request()
-        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        # More than fits between the two, so that the client has read some of it.
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 64000000\r\n\r\n" + b"x" * 32_000_000)
+        if reset:
+            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
 
     server = upstream(script)
     transport.send("GET", server.url)
     with pytest.raises(ConnectionFailed):
-        transport.send("GET", server.url, idempotent=True)
+        transport.send("GET", server.url, idempotent=True, max_bytes=64_000_000)
     assert len(server.requests) == 2
 
 

@@ -165,7 +165,14 @@ def test_a_name_that_does_not_resolve_in_time_is_given_up(
         release.set()
 
 
-def test_an_address_that_does_not_answer_is_given_up() -> None:
+def test_an_address_that_does_not_answer_is_given_up_and_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up, asked = socket.getaddrinfo, []
+
+    def counting(*args: Any) -> list[Any]:
+        asked.append(args)
+        return look_up(*args)
+
+    monkeypatch.setattr(socket, "getaddrinfo", counting)
     # A listener whose queue is full drops further connection attempts.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         fill = [socket.socket() for _ in range(4)]
@@ -176,6 +183,7 @@ def test_an_address_that_does_not_answer_is_given_up() -> None:
             with pytest.raises(TimedOut) as caught:
                 Transport(connect_seconds=0.2).send("GET", f"http://127.0.0.1:{listener.getsockname()[1]}/")
             assert not caught.value.sent
+            assert len(asked) == 1
         finally:
             for sock in fill:
                 sock.close()
