@@ -113,6 +113,17 @@ class NewKeyForm(forms.Form):
         self.fields["label"].widget.attrs["class"] = "vTextField"
         self.fields["expires_at"] = expiry_field()
 
+    @sensitive_variables()
+    def clean(self) -> None:
+        # The key pasted into the label as well, by mistake: an answer with the form would show it.
+        value = self.data.get("value", "").strip()
+        if value and value in self.data.get("label", ""):
+            self.data = self.data.copy()
+            self.data["label"] = ""
+            self.add_error(
+                "label", _("The key itself was pasted here too. A label is shown to everybody who sees the list.")
+            )
+
     def take_errors(self, error: ValidationError) -> None:
         """Show what the service said beside the fields it is about."""
         if hasattr(error, "error_dict"):

@@ -1,0 +1,135 @@
+"""``partium_keys``, as a script sees it: standard input, standard output, exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.core.management import CommandError, call_command
+
+from partium_auth.models import ApiKey, Membership, Organization, Role
+from partium_auth.services import keys
+from partium_auth.testing.sandbox import PartiumSandbox
+
+Run = Callable[..., tuple[int, Any]]
+
+
+@pytest.fixture
+def acme(db: None, partium_sandbox: PartiumSandbox) -> Organization:
+    return Organization.objects.create(org_id="acme")
+
+
+@pytest.fixture
+def run(acme: Organization, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return exit code and the JSON that was printed."""
+
+    def run(*args: str, stdin: str = "") -> tuple[int, Any]:
+        out = io.StringIO()
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        try:
+            call_command("partium_keys", *args, stdout=out)
+            code = 0
+        except CommandError as error:
+            code = error.returncode
+        return code, json.loads(out.getvalue()) if out.getvalue().startswith(("[", "{")) else out.getvalue()
+
+    return run
+
+
+def test_add_reads_the_key_from_standard_input(run: Run, partium_sandbox: PartiumSandbox) -> None:
+    value = partium_sandbox.add_key("acme")
+    code, printed = run("add", "--organization", "acme", "--label", "shop", "--json", stdin=f"{value}\n")
+    assert code == 0
+    (row,) = printed
+    assert (row["label"], row["state"], row["organization"]) == ("shop", "active", "acme")
+    assert ApiKey.objects.get().secret.reveal() == value
+    assert run("list", "--json")[1] == [row]
+
+
+@pytest.mark.parametrize(
+    ("organization", "code"), [("acme", 0), ("globex", 3), (None, 3)], ids=["ours", "another's", "unknown"]
+)
+def test_exit_codes_tell_a_rejected_key(
+    organization: str | None, code: int, run: Run, partium_sandbox: PartiumSandbox
+) -> None:
+    value = partium_sandbox.add_key(organization) if organization else "unknown-0000000000000"
+    assert run("add", "--organization", "acme", "--label", "x", stdin=value)[0] == code
+    assert ApiKey.objects.exists() is (code == 0)
+
+
+def test_exit_code_1_where_partium_cannot_be_asked(run: Run, partium_sandbox: PartiumSandbox) -> None:
+    value = partium_sandbox.add_key("acme")
+    with partium_sandbox.fail("auth", status=503):
+        assert run("add", "--organization", "acme", "--label", "x", stdin=value)[0] == 1
+        assert run("add", "--organization", "acme", "--label", "x", "--allow-unverified", stdin=value)[0] == 0
+        key = ApiKey.objects.get()
+        assert run("verify", str(key.pk))[0] == 1
+    assert run("verify", str(key.pk))[0] == 0
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("add", "--organization", "nobody", "--label", "x"),
+        ("add", "--organization", "acme", "--label", ""),
+        ("verify",),
+        ("verify", "00000000-0000-0000-0000-000000000000"),
+        ("revoke", "00000000-0000-0000-0000-000000000000"),
+        ("list", "--organization", "nobody"),
+        ("list", "--as", "nobody"),
+    ],
+)
+def test_exit_code_2_for_what_is_not_there_or_not_right(args: tuple[str, ...], run: Run) -> None:
+    assert run(*args, stdin="value-0000000000000")[0] == 2
+
+
+def test_verify_does_all_and_exits_with_the_worst(
+    run: Run, acme: Organization, partium_sandbox: PartiumSandbox
+) -> None:
+    good, gone = partium_sandbox.add_key("acme"), partium_sandbox.add_key("acme")
+    for value in (good, gone):
+        keys.add_key(acme, value, label=f"key {value[-4:]}", actor=None)
+    partium_sandbox.revoke_key(gone)
+    code, printed = run("verify", "--organization", "acme", "--json")
+    assert code == 3
+    assert sorted(row["result"] for row in printed) == ["accepted", "rejected"]
+
+
+def test_rotate_and_revoke(run: Run, acme: Organization, partium_sandbox: PartiumSandbox) -> None:
+    old = keys.add_key(acme, partium_sandbox.add_key("acme"), label="old", actor=None)
+    code, printed = run(
+        "rotate", str(old.pk), "--overlap-hours", "1.5", "--json", stdin=partium_sandbox.add_key("acme")
+    )
+    assert code == 0
+    assert [row["state"] for row in printed] == ["active", "retiring"]
+    assert printed[0]["replaces"] == str(old.pk)
+    assert run("revoke", str(old.pk))[0] == 2, "no terminal, and no --yes"
+    assert run("revoke", str(old.pk), "--yes", "--json")[1][0]["state"] == "revoked"
+    assert run("verify", str(old.pk))[0] == 1
+
+
+def test_acting_as_a_person_has_their_rights_only(
+    run: Run, acme: Organization, partium_sandbox: PartiumSandbox
+) -> None:
+    globex = Organization.objects.create(org_id="globex")
+    theirs = keys.add_key(globex, "globex-key-0000000000", label="theirs", actor=None, verify=False)
+    dev = get_user_model().objects.create_user("dev")
+    Membership.objects.create(user=dev, organization=acme, role=Role.DEVELOPER)
+    value = partium_sandbox.add_key("acme")
+    assert run("list", "--as", "dev", "--json") == (0, [])
+    assert run("revoke", str(theirs.pk), "--yes", "--as", "dev")[0] == 2
+    assert run("add", "--organization", "globex", "--label", "x", "--as", "dev", stdin="k" * 20)[0] == 2
+    assert run("add", "--organization", "acme", "--label", "x", "--as", "dev", stdin=value)[0] == 0
+    assert ApiKey.objects.get(organization=acme).created_by == dev
+    assert ApiKey.objects.get(pk=theirs.pk).status == "active"
+
+
+def test_the_list_for_people_shows_no_more_than_the_mask(run: Run, acme: Organization) -> None:
+    key = keys.add_key(acme, "value-0000000000-3f9a", label="shop", actor=None, verify=False)
+    code, text = run("list")
+    assert code == 0
+    assert text.split() == [str(key.pk), "acme", "shop", "••••3f9a", "unverified"]
