@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.contrib.admin import AdminSite
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.exceptions import PermissionDenied
@@ -20,7 +21,16 @@ if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
 
 
-class KeySite(AdminSite):
+if TYPE_CHECKING:
+    Site = AdminSite
+elif apps.is_installed("unfold"):
+    # Its templates take the place of Django's everywhere, and need what only its own site gives them.
+    from unfold.sites import UnfoldAdminSite as Site
+else:
+    Site = AdminSite
+
+
+class KeySite(Site):
     """Who may enter is ``policy.may_enter_key_site``; people log in and out where everybody of the site does."""
 
     site_title = _("API keys")
@@ -48,3 +58,7 @@ class KeySite(AdminSite):
         response = HttpResponseRedirect(reverse("partium_auth:logout"))
         response.status_code = 307
         return response
+
+    def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Unfold's search box: finds nothing here, since it asks and caches across everything the host has."""
+        return HttpResponse()

@@ -1,0 +1,163 @@
+"""Organizations, memberships and invitations."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.utils import timezone
+
+from partium_auth.models import Identity, Invitation, Membership, Organization, Role
+from partium_auth.models.identities import identity_digest
+from partium_auth.services import members
+
+Person = Callable[..., Any]
+
+
+def identity(user: Any, subject: str = "s") -> Identity:
+    issuer = "https://login.example.com"
+    return Identity.objects.create(issuer=issuer, subject=subject, digest=identity_digest(issuer, subject), user=user)
+
+
+def roles(user: Any) -> set[tuple[str, str, str]]:
+    rows = Membership.objects.filter(user=user)
+    return set(rows.values_list("organization__org_id", "role", "origin"))
+
+
+def test_only_operators_write_organizations(acme: Organization, person: Person) -> None:
+    for actor in (person("dev", acme), person("staff", is_staff=True)):
+        with pytest.raises(PermissionDenied):
+            members.add_organization("new", actor=actor)
+        with pytest.raises(PermissionDenied):
+            members.change_organization(acme, actor=actor, token_source="api_key")
+        with pytest.raises(PermissionDenied):
+            members.add_member(acme, actor, actor=actor, role=Role.DEVELOPER)
+    assert Organization.objects.get() == acme
+    assert Organization.objects.get().token_source == "user"
+
+
+def test_organizations_are_checked_and_their_id_is_fixed(acme: Organization) -> None:
+    with pytest.raises(ValidationError):
+        members.add_organization("acme", actor=None)
+    with pytest.raises(ValidationError):
+        members.change_organization(acme, actor=None, token_source="nonsense")
+    with pytest.raises(TypeError, match="org_id"):
+        members.change_organization(acme, actor=None, org_id="other")
+
+
+def test_developers_manage_members_only_where_the_site_says_so(
+    acme: Organization, person: Person, settings: Any
+) -> None:
+    dev, member = person("dev", acme), person("member", acme, Role.MEMBER)
+    for allowed in (False, True):
+        settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = allowed
+        if allowed:
+            members.invite(acme, "a@example.com", actor=dev)
+            members.remove_member(acme, member, actor=dev)
+        else:
+            with pytest.raises(PermissionDenied):
+                members.invite(acme, "a@example.com", actor=dev)
+            with pytest.raises(PermissionDenied):
+                members.remove_member(acme, member, actor=dev)
+    assert roles(member) == set()
+
+
+def test_an_invitation_becomes_a_membership_once(acme: Organization, person: Person) -> None:
+    members.invite(acme, " New@Example.com", role=Role.DEVELOPER, actor=None)
+    user, other = person("new"), person("other")
+    assert members.accept_invitations(other, "else@example.com") == []
+    (membership,) = members.accept_invitations(user, "NEW@example.com ")
+    assert (membership.organization, membership.role) == (acme, Role.DEVELOPER)
+    assert members.accept_invitations(other, "new@example.com") == []
+    assert Invitation.objects.get().accepted_by == user
+
+
+def test_a_lookalike_address_accepts_nothing(acme: Organization, person: Person) -> None:
+    members.invite(acme, "jose@example.com", actor=None)
+    assert members.accept_invitations(person("x"), "josé@example.com") == []
+
+
+def test_a_provider_of_one_organization_accepts_no_other_ones_invitation(
+    acme: Organization, globex: Organization, person: Person
+) -> None:
+    members.invite(acme, "new@example.com", actor=None)
+    user = person("new")
+    assert members.accept_invitations(user, "new@example.com", only=globex) == []
+    assert len(members.accept_invitations(user, "new@example.com", only=acme)) == 1
+
+
+def test_expired_invitations_and_closed_organizations_are_not_accepted(acme: Organization, person: Person) -> None:
+    user, invitation = person("new"), members.invite(acme, "new@example.com", actor=None)
+    Invitation.objects.update(expires_at=timezone.now())
+    assert members.accept_invitations(user, "new@example.com") == []
+    Invitation.objects.update(expires_at=invitation.expires_at)
+    members.change_organization(acme, actor=None, is_active=False)
+    assert members.accept_invitations(user, "new@example.com") == []
+
+
+def test_an_invitation_never_lowers_a_role(acme: Organization, person: Person) -> None:
+    user = person("dev")
+    members.add_member(acme, user, role=Role.DEVELOPER, actor=None)
+    members.invite(acme, "dev@example.com", actor=None)
+    members.accept_invitations(user, "dev@example.com")
+    assert roles(user) == {("acme", "developer", "admin")}
+
+
+def test_inviting_again_renews(acme: Organization) -> None:
+    first = members.invite(acme, "a@example.com", actor=None, valid_for=dt.timedelta(days=1))
+    second = members.invite(acme, "A@example.com", role=Role.DEVELOPER, actor=None)
+    assert Invitation.objects.get() == first == second
+    assert second.role == Role.DEVELOPER
+    assert second.expires_at > first.expires_at
+
+
+@pytest.mark.parametrize("email", ["", "nobody", "a@b", "two@example.com,three@example.com"])
+def test_what_is_no_address_is_refused(email: str, acme: Organization) -> None:
+    with pytest.raises(ValidationError):
+        members.invite(acme, email, actor=None)
+
+
+def test_claims_give_change_and_take_away_and_leave_the_rest(
+    acme: Organization, globex: Organization, person: Person
+) -> None:
+    user = person("u")
+    mine, other = identity(user), identity(user, "other")
+    members.add_member(globex, user, actor=None)
+    members.set_claimed_memberships(mine, {acme: Role.DEVELOPER, globex: Role.MEMBER})
+    assert roles(user) == {
+        ("acme", "developer", "claims"),
+        ("globex", "member", "claims"),
+        ("globex", "member", "admin"),
+    }
+    members.set_claimed_memberships(mine, {acme: Role.MEMBER})
+    assert roles(user) == {("acme", "member", "claims"), ("globex", "member", "admin")}
+    members.set_claimed_memberships(other, {acme: Role.MEMBER})  # now it is this one's
+    members.set_claimed_memberships(mine, {})
+    assert roles(user) == {("acme", "member", "claims"), ("globex", "member", "admin")}
+    members.set_claimed_memberships(other, {})
+    assert roles(user) == {("globex", "member", "admin")}
+
+
+def test_removing_takes_every_origin(acme: Organization, person: Person) -> None:
+    user = person("u", acme)
+    members.add_member(acme, user, actor=None)
+    assert members.remove_member(acme, user, actor=None) == 2
+    assert roles(user) == set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_every_process_is_told_after_the_commit(
+    acme: Organization, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from partium_auth.tokens import invalidation
+
+    told: list[Any] = []
+    monkeypatch.setattr(invalidation, "distrust_user", lambda pk: told.append(("user", pk)))
+    monkeypatch.setattr(invalidation, "distrust_organization", lambda pk: told.append(("organization", pk)))
+    user = person("u")
+    members.add_member(acme, user, actor=None)
+    members.change_organization(acme, actor=None, is_active=False)
+    assert set(told) == {("user", user.pk), ("organization", acme.pk)}
