@@ -1,0 +1,136 @@
+"""What ``partium_doctor`` finds, over real HTTP to the sandbox and to a provider that is bent."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from partium_auth import crypto, doctor
+from partium_auth.fields import seal
+from partium_auth.models import Grant, Organization
+from partium_auth.testing.sandbox import PartiumSandbox
+from tests.oidc.conftest import _other_provider_server, _provider_server, add_provider, op, other_op  # noqa: F401
+from tests.oidc.provider import BendableProvider
+
+pytestmark = pytest.mark.django_db
+
+
+def examine(subject: str) -> list[doctor.Finding]:
+    return [finding for finding in doctor.examine() if finding.subject == subject]
+
+
+def levels(findings: list[doctor.Finding]) -> set[str]:
+    return {finding.level for finding in findings}
+
+
+def test_a_site_that_works_gets_exit_code_0(partium_sandbox: PartiumSandbox, op: BendableProvider) -> None:  # noqa: F811
+    out = io.StringIO()
+    call_command("partium_doctor", stdout=out)
+    assert "error" not in out.getvalue()
+    assert "PARTIUM_AUTH_PATH '/1/auth' is there" in out.getvalue()
+
+
+def test_json_is_one_object_per_line(partium_sandbox: PartiumSandbox) -> None:
+    out = io.StringIO()
+    call_command("partium_doctor", "--json", stdout=out)
+    assert {"level", "subject", "text", "advice"} == set(json.loads(out.getvalue().splitlines()[0]))
+
+
+def test_a_wrong_path_is_an_error_that_names_the_right_one(partium_sandbox: PartiumSandbox, settings: Any) -> None:
+    settings.PARTIUM_AUTH_PATH = "/2/authenticate"
+    (error,) = [finding for finding in examine("partium") if finding.level == "error"]
+    assert error.advice == "Set PARTIUM_AUTH_PATH = '/1/auth'."
+    with pytest.raises(CommandError) as caught:
+        call_command("partium_doctor", stdout=io.StringIO())
+    assert caught.value.returncode == 1
+
+
+def test_no_credential_is_sent_to_find_that_out(partium_sandbox: PartiumSandbox) -> None:
+    list(doctor.examine())
+    assert {call.credential_kind for call in partium_sandbox.calls()} <= {"none", "unknown"}
+
+
+def test_partium_that_is_down_is_an_error(settings: Any) -> None:
+    settings.PARTIUM_API_URL = "http://127.0.0.1:9"
+    assert "error" in levels(examine("partium"))
+
+
+def test_an_organization_without_a_key_is_a_warning(partium_sandbox: PartiumSandbox) -> None:
+    Organization.objects.create(org_id="keyless", token_source=Organization.TokenSource.API_KEY)
+    (finding,) = examine("organizations")
+    assert finding.level == "warning"
+    assert "keyless" in finding.text
+
+
+def test_encryption_keys_that_are_missing_old_or_open_nothing(partium_sandbox: PartiumSandbox, settings: Any) -> None:
+    grant = Grant(kind=Grant.Kind.PASSWORD)
+    grant.access_token = seal(grant, "access_token", "x")
+    grant.save()
+    new, unused = crypto.generate_key(), crypto.generate_key()
+    settings.PARTIUM_ENCRYPTION_KEYS = [new, *settings.PARTIUM_ENCRYPTION_KEYS, unused]
+    text = " ".join(finding.text for finding in examine("encryption"))
+    assert "sealed with the older key 'test'" in text
+    assert f"{unused.partition(':')[0]!r} opens nothing" in text
+
+    settings.PARTIUM_ENCRYPTION_KEYS = [new]
+    assert "error" in levels(examine("encryption"))
+
+
+@pytest.mark.parametrize(
+    ("backend", "level"),
+    [("locmem.LocMemCache", "ok"), ("dummy.DummyCache", "error"), ("redis.RedisCache", "error")],
+)
+def test_a_cache_that_does_not_keep_what_it_is_given_is_an_error(settings: Any, backend: str, level: str) -> None:
+    settings.CACHES = {
+        "default": {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": "redis://127.0.0.1:9"}
+    }
+    settings.PARTIUM_CACHE = "default"
+    assert levels(examine("cache")) == {level}
+
+
+# --- identity providers ---------------------------------------------------------------------------------------------
+
+
+def test_a_provider_that_works(op: BendableProvider) -> None:  # noqa: F811
+    assert "error" not in levels(examine("provider default"))
+
+
+def test_an_issuer_that_is_not_the_configured_one_is_an_error(op: BendableProvider, settings: Any) -> None:  # noqa: F811
+    settings.OIDC_OP_ISSUER = op.url + "/"
+    assert "error" in levels(examine("provider default"))
+
+
+def test_algorithms_that_are_not_allowed_are_an_error(op: BendableProvider) -> None:  # noqa: F811
+    op.metadata = {"id_token_signing_alg_values_supported": ["HS256"]}
+    assert any("HS256" in f.text and f.level == "error" for f in examine("provider default"))
+
+
+def test_a_provider_in_the_database_is_looked_at_too(other_op: BendableProvider) -> None:  # noqa: F811
+    add_provider(other_op, slug="acme-sso")
+    assert "error" not in levels(examine("provider acme-sso"))
+
+
+def test_what_a_provider_lacks_is_a_warning(op: BendableProvider) -> None:  # noqa: F811
+    op.metadata = {
+        "end_session_endpoint": None,
+        "revocation_endpoint": None,
+        "code_challenge_methods_supported": ["plain"],
+        "scopes_supported": ["openid", "offline_access"],
+    }
+    text = " ".join(f.text for f in examine("provider default") if f.level == "warning")
+    for word in ("end_session_endpoint", "revocation_endpoint", "PKCE", "email", "offline_access"):
+        assert word in text
+
+
+def test_a_provider_whose_clock_differs_is_a_warning(op: BendableProvider) -> None:  # noqa: F811
+    op.response_headers = {"/.well-known/openid-configuration": {"Date": "Tue, 24 Nov 2020 10:00:00 GMT"}}
+    assert any("clock" in f.text for f in examine("provider default"))
+
+
+def test_a_provider_without_signing_keys_is_an_error(op: BendableProvider) -> None:  # noqa: F811
+    op.jwks = [{"kty": "RSA", "use": "enc"}]
+    assert any("0 signing keys" in f.text and f.level == "error" for f in examine("provider default"))
