@@ -57,9 +57,7 @@ class PhotoSearchForm(_OptionsForm):
             "empty": "This file is empty. Choose another photo.",
             "invalid": "Choose or take a photo first.",
             "missing": "Choose or take a photo first.",
-            "max_length": "The file’s name is too long. Rename it and try again.",
-        },
-        max_length=255,
+        }
     )
 
     def clean_image(self) -> UploadedFile[bytes]:

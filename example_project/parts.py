@@ -45,7 +45,7 @@ def card(part: Part) -> Card:
     attributes = tuple(_attributes(part.attributes))
     return Card(
         number=part.id,
-        name=tuple(marked_pieces(part.name or part.id, part.highlights or ())),
+        name=tuple(marked_pieces(part.name or part.id, part.highlights)),
         image_url=_image_url(part),
         key_attributes=attributes[:KEY_ATTRIBUTES],
         further_attributes=attributes[KEY_ATTRIBUTES:],
@@ -53,7 +53,7 @@ def card(part: Part) -> Card:
 
 
 def _image_url(part: Part) -> str:
-    for candidate in (part.preview_data, *(part.images or ())):
+    for candidate in (part.preview_data, *part.images):
         url = candidate.get("url") if isinstance(candidate, Mapping) else candidate
         if isinstance(url, str) and url.startswith(("https://", "http://")):
             return url
@@ -69,19 +69,20 @@ def _attributes(found: Any) -> Iterable[Attribute]:
         pairs = [(one.get("name") or one.get("key"), one.get("value")) for one in found if isinstance(one, Mapping)]
     for name, value in pairs:
         shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-        if name and isinstance(shown, str | int | float) and str(shown).strip():
-            yield Attribute(str(name), str(shown))
+        if isinstance(name, str) and name and isinstance(shown, str | int | float) and str(shown).strip():
+            yield Attribute(name, str(shown))
 
 
-def marked_pieces(name: str, highlights: Iterable[Any]) -> Iterable[Piece]:
+def marked_pieces(name: str, highlights: Any) -> Iterable[Piece]:
     """Cut a name where its highlights begin and end.
 
     Args:
         name: the whole name.
-        highlights: objects with ``field``, ``start`` and ``end`` (character positions); others are passed over.
+        highlights: a list of objects with ``field``, ``start`` and ``end`` (character positions); anything else is
+            passed over.
     """
     marks = [False] * len(name)
-    for one in highlights:
+    for one in highlights if isinstance(highlights, list) else ():
         if not isinstance(one, Mapping) or one.get("field", "name") != "name":
             continue
         start, end = one.get("start"), one.get("end")

@@ -1,0 +1,102 @@
+"""Whatever form Partium's answer has, a card shows what it can and never fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from example_project.parts import card, marked_pieces
+from partium_auth.partium.find import Part
+
+PART = Part(
+    id="AC1048213",
+    partium_id=None,
+    name="Axial fan",
+    name_language="en",
+    preview_data=None,
+    images=[],
+    mounting_locations_count=None,
+    created_at=None,
+    modified_at=None,
+    attributes=None,
+    highlights=None,
+    raw={},
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["name", "value", "url", "start"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+def pairs(part: Part) -> list[tuple[str, str]]:
+    shown = card(part)
+    return [(one.name, one.value) for one in (*shown.key_attributes, *shown.further_attributes)]
+
+
+def test_a_name_is_cut_where_its_highlights_are() -> None:
+    pieces = marked_pieces("Axial fan 60", [{"field": "name", "start": 0, "end": 5}, {"start": 6, "end": 9}])
+
+    assert [(piece.text, piece.marked) for piece in pieces] == [
+        ("Axial", True),
+        (" ", False),
+        ("fan", True),
+        (" 60", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    "highlight",
+    [
+        None,
+        7,
+        {},
+        {"field": "id", "start": 0, "end": 3},
+        {"start": 3, "end": 3},
+        {"start": 5, "end": 99},
+        {"start": "0"},
+    ],
+)
+def test_a_highlight_that_fits_nowhere_marks_nothing(highlight: Any) -> None:
+    assert [(piece.text, piece.marked) for piece in marked_pieces("Fan", [highlight])] == [("Fan", False)]
+
+
+def test_a_part_without_a_name_is_shown_by_its_number() -> None:
+    assert card(replace(PART, name=None)).name[0].text == "AC1048213"
+
+
+def test_the_preview_goes_before_images_and_only_web_addresses_are_used() -> None:
+    images = [{"url": "javascript:alert(1)"}, "https://cdn.example/2.png"]
+
+    assert (
+        card(replace(PART, preview_data={"url": "https://cdn.example/1.png"}, images=images)).image_url[-5:] == "1.png"
+    )
+    assert card(replace(PART, images=images)).image_url == "https://cdn.example/2.png"
+    assert card(PART).image_url == ""
+
+
+def test_attributes_come_as_a_list_or_as_a_mapping() -> None:
+    listed = [{"name": "Material", "value": "Steel"}, {"key": "rpm", "value": 900}, {"name": "Empty", "value": " "}, 7]
+
+    assert pairs(replace(PART, attributes=listed)) == [("Material", "Steel"), ("rpm", "900")]
+    assert pairs(replace(PART, attributes={"Colors": ["red", "blue"]})) == [("Colors", "red, blue")]
+
+
+def test_three_attributes_are_shown_and_the_rest_folded_away() -> None:
+    shown = card(replace(PART, attributes={str(number): "x" for number in range(5)}))
+
+    assert len(shown.key_attributes) == 3
+    assert len(shown.further_attributes) == 2
+
+
+@given(anything=ANYTHING, images=st.lists(ANYTHING))
+def test_odd_answers_are_shown_as_far_as_they_go(anything: Any, images: list[Any]) -> None:
+    odd = replace(PART, preview_data=anything, images=images, attributes=anything, highlights=anything)
+
+    assert "".join(piece.text for piece in card(odd).name) == "Axial fan"
