@@ -72,6 +72,9 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
+if TEST_DATABASE_NAME := os.environ.get("TEST_DATABASE_NAME"):
+    # A child process of a test: the test's own database, which exists already.
+    DATABASES["default"]["NAME"] = TEST_DATABASE_NAME
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 PARTIUM_CACHE = None

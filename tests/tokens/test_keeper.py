@@ -15,18 +15,10 @@ from partium_auth.models import Grant
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
 from partium_auth.tokens.keeper import Keeper
-from tests.tokens.conftest import age, read
+from tests.tokens.conftest import age, eventually, read
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeGrant = Callable[[], Grant]
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 8.0) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        threading.Event().wait(0.01)
 
 
 def test_a_fresh_token_is_served_a_hundred_times_without_a_renewal(
