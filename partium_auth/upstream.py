@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from partium_auth.conf import conf
@@ -18,10 +18,18 @@ EXCHANGE_SECONDS = 8.0
 
 @cache
 def transport() -> Transport:
-    """Return the process's one transport; connections are kept per thread. ``requests`` is imported here, not before."""
+    """Return the process's transport for token exchanges. ``requests`` is imported here, not before."""
     from partium_auth.transport import Transport
 
     return Transport(total_seconds=EXCHANGE_SECONDS)
+
+
+@lru_cache(maxsize=4)
+def search_transport(total_seconds: float) -> Transport:
+    """Return the process's transport for searches, which may take as long as ``PARTIUM_TIMEOUT`` says."""
+    from partium_auth.transport import Transport
+
+    return Transport(read_seconds=total_seconds, total_seconds=total_seconds)
 
 
 def authentication_api() -> AuthenticationAPI:
@@ -46,7 +54,7 @@ def find_client(source: BearerSource, organization: str, external_user_id: str |
     from partium_auth.partium.find import FindClient
 
     return FindClient(
-        transport(),
+        search_transport(conf.timeout_seconds),
         base_url=conf.api_url,
         source=source,
         organization=organization,

@@ -191,3 +191,13 @@ def test_the_template_tag_tells_people_apart_who_share_a_key(partium_user: Parti
 
 def test_the_template_tag_renders_nothing_when_nobody_is_logged_in(client: Client) -> None:
     assert "script" not in client.get("/sdk/").content.decode()
+
+
+def test_a_search_may_take_as_long_as_the_setting_says(
+    partium_user: PartiumUser, partium_sandbox: PartiumSandbox, settings: Any
+) -> None:
+    settings.PARTIUM_TIMEOUT = 1
+    with partium_sandbox.hang("search"):
+        response = partium_user.client.get("/search/?text=fan", headers=SCRIPT)
+    assert response.status_code == 503
+    assert response.json()["error"] == "upstream_error"
