@@ -118,8 +118,7 @@ class NewKeyForm(forms.Form):
         # The key pasted into the label as well, by mistake: an answer with the form would show it.
         value = self.data.get("value", "").strip()
         if value and value in self.data.get("label", ""):
-            self.data = self.data.copy()
-            self.data["label"] = ""
+            self.data = {**self.data, "value": "", "label": ""}
             self.add_error(
                 "label", _("The key itself was pasted here too. A label is shown to everybody who sees the list.")
             )

@@ -6,20 +6,25 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import ValidationError
-from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.template.response import TemplateResponse
+from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
-from partium_auth import policy
+from partium_auth import doctor, policy
 from partium_auth.admin.keys import PastedField
 from partium_auth.admin.scope import PolicyAdmin, scope_of
+from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
 from partium_auth.models import EmailDomain, IdentityProvider
 from partium_auth.oidc.discovery import is_secure
+from partium_auth.oidc.provider import from_row
 from partium_auth.services.providers import is_used, save_provider
 
 URLS = (
@@ -31,6 +36,9 @@ URLS = (
     "end_session_endpoint",
     "revocation_endpoint",
 )
+
+
+LEVELS = {"ok": ("active", _("good")), "warning": ("expiring", _("look at this")), "error": ("failing", _("wrong"))}
 
 
 class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -88,6 +96,7 @@ class IdentityProviderAdmin(PolicyAdmin):
     search_fields = ("display_name", "slug", "issuer", "email_domains__domain")
     ordering = ("display_name",)
     autocomplete_fields = ("organization",)
+    change_form_template = "admin/partium_auth/identityprovider/change_form.html"
     readonly_fields = ("callback_url", "secret_stored")
     fieldsets = (
         (None, {"fields": ("display_name", "slug", "callback_url", "issuer", "organization", "is_active")}),
@@ -121,6 +130,48 @@ class IdentityProviderAdmin(PolicyAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         used = obj is not None and is_used(obj)
         return (*self.readonly_fields, "slug", "issuer") if used else self.readonly_fields
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.check_view)
+        return [
+            path("<path:object_id>/check/", view, name="partium_auth_identityprovider_check"),
+            *super().get_urls(),
+        ]
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        if provider := kwargs.get("obj"):
+            name = "admin:partium_auth_identityprovider_check"
+            context["check_url"] = reverse(name, args=[provider.pk], current_app=self.admin_site.name)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @transaction.non_atomic_requests
+    def check_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Fetch a provider's discovery document and keys, and say what is wrong; bodies are never shown."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        provider = self.get_object(request, unquote(object_id))
+        if provider is None or not self.has_view_permission(request, provider):
+            raise PermissionDenied
+        findings = []
+        try:
+            for finding in doctor.examine_provider(from_row(provider)):
+                findings.append(finding)  # noqa: PERF402  # what was found before it failed is shown
+        except PartiumError as error:
+            findings.append(doctor.Finding("error", f"provider {provider.slug}", str(error)))
+        name = "admin:partium_auth_identityprovider_"
+        return TemplateResponse(
+            request,
+            "admin/partium_auth/identityprovider/check.html",
+            {
+                **self.admin_site.each_context(request),
+                "title": gettext("Checking %s") % provider,
+                "opts": self.opts,
+                "media": self.media,
+                "findings": [(LEVELS[finding.level], finding) for finding in findings],
+                "list_url": reverse(name + "changelist", current_app=self.admin_site.name),
+                "back_url": reverse(name + "change", args=[provider.pk], current_app=self.admin_site.name),
+            },
+        )
 
     @admin.display(description=_("callback URL"), empty_value="–")
     def callback_url(self, provider: IdentityProvider) -> str | None:

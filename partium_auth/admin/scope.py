@@ -95,6 +95,7 @@ class PolicyAdmin(ModelAdmin):
     show_full_result_count = False
     list_per_page = 50
     list_max_show_all = 200
+    show_add_link = True  # django-unfold asks for it
 
     class Media:
         css: ClassVar[dict[str, tuple[str, ...]]] = {"all": ("partium_auth/admin.css",)}

@@ -41,7 +41,7 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
         for name in ("issuer", "slug"):
             if getattr(provider, name) != getattr(before, name):
                 raise ValidationError({name: _("People have logged in through this provider: this cannot change.")})
-    if provider.pk is None:  # Django's inline forms take a new row's primary key away
+    if not provider.pk:  # Django's inline forms take a new row's primary key away
         provider.pk = uuid.uuid4()
     if client_secret is not None:
         provider.client_secret = seal(provider, "client_secret", client_secret)

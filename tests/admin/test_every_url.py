@@ -51,7 +51,7 @@ def urls_of(site: Any, tenant: Tenant) -> Iterator[str]:
             yield reverse(f"{site.name}:{name}", args=[kind.pk, tenant.key.pk])
         elif name == "app_list":
             yield reverse(f"{site.name}:{name}", args=["partium_auth"])
-        elif model is not None and name.rpartition("_")[2] in {"change", "delete", "history", "rotate"}:
+        elif model is not None and name.rpartition("_")[2] in {"change", "delete", "history", "rotate", "check"}:
             yield reverse(f"{site.name}:{name}", args=[tenant.object_of(model).pk])
         else:
             yield reverse(f"{site.name}:{name}")
@@ -247,7 +247,7 @@ def test_a_superuser_gets_every_page(site: str, ours: Tenant, root: Any) -> None
             continue
         status = client.get(url).status_code
         closed = url.endswith("/delete/") and any(part in url for part in ("apikey", "/organization/", "grant"))
-        only_post = url.endswith(("/apikey/verify/", "/apikey/revoke/"))
+        only_post = url.endswith(("/apikey/verify/", "/apikey/revoke/", "/check/"))
         nothing_to_add = url.endswith("/add/") and any(part in url for part in ("apikeyevent", "grant"))
         assert status == (
             403 if closed or nothing_to_add else 405 if only_post else 200 if "password" not in url else status

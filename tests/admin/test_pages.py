@@ -360,6 +360,15 @@ def test_the_issuer_of_a_provider_in_use_is_fixed(ours: Tenant, root: Any) -> No
     assert client.post(delete, {"post": "yes"}).status_code == 403
 
 
+def test_a_provider_is_checked_and_told_what_is_wrong(ours: Tenant, root: Any) -> None:
+    IdentityProvider.objects.filter(pk=ours.provider.pk).update(issuer="http://127.0.0.1:9/nobody")
+    url = reverse("admin:partium_auth_identityprovider_check", args=[ours.provider.pk])
+    page = login(root).post(url).content.decode()
+    assert "partium-failing" in page
+    assert "aardvark-client-secret" not in page
+    assert login(ours.developer).post(url).status_code == 302
+
+
 def test_grants_are_revoked_from_the_list(ours: Tenant, root: Any) -> None:
     client = login(root)
     url = reverse("admin:partium_auth_grant_changelist")
