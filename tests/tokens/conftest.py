@@ -6,6 +6,7 @@ import datetime as dt
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -15,10 +16,13 @@ from partium_auth import upstream
 from partium_auth.fields import seal
 from partium_auth.models import ApiKey, Grant, Organization
 from partium_auth.models.fingerprints import fingerprint
+from partium_auth.partium.responses import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
 from partium_auth.tokens.grants import Login, Snapshot
 from partium_auth.tokens.keeper import Keeper
+from tests.oidc.conftest import _provider_server, op  # noqa: F401  # fixtures
+from tests.oidc.provider import BendableProvider
 
 
 class MovableClock:
@@ -77,6 +81,21 @@ def key_grant(partium_sandbox: PartiumSandbox, acme: Organization) -> Callable[[
         key.verification = ApiKey.Verification.ACCEPTED
         key.save()
         return grants.for_key(key.pk)
+
+    return make
+
+
+@pytest.fixture
+def oidc_grant(op: BendableProvider, settings: Any) -> Callable[[], Grant]:  # noqa: F811
+    """Make the grant of a login at the provider named ``default``."""
+    settings.PARTIUM_EXECUTOR = "thread"
+
+    def make() -> Grant:
+        user, _ = get_user_model().objects.get_or_create(username="olga")
+        answer = op.tokens()
+        tokens = TokenResponse(answer["access_token"], answer["refresh_token"], answer["expires_in"])
+        login = Login(Grant.Kind.OIDC, user, tokens, timezone.now(), provider="default")
+        return grants.open_grant(login, "session-key")
 
     return make
 

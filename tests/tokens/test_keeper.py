@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, NoReturn
 
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections, transaction
 
-from partium_auth.exceptions import KeyRejected, LoginRequired, TokenUnavailable
+from partium_auth import upstream
+from partium_auth.exceptions import KeyRejected, LoginRequired, TimedOut, TokenUnavailable
 from partium_auth.models import Grant
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
-from partium_auth.tokens.keeper import Keeper
-from tests.tokens.conftest import age, eventually, read
+from partium_auth.tokens.executor import THREADS_PER_LANE
+from partium_auth.tokens.grants import Snapshot
+from partium_auth.tokens.keeper import PATIENCE_SECONDS, QUEUED_SECONDS, Keeper
+from tests.tokens.conftest import age, ago, eventually, read
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeGrant = Callable[[], Grant]
@@ -159,23 +166,21 @@ def test_a_log_out_during_a_renewal_is_not_undone_by_it(
         keeper.obtain(read(grant))
 
 
-def test_one_renewal_takes_six_statements_at_most(
-    keeper: Keeper, password_grant: MakeGrant, django_assert_max_num_queries, settings
-) -> None:  # type: ignore[no-untyped-def]
+def test_one_renewal_takes_four_statements(
+    keeper: Keeper, password_grant: MakeGrant, django_assert_num_queries: Any, settings: Any
+) -> None:
     settings.PARTIUM_EXECUTOR = "inline"
-    grant = password_grant()
-    seen = age(grant, 10)
-    with django_assert_max_num_queries(4):
+    seen = age(password_grant(), 10)
+    with django_assert_num_queries(4):  # take the lease, read under it, write sent_at, commit
         keeper.obtain(seen)
 
 
 def test_within_a_transaction_on_sqlite_the_answer_comes_soon_and_says_why(
     keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
+    # Provided by BLOCKED_PATIENCE_SECONDS: the caller would wait for a renewal that waits for the caller.
     if connection.vendor != "sqlite":
         pytest.skip("only SQLite has one writer")
-    from django.db import transaction
-
     grant = password_grant()
     seen = age(grant, 5)
     with transaction.atomic():
@@ -183,5 +188,311 @@ def test_within_a_transaction_on_sqlite_the_answer_comes_soon_and_says_why(
         started_at = time.monotonic()
         with pytest.raises(TokenUnavailable, match="before writing"):
             keeper.obtain(seen)
-        assert time.monotonic() - started_at < 4  # not the five seconds of the other case
-    eventually(lambda: read(grant).generation == 2, seconds=25)
+        assert time.monotonic() - started_at < PATIENCE_SECONDS / 2  # it was the short patience, not the long one
+    assert partium_sandbox.count(endpoint="refresh") == 0
+    eventually(lambda: read(grant).generation == 2)
+
+
+# --- asked to wait, refused, cut off -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "low", "high"),
+    [
+        (503, "7", 5, 7),
+        (429, 90, 88, 91),
+        (503, "99999", 298, 300),
+        (503, "0", 1, 1),
+        (503, "soon", 1, 2),
+        (429, -60, 1, 1),
+    ],
+    ids=["seconds", "date", "huge", "zero", "garbage", "past date"],
+)
+def test_the_whole_fleet_waits_as_long_as_the_upstream_asked(
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    status: int,
+    retry_after: float | str,
+    low: int,
+    high: int,
+) -> None:
+    # Provided by next_attempt_at in grants.record_failure() and "due" in grants.take_lease().
+    partium_sandbox.settings(clock_offset_seconds=3600)  # a date means what it says by the upstream's own clock
+    grant = password_grant()
+    partium_sandbox.fail("refresh", status=status, retry_after=retry_after)
+    with pytest.raises(TokenUnavailable) as caught:
+        Keeper().obtain(age(grant, 0))
+    assert low <= caught.value.retry_after <= high
+    stale = replace(read(grant), waiting=False)  # read before the failure
+    for _ in range(3):
+        with pytest.raises(TokenUnavailable):
+            Keeper().obtain(stale)
+    assert partium_sandbox.count(endpoint="refresh") == 1
+
+
+def test_a_faults_back_off_grows_and_ends_with_the_first_success(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    grant = password_grant()
+    Grant.objects.filter(pk=grant.pk).update(failures=20)
+    with partium_sandbox.fail("refresh", status=503, retry_after=""), pytest.raises(TokenUnavailable):
+        keeper.obtain(age(grant, 0))
+    grant.refresh_from_db()
+    assert grant.failures == 21
+    Grant.objects.filter(pk=grant.pk).update(next_attempt_at=ago(1))
+    assert keeper.obtain(read(grant)).generation == 2
+    grant.refresh_from_db()
+    assert (grant.failures, grant.next_attempt_at) == (0, None)
+
+
+def test_an_answer_a_byte_at_a_time_is_cut_off(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by total_seconds in upstream.transport(): every single read succeeds in time.
+    monkeypatch.setattr(upstream, "EXCHANGE_SECONDS", 0.5)
+    upstream.transport.cache_clear()
+    try:
+        grant = password_grant()
+        with partium_sandbox.drip("refresh", interval_seconds=0.1), pytest.raises(TokenUnavailable) as caught:
+            keeper.obtain(age(grant, 0))
+    finally:
+        upstream.transport.cache_clear()
+    assert isinstance(caught.value.__cause__, TimedOut)
+    assert read(grant).outcome_unknown
+
+
+def test_a_certain_refusal_leaves_nothing_in_doubt_and_a_lost_connection_does(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by sources.outcome_is_unknown().
+    for fault, unknown in (
+        (partium_sandbox.fail("refresh", status=503), False),
+        (partium_sandbox.fail("refresh", status=429), False),
+        (partium_sandbox.fail("refresh", status=404), False),
+        (partium_sandbox.fail("refresh", status=502), True),
+        (partium_sandbox.garbage("refresh"), True),
+        (partium_sandbox.drop("refresh"), True),
+        (partium_sandbox.drop("refresh", after_processing=True), True),
+    ):
+        grant = password_grant()
+        with pytest.raises(TokenUnavailable):
+            keeper.obtain(age(grant, 0))
+        assert read(grant).outcome_unknown is unknown
+        fault.clear()
+
+
+def test_an_upstream_that_cannot_be_reached_leaves_nothing_in_doubt(
+    keeper: Keeper, password_grant: MakeGrant, settings: Any
+) -> None:
+    grant = password_grant()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        settings.PARTIUM_API_URL = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(TokenUnavailable):
+            keeper.obtain(age(grant, 0))
+    assert not read(grant).outcome_unknown
+
+
+def test_an_upstream_that_refuses_every_token_causes_one_renewal_not_a_storm(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by pause_seconds in grants.commit(): a 401 to the token that a 401 has just brought renews nothing.
+    grant = password_grant()
+    assert keeper.obtain(read(grant), rejected_generation=1).generation == 2
+    for _ in range(5):
+        with pytest.raises(TokenUnavailable):
+            keeper.obtain(read(grant), rejected_generation=2)
+    assert partium_sandbox.count(endpoint="refresh") == 1
+    assert keeper.obtain(read(grant)).generation == 2
+
+
+def test_the_next_key_takes_over_within_one_patience(
+    keeper: Keeper, key_grant: MakeGrant, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by give_up_at in Keeper.obtain_first(): two keys that hang would cost twice the patience.
+    monkeypatch.setattr("partium_auth.tokens.keeper.PATIENCE_SECONDS", 0.4)
+    first, second = key_grant(), key_grant()
+    ready = keeper.obtain(read(second))
+    waits: list[float] = []
+    wait = keeper._wait
+
+    def observed(grant_id: uuid.UUID, pause: Any) -> Any:
+        waits.append(pause.seconds)
+        return wait(grant_id, pause)
+
+    monkeypatch.setattr(keeper, "_wait", observed)
+    with partium_sandbox.hang("auth"):
+        assert keeper.obtain_first([read(first), read(second)]).value == ready.value
+        assert sum(waits) <= 0.4
+        waits.clear()
+        third = key_grant()
+        with pytest.raises(TokenUnavailable):
+            keeper.obtain_first([read(first), read(third)])
+    assert sum(waits) <= 0.4
+
+
+# --- what must not spin, poison or hang ------------------------------------------------------------------------------------
+
+
+def test_a_grant_that_is_deleted_meanwhile_has_ended(
+    keeper: Keeper, password_grant: MakeGrant, key_grant: MakeGrant, django_assert_max_num_queries: Any
+) -> None:
+    # Provided by "gone" in keeper._look().
+    login, key = password_grant(), key_grant()
+    stale_login, stale_key = age(login, 0), read(key)
+    Grant.objects.all().delete()
+    with django_assert_max_num_queries(4):
+        with pytest.raises(LoginRequired):
+            keeper.obtain(stale_login)
+        with pytest.raises(KeyRejected):
+            keeper.obtain(stale_key)
+
+
+def test_a_key_that_is_revoked_meanwhile_is_not_a_reason_to_log_in(
+    keeper: Keeper, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    first, second = key_grant(), key_grant()
+    grants.revoke(Grant.objects.filter(pk=first.pk))
+    assert keeper.obtain_first([read(first), read(second)]).grant_id == second.pk
+
+
+def test_tokens_that_live_too_short_cost_one_call_not_one_after_another(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by "answer.renewed" in keeper._pause().
+    grant = password_grant()
+    partium_sandbox.settings(lifetime_seconds=2)
+    with pytest.raises(TokenUnavailable, match="too short"):
+        keeper.obtain(age(grant, 0))
+    assert partium_sandbox.count(endpoint="refresh") == 1
+
+
+def test_a_database_that_is_down_is_asked_ten_times_a_second_not_a_thousand_times(
+    keeper: Keeper, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by in_vain in Keeper._course().
+    monkeypatch.setattr("partium_auth.tokens.keeper.PATIENCE_SECONDS", 0.5)
+    seen = age(password_grant(), 0)
+    attempts: list[int] = []
+
+    def down(*args: object, **kwargs: object) -> NoReturn:
+        attempts.append(1)
+        raise OperationalError("the database is down")
+
+    monkeypatch.setattr(grants, "take_lease", down)
+    monkeypatch.setattr(grants, "read", down)
+    monkeypatch.setattr(grants, "seconds_to_next_attempt", down)
+    with pytest.raises(TokenUnavailable):
+        keeper.obtain(seen)
+    assert len(attempts) < 25
+
+
+def test_a_machine_out_of_threads_serves_what_it_has_and_recovers(
+    keeper: Keeper, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by "except RuntimeError" in Executor.submit(): the renewal would be joined by everybody and never end.
+    grant = password_grant()
+    seen = age(grant, 30)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", out_of_threads)
+        assert keeper.obtain(seen).generation == 1
+    assert keeper.obtain(seen).generation == 2
+
+
+def out_of_threads(thread: threading.Thread) -> NoReturn:
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_renewal_that_waited_too_long_for_its_turn_is_dropped(
+    password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by QUEUED_SECONDS in Keeper._land(): after an upstream's bad hour nobody waits for ten thousand of them.
+    now = [0.0]
+    keeper = Keeper(elapsed=lambda: now[0])
+    held = [age(password_grant(), 120) for _ in range(THREADS_PER_LANE)]
+    late = age(password_grant(), 120)
+    with partium_sandbox.hang("refresh", times=THREADS_PER_LANE) as hang:
+        for seen in held:
+            keeper.obtain(seen)
+        hang.wait_until_met(THREADS_PER_LANE)
+        keeper.obtain(late)
+        now[0] += QUEUED_SECONDS + 1
+    eventually(lambda: not keeper._flights().by_grant)
+    assert partium_sandbox.count(endpoint="refresh") == THREADS_PER_LANE
+    assert keeper.obtain(late).generation == 1
+    eventually(lambda: read_id(late).generation == 2)
+
+
+def read_id(seen: Snapshot) -> Snapshot:
+    found = grants.read(seen.grant_id)
+    assert found is not None
+    return found
+
+
+# --- a commit that fails ---------------------------------------------------------------------------------------------------
+
+
+def test_a_commit_that_fails_loses_nothing(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by _save_later() in Renewer._store(), and by "unsaved" in Keeper._course().
+    grant = password_grant()
+    seen = age(grant, 0)
+    up, commit = threading.Event(), grants.commit
+
+    def fragile(*args: Any, **kwargs: Any) -> bool:
+        if not up.is_set():
+            raise OperationalError("the database has gone away")
+        return commit(*args, **kwargs)
+
+    monkeypatch.setattr(grants, "commit", fragile)
+    renewed = keeper.obtain(seen)
+    assert renewed.generation == 2
+    assert keeper.obtain(read(grant)).value == renewed.value  # from memory: the row knows nothing of it
+    assert read(grant).generation == 1
+    up.set()
+    eventually(lambda: read(grant).generation == 2)
+    eventually(lambda: not keeper.renewer.unsaved)
+    assert keeper.obtain(age(grant, 0)).generation == 3  # the refresh token that came with it was kept
+    assert partium_sandbox.count(endpoint="refresh", status=200) == 2
+
+
+def test_a_process_that_ends_waits_for_its_answer_and_stores_it(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by Keeper._drain(), which atexit calls.
+    grant = password_grant()
+    monkeypatch.setattr("partium_auth.tokens.renewal.Renewer._keep_saving", lambda *args: None)
+    failures, commit = iter([OperationalError("once")]), grants.commit
+
+    def fragile(*args: Any, **kwargs: Any) -> bool:
+        for failure in failures:
+            raise failure
+        return commit(*args, **kwargs)
+
+    monkeypatch.setattr(grants, "commit", fragile)
+    hang = partium_sandbox.hang("refresh")
+    keeper.obtain(age(grant, 120))
+    hang.wait_until_met()
+    drain = threading.Thread(target=keeper._drain)
+    drain.start()
+    hang.release()
+    drain.join(10)
+    assert read(grant).generation == 2
+
+
+# --- one upstream and another ------------------------------------------------------------------------------------------------
+
+
+def test_one_hanging_upstream_delays_no_other(
+    keeper: Keeper, password_grant: MakeGrant, oidc_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by the lanes of Executor.submit(): with one lane for all, two renewals that hang occupy every thread.
+    partium = [age(password_grant(), 120) for _ in range(THREADS_PER_LANE + 1)]
+    provider = oidc_grant()
+    with partium_sandbox.hang("refresh") as hang:
+        for seen in partium:
+            keeper.obtain(seen)
+        hang.wait_until_met(THREADS_PER_LANE)
+        assert keeper.obtain(age(provider, 30)).generation == 2
+    eventually(lambda: not keeper._flights().by_grant)
