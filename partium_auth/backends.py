@@ -15,6 +15,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.module_loading import import_string
@@ -73,6 +74,13 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
     async def aget_user(self, user_id: Any) -> Any:
         """Like :meth:`get_user`."""
         return await sync_to_async(self.get_user)(user_id)
+
+    def get_or_create_user(self, access_token: Any, id_token: Any, payload: Any) -> Any:
+        """Refuse: nobody has verified that the token was issued for this site (``mozilla_django_oidc.contrib.drf``)."""
+        raise ImproperlyConfigured(
+            "PartiumOIDCBackend logs people in; it does not authenticate requests by a bearer. Name another backend in "
+            "OIDC_DRF_AUTH_BACKEND; see docs/migrating-from-mozilla-django-oidc.md."
+        )
 
     def verify_claims(self, claims: Any) -> bool:
         """Hook: whether somebody with these verified claims may log in at all. Here: yes."""

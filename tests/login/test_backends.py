@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import aauthenticate, aget_user, authenticate, get_user_model
+from django.core.exceptions import ImproperlyConfigured
 from django.test import Client, RequestFactory
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 
@@ -91,3 +92,8 @@ def test_nothing_that_holds_a_secret_shows_it(op: BendableProvider) -> None:
     assert CLIENT_SECRET not in repr(providers.get("default"))
     assert "a password" not in repr(PasswordLogin("bob", "a password"))
     assert "a password" not in repr(copy.copy(PasswordLogin("bob", "a password")))
+
+
+def test_a_bearer_from_elsewhere_is_not_taken_for_a_login(db: None) -> None:
+    with pytest.raises(ImproperlyConfigured, match="OIDC_DRF_AUTH_BACKEND"):
+        PartiumOIDCBackend().get_or_create_user("token", None, None)

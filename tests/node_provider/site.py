@@ -1,0 +1,26 @@
+"""A site with one kind of page."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse
+from django.template import RequestContext, Template
+from django.urls import include, path
+from django.views.decorators.csrf import csrf_protect
+
+PAGE = Template(
+    "<!doctype html><html lang='en'><title>{{ name }}</title><p id='who'>{{ user.email|default:'nobody' }}</p>"
+    "<p id='organization'>{{ organization }}</p>"
+    "<form method='post' action='{% url 'partium_auth:logout' %}'>{% csrf_token %}<button>Log out</button></form></html>"
+)
+
+
+@csrf_protect
+def page(request: HttpRequest, name: str) -> HttpResponse:
+    """Shows who is logged in; ``/page/token/`` also needs an access token."""
+    organization = request.partium.organization  # type: ignore[attr-defined]
+    if name == "token":
+        request.partium.token()  # type: ignore[attr-defined]
+    return HttpResponse(PAGE.render(RequestContext(request, {"name": name, "organization": organization})))
+
+
+urlpatterns = [path("partium/", include("partium_auth.urls")), path("page/<str:name>/", page)]
