@@ -74,8 +74,8 @@ def login(request: HttpRequest) -> HttpResponse:
             email_form.add_error(
                 "email", _("There is no company login for this address. Choose another way to log in.")
             )
-    elif org_id and len(slugs := providers.slugs_of_organization(org_id)) == 1:
-        return _start(request, slugs[0], next_url=next_url, organization=org_id)
+    elif org_id and (slug := providers.slug_for_organization(org_id)) is not None:
+        return _start(request, slug, next_url=next_url, organization=org_id)
     context = {
         "providers": _listed_providers(next_url, org_id),
         "email_form": email_form,

@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from partium_auth.models import EmailDomain, IdentityProvider
+from partium_auth.models import EmailDomain, IdentityProvider, Organization
 from partium_auth.oidc.errors import Refused
 
 DEFAULT = "default"
@@ -114,12 +114,20 @@ def slug_for_email(email: str) -> str | None:
     return next((slug for row, slug in found if row == domain), None)
 
 
-def slugs_of_organization(org_id: str) -> list[str]:
-    """Return the slugs of an active organization's own providers; none for an unknown one."""
-    found = IdentityProvider.objects.filter(
-        organization__org_id=org_id, organization__is_active=True, is_active=True
-    ).values_list("organization__org_id", "slug")
-    return [slug for owner, slug in found if owner == org_id]
+def slug_for_organization(org_id: str) -> str | None:
+    """Return the slug of the provider that an organization's own login link leads to, or None.
+
+    The one that it requires, or else the only one that belongs to it. None as well for an unknown organization.
+    """
+    rows = Organization.objects.filter(org_id=org_id, is_active=True).select_related("required_provider")
+    organization = next((row for row in rows if row.org_id == org_id), None)
+    if organization is None:
+        return None
+    required = organization.required_provider
+    if required is not None:
+        return required.slug if required.is_active else None
+    slugs = organization.identity_providers.filter(is_active=True).values_list("slug", flat=True)
+    return slugs[0] if len(slugs) == 1 else None
 
 
 def from_row(row: IdentityProvider) -> Provider:

@@ -73,6 +73,15 @@ def test_the_link_of_an_organization_leads_to_its_provider(
     assert client.get("/partium/login/?organization=acme").headers["Location"].startswith(f"{op.url}/authorize?")
 
 
+def test_the_link_of_an_organization_leads_to_the_provider_that_it_requires(
+    client: Client, op: BendableProvider, other_op: BendableProvider, acme: Organization
+) -> None:
+    add_provider(op, "acme-own", organization=acme)
+    acme.required_provider = add_provider(other_op)
+    acme.save()
+    assert client.get("/partium/login/?organization=acme").headers["Location"].startswith(f"{other_op.url}/authorize?")
+
+
 def test_an_unknown_organization_is_answered_like_one_without_a_provider(
     client: Client, op: BendableProvider, acme: Organization
 ) -> None:

@@ -9,11 +9,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from partium_auth.models import Grant, Identity
 from partium_auth.oidc import documents
 from tests.oidc.conftest import Browser, add_provider
-from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, Answer, BendableProvider, jwk
+from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, Answer, BendableProvider, jwk, private_key
 
 
 def query(url: str) -> dict[str, str]:
@@ -118,8 +119,10 @@ def test_a_discovery_url_alone_is_enough(browser: Browser, op: BendableProvider,
     assert Identity.objects.get().issuer == f"{op.url}/"
 
 
-def test_a_key_from_the_settings_is_enough(browser: Browser, op: BendableProvider, settings: Any) -> None:
-    settings.OIDC_RP_IDP_SIGN_KEY = jwk("RS256")
+@pytest.mark.parametrize("form", ["JWK", "PEM"])
+def test_a_key_from_the_settings_is_enough(browser: Browser, op: BendableProvider, settings: Any, form: str) -> None:
+    pem = private_key("RS256").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    settings.OIDC_RP_IDP_SIGN_KEY = jwk("RS256") if form == "JWK" else pem
     op.metadata["jwks_uri"] = None
     browser.log_in()
     assert browser.user is not None

@@ -1,0 +1,166 @@
+"""Renewing by refresh token: which failures log people out, and which are somebody else's to mend."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from partium_auth.exceptions import CredentialsRejected, UpstreamError
+from partium_auth.oidc import documents, provider, token_endpoint
+from tests.oidc.provider import Answer, BendableProvider
+
+
+@pytest.fixture
+def refresh_token(op: BendableProvider) -> str:
+    token: str = op.tokens()["refresh_token"]
+    return token
+
+
+def refresh(token: str) -> Any:
+    return token_endpoint.refresh(provider.get("default"), token)
+
+
+def test_a_refresh_token_is_exchanged_and_rotates(op: BendableProvider, refresh_token: str) -> None:
+    tokens = refresh(refresh_token)
+    assert tokens.access_token in op.issued
+    assert tokens.refresh_token not in (None, refresh_token)
+    assert op.forms == [{"grant_type": "refresh_token", "refresh_token": refresh_token}]
+
+
+def test_a_dead_refresh_token_is_rejected_for_good(op: BendableProvider, refresh_token: str) -> None:
+    refresh(refresh_token)
+    with pytest.raises(CredentialsRejected) as caught:
+        refresh(refresh_token)
+    assert caught.value.status == 401
+    assert refresh_token not in str(caught.value)
+    assert "private words" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client", "invalid_scope", "made up", None])
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_refusal_of_our_registration_logs_nobody_out(
+    op: BendableProvider, refresh_token: str, caplog: pytest.LogCaptureFixture, error: str | None, status: int
+) -> None:
+    op.answers["/token"] = Answer(status, {"error": error, "error_description": "private words"})
+    with pytest.raises(UpstreamError) as caught:
+        refresh(refresh_token)
+    assert not isinstance(caught.value, CredentialsRejected)
+    assert caught.value.status == 400
+    (record,) = [r for r in caplog.records if r.name == "partium_auth.oidc"]
+    assert record.levelno == logging.ERROR
+    assert "Check client id, client secret" in record.getMessage()
+    assert "private words" not in record.getMessage()
+    assert refresh_token not in record.getMessage()
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_provider_in_trouble_says_when_to_come_back(op: BendableProvider, refresh_token: str, status: int) -> None:
+    op.answers["/token"] = Answer(status, headers={"Retry-After": "7"})
+    with pytest.raises(UpstreamError) as caught:
+        refresh(refresh_token)
+    assert (caught.value.status, caught.value.retry_after, caught.value.sent) == (status, 7, True)
+
+
+def test_nothing_was_sent_while_discovery_is_down(op: BendableProvider, refresh_token: str) -> None:
+    op.answers["/.well-known/openid-configuration"] = Answer(closes=True)
+    with pytest.raises(UpstreamError) as caught:
+        refresh(refresh_token)
+    assert caught.value.sent is False
+    assert op.forms == []
+
+
+def test_nothing_was_sent_where_the_provider_is_not_acceptable(op: BendableProvider, refresh_token: str) -> None:
+    op.metadata["issuer"] = "https://evil.example"
+    with pytest.raises(UpstreamError) as caught:
+        refresh(refresh_token)
+    assert caught.value.sent is False
+    assert op.forms == []
+
+
+def test_a_caller_can_call_it_off_just_before_it_is_sent(op: BendableProvider, refresh_token: str) -> None:
+    class CalledOffError(Exception):
+        pass
+
+    def call_off() -> None:
+        raise CalledOffError
+
+    with pytest.raises(CalledOffError):
+        token_endpoint.refresh(provider.get("default"), refresh_token, before_send=call_off)
+    assert op.forms == []
+
+
+class TestDocuments:
+    def test_not_more_are_kept_than_the_bound(self, op: BendableProvider) -> None:
+        for number in range(documents.KEPT + 5):
+            op.answers[f"/{number}"] = Answer(body={"number": number})
+            assert documents.get(f"{op.url}/{number}") == {"number": number}
+        assert len(documents._documents) == documents.KEPT
+
+    def test_a_shared_cache_that_fails_is_no_cache(
+        self, op: BendableProvider, settings: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings.CACHES = {
+            "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+            "broken": {"BACKEND": "tests.oidc.broken_cache.BrokenCache"},
+        }
+        settings.PARTIUM_CACHE = "broken"
+        url = f"{op.url}/jwks"
+        first = documents.get(url)
+        op.jwks = []
+        assert documents.get_newer(url, than=first) == {"keys": []}
+        assert "PARTIUM_CACHE cannot be read" in caplog.text
+        assert "PARTIUM_CACHE cannot be written" in caplog.text
+
+    def test_a_newer_version_that_another_process_fetched_is_taken_from_the_shared_cache(
+        self, op: BendableProvider, settings: Any
+    ) -> None:
+        settings.PARTIUM_CACHE = "default"
+        url = f"{op.url}/jwks"
+        old = documents.get(url)
+        kept = documents._documents[url]
+        op.jwks = []
+        documents.fetch(url)
+        documents._documents[url] = kept  # as in the process that has not seen it
+        op.calls.clear()
+        assert documents.get_newer(url, than=old) == {"keys": []}
+        assert op.calls == []
+        from django.core.cache import cache
+
+        cache.clear()
+
+    def test_a_key_set_that_cannot_be_fetched_again_is_no_error_of_its_own(self, op: BendableProvider) -> None:
+        url = f"{op.url}/jwks"
+        first = documents.get(url)
+        op.answers["/jwks"] = Answer(closes=True)
+        assert documents.get_newer(url, than=first) is None
+
+
+class TestSettings:
+    @pytest.mark.parametrize("value", ["HS512 none", "rs256", [], ""])
+    def test_an_unknown_algorithm_is_a_mistake(self, op: BendableProvider, settings: Any, value: Any) -> None:
+        from django.core.exceptions import ImproperlyConfigured
+
+        settings.OIDC_RP_SIGN_ALGO = value
+        with pytest.raises(ImproperlyConfigured, match="OIDC_RP_SIGN_ALGO"):
+            provider.get("default")
+
+    def test_without_a_client_id_there_is_no_default_provider(self, settings: Any, db: None) -> None:
+        settings.OIDC_OP_ISSUER = "https://provider.example"
+        with pytest.raises(LookupError):
+            provider.get("default")
+
+    @pytest.mark.parametrize(
+        ("settings_given", "name"),
+        [
+            ({"OIDC_OP_NAME": "Contoso"}, "Contoso"),
+            ({"OIDC_OP_ISSUER": "https://login.example.com/realms/a"}, "login.example.com"),
+            ({"OIDC_OP_AUTHORIZATION_ENDPOINT": "https://a.example.com/x"}, "a.example.com"),
+            ({}, "default"),
+        ],
+    )
+    def test_what_the_login_page_calls_it(self, settings: Any, settings_given: dict[str, str], name: str) -> None:
+        for setting, value in settings_given.items():
+            setattr(settings, setting, value)
+        assert provider.settings_name() == name
