@@ -23,6 +23,7 @@ import os
 import queue
 import re
 import secrets
+import select
 import signal
 import socket
 import subprocess
@@ -161,7 +162,10 @@ class Processes:
     def __enter__(self) -> Self:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number in STOP_SIGNALS:
-            signal.signal(number, self._request_stop)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # ignored: under nohup
+                signal.signal(number, self._request_stop)
+        if os.isatty(0):
+            threading.Thread(target=self._request_stop_at_hang_up, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -169,6 +173,14 @@ class Processes:
 
     def _request_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._events.put(None)
+
+    def _request_stop_at_hang_up(self) -> None:
+        # When its window is closed, only the process that leads a terminal's session gets SIGHUP. That may be make,
+        # which does not pass it on.
+        terminal = select.poll()
+        terminal.register(0, 0)
+        if any(event & select.POLLHUP for _, event in terminal.poll()):
+            self._events.put(None)
 
     def _next_ended(self, timeout_seconds: float | None) -> GuardedProcess | None:
         """The next process to end, or None after ``timeout_seconds``. Raises StopRequested."""

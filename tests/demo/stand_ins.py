@@ -1,7 +1,7 @@
 """Stand-ins for the processes of the demo, and a demo made of them: ``python -m tests.demo.stand_ins demo PLAN``.
 
-PLAN is a JSON file: ``directory``, ``start_seconds``, ``stop_seconds``, ``preparations`` (name → arguments of this
-module) and ``services`` (name → [port, *arguments of this module]).
+PLAN is a JSON file: ``directory``, ``start_seconds``, ``stop_seconds``, ``under_nohup``, ``preparations`` (name →
+arguments of this module) and ``services`` (name → [port, *arguments of this module]).
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ def serve(port: int, file: Path, *, status: int = 200) -> None:
 
 def run_demo(plan_path: Path) -> int:
     plan = json.loads(plan_path.read_text())
+    # Said here, since the tests themselves may run under nohup.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN if plan["under_nohup"] else signal.SIG_DFL)
     environment = dict(os.environ)
     services = [
         demo.Service(name, [*COMMAND, *arguments], f"http://127.0.0.1:{port}/", environment)

@@ -38,6 +38,7 @@ class StandInDemo:
             "directory": str(directory / "logs"),
             "start_seconds": DEADLINE_SECONDS,
             "stop_seconds": DEADLINE_SECONDS,
+            "under_nohup": False,
             "preparations": {},
         }
         self.services: dict[str, list[object]] = {}
@@ -49,21 +50,22 @@ class StandInDemo:
         self.services[name] = [port, role, *arguments]
         return self
 
-    def start(self, **plan: object) -> StandInDemo:
+    def start(self, *, terminal: int | None = None, **plan: object) -> StandInDemo:
         path = self.directory / "plan.json"
         path.write_text(json.dumps({**self.plan, "services": self.services, **plan}))
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.demo.stand_ins", "demo", str(path)],
                 cwd=ROOT,
+                stdin=subprocess.DEVNULL if terminal is None else terminal,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
         return self
 
-    def start_until_up(self, **plan: object) -> StandInDemo:
-        self.start(**plan)
+    def start_until_up(self, *, terminal: int | None = None, **plan: object) -> StandInDemo:
+        self.start(terminal=terminal, **plan)
         eventually(lambda: "everything is up" in self.said() or self.exit_code() is not None, self.said)
         assert "everything is up" in self.said()
         return self
@@ -110,6 +112,23 @@ def test_it_starts_everything_and_a_signal_stops_all_of_it(stand_ins: StandInDem
     assert stand_ins.wait() == 0
     assert "Stopped." in stand_ins.said()
     assert stand_ins.running() == set()
+
+
+def test_closing_the_terminal_stops_it_without_any_signal(stand_ins: StandInDemo) -> None:
+    window, terminal = os.openpty()
+    stand_ins.service("site").start_until_up(terminal=terminal)
+    os.close(terminal)
+    os.close(window)
+    assert stand_ins.wait() == 0
+    assert stand_ins.running() == set()
+
+
+def test_under_nohup_a_hang_up_does_not_stop_it(stand_ins: StandInDemo) -> None:
+    stand_ins.service("site").start_until_up(under_nohup=True)
+    assert stand_ins.process is not None
+    status = Path(f"/proc/{stand_ins.process.pid}/status").read_text()
+    (ignored,) = (int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn:"))
+    assert ignored & 1 << (signal.SIGHUP - 1)
 
 
 def test_every_service_has_a_process_group_of_its_own(stand_ins: StandInDemo) -> None:
