@@ -602,7 +602,8 @@ NOTHING = "–"
 def _ago(at: dt.datetime | None) -> str:
     if at is None:
         return NOTHING
-    since = gettext("%s ago") % timesince(at, depth=1)
+    recent = timezone.now() - at < dt.timedelta(minutes=1)
+    since = gettext("just now") if recent else gettext("%s ago") % timesince(at, depth=1)
     return format_html(
         '<time class="partium-nowrap" datetime="{}" title="{}">{}</time>', at.isoformat(), _moment(at), since
     )
