@@ -31,7 +31,7 @@ browser: $(VENV)/.installed-dev ## run the tests in Chromium
 	@$(BIN)/python -m pytest -m browser $(ARGS)
 
 screenshots: $(VENV)/.installed-dev ## take the pictures of the documentation anew, in Chromium
-	@$(BIN)/python -m example_project.screenshots $(ARGS)
+	@SCREENSHOTS=1 $(BIN)/python -m pytest -m browser $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style and format
 	@$(BIN)/ruff check --quiet .
