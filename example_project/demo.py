@@ -209,6 +209,9 @@ class Processes:
         process = self.start(name, command, environment)
         while self._next_ended(None) is not process:
             continue
+        # Its number may belong to somebody else by the time that everything is stopped.
+        self._processes.remove(process)
+        process.close()
         if process.exit_code:
             raise DemoError(f"“{name}” failed with exit code {process.exit_code}:\n{process.tail()}")
 
