@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jwt
 from jwt.exceptions import PyJWTError
@@ -39,21 +39,20 @@ def verify_signature(provider: Provider, jwks_uri: str, token: str) -> tuple[dic
         raise Refused("alg", "signed with an algorithm that is not allowed for this provider.")
     if "crit" in header:
         raise Refused("jwt", "the header names extensions that must be understood (RFC 7515 §4.1.11).")
-    key = _key(provider, jwks_uri, algorithm, header.get("kid"))
+    kid = header.get("kid")
+    if algorithm in HMAC_ALGORITHMS:
+        return header, _decode(token, algorithm, _secret(provider))
+    if provider.signing_key is not None:
+        return header, _decode(token, algorithm, _configured(provider.signing_key, algorithm))
+    key_set = documents.get(jwks_uri)
     try:
-        claims = jwt.decode(
-            token,
-            key,
-            algorithms=[algorithm],
-            # The claims are checked by oidc.id_token, each by its name; only the signature is checked here.
-            options={
-                "verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False, "verify_iss": False,
-                "verify_sub": False, "verify_jti": False,
-            },
-        )  # fmt: skip
-    except (PyJWTError, ValueError, TypeError):
-        raise Refused("signature", "the signature is wrong, or not of a key that the provider publishes.") from None
-    return header, claims
+        return header, _decode(token, algorithm, _published(provider, key_set, algorithm, kid))
+    except Refused:
+        # The provider may have changed its keys since: under a new name, or without any names.
+        newer = documents.get_newer(jwks_uri, than=key_set)
+        if newer is None or newer == key_set:
+            raise
+    return header, _decode(token, algorithm, _published(provider, newer, algorithm, kid))
 
 
 def fitting(keys: Sequence[Any], algorithm: str, kid: object, *, verify_key_id: bool = True) -> list[Mapping[str, Any]]:
@@ -68,32 +67,37 @@ def fitting(keys: Sequence[Any], algorithm: str, kid: object, *, verify_key_id: 
     return [key for key in usable if key.get("kid") == kid] or [key for key in usable if key.get("kid") is None]
 
 
-def _key(provider: Provider, jwks_uri: str, algorithm: str, kid: object) -> Any:
-    if algorithm in HMAC_ALGORITHMS:
-        # Only ever with the client secret, never with a key from a document.
-        if not provider.client_secret:
-            raise Refused("alg", "HMAC needs a client secret.")
-        return provider.client_secret.encode()
-    if provider.signing_key is not None:
-        if isinstance(provider.signing_key, Mapping):
-            return _parse(provider.signing_key, algorithm)
-        return provider.signing_key
-    key_set = documents.get(jwks_uri)
-    found = _fitting(provider, key_set, algorithm, kid)
-    if not any(kid is None or key.get("kid") == kid for key in found):
-        newer = documents.get_newer(jwks_uri, than=key_set)
-        if newer is not None:
-            found = _fitting(provider, newer, algorithm, kid)
+def _decode(token: str, algorithm: str, key: Any) -> dict[str, Any]:
+    # The claims are checked by oidc.id_token, each by its name; only the signature is checked here.
+    names = ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token, key, algorithms=[algorithm], options=cast("Any", {f"verify_{name}": False for name in names})
+        )
+    except (PyJWTError, ValueError, TypeError):
+        raise Refused("signature", "the signature is wrong, or not of a key that the provider publishes.") from None
+    return claims
+
+
+def _secret(provider: Provider) -> bytes:
+    """The key of HMAC: only ever the client secret, never a key from a document."""
+    if not provider.client_secret:
+        raise Refused("alg", "HMAC needs a client secret.")
+    return provider.client_secret.encode()
+
+
+def _configured(key: str | Mapping[str, Any], algorithm: str) -> Any:
+    return key if isinstance(key, str) else _parse(key, algorithm)
+
+
+def _published(provider: Provider, key_set: Mapping[str, Any], algorithm: str, kid: object) -> jwt.PyJWK:
+    keys = key_set.get("keys")
+    found = fitting(keys if isinstance(keys, list) else [], algorithm, kid, verify_key_id=provider.verify_key_id)
     if not found:
         raise Refused("kid", "the provider publishes no key that fits.")
     if len(found) > 1:
         raise Refused("kid", "several of the provider's keys fit.")
     return _parse(found[0], algorithm)
-
-
-def _fitting(provider: Provider, key_set: Mapping[str, Any], algorithm: str, kid: object) -> list[Mapping[str, Any]]:
-    keys = key_set.get("keys")
-    return fitting(keys if isinstance(keys, list) else [], algorithm, kid, verify_key_id=provider.verify_key_id)
 
 
 def _is_for(key: Mapping[str, Any], algorithm: str) -> bool:

@@ -177,6 +177,16 @@ def test_a_new_key_is_fetched_once_and_then_kept(browser: Browser, op: BendableP
     assert op.calls == ["/token", "/jwks", "/token"]
 
 
+def test_a_provider_whose_keys_have_no_names_changes_its_key(browser: Browser, op: BendableProvider) -> None:
+    op.header["kid"] = None
+    op.jwks = [jwk("RS256", kid=None)]
+    browser.log_in()
+    op.key_number, op.jwks = 1, [jwk("RS256", 1, kid=None)]
+    fresh = Browser(op)
+    fresh.log_in()
+    assert fresh.user is not None
+
+
 def test_an_audience_list_with_our_azp(browser: Browser, op: BendableProvider) -> None:
     op.changed_claims.update(aud=["somebody else", CLIENT_ID], azp=CLIENT_ID)
     browser.log_in()
