@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.backends.db import SessionStore
+from django.core.cache import caches
+from django.http import HttpRequest
 from django.utils import timezone
 
-from partium_auth import upstream
+from partium_auth import session, upstream
 from partium_auth.fields import seal
-from partium_auth.models import ApiKey, Grant, Organization
+from partium_auth.models import ApiKey, Grant, Membership, Organization
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.partium.responses import TokenResponse
+from partium_auth.session import AccessToken, PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
 from partium_auth.tokens.grants import Login, Snapshot
@@ -96,6 +102,80 @@ def oidc_grant(op: BendableProvider, settings: Any) -> Callable[[], Grant]:  # n
         tokens = TokenResponse(answer["access_token"], answer["refresh_token"], answer["expires_in"])
         login = Login(Grant.Kind.OIDC, user, tokens, timezone.now(), provider="default")
         return grants.open_grant(login, "session-key")
+
+    return make
+
+
+@pytest.fixture(params=["query", "cache"])
+def mode(request: pytest.FixtureRequest, settings: Any) -> Iterator[str]:
+    """Once without ``PARTIUM_CACHE``, once with it: ``TEST_CACHE_URL``, or memory."""
+    if request.param == "query":
+        settings.PARTIUM_CACHE = None
+    else:
+        use_cache(settings)
+    yield request.param
+    if request.param == "cache":
+        caches["shared"].clear()
+
+
+def use_cache(settings: Any, backend: str = "", **options: Any) -> None:
+    """Use a shared cache: ``TEST_CACHE_URL``, or a backend given, or memory."""
+    if backend or "shared" not in settings.CACHES:
+        backend = backend or "django.core.cache.backends.locmem.LocMemCache"
+        settings.CACHES = {**settings.CACHES, "shared": {"BACKEND": backend, "LOCATION": "tests", **options}}
+    settings.PARTIUM_CACHE = "shared"
+    with contextlib.suppress(Exception):
+        caches["shared"].clear()
+
+
+@dataclass
+class Person:
+    """Somebody who is logged in; every request is a new one, as the middlewares make it."""
+
+    user: Any
+    organization: Organization
+    session_key: str
+    grant: Grant | None
+
+    def request(self) -> HttpRequest:
+        request = HttpRequest()
+        request.session = SessionStore(self.session_key)
+        request.user = get_user_model().objects.get(pk=self.user.pk)
+        request.session.get("")  # reads it, as the authentication middleware does
+        return request
+
+    @property
+    def partium(self) -> PartiumSession:
+        return PartiumSession(self.request())
+
+    def token(self) -> AccessToken:
+        return self.partium.token()
+
+
+@pytest.fixture
+def log_in(partium_sandbox: PartiumSandbox) -> Callable[..., Person]:
+    """Log somebody in, with a token of the sandbox; without ``kind`` through another backend, with no grant."""
+
+    def make(
+        organization: Organization, name: str = "ann", kind: Grant.Kind | None = Grant.Kind.PASSWORD, provider: str = ""
+    ) -> Person:
+        partium_sandbox.add_user(name, PASSWORD, organization.org_id)
+        user, _ = get_user_model().objects.get_or_create(username=name)
+        Membership.objects.get_or_create(user=user, organization=organization)
+        request = HttpRequest()
+        request.session = SessionStore()
+        request.session.create()
+        request.user = user
+        grant = None
+        if kind is None:
+            session.begin_without_grant(request, user)
+        else:
+            issued_at = timezone.now()
+            tokens = upstream.authentication_api().exchange_password(name, PASSWORD)
+            grant = session.begin(request, Login(kind, user, tokens, issued_at, provider=provider))
+        request.session.save()
+        assert request.session.session_key
+        return Person(user, organization, request.session.session_key, grant)
 
     return make
 

@@ -1,0 +1,146 @@
+"""Clocks that differ, jump and step back, and upstreams that take their time: never a token that has expired."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from partium_auth.exceptions import TokenUnavailable
+from partium_auth.models import Grant
+from partium_auth.testing.sandbox import PartiumSandbox
+from partium_auth.tokens import sources
+from partium_auth.tokens.clock import SteadyClock
+from partium_auth.tokens.keeper import Keeper
+from partium_auth.tokens.windows import CLOCK_TOLERANCE_SECONDS, Window, window
+from tests.tokens.conftest import MovableClock, age, eventually, read
+
+MakeGrant = Callable[[], Grant]
+database = pytest.mark.django_db(transaction=True)
+
+
+class Hands:
+    """A wall clock that is set, and the time that really passes."""
+
+    def __init__(self) -> None:
+        self.wall = 1_000_000.0
+        self.elapsed = 50.0
+
+    def pass_(self, seconds: float) -> None:
+        self.wall += seconds
+        self.elapsed += seconds
+
+    def clock(self) -> SteadyClock:
+        return SteadyClock(lambda: self.wall, lambda: self.elapsed)
+
+
+def test_a_steady_clock_goes_with_the_wall_clock_and_not_back_with_it() -> None:
+    # Provided by "steady" in SteadyClock.__call__().
+    hands = Hands()
+    clock = hands.clock()
+    hands.pass_(10)
+    assert clock() == 1_000_010
+    hands.wall -= 60
+    assert clock() == 1_000_010
+    hands.pass_(5)
+    assert clock() == 1_000_015
+    hands.wall += 100  # set right again, and further
+    assert clock() == hands.wall
+    hands.wall -= 3600  # too much to be a correction: what it was before was wrong
+    assert clock() == hands.wall
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(-300, 0)), max_size=20))
+def test_a_steady_clock_never_runs_backwards_for_small_corrections(steps: list[tuple[float, float]]) -> None:
+    hands = Hands()
+    clock = hands.clock()
+    before, back = clock(), 0.0
+    for passed, set_back in steps:
+        hands.pass_(passed)
+        if back + set_back > -299:
+            back += set_back
+            hands.wall += set_back
+        now = clock()
+        assert now >= before + passed - 1e-6
+        before = now
+
+
+@given(
+    lifetime=st.floats(400, 30 * 86400),
+    true_age=st.floats(0, 31 * 86400),
+    skew=st.floats(-CLOCK_TOLERANCE_SECONDS, CLOCK_TOLERANCE_SECONDS),
+)
+def test_a_machine_whose_clock_is_ten_seconds_off_serves_nothing_that_has_expired(
+    lifetime: float, true_age: float, skew: float
+) -> None:
+    # Provided by the unusable window: from 400 s of lifetime it is as wide as the clocks may differ.
+    if window(lifetime, true_age + skew) is not Window.UNUSABLE:
+        assert true_age < lifetime + 1e-3
+
+
+@database
+def test_the_upstreams_clock_does_not_matter(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    for offset_seconds in (-3600, -10, 10, 3600):
+        partium_sandbox.settings(clock_offset_seconds=offset_seconds, token_format="jwt")
+        grant = password_grant()
+        assert keeper.obtain(read(grant)).generation == 1
+        assert keeper.obtain(age(grant, 0)).generation == 2
+
+
+@database
+def test_a_token_is_as_old_as_its_request_not_as_its_answer(
+    clock: MovableClock, keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by issued_at in Renewer.renew(), which is taken before sources.exchange().
+    grant = password_grant()
+    seen = age(grant, 30)
+    sent_at = clock()
+    with partium_sandbox.hang("refresh") as hang:
+        waiting = threading.Thread(target=keeper.obtain, args=(seen,))
+        waiting.start()
+        hang.wait_until_met()
+        clock.advance(7)
+    waiting.join(5)
+    eventually(lambda: read(grant).generation == 2)
+    grant.refresh_from_db()
+    assert grant.issued_at is not None
+    assert grant.issued_at < sent_at + 3
+
+
+@database
+def test_an_answer_that_takes_longer_than_its_token_lives_is_not_served(
+    clock: MovableClock,
+    keeper: Keeper,
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exchange = sources.exchange
+
+    def slow(*args: object) -> object:
+        tokens = exchange(*args)  # type: ignore[arg-type]
+        clock.advance(7)
+        return tokens
+
+    monkeypatch.setattr(sources, "exchange", slow)
+    grant = password_grant()
+    partium_sandbox.settings(lifetime_seconds=8)
+    with pytest.raises(TokenUnavailable):
+        keeper.obtain(age(grant, 0))
+    assert partium_sandbox.count(endpoint="refresh") == 1
+
+
+@database
+def test_a_clock_that_is_set_back_by_hours_has_every_token_renewed(
+    clock: MovableClock, keeper: Keeper, password_grant: MakeGrant
+) -> None:
+    # Provided by CLOCK_TOLERANCE_SECONDS in windows.window(): a token from the future is of unknown age.
+    grant = password_grant()
+    clock.advance(-3600)
+    assert keeper.obtain(read(grant)).generation == 2
+    assert keeper.obtain(read(grant)).generation == 2

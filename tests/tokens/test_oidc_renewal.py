@@ -1,0 +1,121 @@
+"""The grant of an OIDC login is renewed at its provider's token endpoint (RFC 6749 §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from partium_auth.exceptions import LoginRequired, TokenUnavailable
+from partium_auth.models import Grant
+from partium_auth.oidc import documents
+from partium_auth.tokens.keeper import Keeper
+from tests.oidc.provider import Answer, BendableProvider
+from tests.tokens.conftest import age, ago, read
+
+pytestmark = pytest.mark.django_db(transaction=True)
+MakeGrant = Callable[[], Grant]
+
+
+def answer(op: BendableProvider, **changes: Any) -> Answer:
+    """A token response with members changed, or left out (None)."""
+    members = {**op.tokens(), **changes}
+    return Answer(body={name: value for name, value in members.items() if value is not None})
+
+
+def renew(keeper: Keeper, grant: Grant) -> Grant:
+    assert keeper.obtain(age(grant, 0))
+    return Grant.objects.get(pk=grant.pk)
+
+
+def test_a_rotated_refresh_token_replaces_the_old_one(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    grant = oidc_grant()
+    old = grant.refresh_token.reveal()
+    for generation in (2, 3, 4):
+        renewed = renew(keeper, grant)
+        assert renewed.generation == generation
+        assert renewed.refresh_token.reveal() in op.refresh_tokens
+    assert [form["grant_type"] for form in op.forms] == ["refresh_token"] * 3
+    assert op.forms[0]["refresh_token"] == old
+    assert not renewed.reusable
+
+
+def test_a_refresh_token_that_is_not_rotated_is_kept_and_may_be_sent_again(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    # Provided by _observed_reusable() in renewal, and by "if tokens.refresh_token" in grants.commit().
+    grant = oidc_grant()
+    old = grant.refresh_token.reveal()
+    op.answers["/token"] = answer(op, refresh_token=None)
+    renewed = renew(keeper, grant)
+    assert (renewed.refresh_token.reveal(), renewed.reusable) == (old, True)
+    op.answers["/token"] = answer(op, refresh_token=old)
+    assert renew(keeper, grant).refresh_token.reveal() == old
+
+
+@pytest.mark.parametrize(("lifetime", "seconds"), [(None, 600), (3600, 3600), (60, 60), ("120", 120)])
+def test_the_lifetime_may_be_missing_or_change(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider, lifetime: Any, seconds: int
+) -> None:
+    grant = oidc_grant()
+    op.answers["/token"] = answer(op, expires_in=lifetime)
+    assert renew(keeper, grant).lifetime_seconds == seconds
+
+
+def test_a_narrowed_scope_is_taken_as_it_is(keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider) -> None:
+    op.answers["/token"] = answer(op, scope="openid")
+    assert renew(keeper, oidc_grant()).generation == 2
+
+
+def test_invalid_grant_is_the_end_and_names_the_provider(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    grant = oidc_grant()
+    op.refresh_tokens.clear()
+    assert keeper.obtain(age(grant, 30)).generation == 1
+    with pytest.raises(LoginRequired) as caught:
+        keeper.obtain(age(grant, 5))
+    assert caught.value.provider == "default"  # which may log the person in again silently
+    assert len(op.forms) == 1
+    assert Grant.objects.get().refresh_token is None
+
+
+@pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client", "invalid_scope", "unsupported_grant_type"])
+def test_what_is_the_operators_to_mend_logs_nobody_out(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider, error: str
+) -> None:
+    # Provided by sources.is_rejection(): only invalid_grant is about this person's refresh token.
+    grant = oidc_grant()
+    op.answers["/token"] = Answer(401, {"error": error})
+    with pytest.raises(TokenUnavailable):
+        keeper.obtain(age(grant, 0))
+    del op.answers["/token"]
+    Grant.objects.update(next_attempt_at=ago(1))
+    assert keeper.obtain(read(grant)).generation == 2
+
+
+def test_a_provider_whose_discovery_fails_has_not_been_sent_anything(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    grant = oidc_grant()
+    op.answers["/.well-known/openid-configuration"] = Answer(500)
+    documents.forget()
+    with pytest.raises(TokenUnavailable):
+        keeper.obtain(age(grant, 0))
+    assert not read(grant).outcome_unknown
+    assert op.forms == []
+
+
+def test_a_login_without_a_refresh_token_lives_as_long_as_its_access_token(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    grant = oidc_grant()
+    Grant.objects.update(refresh_token=None)
+    for seconds_left in (300, 100, 30):
+        assert keeper.obtain(age(grant, seconds_left)).generation == 1
+    with pytest.raises(LoginRequired):
+        keeper.obtain(age(grant, 5))
+    assert op.forms == []

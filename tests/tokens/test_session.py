@@ -1,0 +1,476 @@
+"""What a request may have: the checks of every token read, in both modes of reading, and what a read costs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.sessions.models import Session
+from django.core.cache import caches
+from django.db import connection, connections
+from django.http import HttpRequest
+from django.test.utils import CaptureQueriesContext
+
+import partium_auth
+from partium_auth import services
+from partium_auth.exceptions import (
+    KeyRejected,
+    LoginRequired,
+    NoOrganization,
+    NoUsableKey,
+    PartiumError,
+    TokenUnavailable,
+)
+from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Organization
+from partium_auth.session import GRANT, ORGANIZATION, PartiumSession
+from partium_auth.testing.sandbox import PartiumSandbox
+from partium_auth.tokens import grants
+from tests.tokens.caches import CountingCache
+from tests.tokens.conftest import Person, age, eventually, read, use_cache
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LogIn = Callable[..., Person]
+MakeGrant = Callable[[], Grant]
+SOURCE = Organization.TokenSource
+
+
+@pytest.fixture
+def globex(partium_sandbox: PartiumSandbox) -> Organization:
+    return Organization.objects.create(org_id="globex", display_name="Globex")
+
+
+@pytest.fixture
+def corp(partium_sandbox: PartiumSandbox) -> IdentityProvider:
+    return IdentityProvider.objects.create(slug="corp", display_name="Corp", issuer="https://corp.example")
+
+
+def use_keys(organization: Organization, source: SOURCE = SOURCE.API_KEY) -> None:
+    services.change_organization(organization, actor=None, token_source=source)
+
+
+# --- what ends a token, on the very next read -------------------------------------------------------------------------
+
+
+def withdraw_membership(person: Person) -> None:
+    Membership.objects.get(user=person.user).delete()
+
+
+def deactivate_organization(person: Person) -> None:
+    services.change_organization(person.organization, actor=None, is_active=False)
+
+
+def deactivate_user(person: Person) -> None:
+    get_user_model().objects.filter(pk=person.user.pk).update(is_active=False)
+
+
+def deactivate_provider(person: Person) -> None:
+    provider = IdentityProvider.objects.get(slug="corp")
+    provider.is_active = False
+    services.save_provider(provider, actor=None)
+
+
+def give_the_provider_to_another_organization(person: Person) -> None:
+    provider = IdentityProvider.objects.get(slug="corp")
+    provider.organization = Organization.objects.create(org_id="initech")
+    services.save_provider(provider, actor=None)
+
+
+def require_another_provider(person: Person) -> None:
+    other = IdentityProvider.objects.create(slug="other", display_name="Other", issuer="https://other.example")
+    services.change_organization(person.organization, actor=None, required_provider=other)
+
+
+def revoke(person: Person) -> None:
+    grants.revoke(Grant.objects.all())
+
+
+def take_tokens_from_keys(person: Person) -> None:
+    use_keys(person.organization)
+
+
+ENDINGS: list[tuple[Callable[[Person], None], type[PartiumError], str]] = [
+    (withdraw_membership, NoOrganization, ""),
+    (deactivate_organization, NoOrganization, ""),
+    (deactivate_user, LoginRequired, ""),
+    (deactivate_provider, LoginRequired, ""),
+    (give_the_provider_to_another_organization, NoOrganization, ""),
+    (require_another_provider, LoginRequired, "other"),
+    (revoke, LoginRequired, ""),
+    (take_tokens_from_keys, NoUsableKey, ""),
+]
+
+
+@pytest.mark.parametrize(("end", "error", "provider"), ENDINGS, ids=[ending[0].__name__ for ending in ENDINGS])
+def test_a_token_ends_on_the_very_next_read(
+    mode: str,
+    acme: Organization,
+    corp: IdentityProvider,
+    log_in: LogIn,
+    end: Callable[[Person], None],
+    error: type[PartiumError],
+    provider: str,
+) -> None:
+    # Provided by PartiumSession._check() and the WHERE of reading._SQL; in cache mode by the stamps of invalidation.look().
+    person = log_in(acme, kind=Grant.Kind.OIDC, provider="corp")
+    assert person.token().value == person.token().value
+    end(person)
+    with pytest.raises(error) as caught:
+        person.token()
+    assert getattr(caught.value, "provider", "") == provider
+
+
+def test_in_query_mode_a_deleted_grant_ends_its_session(settings: Any, acme: Organization, log_in: LogIn) -> None:
+    settings.PARTIUM_CACHE = None
+    person = log_in(acme)
+    Grant.objects.all().delete()
+    with pytest.raises(LoginRequired):
+        person.token()
+
+
+def test_a_session_cannot_use_another_persons_grant(mode: str, acme: Organization, log_in: LogIn) -> None:
+    # Provided by the comparison of user_id in reading._reading().
+    bob, ann = log_in(acme, "bob"), log_in(acme, "ann")
+    assert bob.token().value
+    request = ann.request()
+    assert bob.grant is not None
+    request.session[GRANT] = str(bob.grant.pk)
+    with pytest.raises(LoginRequired):
+        PartiumSession(request).token()
+
+
+@pytest.mark.parametrize("value", ["nonsense", 7, None, str(uuid.uuid4())])
+def test_whatever_is_in_the_session_is_no_way_in(
+    mode: str, acme: Organization, globex: Organization, log_in: LogIn, value: Any
+) -> None:
+    request = log_in(acme).request()
+    request.session[GRANT] = value
+    with pytest.raises(LoginRequired):
+        PartiumSession(request).token()
+    request.session[ORGANIZATION] = str(globex.pk)
+    with pytest.raises(NoOrganization):
+        PartiumSession(request).token()
+
+
+def test_an_old_login_has_to_be_made_again(mode: str, acme: Organization, log_in: LogIn, settings: Any) -> None:
+    person = log_in(acme, kind=Grant.Kind.OIDC, provider="default")
+    settings.PARTIUM_REAUTHENTICATE_AFTER = 3600
+    assert person.token()
+    Grant.objects.update(authenticated_at=0)
+    use_cache(settings) if mode == "cache" else None  # what was cached knew the login as a recent one
+    with pytest.raises(LoginRequired) as caught:
+        person.token()
+    assert caught.value.provider == "default"
+
+
+def test_nobody_has_no_token(acme: Organization) -> None:
+    from django.contrib.auth.models import AnonymousUser
+
+    request = HttpRequest()
+    request.session = {}  # type: ignore[assignment]
+    request.user = AnonymousUser()
+    partium = PartiumSession(request)
+    assert partium.organization is None
+    assert partium.organizations == []
+    with pytest.raises(LoginRequired):
+        partium.token()
+
+
+def test_a_login_through_another_backend_has_no_token_of_its_own(mode: str, acme: Organization, log_in: LogIn) -> None:
+    person = log_in(acme, kind=None)
+    assert person.partium.organization == acme
+    with pytest.raises(LoginRequired):
+        person.token()
+
+
+# --- organizations ------------------------------------------------------------------------------------------------------
+
+
+def test_a_person_switches_and_everything_follows(
+    mode: str, acme: Organization, globex: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by pop("client") in switch_organization(): the old client would search in the old organization.
+    person = log_in(acme)
+    partium_sandbox.add_user("ann", "correct horse", ["acme", "globex"])
+    Membership.objects.create(user=person.user, organization=globex)
+    partium = person.partium
+    assert partium.organizations == [acme, globex]
+    assert partium.client.organization == "acme"
+    first = partium.token()
+    partium.switch_organization("globex")
+    assert partium._request.session.modified
+    assert partium.organization == globex
+    assert partium.client.organization == "globex"
+    second = partium.token()
+    assert (first.organization, second.organization) == (acme, globex)
+    assert first.value == second.value  # the same login
+    partium._request.session.save()
+    assert person.partium.organization == globex
+
+
+def test_nobody_switches_to_what_is_not_open_to_them(
+    mode: str, acme: Organization, globex: Organization, corp: IdentityProvider, log_in: LogIn
+) -> None:
+    person = log_in(acme)
+    for wanted in (globex, "globex", "no such thing"):
+        with pytest.raises(NoOrganization):
+            person.partium.switch_organization(wanted)
+    Membership.objects.create(user=person.user, organization=globex)
+    services.change_organization(globex, actor=None, required_provider=corp)
+    with pytest.raises(LoginRequired) as caught:
+        person.partium.switch_organization(globex)
+    assert caught.value.provider == "corp"
+    assert person.partium.organization == acme
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_organizations_key_serves_everybody_and_partium_can_tell_them_apart(
+    mode: str, acme: Organization, log_in: LogIn, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    key_grant()
+    use_keys(acme)
+    ann, bob = log_in(acme, "ann"), log_in(acme, "bob", kind=None)
+    assert ann.token().value == bob.token().value
+    for person in (ann, bob, ann):
+        person.partium.client.search(text="fan")
+    assert partium_sandbox.count(endpoint="auth", credential_kind="api_key") == 1
+    people = [call.external_user_id for call in partium_sandbox.calls(endpoint="search")]
+    assert people[0] == people[2] != people[1]
+    assert all(people)
+
+
+def test_five_hundred_cold_sessions_of_one_organization_make_one_exchange(
+    acme: Organization, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by one grant per key: the token is the key's, not the session's.
+    key_grant()
+    use_keys(acme)
+    users = get_user_model().objects.bulk_create(get_user_model()(username=f"user{n}") for n in range(500))
+    Membership.objects.bulk_create(Membership(user=user, organization=acme) for user in users)
+
+    def obtain(user: Any) -> str:
+        request = HttpRequest()
+        request.session = {ORGANIZATION: str(acme.pk)}  # type: ignore[assignment]
+        request.user = user
+        try:
+            return PartiumSession(request).access_token
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(25) as pool:
+        assert len(set(pool.map(obtain, users))) == 1
+    assert partium_sandbox.count(endpoint="auth") == 1
+
+
+def test_a_direct_key_is_the_servers_bearer_and_never_the_access_token(
+    mode: str, acme: Organization, log_in: LogIn, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    key = key_grant().api_key
+    assert key is not None
+    use_keys(acme, SOURCE.API_KEY_DIRECT)
+    person = log_in(acme, kind=None)
+    person.partium.client.search(text="fan")
+    partium_auth.for_organization("acme").search(text="fan")
+    assert [call.credential_kind for call in partium_sandbox.calls(endpoint="search")] == ["api_key"] * 2
+    assert partium_sandbox.count(endpoint="auth", credential_kind="api_key") == 0
+    assert person.token().value != key.secret.reveal()
+    assert partium_sandbox.count(endpoint="auth", credential_kind="api_key") == 1
+
+
+@pytest.mark.parametrize("source", [SOURCE.API_KEY, SOURCE.API_KEY_DIRECT])
+def test_the_next_key_takes_over_where_one_is_rejected(
+    mode: str, acme: Organization, log_in: LogIn, key_grant: MakeGrant, partium_sandbox: PartiumSandbox, source: SOURCE
+) -> None:
+    # Provided by "except (KeyRejected, TokenUnavailable)" in Keeper.obtain_first().
+    key_grant()
+    newest = key_grant().api_key
+    assert newest is not None
+    use_keys(acme, source)
+    partium_sandbox.revoke_key(newest.secret.reveal())
+    person = log_in(acme, kind=None)
+    for _ in range(3):
+        assert person.partium.client.search(text="fan").results
+    rejected = partium_sandbox.count(credential=newest.secret.reveal())
+    assert rejected <= 2  # once, and at most once more where it is searched with directly
+    newest.refresh_from_db()
+    assert newest.rejected_at is not None
+
+
+def test_no_key_and_a_rejected_key_are_told_apart(
+    mode: str, acme: Organization, log_in: LogIn, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    use_keys(acme)
+    person = log_in(acme, kind=None)
+    with pytest.raises(NoUsableKey):
+        person.token()
+    key = key_grant().api_key
+    assert key is not None
+    partium_sandbox.revoke_key(key.secret.reveal())
+    with pytest.raises(KeyRejected):
+        person.token()
+
+
+def test_a_rotated_key_serves_until_its_overlap_is_over(
+    mode: str, acme: Organization, log_in: LogIn, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    old = key_grant().api_key
+    assert old is not None
+    use_keys(acme)
+    person = log_in(acme, kind=None)
+    first = person.token()
+    new = services.rotate_key(old, partium_sandbox.add_key("acme"), actor=None)
+    second = person.token()
+    assert second.value != first.value
+    assert second.issued.grant_id == grants.for_key(new.pk).pk
+    services.revoke_key(new, actor=None)
+    assert person.token().value == first.value  # the old one retires only tomorrow
+    services.revoke_key(ApiKey.objects.get(pk=old.pk), actor=None)
+    with pytest.raises(NoUsableKey):
+        person.token()
+
+
+def test_a_key_without_a_grant_gets_one_on_first_use(acme: Organization, log_in: LogIn, key_grant: MakeGrant) -> None:
+    older = key_grant()
+    newer = key_grant()
+    Grant.objects.filter(pk=newer.pk).delete()
+    use_keys(acme)
+    issued = log_in(acme, kind=None).token().issued
+    assert issued.grant_id not in {older.pk, newer.pk}
+    assert Grant.objects.get(pk=issued.grant_id).api_key_id == newer.api_key_id
+
+
+# --- a token that Partium refuses ---------------------------------------------------------------------------------------
+
+
+def test_a_refused_token_is_replaced_once_for_everybody_and_not_served_again(
+    mode: str, acme: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by distrust_grants() in grants.commit(): what is cached would send the refused token again and again.
+    person = log_in(acme)
+    person.token()
+    refused = person.token()
+    partium_sandbox.revoke_token(refused.value)
+    assert person.partium.client.search(text="fan").results
+    for _ in range(3):
+        assert person.partium.client.search(text="fan").results
+    assert partium_sandbox.count(endpoint="search", status=401) == 1
+    assert partium_sandbox.count(endpoint="refresh") == 1
+
+
+def test_twenty_simultaneous_refusals_of_one_token_make_one_renewal(
+    mode: str, acme: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by "seen.generation == rejected_generation" in Keeper._course(): a newer token is simply used.
+    person = log_in(acme)
+    partium_sandbox.revoke_token(person.token().value)
+
+    def search(_: int) -> int:
+        try:
+            return len(person.partium.client.search(text="fan").results)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(20) as pool:
+        assert all(pool.map(search, range(20)))
+    assert partium_sandbox.count(endpoint="refresh") == 1
+
+
+def test_a_persistent_refusal_comes_back_after_one_replay(
+    mode: str, acme: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
+) -> None:
+    person = log_in(acme)
+    partium_sandbox.fail("search", status=401)
+    with pytest.raises(PartiumError) as caught:
+        person.partium.client.search(text="fan")
+    assert getattr(caught.value, "status", None) == 401
+    assert (partium_sandbox.count(endpoint="search"), partium_sandbox.count(endpoint="refresh")) == (2, 1)
+    with pytest.raises(TokenUnavailable):
+        person.partium.client.search(text="fan")
+    assert partium_sandbox.count(endpoint="refresh") == 1
+
+
+# --- what a read costs ----------------------------------------------------------------------------------------------------
+
+
+def test_a_request_that_does_not_ask_pays_nothing(
+    acme: Organization, log_in: LogIn, settings: Any, django_assert_num_queries: Any
+) -> None:
+    use_cache(settings, "tests.tokens.caches.CountingCache")
+    request = log_in(acme).request()
+    CountingCache.calls.clear()
+    with django_assert_num_queries(0):
+        partium = PartiumSession(request)
+        assert repr(partium) == "<PartiumSession>"
+    assert CountingCache.calls == []
+
+
+def test_in_query_mode_a_request_that_asks_pays_one_query_however_often(
+    acme: Organization, log_in: LogIn, settings: Any, django_assert_num_queries: Any
+) -> None:
+    settings.PARTIUM_CACHE = None
+    partium = log_in(acme).partium
+    with django_assert_num_queries(1):
+        for _ in range(3):
+            assert partium.access_token
+            assert partium.organization == acme
+            assert partium.client
+
+
+def test_in_cache_mode_a_request_that_asks_pays_one_round_trip_and_no_query(
+    acme: Organization, log_in: LogIn, settings: Any, django_assert_num_queries: Any
+) -> None:
+    use_cache(settings, "tests.tokens.caches.CountingCache")
+    person = log_in(acme)
+    person.token()
+    partium = person.partium
+    CountingCache.calls.clear()
+    with django_assert_num_queries(0):
+        for _ in range(3):
+            assert partium.access_token
+            assert partium.organization == acme
+            assert partium.client
+    assert CountingCache.calls == ["get_many"]
+
+
+def test_neither_a_read_nor_a_renewal_writes_the_session(mode: str, acme: Organization, log_in: LogIn) -> None:
+    person = log_in(acme)
+    stored = Session.objects.get(pk=person.session_key).session_data
+    assert person.grant is not None
+    age(person.grant, 30)
+    request = person.request()
+    with CaptureQueriesContext(connection) as captured:
+        PartiumSession(request).token()
+    eventually(lambda: read(person.grant).generation == 2)  # type: ignore[arg-type]
+    assert not request.session.modified
+    assert not [query for query in captured if "UPDATE" in query["sql"]]
+    assert Session.objects.get(pk=person.session_key).session_data == stored
+
+
+def test_what_has_been_obtained_serves_the_request_until_it_needs_renewal(
+    mode: str, acme: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
+) -> None:
+    person = log_in(acme)
+    partium = person.partium
+    first = partium.token()
+    assert partium.token() is first
+    assert person.grant is not None
+    age(person.grant, 30)
+    assert partium.token() is first  # what this request has read was fresh
+    if mode == "cache":
+        caches["shared"].clear()  # where only the test has made the token older
+    assert person.partium.token().issued.generation == 2
+
+
+def test_the_state_tells_everything_but_the_token(acme: Organization, log_in: LogIn, key_grant: MakeGrant) -> None:
+    person = log_in(acme)
+    state = person.partium.state()
+    assert (state.window, state.lifetime_seconds, state.generation, state.source) == ("fresh", 600, 1, "password")
+    assert 590 <= state.seconds_left <= 600
+    key_grant()
+    use_keys(acme)
+    assert person.partium.state().window == "none"
