@@ -10,7 +10,7 @@ SETUPTOOLS := setuptools==84.2.1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo walkthrough bench test browser screenshots lint types check clean
+.PHONY: help demo walkthrough bench test node browser screenshots lint types check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,9 @@ bench: $(VENV)/.installed-dev ## measure
 
 test: $(VENV)/.installed-dev ## run the tests that need neither a browser nor Node.js; ARGS="-k name" for some of them
 	@$(BIN)/python -m pytest -n 2 -m "not browser and not node" $(ARGS)
+
+node: $(VENV)/.installed-dev ## run the tests against oidc-provider from npm, in Chromium
+	@$(BIN)/python -m pytest -m node $(ARGS)
 
 browser: $(VENV)/.installed-dev ## run the tests in Chromium
 	@$(BIN)/python -m pytest -m browser $(ARGS)
