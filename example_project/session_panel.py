@@ -22,7 +22,7 @@ WINDOWS = {
 SOURCES = {
     "oidc": "company login",
     "password": "Partium login",
-    "api_key": "organization’s API key",
+    "api_key": "organization’s key",
 }
 
 

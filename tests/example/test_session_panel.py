@@ -62,7 +62,7 @@ def test_to_look_fetches_nothing_and_to_use_does(keyed: PartiumUser, partium_san
     used = keyed.client.post("/session-state/", headers=SCRIPT).json()
     assert used["window"] == "fresh"
     assert used["renewals"] == 0
-    assert used["source_label"] == "organization’s API key"
+    assert used["source_label"] == "organization’s key"
     assert partium_sandbox.count(endpoint="auth") == before + 1
 
 

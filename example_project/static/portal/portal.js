@@ -11,10 +11,11 @@
   for (const form of document.querySelectorAll("form[data-switch]")) {
     const select = form.querySelector("select");
     const button = form.querySelector("button");
-    const current = select.value;
+    const current = [...select.options].find((option) => option.defaultSelected)?.value ?? "";
     let byKeyboard = false;
-    // A list that is used with the keyboard reports a change with every arrow key: there the button does it.
-    button.hidden = true;
+    // A list that is used with the keyboard reports a change with every arrow key: there the button does it. It stays
+    // where somebody has chosen before this script came, too.
+    button.hidden = select.value === current;
     select.addEventListener("keydown", () => { byKeyboard = true; });
     select.addEventListener("pointerdown", () => { byKeyboard = false; });
     select.addEventListener("change", () => {
@@ -73,6 +74,7 @@
     if (!fragment) return;
     const words = textForm.elements.text.value.trim();
     history.pushState(null, "", url);
+    shownUrl = location.pathname + location.search;
     document.title = `${words || "Find a part"} · Parts Portal`;
     show(fragment);
   });
@@ -83,7 +85,9 @@
     });
   }
 
-  addEventListener("popstate", () => location.reload());
+  // A link within the page, such as the one that skips to its content, is no other page.
+  let shownUrl = location.pathname + location.search;
+  addEventListener("popstate", () => { if (location.pathname + location.search !== shownUrl) location.reload(); });
 
   results?.addEventListener("click", async (event) => {
     const link = event.target.closest("a[data-more]");
@@ -172,7 +176,7 @@
 
   if (panel) {
     const chip = document.querySelector(".chip");
-    const gauge = panel.querySelector(".gauge span");
+    const gauge = panel.querySelector(".gauge");
     const events = panel.querySelector(".events");
     const form = panel.querySelector("form[data-use-token]");
     let state = null;
@@ -197,10 +201,12 @@
     }
 
     function tick() {
-      if (!state || state.seconds_left === null) { gauge.style.setProperty("--share", 0); return; }
+      if (!state) return;
+      if (state.seconds_left === null) { gauge.value = 0; return; }
       const left = Math.max(0, state.seconds_left - (performance.now() - readAt) / 1000);
       put("left", clock(left));
-      gauge.style.setProperty("--share", Math.min(1, left / (state.lifetime_seconds || 1)));
+      gauge.max = state.lifetime_seconds || 1;
+      gauge.value = left;
     }
 
     function take(next) {

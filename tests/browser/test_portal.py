@@ -1,0 +1,332 @@
+"""The portal as its visitors have it: a real browser, provider, sandbox and site."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from partium_auth.testing.sandbox import GLOBEX, part_png
+from tests.browser.conftest import PASSWORD, Visit, fits_its_width
+from tests.example.running_demo import RunningDemo
+
+pytestmark = [pytest.mark.browser, pytest.mark.processes]
+
+TOKEN = """() => fetch("/partium/token/", {
+    method: "POST", headers: {"X-CSRFToken": document.querySelector("[name=csrfmiddlewaretoken]").value},
+}).then((answer) => answer.json()).then((answer) => answer.access_token)"""
+
+
+def search(page: Page, text: str) -> None:
+    page.get_by_label("Name, part number or a few words").fill(text)
+    page.get_by_role("button", name="Search", exact=True).click()
+
+
+def tab_to(page: Page, name: str) -> None:
+    """Press Tab until what has the focus is named so."""
+    named = """() => {
+        const at = document.activeElement;
+        return [at.getAttribute("aria-label"), at.labels?.[0]?.textContent, at.textContent].filter(Boolean).join("|").trim();
+    }"""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if name in page.evaluate(named):
+            assert page.evaluate("document.activeElement.matches(':focus-visible')"), "the focus cannot be seen"
+            return
+    raise AssertionError(f"Tab does not lead to “{name}”")
+
+
+def test_log_in_find_a_part_and_log_out(visit_as: Visit) -> None:
+    page = visit_as("ada", path="/?text=oil+filter")
+    expect(page.get_by_role("heading", name="Parts for “oil filter”")).to_be_visible()
+
+    search(page, "axial fan")
+    expect(page.get_by_role("heading", name="Parts for “axial fan”")).to_be_visible()
+    expect(page.locator(".part")).to_have_count(12)
+    expect(page.locator(".part").first.locator("mark")).to_have_text(["Axial", "fan"])
+    expect(page).to_have_url(re.compile(r"text=axial\+fan"))
+    assert page.locator(".part img").first.evaluate("image => image.decode().then(() => image.naturalWidth > 0)")
+
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    page.goto(page.url.split("/partium/")[0])
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+def test_back_leads_to_the_search_before(visit_as: Visit) -> None:
+    page = visit_as("max")
+    search(page, "pump")
+    expect(page.get_by_role("heading", name="Parts for “pump”")).to_be_visible()
+    search(page, "valve")
+    expect(page.get_by_role("heading", name="Parts for “valve”")).to_be_visible()
+
+    page.go_back()
+
+    expect(page.get_by_role("heading", name="Parts for “pump”")).to_be_visible()
+    expect(page.get_by_label("Name, part number or a few words")).to_have_value("pump")
+
+
+def test_more_parts_come_below_and_the_focus_goes_on_there(visit_as: Visit) -> None:
+    page = visit_as("ada", path="/?text=fan&limit=6")
+    expect(page.locator(".part")).to_have_count(6)
+
+    page.get_by_role("link", name="Show more").click()
+
+    expect(page.locator(".part")).to_have_count(12)
+    expect(page.locator("#shown")).to_have_text("12 shown")
+    expect(page.locator(".part").nth(6)).to_be_focused()
+
+
+def test_a_photo_is_shown_before_it_is_sent_and_finds_its_part(visit_as: Visit) -> None:
+    page = visit_as("ada", path="/?text=ball+bearing")
+    number = page.locator(".part .number").nth(4).inner_text().split()[-1]
+    photo = part_png(number)
+    assert photo is not None
+
+    page.get_by_label("Or a photo of the part").set_input_files(
+        {"name": "from the shop floor.png", "mimeType": "image/png", "buffer": photo}
+    )
+    expect(page.get_by_role("img", name="The photo you chose")).to_be_visible()
+    expect(page.get_by_text("from the shop floor.png")).to_be_visible()
+    page.get_by_role("button", name="Search by photo").click()
+
+    expect(page.get_by_role("heading", name="Parts that look like your photo")).to_be_visible()
+    expect(page.locator(".part .number").first).to_contain_text(number)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(bytes(6_000_000), "This photo is too large."), (b"no picture", "This file was not recognized as a photo")],
+)
+def test_a_photo_that_will_not_do(visit_as: Visit, content: bytes, says: str) -> None:
+    page = visit_as("ada")
+    page.get_by_label("Or a photo of the part").set_input_files(
+        {"name": "part.jpg", "mimeType": "image/jpeg", "buffer": content}
+    )
+    page.get_by_role("button", name="Search by photo").click()
+
+    expect(page.get_by_text(says)).to_be_visible()
+
+
+def test_the_panel_counts_down_and_sees_a_renewal(visit_as: Visit, demo: RunningDemo) -> None:
+    page = visit_as("pat")
+    page.get_by_label("Organization", exact=True).select_option(GLOBEX)
+    panel = page.locator("#session-panel")
+    expect(panel.get_by_text("organization’s key")).to_be_visible()
+    token = page.evaluate(TOKEN)
+    demo.sandbox.settings(lifetime_seconds=12)
+    try:
+        demo.sandbox.revoke_token(token)
+        search(page, "pump")  # 401, a renewal, and the search once more
+        expect(page.locator(".part").first).to_be_visible()
+    finally:
+        demo.sandbox.settings(lifetime_seconds=600)
+    left = panel.locator("[data-field=left]")
+    expect(left).to_have_text(re.compile(r"0:1\d"))
+    renewals = int(panel.locator("[data-field=renewals]").inner_text())
+
+    expect(left).to_have_text(re.compile(r"0:0[5-9]"))
+    expect(panel).to_have_attribute("data-window", "advisory")
+    expect(panel.get_by_text("Renewal due", exact=True)).to_be_visible()
+    panel.get_by_role("button", name="Use the token now").click()
+
+    expect(panel.locator("[data-field=renewals]")).to_have_text(str(renewals + 1))
+    expect(panel.locator("[data-field=left]")).to_have_text(re.compile(r"9:5\d|10:00"))
+    expect(panel.locator(".events")).to_contain_text("A new token was fetched.")
+    assert token not in page.content()
+
+
+def test_the_panel_rests_while_nobody_sees_the_page(visit_as: Visit) -> None:
+    page = visit_as("ada")
+    page.clock.install()
+    page.reload()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "session-state" in request.url else None)
+    show = """(hidden) => {
+        Object.defineProperty(document, "hidden", {value: hidden, configurable: true});
+        document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    with page.expect_response("**/session-state/"):
+        page.clock.run_for(5_000)
+
+    page.evaluate(show, True)
+    page.clock.run_for(100)
+    before = len(asked)
+    page.clock.run_for(60_000)
+    assert len(asked) == before
+
+    with page.expect_response("**/session-state/"):
+        page.evaluate(show, False)
+
+
+def test_the_organization_is_switched_with_one_choice(visit_as: Visit) -> None:
+    page = visit_as("pat")
+    expect(page.get_by_role("heading", name="What are you looking for at Acme Industrial?")).to_be_visible()
+
+    page.get_by_label("Organization", exact=True).select_option(GLOBEX)
+
+    expect(page.get_by_role("heading", name="What are you looking for at Globex Machines?")).to_be_visible()
+    search(page, "fan")
+    expect(page.locator(".part .number").first).to_contain_text(re.compile(r"GL\d{7}"))
+
+
+def test_a_developer_who_is_not_staff_adds_a_key(visit_as: Visit, demo: RunningDemo) -> None:
+    key = demo.sandbox.add_key(GLOBEX)
+    page = visit_as("grace")
+
+    page.get_by_role("link", name="API keys").click()
+    page.locator(".model-apikey .addlink").click()
+    page.get_by_label("Label:").fill("From the browser test")
+    page.get_by_label("API key:").fill(key)
+    page.locator("input[type=submit]").click()
+
+    expect(page.get_by_text("The key was added. Partium accepted it.")).to_be_visible()
+    assert key not in page.content()
+    page.get_by_role("link", name="API keys", exact=True).click()
+    row = page.get_by_role("row").filter(has_text="From the browser test")
+    expect(row).to_be_visible()
+    expect(row).to_contain_text(key[-4:])
+    assert key not in page.content()
+    page.goto(demo.site + "/admin/")
+    expect(page.get_by_text("not authorized to access this page")).to_be_visible()
+
+
+def test_a_member_finds_no_way_to_the_keys(visit_as: Visit, demo: RunningDemo) -> None:
+    page = visit_as("hedy")
+    expect(page.get_by_role("link", name="API keys")).to_have_count(0)
+
+    page.goto(demo.site + "/keys/")
+
+    assert page.evaluate("document.title")
+    expect(page.get_by_role("link", name="Add")).to_have_count(0)
+
+
+def test_everything_can_be_done_with_the_keyboard(visit: Visit) -> None:
+    page = visit()
+    tab_to(page, "Log in with Demo identity provider")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("User name")).to_be_focused()
+    page.keyboard.type("pat")
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Find a part")).to_be_visible()
+
+    page.wait_for_load_state()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    tab_to(page, "Name, part number")
+    page.keyboard.type("axial fan")
+    page.keyboard.press("Enter")
+    expect(page.locator(".part")).to_have_count(12)
+    tab_to(page, "All details")
+    page.keyboard.press("Enter")
+    expect(page.locator(".part details[open] dt").first).to_be_visible()
+    tab_to(page, "Show more")
+    page.keyboard.press("Enter")
+    expect(page.locator(".part")).to_have_count(24)
+
+    page.locator(".brand").focus()
+    tab_to(page, "Organization")
+    page.keyboard.type("Globex")  # a list chooses by its first letters, and does not leave the page
+    expect(page.get_by_role("heading", name="Parts for “axial fan”")).to_be_visible()
+    tab_to(page, "Switch")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="What are you looking for at Globex Machines?")).to_be_visible()
+    tab_to(page, "Log out")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+def test_a_problem_is_explained_in_place_and_trying_again_helps(visit_as: Visit, demo: RunningDemo) -> None:
+    page = visit_as("ada")
+    with demo.sandbox.fail("search", status=503, retry_after=3):
+        search(page, "relay")
+        expect(page.get_by_role("heading", name="Partium is not available at the moment")).to_be_visible()
+        expect(page.get_by_text("Please wait 3 seconds")).to_be_visible()
+        expect(page.get_by_label("Name, part number or a few words")).to_have_value("relay")
+
+    page.get_by_role("link", name="Try again").click()
+
+    expect(page.get_by_role("heading", name="Parts for “relay”")).to_be_visible()
+
+
+def test_a_portal_that_does_not_answer_is_explained_and_nothing_typed_is_lost(visit_as: Visit) -> None:
+    page = visit_as("ada")
+    page.context.set_offline(True)
+    search(page, "relay")
+    expect(page.get_by_role("heading", name="The portal did not answer")).to_be_visible()
+    page.context.set_offline(False)
+
+    page.get_by_role("button", name="Search", exact=True).click()
+
+    expect(page.get_by_role("heading", name="Parts for “relay”")).to_be_visible()
+
+
+def test_a_session_that_ended_in_another_tab_leads_to_the_login_page(visit_as: Visit, demo: RunningDemo) -> None:
+    page = visit_as("ada")
+    other = page.context.new_page()
+    other.goto(demo.site)
+    other.get_by_role("button", name="Log out").click()
+    expect(other.get_by_role("heading", name="Log in")).to_be_visible()
+
+    search(page, "relay")
+
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+def test_the_browser_searches_at_partium_itself_and_keeps_no_token(visit_as: Visit, demo: RunningDemo) -> None:
+    page = visit_as("hedy", path="/in-the-browser/")
+    seen = len(demo.sandbox.calls())
+
+    page.get_by_label("Name, part number or a few words").fill("pump")
+    page.get_by_role("button", name="Search", exact=True).click()
+
+    expect(page.locator(".part")).to_have_count(6)
+    expect(page.locator("#browser-log")).to_contain_text("The SDK was started with an access token.")
+    (call,) = [call for call in demo.sandbox.calls()[seen:] if call.endpoint == "search"]
+    assert call.credential_kind == "access_token"
+    assert call.external_user_id
+    token = page.evaluate("window.partiumAuth.token()")
+    assert token not in page.content()
+    assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
+
+
+def test_the_portal_works_without_javascript(visit_as: Visit) -> None:
+    page = visit_as("pat", java_script_enabled=False)
+
+    search(page, "axial fan")
+    expect(page.locator(".part")).to_have_count(12)
+    page.get_by_role("link", name="Show more").click()
+    expect(page.locator("#shown")).to_have_text("24 shown")
+    page.get_by_label("Organization", exact=True).select_option(GLOBEX)
+    page.get_by_role("button", name="Switch").click()
+    expect(page.get_by_role("heading", name="What are you looking for at Globex Machines?")).to_be_visible()
+    page.get_by_role("button", name="Use the token now").click()
+    expect(page.locator("#session-panel")).to_have_attribute("data-window", "fresh")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+@pytest.mark.parametrize("width", [320, 360, 768, 1280])
+def test_nothing_is_wider_than_the_screen(visit_as: Visit, width: int) -> None:
+    page = visit_as("pat", width=width, height=780)
+    lengthen = """() => {
+        const long = "Donaudampfschifffahrtsgesellschaft".repeat(6);
+        for (const one of document.querySelectorAll("h3, dd, .number, .who, .organization-name, option:checked, .note p"))
+            one.textContent = long;
+    }"""
+    for path in (
+        "/",
+        "/?text=fan&limit=6",
+        "/?text=qqqq",
+        "/?text=fan&limit=7",
+        "/more/?session=x",
+        "/in-the-browser/",
+    ):
+        page.goto(page.url.split("/", 3)[0] + "//" + page.url.split("/", 3)[2] + path)
+        assert fits_its_width(page), path
+        page.evaluate(lengthen)
+        assert fits_its_width(page), f"{path} with long words"
