@@ -244,9 +244,11 @@ class Transport:
             _current.call = outer
             if credential:
                 adapter.close()
-        # Outside of all except clauses, so that nobody prints the causes: urllib3 quotes URLs with their query.
         if isinstance(outcome, Response):
             return outcome
+        # Outside of all except clauses, so that nobody prints the causes: urllib3 quotes URLs with their query. And an
+        # error report prints every frame's variables.
+        del headers, params, json, data, files, basic, bearer, all_headers, prepared, before_send, call, adapter
         try:
             raise outcome
         finally:

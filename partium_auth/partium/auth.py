@@ -41,7 +41,9 @@ class AuthenticationAPI:
         Raises:
             ValueError: a colon in the user name, or a control character in either.
         """
-        return self._exchange("Partium login", self._auth_url, basic=(username, password), before_send=before_send)
+        credential = {"basic": (username, password)}
+        del username, password
+        return self._exchange("Partium login", self._auth_url, credential, before_send)
 
     def exchange_api_key(self, key: str, *, before_send: Callable[[], object] | None = None) -> TokenResponse:
         """Exchange an API key, sent as a bearer.
@@ -49,13 +51,21 @@ class AuthenticationAPI:
         Raises:
             ValueError: the key is empty, or has characters that a header cannot hold.
         """
-        return self._exchange("Partium API key exchange", self._auth_url, bearer=key, before_send=before_send)
+        credential = {"bearer": key}
+        del key
+        return self._exchange("Partium API key exchange", self._auth_url, credential, before_send)
 
     def refresh(self, refresh_token: str, *, before_send: Callable[[], object] | None = None) -> TokenResponse:
         """Exchange a refresh token; Partium may or may not rotate it."""
-        return self._exchange(
-            "Partium token refresh", self._refresh_url, json={"refresh_token": refresh_token}, before_send=before_send
-        )
+        credential = {"json": {"refresh_token": refresh_token}}
+        del refresh_token
+        return self._exchange("Partium token refresh", self._refresh_url, credential, before_send)
 
-    def _exchange(self, what: str, url: str, **request: Any) -> TokenResponse:
-        return parse_token_response(self._transport.send("POST", url, credential=True, **request), what=what)
+    def _exchange(
+        self, what: str, url: str, credential: dict[str, Any], before_send: Callable[[], object] | None
+    ) -> TokenResponse:
+        try:
+            response = self._transport.send("POST", url, credential=True, before_send=before_send, **credential)
+        finally:
+            credential.clear()  # an error report prints every frame's variables
+        return parse_token_response(response, what=what)

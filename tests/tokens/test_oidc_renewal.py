@@ -98,8 +98,9 @@ def test_what_is_the_operators_to_mend_logs_nobody_out(
 
 
 def test_a_provider_whose_discovery_fails_has_not_been_sent_anything(
-    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider, settings: Any
 ) -> None:
+    settings.PARTIUM_CACHE = None  # where another process's copy of the document would do
     grant = oidc_grant()
     op.answers["/.well-known/openid-configuration"] = Answer(500)
     documents.forget()
