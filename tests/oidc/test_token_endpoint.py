@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from partium_auth.exceptions import CredentialsRejected, UpstreamError
-from partium_auth.oidc import documents, provider, token_endpoint
+from partium_auth.oidc import documents, provider, token_endpoint, userinfo
 from tests.oidc.provider import Answer, BendableProvider
 
 
@@ -164,3 +164,15 @@ class TestSettings:
         for setting, value in settings_given.items():
             setattr(settings, setting, value)
         assert provider.settings_name() == name
+
+
+class TestClaimsOfTwoSources:
+    def test_email_verified_counts_only_with_the_address_of_the_same_source(self) -> None:
+        id_token = {"sub": "ann", "email": "ann@example.com", "email_verified": True}
+        merged = userinfo.merged(id_token, {"sub": "ann", "email": "root@example.com"})
+        assert merged == {"sub": "ann", "email": "root@example.com"}
+
+    def test_what_is_about_the_login_itself_comes_from_the_id_token_alone(self) -> None:
+        id_token = {"iss": "https://p.example", "sub": "ann", "sid": "1", "exp": 1}
+        merged = userinfo.merged(id_token, {"iss": "https://evil.example", "sub": "ann", "sid": "2", "name": "Ann"})
+        assert merged == {**id_token, "name": "Ann"}
