@@ -6,7 +6,7 @@ No redirect is followed, no body is quoted, and of an error answer only the ``er
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -58,6 +58,7 @@ def redeem_code(provider: Provider, code: str, redirect_uri: str, code_verifier:
         "redirect_uri": redirect_uri,
         "code_verifier": code_verifier,
     }
+    del code, code_verifier  # an error report prints every frame's variables; _post() empties the form
     tokens = _tokens(provider, _post(provider, discovery.of(provider), "token_endpoint", form, EXCHANGE_SECONDS))
     if not tokens.id_token:
         raise UnexpectedResponse(f"The token endpoint of {provider.slug!r} answered without an id_token.", status=200)
@@ -81,14 +82,17 @@ def refresh(
         UpstreamError: anything else. A refusal that concerns our registration (``invalid_client``, …) is the operator's
             to mend, is logged as such, and never has the status 401.
     """
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    del refresh_token
     try:
         metadata = discovery.of(provider)
     except Refused as e:
+        form.clear()
         raise UpstreamError(f"The identity provider {provider.slug!r} cannot be used: {e}", sent=False) from None
     except UpstreamError as e:
+        form.clear()
         e.sent = False  # that was about the discovery document: the refresh token has not left
         raise
-    form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS, before_send=before_send)
     try:
         return _tokens(provider, response)
@@ -121,29 +125,32 @@ def _post(
     provider: Provider,
     metadata: Metadata,
     endpoint: str,
-    form: Mapping[str, str],
+    form: dict[str, str],
     seconds: float,
     *,
     before_send: Callable[[], object] | None = None,
 ) -> Response:
-    fields = dict(form)
-    basic = None
-    if metadata.client_authentication == "client_secret_basic" and provider.client_secret:
-        # RFC 6749 §2.3.1: both are form-encoded before they become user name and password.
-        basic = (quote_plus(provider.client_id), quote_plus(provider.client_secret))
-    else:
-        fields["client_id"] = provider.client_id
-        if metadata.client_authentication == "client_secret_post" and provider.client_secret:
-            fields["client_secret"] = provider.client_secret
-    return transport().send(
-        "POST",
-        getattr(metadata, endpoint),
-        data=fields,
-        basic=basic,
-        total_seconds=seconds,
-        credential=True,
-        before_send=before_send,
-    )
+    basic: list[str] = []
+    try:
+        if metadata.client_authentication == "client_secret_basic" and provider.client_secret:
+            # RFC 6749 §2.3.1: both are form-encoded before they become user name and password.
+            basic += [quote_plus(provider.client_id), quote_plus(provider.client_secret)]
+        else:
+            form["client_id"] = provider.client_id
+            if metadata.client_authentication == "client_secret_post" and provider.client_secret:
+                form["client_secret"] = provider.client_secret
+        return transport().send(
+            "POST",
+            getattr(metadata, endpoint),
+            data=form,
+            basic=(basic[0], basic[1]) if basic else None,
+            total_seconds=seconds,
+            credential=True,
+            before_send=before_send,
+        )
+    finally:
+        form.clear()
+        basic.clear()
 
 
 def _tokens(provider: Provider, response: Response) -> TokenResponse:

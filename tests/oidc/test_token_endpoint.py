@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 
 from partium_auth.exceptions import CredentialsRejected, UpstreamError
 from partium_auth.oidc import documents, provider, token_endpoint, userinfo
-from tests.oidc.provider import Answer, BendableProvider
+from tests.oidc.provider import CLIENT_SECRET, Answer, BendableProvider
 
 
 @pytest.fixture
@@ -89,6 +90,27 @@ def test_a_caller_can_call_it_off_just_before_it_is_sent(op: BendableProvider, r
     with pytest.raises(CalledOffError):
         token_endpoint.refresh(provider.get("default"), refresh_token, before_send=call_off)
     assert op.forms == []
+
+
+@pytest.mark.parametrize("answer", [Answer(500), Answer(closes=True), Answer(400, {"error": "invalid_grant"})])
+@pytest.mark.parametrize("authentication", ["client_secret_basic", "client_secret_post"])
+def test_no_frame_of_a_failed_call_holds_a_credential(
+    op: BendableProvider, refresh_token: str, answer: Answer, authentication: str
+) -> None:
+    op.client_authentication = authentication
+    op.answers["/token"] = answer
+    with pytest.raises(UpstreamError) as caught:
+        refresh(refresh_token)
+    frames = [
+        entry.frame
+        for entry in caught.traceback
+        if "partium_auth" in str(entry.path) and "tests" not in str(entry.path)
+    ]
+    assert len(frames) >= 2
+    for frame in frames:
+        shown = repr(dict(frame.f_locals))
+        if refresh_token in shown or CLIENT_SECRET in shown or quote_plus(CLIENT_SECRET) in shown:
+            pytest.fail(f"{frame.code.name} holds a credential")
 
 
 class TestDocuments:
