@@ -112,6 +112,35 @@ def test_fifty_threads_make_one_call(
     assert partium_sandbox.count(endpoint="refresh") == 1
 
 
+def test_a_reader_that_saw_no_lease_takes_none_from_its_holder(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by "free" in grants.take_lease().
+    grant = password_grant()
+    with partium_sandbox.hang("refresh") as hang:
+        keeper.obtain(age(grant, 120))
+        hang.wait_until_met()
+        seen = replace(age(grant, 0), busy=False, sent=False)
+        with monkeypatch.context() as patch:
+            patch.setattr("partium_auth.tokens.keeper.PATIENCE_SECONDS", 0.3)
+            with pytest.raises(TokenUnavailable):
+                Keeper().obtain(seen)
+        assert partium_sandbox.count(endpoint="refresh") == 1
+    eventually(lambda: not keeper._flights().by_grant)
+
+
+def test_a_reader_that_saw_an_old_generation_takes_no_lease(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by "generation" in grants.take_lease().
+    grant = password_grant()
+    seen = age(grant, 0)
+    assert keeper.obtain(seen).generation == 2
+    assert Keeper().obtain(seen).generation == 2
+    assert not read(grant).busy
+    assert partium_sandbox.count(endpoint="refresh") == 1
+
+
 def test_a_key_is_exchanged_on_first_use_and_again_when_it_ages(
     keeper: Keeper, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:

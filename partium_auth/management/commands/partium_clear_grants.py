@@ -1,0 +1,46 @@
+"""``manage.py partium_clear_grants``."""
+
+from __future__ import annotations
+
+import datetime as dt
+from argparse import ArgumentParser, ArgumentTypeError
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from partium_auth.tokens import clearing
+
+DEFAULT_DAYS = 30
+
+
+class Command(BaseCommand):
+    help = (
+        "Remove the rows of grants that nobody can use any more: revoked ones, ones that were rejected and have expired, "
+        "ones whose session is gone, and logins that were not renewed for a long time; and used logout tokens that have "
+        "expired. Works in small batches and may run at any time; once a day is enough."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--older-than",
+            metavar="DAYS",
+            type=_at_least_one,
+            default=DEFAULT_DAYS,
+            help=f"remove logins not renewed for so many days; more than sessions live (default: {DEFAULT_DAYS})",
+        )
+        parser.add_argument("--batch-size", type=_at_least_one, default=1000, help="rows per statement (default: 1000)")
+        parser.add_argument("--dry-run", action="store_true", help="only count, remove nothing")
+
+    def handle(self, *args: Any, older_than: int, batch_size: int, dry_run: bool, **options: Any) -> None:
+        cleared = clearing.clear(older_than=dt.timedelta(days=older_than), batch_size=batch_size, dry_run=dry_run)
+        self.stdout.write(
+            f"{'Would remove' if dry_run else 'Removed'}: "
+            f"{cleared.revoked} revoked grants, {cleared.rejected} rejected, {cleared.unused} unused, "
+            f"{cleared.without_session} without a session; {cleared.logout_tokens} expired logout tokens."
+        )
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ArgumentTypeError("must be a whole number, at least 1")
+    return int(text)
