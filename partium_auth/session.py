@@ -119,11 +119,11 @@ class PartiumSession:
         """
         user = self._user()
         wanted = policy.organizations_of(user)
-        wanted = (
-            wanted.filter(pk=organization.pk)
-            if isinstance(organization, Organization)
-            else wanted.filter(org_id=organization)
-        )
+        if isinstance(organization, Organization):
+            wanted = wanted.filter(pk=organization.pk)
+        else:
+            # PostgreSQL cannot even be asked for a text with a NUL in it.
+            wanted = wanted.none() if "\0" in organization else wanted.filter(org_id=organization)
         found = wanted.first()
         if found is None:
             raise NoOrganization("This organization is not open to this person.")

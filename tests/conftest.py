@@ -1,4 +1,4 @@
-"""``NO_SKIPS=1`` makes a skipped test a failure: where everything is there, nothing may be left out unseen."""
+"""Every test begins with an empty cache. ``NO_SKIPS=1`` makes a skipped test a failure: where everything is there, nothing may be left out unseen."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.core.cache import caches
+
+
+@pytest.fixture(autouse=True)
+def _nothing_cached() -> None:
+    if settings.PARTIUM_CACHE:
+        caches[settings.PARTIUM_CACHE].clear()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,7 +16,7 @@ ALLOWED_HOSTS = ["*"]
 ROOT_URLCONF = "tests.urls"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "/static/"
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -81,8 +81,8 @@ PARTIUM_CACHE = None
 if TEST_CACHE_URL := os.environ.get("TEST_CACHE_URL"):
     CACHES["shared"] = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": TEST_CACHE_URL,
-        "KEY_PREFIX": WORKER,
+        # A database of Redis for each worker, counted up from the URL's: a test may empty its own.
+        "LOCATION": f"{TEST_CACHE_URL.rpartition('/')[0]}/{int(TEST_CACHE_URL.rpartition('/')[2]) + WORKER}",
     }
     PARTIUM_CACHE = "shared"
 

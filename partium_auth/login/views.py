@@ -263,7 +263,8 @@ def _next_field() -> str:
 
 
 def _parameter(request: HttpRequest, name: str) -> str:
-    return (request.POST.get(name) or request.GET.get(name) or "").strip()
+    # PostgreSQL cannot even be asked for a text with a NUL in it.
+    return (request.POST.get(name) or request.GET.get(name) or "").replace("\0", "").strip()
 
 
 def _next_url(request: HttpRequest) -> str:

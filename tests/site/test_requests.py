@@ -9,7 +9,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.test import AsyncClient, Client
 
-from partium_auth import exceptions
+from partium_auth import exceptions, for_organization
 from partium_auth.models import Membership, Organization
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox
@@ -200,3 +200,12 @@ def test_a_search_may_take_as_long_as_the_setting_says(
     settings.PARTIUM_TIMEOUT = seconds
     partium_sandbox.delay("search", 1.5)
     assert partium_user.client.get("/search/?text=fan", headers=SCRIPT).status_code == status
+
+
+@pytest.mark.parametrize("junk", ["\0", "acme\0", "x" * 5000, "'; --", "‮"])
+def test_junk_for_an_organization_is_an_unknown_one(partium_user: PartiumUser, client: Client, junk: str) -> None:
+    switched = partium_user.client.post("/partium/organization/", {"organization": junk}, headers=PAGE)
+    assert switched.status_code == 403
+    assert client.get("/partium/login/", {"organization": junk}).status_code == 200
+    with pytest.raises(exceptions.NoOrganization):
+        for_organization(junk)
