@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 
 from partium_auth import session
@@ -66,5 +67,5 @@ def prepare(request: HttpRequest) -> LastWords | None:
             id_token=grant.id_token.reveal() if grant.id_token is not None else "",
             refresh_token=grant.refresh_token.reveal() if grant.refresh_token is not None else "",
         )
-    except (LookupError, EncryptionError):
+    except (LookupError, EncryptionError, ImproperlyConfigured):
         return None

@@ -68,6 +68,19 @@ def test_logging_out_works_while_the_provider_is_down(browser: Browser, op: Bend
     assert Grant.objects.get().revoked_at is not None
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("OIDC_RP_CLIENT_ID", ""), ("OIDC_RP_SIGN_ALGO", "rubbish"), ("PARTIUM_ENCRYPTION_KEYS", [])]
+)
+def test_logging_out_works_while_the_site_is_misconfigured(
+    browser: Browser, op: BendableProvider, settings: Any, setting: str, value: object
+) -> None:
+    browser.log_in()
+    setattr(settings, setting, value)
+    assert log_out(browser).headers["Location"] == "/partium/login/"
+    assert SESSION_KEY not in browser.client.session
+    assert Grant.objects.get().revoked_at is not None
+
+
 def test_a_provider_without_log_out_or_revocation(browser: Browser, op: BendableProvider) -> None:
     op.metadata.update(end_session_endpoint=None, revocation_endpoint=None)
     browser.log_in()
