@@ -42,13 +42,17 @@ class AccessToken:
     Args:
         value: the bearer.
         expires_at: when it expires, by this machine's clock.
-        organization: the active organization it was obtained for.
     """
 
     value: str = field(repr=False)
     expires_at: dt.datetime
-    organization: Organization
     issued: Issued = field(repr=False)
+    _view: Reading = field(repr=False)
+
+    @property
+    def organization(self) -> Organization:
+        """The active organization it was obtained for."""
+        return _organization(self._view)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +328,7 @@ class PartiumSession:
 
     def _keep(self, view: Reading, issued: Issued) -> AccessToken:
         expires_at = dt.datetime.fromtimestamp(issued.expires_at, tz=dt.UTC)
-        self._token = AccessToken(issued.value, expires_at, _organization(view), issued)
+        self._token = AccessToken(issued.value, expires_at, issued, view)
         return self._token
 
 
@@ -384,6 +388,9 @@ def _wrong_provider(required: str) -> LoginRequired:
 
 def _uuid(value: Any) -> uuid.UUID | None:
     try:
-        return uuid.UUID(value) if isinstance(value, str) else None
+        return _parsed(value) if isinstance(value, str) else None
     except ValueError:
         return None
+
+
+_parsed = functools.lru_cache(maxsize=4096)(uuid.UUID)

@@ -11,8 +11,9 @@ import logging
 import math
 import uuid
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.conf import settings
 from django.db import router, transaction
@@ -20,6 +21,8 @@ from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 from django.db.models.functions import Now as _Now
 from django.utils import timezone
 
+from partium_auth import crypto
+from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import Sealed, seal
 from partium_auth.models import Grant, Identity, Organization
@@ -75,8 +78,7 @@ class Login:
     reusable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What a reader knows of a grant at one moment. Holds the access token sealed."""
 
     grant_id: uuid.UUID
@@ -128,7 +130,16 @@ class Snapshot:
     def reveal(self) -> str:
         """Open the access token. Raises EncryptionError where it does not open."""
         assert self.token is not None  # noqa: S101  # callers look at the window first
-        return Sealed(self.token, f"partium_auth.grant:{self.grant_id}:access_token").reveal()
+        return _open(conf.encryption_keys, self.token, f"partium_auth.grant:{self.grant_id}:access_token")
+
+
+@lru_cache(maxsize=1024)
+def _open(encryption_keys: tuple[str, ...], token: str, context: str) -> str:
+    """Open an access token, or remember it: a session's next request often comes to the same process.
+
+    What is remembered tells a reader of this process's memory nothing that the keys, which are there too, do not.
+    """
+    return crypto.unseal(token, context)
 
 
 SNAPSHOT_COLUMNS = (

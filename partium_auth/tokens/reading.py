@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -43,48 +44,64 @@ class Reading(NamedTuple):
     cacheable: bool
 
 
-_GRANT = """
-    {g}.id, {g}.kind, {g}.provider, {g}.generation, {g}.access_token, {g}.issued_at, {g}.lifetime_seconds, {g}.reusable,
-    {g}.api_key_id, CASE WHEN {g}.refresh_token IS NOT NULL OR {g}.api_key_id IS NOT NULL THEN 1 ELSE 0 END,
-    CASE WHEN {g}.sent_at IS NOT NULL THEN 1 ELSE 0 END, CASE WHEN {g}.lease_until > {now} THEN 1 ELSE 0 END,
-    CASE WHEN {g}.next_attempt_at > {now} THEN 1 ELSE 0 END, CASE WHEN {g}.rejected_at IS NOT NULL THEN 1 ELSE 0 END,
-    CASE WHEN {g}.revoked_at IS NOT NULL THEN 1 ELSE 0 END
-"""
-_WIDTH = len(grants.SNAPSHOT_COLUMNS)
+_GRANT = (
+    "{g}.kind, {g}.provider, {g}.generation, {g}.access_token, {g}.issued_at, {g}.lifetime_seconds, {g}.reusable, "
+    "{g}.api_key_id, {g}.refresh_token IS NOT NULL OR {g}.api_key_id IS NOT NULL, {g}.sent_at IS NOT NULL, "
+    "{g}.lease_until > {now}, {g}.next_attempt_at > {now}, {g}.rejected_at IS NOT NULL, {g}.revoked_at IS NOT NULL"
+)
+_ENTRY = dt.timedelta(seconds=ENTRY_SECONDS)
+_WIDTH = len(grants.SNAPSHOT_COLUMNS) - 1  # all but the id
+_OWN, _OF_KEY = 10, 10 + _WIDTH  # where the columns of the two grants begin
 
 _SQL = """
-SELECT o.id, o.org_id, o.display_name, o.token_source, required.slug, k.id,
-    CASE WHEN k.expires_at < %s OR k.retires_at < %s THEN 1 ELSE 0 END,
-    own.user_id, own.authenticated_at, own_provider.organization_id, own_provider.is_active, {own}, {of_key}
+SELECT o.org_id, o.display_name, o.token_source, required.slug, k.id, k.expires_at, k.retires_at,
+    own.authenticated_at, own_provider.organization_id, own_provider.is_active, {own}, {of_key}, of_key.id
 FROM {Organization} o
 LEFT JOIN {IdentityProvider} required ON required.id = o.required_provider_id
-LEFT JOIN {Grant} own ON own.id = %s
+LEFT JOIN {Grant} own ON own.id = %(grant)s AND own.user_id = %(user)s
 LEFT JOIN {IdentityProvider} own_provider ON own_provider.slug = own.provider
 LEFT JOIN {ApiKey} k ON k.organization_id = o.id AND o.token_source <> 'user' AND k.status <> 'revoked'
     AND k.verification IN ('accepted', 'unverified')
-    AND (k.expires_at IS NULL OR k.expires_at > %s) AND (k.retires_at IS NULL OR k.retires_at > %s)
+    AND (k.expires_at IS NULL OR k.expires_at > {now}) AND (k.retires_at IS NULL OR k.retires_at > {now})
 LEFT JOIN {Grant} of_key ON of_key.api_key_id = k.id
-WHERE o.id = %s AND o.is_active = %s
-    AND EXISTS (SELECT 1 FROM {Membership} m WHERE m.organization_id = o.id AND m.user_id = %s)
-ORDER BY CASE WHEN k.verification = 'accepted' THEN 0 ELSE 1 END, CASE WHEN k.status = 'active' THEN 0 ELSE 1 END,
+WHERE o.id = %(organization)s AND o.is_active
+    AND EXISTS (SELECT 1 FROM {Membership} m WHERE m.organization_id = o.id AND m.user_id = %(user)s)
+ORDER BY CASE k.verification WHEN 'accepted' THEN 0 ELSE 1 END, CASE k.status WHEN 'active' THEN 0 ELSE 1 END,
     k.created_at DESC, k.id DESC
 """
 
 
+class _Query(NamedTuple):
+    """The text for one database, and what turns Python's values into that database's."""
+
+    text: str
+    user: Callable[[object], Any]
+    key: Callable[[uuid.UUID | None], Any]
+
+
 @lru_cache(maxsize=8)
-def _sql(alias: str) -> str:
+def _query(alias: str) -> _Query:
     connection = connections[alias]
-    compiler = Grant.objects.using(alias).query.get_compiler(alias)
-    now = compiler.compile(grants.Now())[0]
+    now = Grant.objects.using(alias).query.get_compiler(alias).compile(grants.Now())[0]
     tables = {
         model.__name__: connection.ops.quote_name(model._meta.db_table)
         for model in (Organization, IdentityProvider, Grant, ApiKey, Membership)
     }
-    return _SQL.format(own=_GRANT.format(g="own", now=now), of_key=_GRANT.format(g="of_key", now=now), **tables)
+    text = _SQL.format(
+        own=_GRANT.format(g="own", now=now), of_key=_GRANT.format(g="of_key", now=now), now=now, **tables
+    )
+    user = Membership._meta.get_field("user").target_field
+    return _Query(
+        text=" ".join(text.split()),
+        user=lambda pk: user.get_db_prep_value(pk, connection),
+        key=lambda pk: None if pk is None else Grant._meta.pk.get_db_prep_value(pk, connection),
+    )
 
 
 def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID) -> Reading | None:
     """Read one session's view of one organization; None where it is not active or the person is not a member.
+
+    A grant that is another person's is not seen.
 
     Args:
         user_pk: who is logged in.
@@ -92,71 +109,62 @@ def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID
         organization_id: which organization.
     """
     alias = grants.alias()
-    connection = connections[alias]
-    now = timezone.now()
-    at = connection.ops.adapt_datetimefield_value
-    soon, this_moment = at(now + dt.timedelta(seconds=ENTRY_SECONDS)), at(now)
-    user = _adapt(Membership, "user", user_pk, connection)
-    params = (
-        soon,
-        soon,
-        _adapt(Grant, "id", grant_id, connection),
-        this_moment,
-        this_moment,
-        _adapt(Organization, "id", organization_id, connection),
-        _adapt(Organization, "is_active", True, connection),
-        user,
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(_sql(alias), params)
+    query = _query(alias)
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            query.text,
+            {
+                "user": query.user(user_pk),
+                "grant": query.key(grant_id),
+                "organization": query.key(organization_id),
+            },
+        )
         rows = cursor.fetchall()
-    return _reading(rows, str(user)) if rows else None
-
-
-def _adapt(model: type[Any], field: str, value: object, connection: Any) -> Any:
-    target = model._meta.get_field(field)
-    return None if value is None else getattr(target, "target_field", target).get_db_prep_value(value, connection)
+    return _reading(rows, grant_id, organization_id) if rows else None
 
 
 def _uuid(value: Any) -> uuid.UUID | None:
     return value if value is None or isinstance(value, uuid.UUID) else uuid.UUID(str(value))
 
 
-def _snapshot(columns: tuple[Any, ...]) -> Snapshot | None:
-    if columns[0] is None:
+def _ends_soon(moment: dt.datetime | str) -> bool:
+    at = moment if isinstance(moment, dt.datetime) else dt.datetime.fromisoformat(moment)  # SQLite has no such type
+    return (at if timezone.is_aware(at) else at.replace(tzinfo=dt.UTC)) < timezone.now() + _ENTRY
+
+
+def _snapshot(grant_id: uuid.UUID | None, columns: tuple[Any, ...]) -> Snapshot | None:
+    if grant_id is None or columns[0] is None:
         return None
-    return grants.snapshot_of((_uuid(columns[0]), *columns[1:8], _uuid(columns[8]), *columns[9:]))
+    return grants.snapshot_of((grant_id, *columns[:7], _uuid(columns[7]), *columns[8:]))
 
 
-def _reading(rows: list[tuple[Any, ...]], user: str) -> Reading:
+def _reading(rows: list[tuple[Any, ...]], grant_id: uuid.UUID | None, organization_id: uuid.UUID) -> Reading:
     first = rows[0]
-    own_snapshot = _snapshot(first[11 : 11 + _WIDTH])
+    own_snapshot = _snapshot(grant_id, first[_OWN:_OF_KEY])
     own = None
-    if own_snapshot is not None and str(first[7]) == user:  # a session cannot use another person's grant
+    if own_snapshot is not None:
         own = OwnGrant(
             snapshot=own_snapshot,
-            provider_organization_id=_uuid(first[9]),
-            provider_active=first[10] is None or bool(first[10]),
-            authenticated_at=first[8],
+            provider_organization_id=_uuid(first[8]),
+            provider_active=first[9] is None or bool(first[9]),
+            authenticated_at=first[7],
         )
     keys, without_grant = [], []
     for row in rows:
-        key_id = _uuid(row[5])
-        snapshot = _snapshot(row[11 + _WIDTH :])
+        key_id = _uuid(row[4])
+        snapshot = _snapshot(_uuid(row[-1]), row[_OF_KEY:-1])
         if snapshot is not None:
             keys.append(snapshot)
         elif key_id is not None:
             without_grant.append(key_id)
-    organization_id = _uuid(first[0])
-    assert organization_id is not None  # noqa: S101  # the primary key
     return Reading(
         organization_id=organization_id,
-        org_id=first[1],
-        display_name=first[2],
-        token_source=first[3],
-        required_provider=first[4],
+        org_id=first[0],
+        display_name=first[1],
+        token_source=first[2],
+        required_provider=first[3],
         own=own,
         keys=tuple(keys),
         keys_without_grant=tuple(without_grant),
-        cacheable=not any(row[6] for row in rows),
+        cacheable=not any(_ends_soon(end) for row in rows for end in row[5:7] if end is not None),
     )

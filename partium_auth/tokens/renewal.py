@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django.db import Error as AnyDatabaseError
@@ -178,8 +178,7 @@ class Renewer:
     ) -> Snapshot | None:
         pause_seconds = FORCED_PAUSE_SECONDS if forced else None
         reusable = _observed_reusable(grant, tokens)
-        result = replace(
-            seen,
+        result = seen._replace(
             generation=seen.generation + 1,
             issued_at=issued_at,
             lifetime_seconds=tokens.lifetime_seconds,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 CLOCK_TOLERANCE_SECONDS = 10.0
 """How far the clocks of two machines may differ before a token that seems to come from the future is distrusted."""
@@ -32,6 +33,7 @@ class Thresholds:
     unusable_seconds: float
 
 
+@lru_cache(maxsize=4096)
 def thresholds(lifetime_seconds: float, jitter: float = 0.0) -> Thresholds:
     """Return the thresholds for a lifetime: 40, 10 and 2.5 % of it, at most 900, 300 and 30 s, the last at least 2 s.
 
@@ -68,6 +70,7 @@ def window(lifetime_seconds: float, age_seconds: float, jitter: float = 0.0) -> 
     return Window.FRESH
 
 
+@lru_cache(maxsize=4096)
 def jitter_of(grant_id: bytes, generation: int) -> float:
     """Return a grant's jitter for one generation, 0.0–1.0: the same in every process, spread evenly over grants."""
     digest = hashlib.blake2b(grant_id + generation.to_bytes(8, "big"), digest_size=4).digest()

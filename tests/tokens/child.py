@@ -79,6 +79,8 @@ def main() -> None:
     sys.stdin.readline()
     with ThreadPoolExecutor(wanted["threads"]) as pool:
         say(results=list(pool.map(obtain, range(wanted["threads"]))))
+    # Not yet: a renewal in the background is to be stopped on its way, not by the end of the process.
+    sys.stdin.readline()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import pytest
@@ -120,7 +119,7 @@ def test_a_reader_that_saw_no_lease_takes_none_from_its_holder(
     with partium_sandbox.hang("refresh") as hang:
         keeper.obtain(age(grant, 120))
         hang.wait_until_met()
-        seen = replace(age(grant, 0), busy=False, sent=False)
+        seen = age(grant, 0)._replace(busy=False, sent=False)
         with monkeypatch.context() as patch:
             patch.setattr("partium_auth.tokens.keeper.PATIENCE_SECONDS", 0.3)
             with pytest.raises(TokenUnavailable):
@@ -252,7 +251,7 @@ def test_the_whole_fleet_waits_as_long_as_the_upstream_asked(
     with pytest.raises(TokenUnavailable) as caught:
         Keeper().obtain(age(grant, 0))
     assert low <= caught.value.retry_after <= high
-    stale = replace(read(grant), waiting=False)  # read before the failure
+    stale = read(grant)._replace(waiting=False)  # read before the failure
     for _ in range(3):
         with pytest.raises(TokenUnavailable):
             Keeper().obtain(stale)

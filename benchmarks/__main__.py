@@ -1,0 +1,63 @@
+"""``python -m benchmarks``: what the app costs, measured on this machine. See ``docs/benchmarks.md``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from typing import Any
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=25, help="rounds of each kind of request (default: 25)")
+    parser.add_argument("--requests", type=int, default=400, help="requests per round (default: 400)")
+    parser.add_argument("--sessions", type=int, default=100, help="different people's sessions (default: 100)")
+    parser.add_argument("--only", choices=["cpu", "expiry"], help="one of the two tables")
+    options = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
+
+    import django
+
+    django.setup()
+    from django.db import connection
+
+    from benchmarks import cpu, expiry
+
+    redis = _redis_version()
+    say = print
+    say(f"Python {platform.python_version()}, Django {django.get_version()}, {os.cpu_count()} CPUs, {_processor()}")
+    say(f"Database: {connection.vendor}; Redis: {redis or 'none, so that row is left out (REDIS_URL)'}\n")
+    name = connection.creation.create_test_db(verbosity=0, autoclobber=True)
+    try:
+        if options.only != "expiry":
+            cpu.measure(options.rounds, options.requests, options.sessions, say, redis=bool(redis))
+            say("")
+        if options.only != "cpu":
+            expiry.measure(say)
+    finally:
+        connection.creation.destroy_test_db(name, verbosity=0)
+
+
+def _redis_version() -> str:
+    from django.core.cache import caches
+
+    try:
+        cache: Any = caches["shared"]
+        client = cache._cache.get_client()
+        cache.clear()
+        return str(client.info("server")["redis_version"])
+    except Exception:  # noqa: BLE001  # not there, or not installed: that is all we want to know
+        return ""
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as lines:
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""CPU time of a request, of four kinds, side by side: rounds of each in turn, so that a busy machine is as hard on all."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from benchmarks.people import Browser, handler, log_in
+from partium_auth.partium.responses import TokenResponse
+
+A_DAY = 86_400
+
+
+@dataclass
+class Kind:
+    """One kind of request, and what its rounds took."""
+
+    name: str
+    aim: float | None
+    cache: str | None
+    browsers: list[Browser]
+    seconds: list[float]
+
+    def run(self, requests: int) -> None:
+        """Measure one round."""
+        settings.PARTIUM_CACHE = self.cache
+        browsers = [self.browsers[n % len(self.browsers)] for n in range(requests)]
+        started_at = time.process_time()
+        for browser in browsers:
+            browser.get()
+        self.seconds.append((time.process_time() - started_at) / requests)
+
+
+def measure(rounds: int, requests: int, sessions: int, say: Callable[[str], None], *, redis: bool) -> None:
+    """Print the table.
+
+    Args:
+        rounds: how many of each kind; the median counts.
+        requests: per round.
+        sessions: how many different people's.
+        say: prints a line.
+        redis: whether there is one.
+    """
+    people = [log_in(f"person-{n}", TokenResponse("a" * 43, "r" * 43, A_DAY))[0] for n in range(sessions)]
+    bare, full = handler(settings.BARE_MIDDLEWARE), handler(settings.MIDDLEWARE)
+
+    def kind(name: str, aim: float | None, path: str, app: object = full, cache: str | None = None) -> Kind:
+        return Kind(name, aim, cache, [Browser(app, path, key) for key in people], [])  # type: ignore[arg-type]
+
+    kinds = [
+        kind("bare logged-in request", None, "/untouched/", bare),
+        kind("token not touched", 1.01, "/untouched/"),
+        kind("token read, one query", 1.20, "/token/"),
+    ]
+    if redis:
+        kinds.append(kind("token read, Redis", 1.12, "/token/", cache="shared"))
+    for one in kinds:
+        one.run(max(requests, 2 * sessions))
+        one.seconds.clear()
+    gc.collect()
+    for number in range(rounds):
+        # Each kind is first, second, … equally often: the one after another may find the machine's caches warm.
+        for position in range(len(kinds)):
+            kinds[(number + position) % len(kinds)].run(requests)
+        gc.collect()
+    say(f"{'CPU per request':32} {'median':>9} {'ratio':>7} {'aim':>7} {'requests per process-second':>29}")
+    base = kinds[0].seconds
+    for one in kinds:
+        median = statistics.median(one.seconds)
+        ratio = statistics.median(mine / bare for mine, bare in zip(one.seconds, base, strict=True))
+        aim = "" if one.aim is None else f"≤ {one.aim:.2f}"
+        say(f"{one.name:32} {median * 1e6:6.1f} µs {ratio:7.3f} {aim:>7} {1 / median:29,.0f}")

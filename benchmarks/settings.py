@@ -1,0 +1,56 @@
+"""Settings of a small site to measure. ``DATABASE_URL`` and ``REDIS_URL`` choose the services."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import environ
+
+env = environ.Env()
+
+SECRET_KEY = "only for measuring"
+DEBUG = False
+USE_TZ = True
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "benchmarks.site"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "mozilla_django_oidc",
+    "partium_auth",
+]
+BARE_MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+MIDDLEWARE = [*BARE_MIDDLEWARE, "partium_auth.middleware.PartiumMiddleware"]
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+LOGGING_CONFIG = None
+
+_SQLITE = f"sqlite:///{Path(tempfile.gettempdir()) / 'partium-benchmarks.sqlite3'}"
+DATABASES = {"default": {**env.db_url("DATABASE_URL", default=_SQLITE), "CONN_MAX_AGE": None}}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+# What is measured is made anew each time, so it gets a database of its own, and nothing else's is touched.
+DATABASES["default"]["TEST"] = {"NAME": f"{DATABASES['default']['NAME']}_bench"}
+if name := os.environ.get("BENCHMARK_DATABASE"):
+    DATABASES["default"]["NAME"] = name
+
+REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/6")
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    "shared": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "benchmarks",
+    },
+}
+PARTIUM_CACHE = None
+PARTIUM_API_URL = os.environ.get("BENCHMARK_API_URL", "http://127.0.0.1:1")
+PARTIUM_ENCRYPTION_KEYS = ["bench:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
