@@ -87,3 +87,6 @@ if TEST_CACHE_URL := os.environ.get("TEST_CACHE_URL"):
     PARTIUM_CACHE = "shared"
 
 PARTIUM_ENCRYPTION_KEYS = ["test:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
+
+# Where Django reports errors to in tests; without it Django 6.1 warns that there is no default mailer.
+MAILERS = {"default": {"BACKEND": "django.core.mail.backends.locmem.EmailBackend"}}

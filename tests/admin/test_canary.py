@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django import VERSION
 from django.contrib.auth import get_user_model
 from django.core import mail
 from django.core.management import CommandError, call_command
@@ -23,6 +24,8 @@ from partium_auth.testing.sandbox import PartiumSandbox
 from tests.admin.conftest import login
 
 KEY = "partium_keys:partium_auth_apikey_"
+# Django 6 takes plain addresses and deprecates the pairs that Django 5.2 requires.
+OPERATORS: list[Any] = ["operator@example.com"] if VERSION >= (6, 0) else [("Operator", "operator@example.com")]
 
 
 class Everything(logging.Handler):
@@ -145,7 +148,7 @@ def test_no_value_is_in_an_error_report(
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings.ADMINS = [("Operator", "operator@example.com")]
+    settings.ADMINS = OPERATORS
     acme = Organization.objects.get()
     old = keys.add_key(acme, "an-older-key-00000000", label="old", actor=None, verify=False)
     value = partium_sandbox.add_key("acme")
@@ -169,7 +172,7 @@ def test_no_value_is_in_an_error_report(
 def test_find_keeps_the_value_out_of_an_error_report(
     client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.ADMINS = [("Operator", "operator@example.com")]
+    settings.ADMINS = OPERATORS
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("as if by a bug")
