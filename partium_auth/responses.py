@@ -30,6 +30,7 @@ class Answer:
     advice: str | Promise
 
 
+_SILENT_AGAIN_SECONDS = 60.0
 _LATER = _("Please try again in a moment. You are still logged in, and nothing was lost.")
 _ANSWERS: tuple[tuple[type[PartiumError], Answer], ...] = (
     (
@@ -154,8 +155,14 @@ def _login(request: HttpRequest, error: LoginRequired) -> HttpResponse:
     logger.info("%s %s: %s", request.method, request.path, error)
     if not is_navigation(request):
         return JsonResponse({"error": "login_required", "login_url": login_url(request)}, status=401)
-    silent = request.method == "GET" and bool(error.provider)
+    silent = request.method == "GET" and bool(error.provider) and not _has_just_logged_in(request)
     return HttpResponseRedirect(login_url(request, provider=error.provider if silent else "", silent=silent))
+
+
+def _has_just_logged_in(request: HttpRequest) -> bool:
+    # Then another silent login would end here again: the browser would be sent round in circles.
+    age_seconds = getattr(getattr(request, "partium", None), "login_age_seconds", None)
+    return age_seconds is not None and age_seconds < _SILENT_AGAIN_SECONDS
 
 
 def _explain(request: HttpRequest, error: PartiumError) -> HttpResponse:

@@ -201,6 +201,12 @@ class PartiumSession:
         """Like :meth:`state`."""
         return await sync_to_async(self.state)()
 
+    @property
+    def login_age_seconds(self) -> float | None:
+        """How long ago the session's login was, as far as this request has read it; None: not known."""
+        own = self._view.own if self._view is not None else None
+        return None if own is None or own.authenticated_at is None else keeper.clock() - own.authenticated_at
+
     # --- client --------------------------------------------------------------------------------------------------
 
     @functools.cached_property

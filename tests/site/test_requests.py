@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,7 +11,7 @@ from asgiref.sync import async_to_sync
 from django.test import AsyncClient, Client
 
 from partium_auth import exceptions, for_organization
-from partium_auth.models import Membership, Organization
+from partium_auth.models import Grant, Membership, Organization
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox
 
@@ -209,3 +210,24 @@ def test_junk_for_an_organization_is_an_unknown_one(partium_user: PartiumUser, c
     assert client.get("/partium/login/", {"organization": junk}).status_code == 200
     with pytest.raises(exceptions.NoOrganization):
         for_organization(junk)
+
+
+# --- silent login ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds_ago", "target"),
+    [(3600, "/partium/login/default/?next=%2Ftoken%2F&prompt=none"), (2, "/partium/login/?next=%2Ftoken%2F")],
+)
+def test_a_login_that_has_run_out_is_renewed_silently_but_not_over_and_over(
+    partium_user: PartiumUser, seconds_ago: float, target: str
+) -> None:
+    # A provider whose tokens live too short to be used would otherwise send the browser round in circles.
+    Grant.objects.filter(pk=partium_user.grant.pk).update(
+        kind=Grant.Kind.OIDC,
+        provider="default",
+        refresh_token=None,
+        lifetime_seconds=1,
+        authenticated_at=time.time() - seconds_ago,
+    )
+    assert partium_user.client.get("/token/", headers=PAGE)["Location"] == target
