@@ -90,7 +90,7 @@ def _is_loopback(host: str) -> bool:
 
 @register()
 def check_installation(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """W006 no middleware; E007 middleware in the wrong order; W009 parts of the base library."""
+    """W006 no middleware; E007 middleware in the wrong order; W009 parts of the base library; E015 strict cookies."""
     found: list[CheckMessage] = []
     middleware = list(settings.MIDDLEWARE)
     if MIDDLEWARE not in middleware:
@@ -109,6 +109,15 @@ def check_installation(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
                 "PartiumMiddleware stands before AuthenticationMiddleware, and so does not know who is logged in.",
                 hint=f'Move "{MIDDLEWARE}" behind "{AUTHENTICATION_MIDDLEWARE}".',
                 id="partium_auth.E007",
+            )
+        )
+    if settings.SESSION_COOKIE_SAMESITE == "Strict":
+        found.append(
+            Error(
+                "With SESSION_COOKIE_SAMESITE = 'Strict' browsers send no session when a provider sends people back, so "
+                "every login is refused.",
+                hint="Use 'Lax', Django's default.",
+                id="partium_auth.E015",
             )
         )
     replaced = {

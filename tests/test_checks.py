@@ -93,6 +93,11 @@ def test_middleware_in_the_wrong_order_is_an_error(settings: Any) -> None:
     assert "partium_auth.E007" in ids()
 
 
+def test_cookies_that_do_not_come_back_from_a_provider_are_an_error(settings: Any) -> None:
+    settings.SESSION_COOKIE_SAMESITE = "Strict"
+    assert "'Lax'" in ids()["partium_auth.E015"]
+
+
 class WithoutUrls:
     urlpatterns: list[Any] = []
 
