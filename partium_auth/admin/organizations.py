@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Case, CharField, Count, Exists, OuterRef, QuerySet, Value, When
+from django.db.models import Case, Count, IntegerField, Min, Q, QuerySet, When
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -36,24 +37,29 @@ WORDS = {
 }
 
 
-def with_health(organizations: QuerySet[Organization]) -> QuerySet[Any]:
-    """Add ``health`` to organizations: what their best key is like."""
-    states: Any = ApiKey.objects.with_state(timezone.now())
-    states = states.filter(organization=OuterRef("pk")).order_by()
+# The better a key, the lower; NONE is what organizations have that no key with a lower rank names.
+RANKS = {HEALTHY: 0, EXPIRING: 1, UNVERIFIED: 2, FAILING: 3, NONE: 4}
 
-    def has(*wanted: ApiKeyState) -> Exists:
-        return Exists(states.filter(state__in=wanted))
 
-    return organizations.annotate(
-        health=Case(
-            When(has(ApiKeyState.ACTIVE), then=Value(HEALTHY)),
-            When(has(ApiKeyState.EXPIRING, ApiKeyState.RETIRING), then=Value(EXPIRING)),
-            When(has(ApiKeyState.UNVERIFIED), then=Value(UNVERIFIED)),
-            When(has(ApiKeyState.FAILING), then=Value(FAILING)),
-            default=Value(NONE),
-            output_field=CharField(max_length=16),
-        )
+def _best(**of: Any) -> Any:
+    """Return, for every organization with keys, the rank of its best one: one pass over the keys, no subquery per row."""
+    rank = Case(
+        When(state=ApiKeyState.ACTIVE, then=RANKS[HEALTHY]),
+        When(state__in=(ApiKeyState.EXPIRING, ApiKeyState.RETIRING), then=RANKS[EXPIRING]),
+        When(state=ApiKeyState.UNVERIFIED, then=RANKS[UNVERIFIED]),
+        When(state=ApiKeyState.FAILING, then=RANKS[FAILING]),
+        default=RANKS[NONE],
+        output_field=IntegerField(),
     )
+    keys: Any = ApiKey.objects.filter(**of).with_state(timezone.now())
+    return keys.order_by().values("organization").annotate(best=Min(rank))
+
+
+def in_health(organizations: QuerySet[Any], health: str) -> QuerySet[Any]:
+    """Return those organizations whose keys as a whole are like that."""
+    if health == NONE:
+        return organizations.exclude(pk__in=_best().filter(best__lt=RANKS[NONE]).values("organization"))
+    return organizations.filter(pk__in=_best().filter(best=RANKS.get(health, -1)).values("organization"))
 
 
 class HealthFilter(admin.SimpleListFilter):
@@ -64,7 +70,7 @@ class HealthFilter(admin.SimpleListFilter):
         return list(WORDS.items())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset if self.value() is None else with_health(queryset).filter(health=self.value())
+        return queryset if self.value() is None else in_health(queryset, self.value() or "")
 
 
 class OrganizationAdmin(PolicyAdmin):
@@ -125,17 +131,13 @@ class OrganizationAdmin(PolicyAdmin):
         """How many organizations have healthy keys, and which ones are about to lose access: worst first."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        active = with_health(policy.visible_organizations(request.user).filter(is_active=True)).order_by()
-        totals = dict(active.values_list("health").annotate(n=Count("pk")).order_by())
+        active = policy.visible_organizations(request.user).filter(is_active=True)
+        counted = {word: Count("organization", filter=Q(best=rank)) for word, rank in RANKS.items() if word != NONE}
+        totals = _best(organization__is_active=True).aggregate(**counted)
+        totals[NONE] = active.count() - sum(totals.values())
         chosen = request.GET.get("health", "")
-        rows = active.filter(health=chosen) if chosen in WORDS else active.exclude(health=HEALTHY)
-        rank = Case(*(When(health=word, then=n) for n, word in enumerate(WORDS)), default=len(WORDS))
-        rows = rows.order_by(rank, "display_name", "org_id")
-        pages = Paginator(rows, PER_PAGE)
-        # Counted above already.
-        pages.__dict__["count"] = (
-            totals.get(chosen, 0) if chosen in WORDS else sum(totals.values()) - totals.get(HEALTHY, 0)
-        )
+        shown = [chosen] if chosen in WORDS else [word for word in WORDS if word != HEALTHY]
+        pages = Paginator(_Buckets(active, {word: totals[word] for word in shown}), PER_PAGE)
         page = pages.get_page(request.GET.get("page"))
         organizations = list(page.object_list)
         counts = _counts(organizations)
@@ -164,6 +166,29 @@ class OrganizationAdmin(PolicyAdmin):
                 "shared": _shared(),
             },
         )
+
+
+class _Buckets(Sequence[Any]):
+    """Organizations, worst first and then by name, without sorting all of them for one page."""
+
+    def __init__(self, organizations: QuerySet[Organization], sizes: dict[str, int]) -> None:
+        self._organizations = organizations
+        self._sizes = sizes
+
+    def __len__(self) -> int:
+        return sum(self._sizes.values())
+
+    def __getitem__(self, wanted: Any) -> Any:
+        found: list[Any] = []
+        start, stop, _step = wanted.indices(len(self))
+        for word, size in self._sizes.items():
+            if start < size and stop > 0:
+                rows = in_health(self._organizations, word).order_by("display_name", "org_id")
+                for organization in rows[max(start, 0) : min(stop, size)]:
+                    organization.health = word
+                    found.append(organization)
+            start, stop = start - size, stop - size
+        return found
 
 
 def _counts(organizations: list[Any]) -> dict[Any, Counter[str]]:

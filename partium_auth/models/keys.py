@@ -124,7 +124,7 @@ class ApiKey(models.Model):
     verified_at = models.DateTimeField(_("last verified"), null=True, blank=True, editable=False)
     rejected_at = models.DateTimeField(null=True, blank=True, editable=False)  # in use, and not accepted since
     last_used_at = models.DateTimeField(_("last used"), null=True, blank=True, editable=False)
-    created_at = models.DateTimeField(_("added"), auto_now_add=True, db_index=True)
+    created_at = models.DateTimeField(_("added"), auto_now_add=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("added by"),
@@ -141,6 +141,8 @@ class ApiKey(models.Model):
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
         ordering = ("-created_at",)
+        # The admin's order: newest first, and the primary key where that does not tell.
+        indexes = (models.Index(fields=["created_at", "id"], name="partium_apikey_by_age"),)
         constraints = (
             models.UniqueConstraint(
                 fields=["organization", "fingerprint"], name="partium_apikey_once_per_organization"
