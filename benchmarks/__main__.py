@@ -13,7 +13,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25, help="rounds of each kind of request (default: 25)")
     parser.add_argument("--requests", type=int, default=400, help="requests per round (default: 400)")
     parser.add_argument("--sessions", type=int, default=100, help="different people's sessions (default: 100)")
-    parser.add_argument("--only", choices=["cpu", "expiry"], help="one of the two tables")
+    parser.add_argument("--only", choices=["cpu", "expiry", "rows"], help="one table")
+    parser.add_argument("--grants", type=int, default=0, help="measure many rows too: so many grants, such as 1000000")
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 
@@ -22,7 +23,7 @@ def main() -> None:
     django.setup()
     from django.db import connection
 
-    from benchmarks import cpu, expiry
+    from benchmarks import cpu, expiry, rows
 
     redis = _redis_version()
     say = print
@@ -30,11 +31,14 @@ def main() -> None:
     say(f"Database: {connection.vendor}; Redis: {redis or 'none, so that row is left out (REDIS_URL)'}\n")
     name = connection.creation.create_test_db(verbosity=0, autoclobber=True)
     try:
-        if options.only != "expiry":
+        if options.only in {None, "cpu"}:
             cpu.measure(options.rounds, options.requests, options.sessions, say, redis=bool(redis))
             say("")
-        if options.only != "cpu":
+        if options.only in {None, "expiry"}:
             expiry.measure(say)
+        if options.grants:
+            say("")
+            rows.measure(options.grants, say)
     finally:
         connection.creation.destroy_test_db(name, verbosity=0)
 

@@ -257,8 +257,9 @@ def open_grant(login: Login, session_key: str) -> Grant:
 
 
 def for_key(key_id: uuid.UUID) -> Grant:
-    """Return a key's grant, made when the key is added, or on first use."""
-    grant, _ = _rows().get_or_create(api_key_id=key_id, defaults={"kind": Grant.Kind.API_KEY, "reusable": True})
+    """Return a key's grant, made when the key is added, or on first use. Its id is the key's: readers join them by it."""
+    values = {"api_key_id": key_id, "kind": Grant.Kind.API_KEY, "reusable": True}
+    grant, _ = _rows().get_or_create(pk=key_id, defaults=values)
     return grant
 
 

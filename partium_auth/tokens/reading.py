@@ -63,7 +63,7 @@ LEFT JOIN {IdentityProvider} own_provider ON own_provider.slug = own.provider
 LEFT JOIN {ApiKey} k ON k.organization_id = o.id AND o.token_source <> 'user' AND k.status <> 'revoked'
     AND k.verification IN ('accepted', 'unverified')
     AND (k.expires_at IS NULL OR k.expires_at > {now}) AND (k.retires_at IS NULL OR k.retires_at > {now})
-LEFT JOIN {Grant} of_key ON of_key.api_key_id = k.id
+LEFT JOIN {Grant} of_key ON of_key.id = k.id
 WHERE o.id = %(organization)s AND o.is_active
     AND EXISTS (SELECT 1 FROM {Membership} m WHERE m.organization_id = o.id AND m.user_id = %(user)s)
 ORDER BY CASE k.verification WHEN 'accepted' THEN 0 ELSE 1 END, CASE k.status WHEN 'active' THEN 0 ELSE 1 END,

@@ -339,8 +339,27 @@ def test_a_key_without_a_grant_gets_one_on_first_use(acme: Organization, log_in:
     Grant.objects.filter(pk=newer.pk).delete()
     use_keys(acme)
     issued = log_in(acme, kind=None).token().issued
-    assert issued.grant_id not in {older.pk, newer.pk}
+    assert issued.grant_id == newer.pk != older.pk
     assert Grant.objects.get(pk=issued.grant_id).api_key_id == newer.api_key_id
+
+
+def test_a_read_looks_at_one_grant_however_many_there_are(acme: Organization, log_in: LogIn) -> None:
+    # Provided by the join of a key's grant by primary key: by api_key_id, which is NULL in nearly every row, SQLite reads
+    # the whole table as soon as somebody has run ANALYZE.
+    if connection.vendor != "sqlite":
+        pytest.skip("its query planner")
+    person = log_in(acme)
+    assert person.grant is not None
+    Grant.objects.bulk_create(Grant(kind=Grant.Kind.PASSWORD, user=person.user) for _ in range(500))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+        with CaptureQueriesContext(connection) as captured:
+            person.token()
+        cursor.execute(f"EXPLAIN QUERY PLAN {captured[-1]['sql']}")
+        plan = [row[-1] for row in cursor.fetchall()]
+        cursor.execute("DELETE FROM sqlite_stat1")
+    assert [step for step in plan if "SEARCH of_key" in step]
+    assert [step for step in plan if "SEARCH own " in step]
 
 
 # --- a token that Partium refuses ---------------------------------------------------------------------------------------
