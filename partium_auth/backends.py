@@ -97,7 +97,8 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
 
     def create_user(self, claims: Any) -> Any:
         """Hook: return a new user."""
-        user = super().create_user(claims)
+        email = claims.get("email")
+        user = logins.new_user(self.get_username(claims), email if isinstance(email, str) else "")
         if logins.set_names(user, claims):
             user.save()
         return user

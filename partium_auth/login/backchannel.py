@@ -8,6 +8,7 @@ import logging
 import time
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, router, transaction
@@ -64,7 +65,7 @@ def _end(provider: Provider, claims: dict[str, Any]) -> int:
     now = timezone.now()
     LogoutTokenId.objects.filter(expires_at__lt=now).delete()
     digest = hashlib.sha256(f"{claims['iss']}\x00{claims['jti']}".encode()).hexdigest()
-    until = dt.datetime.fromtimestamp(logout_token_usable_until(claims), dt.UTC)
+    until = dt.datetime.fromtimestamp(logout_token_usable_until(claims), dt.UTC if settings.USE_TZ else None)
     with transaction.atomic(using=router.db_for_write(LogoutTokenId)):
         try:
             with transaction.atomic(using=router.db_for_write(LogoutTokenId)):

@@ -8,12 +8,13 @@ Everything else of this app's URLs is there as well, under its namespace ``parti
 from django.urls import include, path
 
 from partium_auth.login import views
+from partium_auth.transactions import outside_of_them
 
 PROVIDER = {"provider": "default"}
 
 urlpatterns = [
-    path("callback/", views.oidc_callback, PROVIDER, name="oidc_authentication_callback"),
-    path("authenticate/", views.oidc_login, PROVIDER, name="oidc_authentication_init"),
-    path("logout/", views.logout, name="oidc_logout"),
+    path("callback/", outside_of_them(views.oidc_callback), PROVIDER, name="oidc_authentication_callback"),
+    path("authenticate/", outside_of_them(views.oidc_login), PROVIDER, name="oidc_authentication_init"),
+    path("logout/", outside_of_them(views.logout), name="oidc_logout"),
     path("", include("partium_auth.urls")),
 ]

@@ -135,12 +135,39 @@ def users_for(login: VerifiedLogin) -> QuerySet[Any]:
 
 
 def new_username(issuer: str, subject: str, wanted: str) -> str:
-    """Return a user name for a new account: the wanted one if it is free and a user name, else one made of the identity."""
+    """Return a user name for a new account: the wanted one if it is free and a user name, else one made of the identity.
+
+    Where the site's user names are e-mail addresses, the latter is in a domain that nobody has (RFC 2606).
+    """
     model = get_user_model()
-    taken = model._default_manager.filter(**{f"{model.USERNAME_FIELD}__iexact": wanted}).exists
-    if wanted and _USERNAME.fullmatch(wanted) and not taken():
+    by_email = are_usernames_emails()
+    is_name = bool(wanted) and (by_email or _USERNAME.fullmatch(wanted) is not None)
+    if is_name and not model._default_manager.filter(**{f"{model.USERNAME_FIELD}__iexact": wanted}).exists():
         return wanted
-    return f"p-{identity_digest(issuer, subject)[:30]}"
+    made = f"p-{identity_digest(issuer, subject)[:30]}"
+    return f"{made}@users.invalid" if by_email else made
+
+
+def are_usernames_emails() -> bool:
+    """Tell whether the site's user model has e-mail addresses for user names."""
+    model = get_user_model()
+    return bool(model.USERNAME_FIELD == model.get_email_field_name())
+
+
+def new_user(username: str, email: str = "") -> Any:
+    """Return a new user without a password, made by the manager of the site's user model.
+
+    Args:
+        username: what its ``USERNAME_FIELD`` gets.
+        email: left out where the model has no such field, or has it for the user name.
+    """
+    model = get_user_model()
+    manager: Any = model._default_manager
+    name = model.get_email_field_name()
+    has_email = any(field.name == name for field in model._meta.get_fields())
+    return manager.create_user(
+        username, password=None, **({name: email} if has_email and not are_usernames_emails() else {})
+    )
 
 
 def set_names(user: Any, claims: Mapping[str, Any]) -> bool:
@@ -203,8 +230,9 @@ def _record_password_login(username: str) -> Identity:
     if identity is not None:
         user = _active(identity.user)
     else:
-        manager: Any = get_user_model()._default_manager
-        user = _created(lambda: manager.create_user(new_username(issuer, username, username)))
+        # Partium vouches for a name, not for an e-mail address.
+        wanted = "" if are_usernames_emails() else username
+        user = _created(lambda: new_user(new_username(issuer, username, wanted)))
     identity = _store_identity(identity, issuer, username, user)
     roles = {}
     if conf.password_organization is not None:

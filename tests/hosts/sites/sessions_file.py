@@ -1,0 +1,5 @@
+"""Another session engine: file."""
+
+from tests.hosts.sites.plain import *  # noqa: F403
+
+SESSION_ENGINE = "django.contrib.sessions.backends.file"

@@ -1,0 +1,35 @@
+"""The journey, in hosts of many kinds; each in a process of its own, since such settings hold from the start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.processes
+SITES = sorted(path.stem for path in (Path(__file__).parent / "sites").glob("[a-z]*.py"))
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_the_app_is_a_good_guest(site: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TEST_SQLITE", "PYTEST_"))}
+    environment["DJANGO_SETTINGS_MODULE"] = f"tests.hosts.sites.{site}"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "tests/hosts/journey.py",
+    ]
+    run = subprocess.run(
+        command, capture_output=True, text=True, env=environment, check=False, cwd=Path(__file__).parents[2]
+    )
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
