@@ -151,7 +151,7 @@ def new_username(issuer: str, subject: str, wanted: str) -> str:
 def are_usernames_emails() -> bool:
     """Tell whether the site's user model has e-mail addresses for user names."""
     model = get_user_model()
-    return bool(model.USERNAME_FIELD == model.get_email_field_name())
+    return bool(model.get_email_field_name() == model.USERNAME_FIELD)
 
 
 def new_user(username: str, email: str = "") -> Any:
