@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
-from django.urls import NoReverseMatch, Resolver404, get_resolver, resolve, reverse
+from django.urls import NoReverseMatch, Resolver404, get_resolver, get_script_prefix, resolve, reverse
 
 from partium_auth import crypto
 from partium_auth.conf import PREFIX, SETTINGS, conf
@@ -156,7 +156,7 @@ def check_urls(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[C
         if name not in get_resolver().reverse_dict:
             continue
         try:
-            view = resolve(reverse(name)).func
+            view = resolve(reverse(name).removeprefix(get_script_prefix().rstrip("/"))).func
         except (NoReverseMatch, Resolver404):
             continue
         module = getattr(getattr(view, "view_class", view), "__module__", "")

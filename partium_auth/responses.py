@@ -19,6 +19,8 @@ from partium_auth.exceptions import LoginRequired, PartiumError
 
 logger = logging.getLogger("partium_auth")
 
+_LONGEST_URL = 2000  # Django refuses to redirect to more than 2048 characters, or to 16384, depending on its version
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -148,7 +150,11 @@ def login_url(request: HttpRequest, *, provider: str = "", silent: bool = False)
         url = reverse("partium_auth:login")
     if provider and silent:
         parameters["prompt"] = "none"
-    return f"{url}?{urlencode(parameters)}" if parameters else url
+    with_next = f"{url}?{urlencode(parameters)}" if parameters else url
+    if len(with_next) > _LONGEST_URL:
+        parameters.pop("next", None)
+        with_next = f"{url}?{urlencode(parameters)}" if parameters else url
+    return with_next
 
 
 def _login(request: HttpRequest, error: LoginRequired) -> HttpResponse:

@@ -86,6 +86,11 @@ class PartiumSession:
     def __repr__(self) -> str:
         return "<PartiumSession>"
 
+    def forget(self) -> None:
+        """Forget what this request has read: somebody has logged in or out, or switched organization."""
+        self._view = self._slot = self._token = None
+        self.__dict__.pop("client", None)
+
     # --- organization --------------------------------------------------------------------------------------------
 
     @property
@@ -136,8 +141,7 @@ class PartiumSession:
             raise NoOrganization("This organization is not open to this person.")
         self._check(view)
         self._request.session[ORGANIZATION] = str(found.pk)
-        self._view = self._slot = self._token = None
-        self.__dict__.pop("client", None)
+        self.forget()
 
     async def aswitch_organization(self, organization: Organization | str) -> None:
         """Like :meth:`switch_organization`."""

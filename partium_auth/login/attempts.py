@@ -1,18 +1,26 @@
-"""Logins that have been started and not yet come back: kept in the session under their ``state``, used once."""
+"""Logins that have been started and not yet come back: kept in the session under their ``state``, used once.
+
+The session holds neither nonce nor code verifier, since it may be a cookie or a row that others read: both are made of
+the state again, with a key that the session does not have.
+"""
 
 from __future__ import annotations
 
+import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
 from django.http import HttpRequest
 
+from partium_auth.models.fingerprints import fingerprint
 from partium_auth.oidc.errors import Refused
 
 SESSION_KEY = "_partium_logins"
 AT_MOST = 20
+AT_MOST_CHARACTERS_IN_COOKIE = 2000  # browsers drop a cookie of more than 4096
 LASTS_SECONDS = 600
 
 
@@ -22,8 +30,6 @@ class Attempt:
 
     Args:
         provider: slug of the provider it was started at; it may come back from no other.
-        nonce: has to be in the ID token.
-        code_verifier: whose challenge was sent (RFC 7636).
         redirect_uri: as it was sent.
         next: where to go afterwards, already found to be on this site; empty: the site's default.
         organization: Partium's id of the organization whose login link was used; not checked.
@@ -32,8 +38,6 @@ class Attempt:
     """
 
     provider: str
-    nonce: str = field(repr=False)
-    code_verifier: str = field(repr=False)
     redirect_uri: str
     next: str
     organization: str
@@ -41,12 +45,24 @@ class Attempt:
     created_at: float
 
 
+def nonce_of(state: str) -> str:
+    """Return what has to be in the ID token of the login with this state. Raises EncryptionError: no usable key."""
+    return fingerprint("login-nonce", state)
+
+
+def code_verifier_of(state: str) -> str:
+    """Return the verifier whose challenge the login with this state sends (RFC 7636). Raises EncryptionError: no usable key."""
+    return fingerprint("login-code-verifier", state)
+
+
 def remember(request: HttpRequest, state: str, attempt: Attempt) -> None:
     """Keep an attempt; the oldest ones go when there are too many, or when they are too old anyway."""
     kept = {key: value for key, value in _all(request).items() if time.time() - value["created_at"] < LASTS_SECONDS}
-    for key in sorted(kept, key=lambda key: float(kept[key]["created_at"]))[: max(0, len(kept) - AT_MOST + 1)]:
-        del kept[key]
     kept[state] = asdict(attempt)
+    in_cookie = isinstance(request.session, SignedCookies)
+    for key in sorted(kept, key=lambda key: float(kept[key]["created_at"]))[:-1]:
+        if len(kept) > AT_MOST or (in_cookie and len(json.dumps(kept)) > AT_MOST_CHARACTERS_IN_COOKIE):
+            del kept[key]
     request.session[SESSION_KEY] = kept
 
 

@@ -17,6 +17,8 @@ from partium_auth.oidc import provider as providers
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
 
+_LONGEST_URL = 8000
+
 
 @dataclass(frozen=True)
 class LastWords:
@@ -43,9 +45,11 @@ class LastWords:
             "post_logout_redirect_uri": target,
             "state": secrets.token_urlsafe(16),
         }
-        if self.id_token:
-            parameters["id_token_hint"] = self.id_token
-        return with_query(endpoint, parameters)
+        url = with_query(endpoint, parameters)
+        # Without the hint the provider asks whether to log out; a longer URL many servers refuse altogether.
+        if self.id_token and len(url) + len(self.id_token) < _LONGEST_URL:
+            url = with_query(url, {"id_token_hint": self.id_token})
+        return url
 
     def revoke(self) -> None:
         """Revoke the refresh token at the provider, where it offers that. Does not raise for what the provider does."""

@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils import timezone
 
 from partium_auth.conf import conf
@@ -74,9 +74,10 @@ def start(
     Raises:
         Refused: the provider's metadata is not acceptable.
         UpstreamError: it is not known and could not be fetched.
+        EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
     metadata = discovery.of(provider)
-    state, nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(64)
+    state = secrets.token_urlsafe(32)
     redirect_uri = redirect_uri_of(request, provider.slug)
     parameters: dict[str, Any] = {**provider.extra_parameters}
     if login_hint:
@@ -89,8 +90,10 @@ def start(
         "redirect_uri": redirect_uri,
         "scope": provider.scopes,
         "state": state,
-        "nonce": nonce,
-        "code_challenge": urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode(),
+        "nonce": attempts.nonce_of(state),
+        "code_challenge": urlsafe_b64encode(sha256(attempts.code_verifier_of(state).encode()).digest())
+        .rstrip(b"=")
+        .decode(),
         "code_challenge_method": "S256",
     }
     attempts.remember(
@@ -98,8 +101,6 @@ def start(
         state,
         Attempt(
             provider=provider.slug,
-            nonce=nonce,
-            code_verifier=verifier,
             redirect_uri=redirect_uri,
             next=next_url,
             organization=organization,
@@ -131,13 +132,14 @@ def finish(request: HttpRequest, provider: Provider, attempt: Attempt) -> Vouche
     code = request.GET.get("code", "")
     if not code:
         raise Refused("code", "missing.")
+    state = request.GET["state"]  # attempts.take() has found it
     issued_at = timezone.now()
-    tokens = token_endpoint.redeem_code(provider, code, attempt.redirect_uri, attempt.code_verifier)
+    tokens = token_endpoint.redeem_code(provider, code, attempt.redirect_uri, attempts.code_verifier_of(state))
     claims = verify_id_token(
         provider,
         metadata,
         tokens.id_token or "",
-        nonce=attempt.nonce,
+        nonce=attempts.nonce_of(state),
         access_token=tokens.access_token,
         now=time.time(),
     )
@@ -156,7 +158,8 @@ def redirect_uri_of(request: HttpRequest, slug: str) -> str:
         name = getattr(settings, "OIDC_AUTHENTICATION_CALLBACK_URL", "oidc_authentication_callback")
         try:
             path = reverse(name)
-            if getattr(resolve(path).func, "is_partium_callback", False):
+            inside = path.removeprefix(get_script_prefix().rstrip("/"))  # where the site is not at the root
+            if getattr(resolve(inside).func, "is_partium_callback", False):
                 return request.build_absolute_uri(path)
         except (NoReverseMatch, Resolver404):
             pass

@@ -13,6 +13,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
 from django.urls import reverse
+from django.utils.encoding import iri_to_uri
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
@@ -174,14 +175,22 @@ def logout(request: HttpRequest) -> HttpResponse:
     if last_words is None:
         return HttpResponseRedirect(own_target or target)
     _in_background(last_words.revoke)
-    return HttpResponseRedirect(own_target or last_words.url(request.build_absolute_uri(target)) or target)
+    at_provider = "" if own_target else last_words.url(request.build_absolute_uri(target))
+    return _to_provider(at_provider) if at_provider else HttpResponseRedirect(own_target or target)
 
 
 def _start(request: HttpRequest, slug: str, *, next_url: str = "", **options: Any) -> HttpResponse:
     try:
-        return HttpResponseRedirect(flow.start(request, _provider(slug), next_url=next_url, **options))
+        return _to_provider(flow.start(request, _provider(slug), next_url=next_url, **options))
     except failures.FAILURES as e:
         return failures.page(request, e, provider=slug, next_url=next_url)
+
+
+def _to_provider(url: str) -> HttpResponseRedirect:
+    """Redirect to a provider. Django 5.2.8 refuses more than 2048 characters, which an ID token in a log-out's URL is."""
+    response = HttpResponseRedirect(url.partition("?")[0])
+    response["Location"] = iri_to_uri(url)
+    return response
 
 
 def _provider(slug: str) -> Provider:

@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from partium_auth.conf import conf
-from partium_auth.models import Identity, Organization, Role
+from partium_auth.models import EmailDomain, Identity, Organization, Role
 from partium_auth.models.identities import identity_digest
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
@@ -210,7 +210,7 @@ def _record_login(login: VerifiedLogin, accounts: Accounts) -> Any:
         if found:
             user = accounts.update_user(_active(found[0]), claims)
         else:
-            user = _created(lambda: accounts.create_user(claims))
+            user = _created(lambda: accounts.create_user(_claims_for_account(provider, claims)))
     if user is None:
         raise Refused("account", "a hook of the backend returned nobody.", permanent=True)
     login.identity = identity = _store_identity(identity, login.issuer, login.subject, user)
@@ -222,6 +222,21 @@ def _record_login(login: VerifiedLogin, accounts: Accounts) -> Any:
     if owner is None:
         _set_privileges(user, claims)
     return user
+
+
+def _claims_for_account(provider: Provider, claims: dict[str, Any]) -> dict[str, Any]:
+    """The claims that a new account is made of: an organization's provider gives e-mail addresses in its own domains only.
+
+    Otherwise one customer's provider could take the address, and with it the user name, of anybody who has not been here
+    yet, and keep them out.
+    """
+    if provider.is_site_wide:
+        return claims
+    domain = claims_.verified_email(claims).rpartition("@")[2].lower()
+    domains = EmailDomain.objects.filter(provider__slug=provider.slug).values_list("domain", flat=True)
+    if domain and domain in set(domains):
+        return claims
+    return {name: value for name, value in claims.items() if name not in {"email", "email_verified"}}
 
 
 def _record_password_login(username: str) -> Identity:

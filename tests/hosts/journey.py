@@ -24,6 +24,7 @@ from django.utils import timezone
 from partium_auth.models import ApiKey, Grant, Invitation, Membership, Organization, Role
 from partium_auth.services import keys, members
 from partium_auth.testing.sandbox import PartiumSandbox
+from partium_auth.tokens import invalidation
 from tests.oidc.provider import BendableProvider
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -88,6 +89,11 @@ def make_user(email: str, **fields: Any) -> Any:
     return model._default_manager.create_user(**named, password="pw", **fields)  # type: ignore[attr-defined]
 
 
+def let_tokens_expire() -> None:
+    Grant.objects.update(issued_at=time.time() - 590)
+    invalidation.distrust_grants(Grant.objects.all())
+
+
 def renewed(visitor: Visitor, old: str) -> str:
     """The session's next token; a host that holds the database in every request gets it on a later request."""
     deadline = time.monotonic() + 15
@@ -121,7 +127,7 @@ def test_a_provider_login_has_a_token_and_renews_it(visitor: Visitor, op: Bendab
     first = answer.json()["access_token"]
     assert first in op.issued
     assert 500 < answer.json()["expires_in"] <= 600
-    Grant.objects.update(issued_at=time.time() - 590)
+    let_tokens_expire()
     assert renewed(visitor, first) in op.issued
 
 
@@ -130,7 +136,7 @@ def test_a_partium_password_logs_in_and_finds_parts(visitor: Visitor, partium_sa
     assert answer.status_code == 302, answer.content.decode()
     assert visitor.get(f"{PREFIX}/search/", text=WORD).json()["names"]
     first = visitor.token().json()["access_token"]
-    Grant.objects.update(issued_at=time.time() - 590)
+    let_tokens_expire()
     assert renewed(visitor, first) != first
     assert visitor.get(f"{PREFIX}/search/", text=WORD).json()["names"]
 
@@ -242,8 +248,6 @@ def test_a_session_with_a_key_that_ends_soon(
     visitor.post(f"{PREFIX}/local-login/", {"username": "ann@example.com", "password": "pw"})
     assert renewed(visitor, "")
     ApiKey.objects.update(expires_at=timezone.now() - dt.timedelta(minutes=1))
-    from partium_auth.tokens import invalidation
-
     invalidation.distrust_organization(acme.pk)
     answer = visitor.token()
     assert answer.status_code == 503

@@ -1,0 +1,233 @@
+"""What an attacker, a sloppy provider or an unlucky moment could do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.contrib.auth import SESSION_KEY, get_user_model, login, logout
+from django.contrib.auth.models import AnonymousUser
+from django.test import Client, RequestFactory
+from django.urls import set_script_prefix
+
+from partium_auth.exceptions import LoginRequired
+from partium_auth.login import flow
+from partium_auth.models import Grant, Identity, Membership, Organization
+from partium_auth.session import PartiumSession
+from partium_auth.testing.people import PartiumUser, log_in
+from partium_auth.testing.sandbox import PartiumSandbox
+from tests.hosts.journey import PAGE
+from tests.oidc.conftest import Browser, add_provider
+from tests.oidc.provider import BendableProvider
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.hosts.urls")]
+
+
+@pytest.fixture
+def browser(op: BendableProvider, settings: Any, db: None) -> Browser:
+    settings.PARTIUM_EXECUTOR = "inline"
+    return Browser(op)
+
+
+@pytest.fixture
+def acme(db: None) -> Organization:
+    return Organization.objects.create(org_id="acme", display_name="Acme")
+
+
+# --- claims that no provider should send ----------------------------------------------------------------------------------
+
+JUNK: list[Any] = [
+    "\0",
+    "a\0b@example.com",
+    "x" * 300 + "@example.com",
+    ["ann@example.com"],
+    {"a": 1},
+    7,
+    True,
+    "",
+    " ",
+    "‮@x",
+]
+
+
+@pytest.mark.parametrize("value", JUNK, ids=lambda value: repr(value)[:12])
+@pytest.mark.parametrize(
+    "claim",
+    ["email", "given_name", "family_name", "name", "preferred_username", "organizations", "roles", "sid", "sub"],
+)
+def test_no_claim_becomes_a_500(browser: Browser, claim: str, value: Any) -> None:
+    answer = browser.log_in(claims={"organizations": ["acme"], claim: value})
+    assert answer.status_code in {302, 400, 403}, answer.status_code
+    if answer.status_code == 302:
+        again = Browser(browser.op)
+        assert again.log_in(claims={"organizations": ["acme"], claim: value}).status_code == 302
+        assert again.user == browser.user
+
+
+# --- redirects that Django refuses --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _old_django(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5.2.8 refuses to redirect to more than 2048 characters, others to more than 16384."""
+    monkeypatch.setattr("django.http.response.MAX_URL_REDIRECT_LENGTH", 2048, raising=False)
+    monkeypatch.setattr("django.http.response.MAX_URL_LENGTH", 2048, raising=False)
+
+
+@pytest.mark.usefixtures("_old_django")
+@pytest.mark.parametrize(("groups", "hinted"), [(1, True), (300, True), (3000, False)])
+def test_logging_out_with_a_long_id_token_leads_to_the_provider(browser: Browser, groups: int, hinted: bool) -> None:
+    browser.log_in(claims={"groups": [f"group-{n}" for n in range(groups)]})
+    answer = browser.client.post("/partium/logout/")
+    assert answer.status_code == 302, answer.content
+    assert answer["Location"].startswith(f"{browser.op.url}/logout?")
+    assert ("id_token_hint" in answer["Location"]) is hinted
+    assert len(answer["Location"]) < 8200
+    assert SESSION_KEY not in browser.client.session
+
+
+@pytest.mark.usefixtures("_old_django")
+def test_a_long_address_leads_to_the_login_page_all_the_same(client: Client) -> None:
+    answer = client.get("/token/?q=" + "%C3%A4" * 220, headers=PAGE)
+    assert answer.status_code == 302, answer.content
+    assert urlsplit(answer["Location"]).path == "/partium/login/"
+
+
+@pytest.mark.usefixtures("_old_django")
+def test_a_long_next_does_not_break_the_switch(partium_user: PartiumUser) -> None:
+    form = {"organization": "acme", "next": "/token/?" + "q" * 3000}
+    assert partium_user.client.post("/partium/organization/", form).status_code == 302
+
+
+# --- loops ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_provider_whose_tokens_are_useless_does_not_send_people_round_in_circles(
+    browser: Browser, acme: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = browser.op.tokens
+
+    def short_lived() -> dict[str, Any]:
+        return {**tokens(), "refresh_token": None, "expires_in": 1}
+
+    monkeypatch.setattr(browser.op, "tokens", short_lived)
+    answer = browser.log_in(claims={"organizations": ["acme"]}, next="/token/")
+    rounds = 0
+    while answer.status_code == 302 and rounds < 20:
+        url = answer["Location"]
+        if url.startswith(browser.op.url):
+            assert "prompt=none" in url
+            rounds += 1
+            answer = browser.come_back(browser.op.authorize(url, organizations=["acme"]))
+        else:
+            answer = browser.client.get(url, headers=PAGE)
+    assert rounds <= 1
+    assert answer.status_code in {200, 503}
+
+
+def test_an_old_login_is_renewed_silently(browser: Browser, acme: Organization, settings: Any) -> None:
+    settings.PARTIUM_REAUTHENTICATE_AFTER = 3600
+    browser.log_in(claims={"organizations": ["acme"]})
+    Grant.objects.update(authenticated_at=1.0)
+    answer = browser.client.get("/token/", headers=PAGE)
+    assert urlsplit(answer["Location"]).path == "/partium/login/default/"
+    assert parse_qs(urlsplit(answer["Location"]).query)["prompt"] == ["none"]
+
+
+# --- one request, two people --------------------------------------------------------------------------------------------------
+
+
+def test_a_request_in_which_somebody_else_logs_in_forgets_the_first_ones_token(
+    partium_user: PartiumUser, partium_sandbox: PartiumSandbox
+) -> None:
+    other = log_in(partium_sandbox, "somebody-else", "globex")
+    request: Any = RequestFactory().get("/")
+    request.session, request.user = partium_user.client.session, partium_user.user
+    request.partium = PartiumSession(request)
+    theirs = request.partium.access_token
+    assert request.partium.client is not None
+    login(request, other.user, "django.contrib.auth.backends.ModelBackend")
+    assert request.partium.organization.org_id == "globex"
+    with pytest.raises(LoginRequired):  # a login at another backend has no token of its own
+        assert request.partium.access_token != theirs
+
+
+def test_a_request_that_logs_out_has_no_token_any_more(partium_user: PartiumUser) -> None:
+    request: Any = RequestFactory().get("/")
+    request.session, request.user = partium_user.client.session, partium_user.user
+    request.partium = PartiumSession(request)
+    assert request.partium.access_token
+    logout(request)
+    assert isinstance(request.user, AnonymousUser)
+    with pytest.raises(LoginRequired):
+        _ = request.partium.access_token
+    with pytest.raises(LoginRequired):
+        _ = request.partium.client
+
+
+# --- what the session keeps ---------------------------------------------------------------------------------------------------
+
+
+def test_the_session_keeps_no_secret_of_a_login_under_way(browser: Browser) -> None:
+    url = browser.start()
+    nonce = parse_qs(urlsplit(url).query)["nonce"][0]
+    text = str(dict(browser.client.session.items()))
+    assert nonce not in text
+    browser.come_back(browser.op.authorize(url))
+    verifier = next(form["code_verifier"] for form in browser.op.forms if "code_verifier" in form)
+    assert verifier not in text
+    assert len(verifier) >= 43
+    assert re.fullmatch(r"[A-Za-z0-9._~-]+", verifier)
+
+
+def test_two_logins_have_nothing_in_common(browser: Browser) -> None:
+    one, two = (parse_qs(urlsplit(browser.start()).query) for _ in range(2))
+    for name in ("state", "nonce", "code_challenge"):
+        assert one[name] != two[name]
+
+
+def test_many_logins_under_way_fit_into_a_cookie(browser: Browser, settings: Any) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    for number in range(25):
+        url = browser.start(next=f"/token/?{number}" + "x" * 200)
+        assert len(browser.client.cookies["sessionid"].OutputString()) < 4000
+    assert browser.come_back(browser.op.authorize(url)).status_code == 302
+
+
+# --- hosts below a path ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_redirect_uri_of_the_base_library_stays_below_a_path(settings: Any, rf: RequestFactory) -> None:
+    settings.ROOT_URLCONF = "tests.login.migrated_site"
+    set_script_prefix("/portal/")
+    try:
+        uri = flow.redirect_uri_of(rf.get("/"), "default")
+    finally:
+        set_script_prefix("/")
+    assert uri == "http://testserver/portal/oidc/callback/"
+
+
+# --- an organization's own provider ----------------------------------------------------------------------------------------------
+
+
+def test_an_organizations_provider_cannot_take_somebody_elses_address(
+    browser: Browser, acme: Organization, op: BendableProvider
+) -> None:
+    add_provider(op, "acme-login", organization=acme)
+    row_claims = {"sub": "mallory", "email": "chief@host.example", "email_verified": True}
+    assert browser.log_in("acme-login", claims=row_claims).status_code == 302
+    mallory = get_user_model().objects.get()
+    assert "chief@host.example" not in {mallory.username, mallory.email}
+    assert Membership.objects.get().organization == acme
+
+
+def test_an_organizations_provider_speaks_for_its_own_domains(
+    browser: Browser, acme: Organization, op: BendableProvider
+) -> None:
+    row = add_provider(op, "acme-login", organization=acme)
+    row.email_domains.create(domain="acme.example")
+    browser.log_in("acme-login", claims={"sub": "bob", "email": "Bob@Acme.example", "email_verified": True})
+    assert get_user_model().objects.get().email.lower() == "bob@acme.example"
+    assert Identity.objects.count() == 1
