@@ -31,6 +31,7 @@ from partium_auth.services.members import (
 logger = logging.getLogger("partium_auth.login")
 
 _T = TypeVar("_T")
+_LONGEST_EMAIL = 254
 _USERNAME = re.compile(r"[\w.@+-]{1,150}")
 
 
@@ -141,7 +142,7 @@ def new_username(issuer: str, subject: str, wanted: str) -> str:
     """
     model = get_user_model()
     by_email = are_usernames_emails()
-    is_name = bool(wanted) and (by_email or _USERNAME.fullmatch(wanted) is not None)
+    is_name = 0 < len(wanted) <= _LONGEST_EMAIL and (by_email or _USERNAME.fullmatch(wanted) is not None)
     if is_name and not model._default_manager.filter(**{f"{model.USERNAME_FIELD}__iexact": wanted}).exists():
         return wanted
     made = f"p-{identity_digest(issuer, subject)[:30]}"
@@ -164,10 +165,9 @@ def new_user(username: str, email: str = "") -> Any:
     model = get_user_model()
     manager: Any = model._default_manager
     name = model.get_email_field_name()
-    has_email = any(field.name == name for field in model._meta.get_fields())
-    return manager.create_user(
-        username, password=None, **({name: email} if has_email and not are_usernames_emails() else {})
-    )
+    takes_email = any(field.name == name for field in model._meta.get_fields()) and not are_usernames_emails()
+    fields = {name: email if len(email) <= _LONGEST_EMAIL else ""} if takes_email else {}
+    return manager.create_user(username, password=None, **fields)
 
 
 def set_names(user: Any, claims: Mapping[str, Any]) -> bool:

@@ -49,10 +49,12 @@ JUNK: list[Any] = [
     "",
     " ",
     "‮@x",
+    "\ud800",
+    "a\ud800@example.com",
 ]
 
 
-@pytest.mark.parametrize("value", JUNK, ids=lambda value: repr(value)[:12])
+@pytest.mark.parametrize("value", JUNK, ids=lambda value: ascii(value)[:12])
 @pytest.mark.parametrize(
     "claim",
     ["email", "given_name", "family_name", "name", "preferred_username", "organizations", "roles", "sid", "sub"],
