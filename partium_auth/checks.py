@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import connections, router
 from django.urls import NoReverseMatch, Resolver404, get_resolver, get_script_prefix, resolve, reverse
 
 from partium_auth import crypto
@@ -200,24 +201,51 @@ def check_cache(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
     return []
 
 
+@register()
+def check_routers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """E015 the app's tables and the site's users are in different databases."""
+    users = router.db_for_write(get_user_model())
+    found = {router.db_for_write(model) for model in apps.get_app_config("partium_auth").get_models()}
+    if found == {users}:
+        return []
+    return [
+        Error(
+            f"The user model is in the database {users!r}, partium_auth in {', '.join(map(repr, sorted(found)))}: "
+            "foreign keys do not reach from one database into another.",
+            hint="Let DATABASE_ROUTERS send partium_auth's models where those of the user model go.",
+            id="partium_auth.E015",
+        )
+    ]
+
+
 @register(Tags.database)
 def check_sqlite(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """W013 SQLite whose transactions do not begin by writing."""
+    """W013 SQLite whose transactions do not begin by writing; W014 SQLite that every request keeps to itself."""
     alias = grants.alias()
     if alias not in (databases or ()) or connections[alias].vendor != "sqlite":
         return []
+    found: list[CheckMessage] = []
+    if connections[alias].settings_dict.get("ATOMIC_REQUESTS"):
+        found.append(
+            Warning(
+                "ATOMIC_REQUESTS on SQLite: a view keeps the database to itself, also from the renewal that it waits for.",
+                hint="Put transaction.non_atomic_requests on views that use request.partium, or use PostgreSQL.",
+                id="partium_auth.W014",
+            )
+        )
     options = connections[alias].settings_dict.get("OPTIONS", {})
     if str(options.get("transaction_mode", "")).upper() in {"IMMEDIATE", "EXCLUSIVE"}:
-        return []
+        return found
     return [
+        *found,
         Warning(
             "SQLite's transactions begin by reading here, and may then fail with 'database is locked' beside a renewal.",
             hint='Set OPTIONS = {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"} '
             f"for the database {alias!r}.",
             id="partium_auth.W013",
-        )
+        ),
     ]
 
 

@@ -14,12 +14,13 @@ from functools import partial
 from typing import Any, Literal
 
 from django.core.cache import caches
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as AnyDatabaseError
 from django.db import connections
 
 from partium_auth import crypto, upstream
 from partium_auth.conf import conf
-from partium_auth.exceptions import EncryptionError, PartiumError, UpstreamError
+from partium_auth.exceptions import PartiumError
 from partium_auth.models import ApiKey, IdentityProvider, Organization
 from partium_auth.oidc import discovery, documents
 from partium_auth.oidc import provider as providers
@@ -56,7 +57,7 @@ def examine() -> Iterator[Finding]:
     for look in (_encryption, _database, _cache, _partium, _organizations, _providers):
         try:
             yield from look()
-        except (PartiumError, AnyDatabaseError) as error:
+        except (PartiumError, ImproperlyConfigured, AnyDatabaseError) as error:
             yield Finding("error", look.__name__.strip("_"), str(error) or type(error).__name__)
 
 
@@ -176,7 +177,7 @@ def _providers() -> Iterator[Finding]:
     for slug, load in found:
         try:
             yield from examine_provider(load())
-        except (UpstreamError, EncryptionError, PartiumError) as error:
+        except (PartiumError, ImproperlyConfigured) as error:
             yield Finding(
                 "error", f"provider {slug}", str(error), "Compare issuer and endpoints with the provider's own pages."
             )
