@@ -2,72 +2,115 @@
 (function () {
   "use strict";
   const options = document.currentScript.dataset;
-  const RETRY_SECONDS = 5;
-  let current = null; // { value, expiresAt, renewAt } by performance.now(), which no clock change moves
+  const nonce = document.currentScript.nonce;
+  const FIRST_WAIT_SECONDS = 5; // then twice as long each time
+  const LONGEST_WAIT_SECONDS = 300;
+  const LONGEST_TIMER_SECONDS = 86400; // a timer of more than 2^31 ms fires at once
+  let current = null; // { value, at, renewAfter, endsAfter }
   let pending = null;
   let timer = 0;
+  let isDue = false; // a renewal that waits for somebody to look at the page
+  let failures = 0;
+  let waiting = null; // { at, seconds }: until then nobody asks
 
   function announce(name) {
     document.dispatchEvent(new CustomEvent("partium:" + name));
   }
 
+  // No change of the clock moves performance.now(), but on some systems it stands still while the machine sleeps.
+  function now() {
+    return { steady: performance.now(), wall: Date.now() };
+  }
+
+  function secondsSince(moment) {
+    return Math.max(performance.now() - moment.steady, Date.now() - moment.wall) / 1000;
+  }
+
   async function request() {
-    const startedAt = performance.now();
-    const response = await fetch(options.tokenUrl, {
-      method: "POST",
-      credentials: "same-origin",
-      cache: "no-store",
-      headers: { Accept: "application/json", "X-CSRFToken": options.csrfToken },
-    });
-    if (response.status === 401) {
+    const at = now();
+    let status = 0;
+    let retryAfter = 0;
+    try {
+      const response = await fetch(options.tokenUrl, {
+        method: "POST",
+        credentials: "same-origin",
+        cache: "no-store",
+        headers: { Accept: "application/json", "X-CSRFToken": options.csrfToken },
+      });
+      status = response.status;
+      retryAfter = Number(response.headers.get("Retry-After"));
+      const answer = response.ok ? await response.json() : {};
+      if (typeof answer.access_token === "string" && answer.expires_in > 0) {
+        return keep(answer, at);
+      }
+    } catch {
+      /* no network, or an answer of something in between */
+    }
+    failures += 1;
+    const longer = Math.min(FIRST_WAIT_SECONDS * 2 ** (failures - 1), LONGEST_WAIT_SECONDS);
+    waiting = { at: now(), seconds: retryAfter > 0 ? Math.min(retryAfter, LONGEST_WAIT_SECONDS) : longer };
+    if (status === 401) {
       announce("login");
       throw new Error("Log in again.");
     }
-    if (!response.ok) {
-      const seconds = Number(response.headers.get("Retry-After")) || RETRY_SECONDS;
-      schedule(seconds * 1000);
-      throw new Error("No access token right now; trying again in " + seconds + " s.");
-    }
-    const answer = await response.json();
-    const lifetime = answer.expires_in * 1000;
-    current = {
-      value: answer.access_token,
-      expiresAt: startedAt + lifetime - 2000,
-      renewAt: startedAt + Math.max(1000, lifetime - 30000, lifetime * 0.75),
-    };
-    schedule(current.renewAt - performance.now());
+    schedule(waiting.seconds);
+    throw new Error("No access token right now; trying again in " + waiting.seconds + " s.");
+  }
+
+  function keep(answer, at) {
+    const seconds = answer.expires_in;
+    // Early enough that the server has a token to go on with while it gets another one.
+    const early = Math.min(seconds / 4, Math.max(30, Math.min(240, seconds * 0.08)));
+    current = { value: answer.access_token, at: at, renewAfter: Math.max(1, seconds - early), endsAfter: seconds - 2 };
+    failures = 0;
+    waiting = null;
+    schedule(current.renewAfter - secondsSince(at));
     return current.value;
   }
 
   function token() {
-    if (current && performance.now() < current.renewAt) {
+    const age = current ? secondsSince(current.at) : Infinity;
+    if (current && age < current.renewAfter) {
       return Promise.resolve(current.value);
+    }
+    // What is left of the old token is better than an error.
+    const rest = current && age < current.endsAfter ? current.value : null;
+    if (waiting && secondsSince(waiting.at) < waiting.seconds) {
+      return rest ? Promise.resolve(rest) : Promise.reject(new Error("No access token right now."));
     }
     if (!pending) {
       pending = request().finally(function () {
         pending = null;
       });
     }
-    // What is left of the old token is better than an error.
     return pending.catch(function (error) {
-      if (current && performance.now() < current.expiresAt) {
-        return current.value;
+      if (rest) {
+        return rest;
       }
       throw error;
     });
   }
 
-  function schedule(milliseconds) {
+  function schedule(seconds) {
     clearTimeout(timer);
-    timer = setTimeout(function () {
-      if (!document.hidden) {
-        token().then(start, ignore);
-      }
-    }, Math.max(1000, milliseconds));
+    timer = setTimeout(refresh, Math.min(Math.max(1, seconds), LONGEST_TIMER_SECONDS) * 1000);
+  }
+
+  function refresh() {
+    const left = current ? current.renewAfter - secondsSince(current.at) : 0;
+    if (left > 0) {
+      schedule(left); // the timer came early, or could not be set for longer
+      return;
+    }
+    isDue = document.hidden;
+    if (!isDue) {
+      waiting = null; // the timer was the wait
+      token().then(start, ignore);
+    }
   }
 
   function ignore() {
-    /* schedule() has been called, or the person has been told to log in */
+    /* another attempt is scheduled, or the person has been told to log in */
   }
 
   function start(value) {
@@ -98,6 +141,7 @@
     return new Promise(function (resolve, reject) {
       const script = document.createElement("script");
       script.src = options.sdkUrl;
+      script.nonce = nonce;
       script.onload = resolve;
       script.onerror = reject;
       document.head.append(script);
@@ -105,8 +149,13 @@
   }
 
   document.addEventListener("visibilitychange", function () {
-    if (!document.hidden && current && performance.now() >= current.renewAt) {
-      token().then(start, ignore);
+    if (document.hidden) {
+      return;
+    }
+    if (isDue) {
+      refresh();
+    } else if (current && secondsSince(current.at) >= current.renewAfter) {
+      token().then(start, ignore); // the machine has slept, and the timer with it
     }
   });
 
