@@ -149,6 +149,7 @@ def finish(request: HttpRequest, provider: Provider, attempt: Attempt) -> Vouche
         more = userinfo.fetch(provider, metadata, tokens.access_token, subject=claims["sub"])
         claims = userinfo.merged(claims, more)
     _refuse_what_cannot_be_stored(claims)
+    claims = {name: value for name, value in claims.items() if name != "nonce"}  # it has served; a site's hooks get the rest
     return Vouched(claims, tokens, issued_at)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -17,6 +18,7 @@ from django.utils.encoding import iri_to_uri
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
+from django.views.debug import get_exception_reporter_filter
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
@@ -56,6 +58,7 @@ class PasswordForm(forms.Form):
 @never_cache
 def login(request: HttpRequest) -> HttpResponse:
     """The login page. ``next``: where to go afterwards; ``organization``: an organization's own login link."""
+    _be_discreet(request)
     next_url, org_id = _next_url(request), _parameter(request, "organization")[:190]
     email_form, password_form, error = EmailForm(), PasswordForm(), None
     if request.method == "POST" and "password" in request.POST and is_password_login_enabled():
@@ -113,6 +116,7 @@ def oidc_login(request: HttpRequest, provider: str) -> HttpResponse:
 @sensitive_variables()
 def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
     """Where a provider sends the browser back to. Without a ``state`` of this session nothing at all happens."""
+    _be_discreet(request)
     next_url = ""
     try:
         attempt = attempts.take(request, provider)
@@ -184,6 +188,13 @@ def _start(request: HttpRequest, slug: str, *, next_url: str = "", **options: An
         return _to_provider(flow.start(request, _provider(slug), next_url=next_url, **options))
     except failures.FAILURES as e:
         return failures.page(request, e, provider=slug, next_url=next_url)
+
+
+def _be_discreet(request: HttpRequest) -> None:
+    """Hide what is marked as sensitive on Django's page for developers too: ``DEBUG`` is on where people type real passwords."""
+    discreet = copy.copy(get_exception_reporter_filter(request))
+    discreet.is_active = lambda request: True  # type: ignore[method-assign]
+    request.exception_reporter_filter = discreet
 
 
 def _to_provider(url: str) -> HttpResponseRedirect:
