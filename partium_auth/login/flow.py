@@ -149,8 +149,9 @@ def finish(request: HttpRequest, provider: Provider, attempt: Attempt) -> Vouche
         more = userinfo.fetch(provider, metadata, tokens.access_token, subject=claims["sub"])
         claims = userinfo.merged(claims, more)
     _refuse_what_cannot_be_stored(claims)
-    claims = {name: value for name, value in claims.items() if name != "nonce"}  # it has served; a site's hooks get the rest
-    return Vouched(claims, tokens, issued_at)
+    # The nonce has served; a site's hooks, and the report of an error in one, get the rest.
+    rest = {name: value for name, value in claims.items() if name != "nonce"}
+    return Vouched(rest, tokens, issued_at)
 
 
 def redirect_uri_of(request: HttpRequest, slug: str) -> str:

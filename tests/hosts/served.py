@@ -1,0 +1,7 @@
+"""Settings of a host that a real server serves, in a process of its own, on the database of the test that started it."""
+
+import os
+
+from tests.hosts.sites.plain import *  # noqa: F403
+
+PARTIUM_API_URL = os.environ["TEST_PARTIUM_API_URL"]
