@@ -83,7 +83,7 @@ def test_a_refresh_token_that_was_used_is_told_apart_from_other_failures(
 
 def test_without_a_refresh_token_the_login_is_renewed_silently(context: Any, live_server: Any, issuer: str) -> None:
     page = log_in(context, live_server.url)
-    Grant.objects.update(refresh_token=None, issued_at=time.time() - 3600)
+    Grant.objects.update(refresh_token=None, issued_at=time.time() - 3600, authenticated_at=time.time() - 3600)
     page.goto(f"{live_server.url}/page/token/")
     assert page.url == f"{live_server.url}/page/token/"
     assert page.inner_text("#who") == "ann@example.com"
@@ -95,7 +95,7 @@ def test_where_the_provider_has_to_ask_it_is_no_longer_silent(context: Any, live
     page = log_in(context, live_server.url)
     # This provider takes the person's consent away together with the refresh token.
     token_endpoint.revoke(provider.get("default"), Grant.objects.get().refresh_token.reveal())
-    Grant.objects.update(issued_at=time.time() - 3600)
+    Grant.objects.update(issued_at=time.time() - 3600, authenticated_at=time.time() - 3600)
     page.goto(f"{live_server.url}/page/token/")
     page.click("text=Continue")
     page.wait_for_url(f"{live_server.url}/page/token/")
