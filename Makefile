@@ -31,10 +31,12 @@ node: $(VENV)/.installed-dev ## run the tests against oidc-provider from npm, in
 	@$(BIN)/python -m pytest -m node $(ARGS)
 
 browser: $(VENV)/.installed-dev ## run the tests in Chromium
-	@$(BIN)/python -m pytest -m browser $(ARGS)
+	@# Playwright's event loop stays in its thread: one process for each suite.
+	@for suite in tests/browser tests/admin tests/hosts; do \
+	$(BIN)/python -m pytest -m browser $(ARGS) $$suite || exit 1; done
 
 screenshots: $(VENV)/.installed-dev ## take the pictures of the documentation anew, in Chromium
-	@SCREENSHOTS=1 $(BIN)/python -m pytest -m browser $(ARGS)
+	@SCREENSHOTS=1 $(MAKE) --no-print-directory browser
 
 lint: $(VENV)/.installed-dev ## check style and format
 	@$(BIN)/ruff check --quiet .

@@ -203,7 +203,7 @@ def check_cache(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[
 
 @register()
 def check_routers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E015 the app's tables and the site's users are in different databases."""
+    """E016 the app's tables and the site's users are in different databases."""
     users = router.db_for_write(get_user_model())
     found = {router.db_for_write(model) for model in apps.get_app_config("partium_auth").get_models()}
     if found == {users}:
@@ -213,7 +213,7 @@ def check_routers(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
             f"The user model is in the database {users!r}, partium_auth in {', '.join(map(repr, sorted(found)))}: "
             "foreign keys do not reach from one database into another.",
             hint="Let DATABASE_ROUTERS send partium_auth's models where those of the user model go.",
-            id="partium_auth.E015",
+            id="partium_auth.E016",
         )
     ]
 

@@ -84,7 +84,7 @@ class ApiKeyEventAdmin(PolicyAdmin):
 def _cells(event: ApiKeyEvent) -> list[str]:
     key = event.api_key
     return [
-        timezone.localtime(event.at).isoformat(timespec="seconds"),
+        (timezone.localtime(event.at) if timezone.is_aware(event.at) else event.at).isoformat(timespec="seconds"),
         event.action,
         event.organization.org_id,
         key.label if key else "",

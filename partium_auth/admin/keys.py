@@ -610,4 +610,6 @@ def _ago(at: dt.datetime | None) -> str:
 
 
 def _moment(at: dt.datetime | None) -> str | None:
-    return None if at is None else f"{timezone.localtime(at):%Y-%m-%d %H:%M}"
+    if at is None:
+        return None
+    return f"{timezone.localtime(at) if timezone.is_aware(at) else at:%Y-%m-%d %H:%M}"

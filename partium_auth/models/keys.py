@@ -217,6 +217,11 @@ class ApiKeyEvent(models.Model):
         raise TypeError("Key events are append-only.")
 
 
+def local_day(moment: dt.datetime) -> dt.date:
+    """Return the day that a moment is on, where the site is; also for a site without ``USE_TZ``."""
+    return timezone.localdate(moment) if timezone.is_aware(moment) else moment.date()
+
+
 class ApiKeyUsage(models.Model):
     """How often a key was exchanged, and how often that failed: one row a day."""
 

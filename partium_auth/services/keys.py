@@ -29,7 +29,7 @@ from partium_auth.exceptions import CredentialsRejected, NotPermitted, UpstreamE
 from partium_auth.fields import seal
 from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, Grant, Organization
 from partium_auth.models.fingerprints import fingerprint
-from partium_auth.models.keys import REJECTION_REMEMBERED, mask
+from partium_auth.models.keys import REJECTION_REMEMBERED, local_day, mask
 from partium_auth.services.grants import revoke_grants
 from partium_auth.services.members import distrust_organization_after_commit
 from partium_auth.tokens import grants
@@ -319,7 +319,7 @@ def count_exchange(key_id: uuid.UUID, ok: bool) -> None:
     """
     now = timezone.now()
     database = _database()
-    day = timezone.localdate(now)
+    day = local_day(now)
     column = "exchanges" if ok else "failures"
     rows = ApiKeyUsage.objects.using(database).filter(api_key_id=key_id, day=day)
     # UPDATE first: it is what happens all day. The unique index decides who makes the day's row.

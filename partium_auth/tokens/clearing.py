@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from django.contrib.sessions.models import Session
 from django.db import router
 from django.db.models import ExpressionWrapper, F, FloatField, Model, Q, QuerySet
 from django.utils import timezone
@@ -114,6 +113,8 @@ def _sessions_are_rows() -> bool:
 
 
 def _without_session(rows: list[Grant]) -> Iterator[Any]:
+    from django.contrib.sessions.models import Session  # asked for only where sessions are rows of the database
+
     keys: dict[Any, str] = {}
     for row in rows:
         try:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.db import connections
 from django.utils import timezone
 
@@ -62,7 +63,7 @@ LEFT JOIN {Grant} own ON own.id = %(grant)s AND own.user_id = %(user)s
 LEFT JOIN {IdentityProvider} own_provider ON own_provider.slug = own.provider
 LEFT JOIN {ApiKey} k ON k.organization_id = o.id AND o.token_source <> 'user' AND k.status <> 'revoked'
     AND k.verification IN ('accepted', 'unverified')
-    AND (k.expires_at IS NULL OR k.expires_at > {now}) AND (k.retires_at IS NULL OR k.retires_at > {now})
+    AND (k.expires_at IS NULL OR k.expires_at > %(now)s) AND (k.retires_at IS NULL OR k.retires_at > %(now)s)
 LEFT JOIN {Grant} of_key ON of_key.id = k.id
 WHERE o.id = %(organization)s AND o.is_active
     AND EXISTS (SELECT 1 FROM {Membership} m WHERE m.organization_id = o.id AND m.user_id = %(user)s)
@@ -117,6 +118,8 @@ def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID
                 "user": query.user(user_pk),
                 "grant": query.key(grant_id),
                 "organization": query.key(organization_id),
+                # A key's end is compared by this machine's clock, which wrote it: without USE_TZ in local time.
+                "now": connections[alias].ops.adapt_datetimefield_value(timezone.now()),
             },
         )
         rows = cursor.fetchall()
@@ -129,7 +132,9 @@ def _uuid(value: Any) -> uuid.UUID | None:
 
 def _ends_soon(moment: dt.datetime | str) -> bool:
     at = moment if isinstance(moment, dt.datetime) else dt.datetime.fromisoformat(moment)  # SQLite has no such type
-    return (at if timezone.is_aware(at) else at.replace(tzinfo=dt.UTC)) < timezone.now() + _ENTRY
+    if settings.USE_TZ and timezone.is_naive(at):
+        at = at.replace(tzinfo=dt.UTC)
+    return at < timezone.now() + _ENTRY
 
 
 def _snapshot(grant_id: uuid.UUID | None, columns: tuple[Any, ...]) -> Snapshot | None:

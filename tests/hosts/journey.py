@@ -237,7 +237,6 @@ def test_keys_and_invitations_end_when_they_say(visitor: Visitor, op: BendablePr
     assert [row.organization.org_id for row in Membership.objects.all()] == ["acme"]
 
 
-@pytest.mark.xfail(not settings.USE_TZ, reason="tokens/reading.py compares local times with UTC", strict=True)
 def test_a_session_with_a_key_that_ends_soon(
     visitor: Visitor, partium_sandbox: PartiumSandbox, acme: Organization
 ) -> None:
@@ -254,9 +253,6 @@ def test_a_session_with_a_key_that_ends_soon(
     assert answer.json()["error"] == "no_usable_key"
 
 
-@pytest.mark.xfail(
-    not apps.is_installed("django.contrib.sessions"), reason="tokens/clearing.py imports the model Session", strict=True
-)
 def test_the_commands_run(visitor: Visitor, op: BendableProvider, partium_sandbox: PartiumSandbox) -> None:
     visitor.log_in(op, organizations=["acme"])
     call_command("partium_doctor")
@@ -272,7 +268,6 @@ def test_the_commands_run(visitor: Visitor, op: BendableProvider, partium_sandbo
 
 if apps.is_installed("django.contrib.admin"):
 
-    @pytest.mark.xfail(not settings.USE_TZ, reason="admin/keys.py takes every time for an aware one", strict=True)
     def test_a_developer_keeps_keys(visitor: Visitor, op: BendableProvider, partium_sandbox: PartiumSandbox) -> None:
         sent = visitor.get(f"{PREFIX}/keys/")
         assert sent.status_code == 302

@@ -26,9 +26,9 @@ class PartiumElsewhere:
 
 
 def test_users_in_another_database_are_found(settings: Any) -> None:
-    assert "partium_auth.E015" not in found()
+    assert "partium_auth.E016" not in found()
     settings.DATABASE_ROUTERS = ["tests.hosts.test_settings.PartiumElsewhere"]
-    assert "partium_auth.E015" in found()
+    assert "partium_auth.E016" in found()
 
 
 @pytest.mark.django_db
