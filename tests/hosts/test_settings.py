@@ -76,4 +76,7 @@ def test_the_doctor_reports_a_wrong_setting_and_goes_on(
 
 @pytest.mark.django_db
 def test_every_check_runs() -> None:
-    call_command("check", deploy=True, databases=["default"], stdout=StringIO(), stderr=StringIO())
+    # What they find of the suite's own settings is not the point: Django 6.1 has an error for mail kept in memory.
+    call_command(
+        "check", deploy=True, databases=["default"], fail_level="CRITICAL", stdout=StringIO(), stderr=StringIO()
+    )

@@ -32,6 +32,23 @@ def server_context(folder: Path, *names: str) -> ssl.SSLContext:
     ca = (
         builder("Test CA", "Test CA", ca_key)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        # Python 3.13 asks for what RFC 5280 asks of an authority: key identifiers, and what its key is for.
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .add_extension(
+            x509.KeyUsage(
+                digital_signature=True,
+                content_commitment=False,
+                key_encipherment=False,
+                data_encipherment=False,
+                key_agreement=False,
+                key_cert_sign=True,
+                crl_sign=True,
+                encipher_only=False,
+                decipher_only=False,
+            ),
+            critical=True,
+        )
         .sign(ca_key, hashes.SHA256())
     )
     alternatives: list[x509.GeneralName] = []
@@ -43,6 +60,7 @@ def server_context(folder: Path, *names: str) -> ssl.SSLContext:
     certificate = (
         builder(names[0], "Test CA", key)
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
