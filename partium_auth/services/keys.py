@@ -31,8 +31,7 @@ from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, Grant, Organiz
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.keys import REJECTION_REMEMBERED, local_day, mask
 from partium_auth.services.grants import revoke_grants
-from partium_auth.services.members import distrust_organization_after_commit
-from partium_auth.tokens import grants
+from partium_auth.tokens import grants, invalidation
 
 if TYPE_CHECKING:
     from partium_auth.partium.find import Bearer
@@ -110,7 +109,6 @@ def add_key(
     with transaction.atomic(using=_database()):
         key = _insert(organization, clean, digest, label, expires_at, outcome, actor)
         _record(ApiKeyEvent.Action.ADDED, key=key, detail=outcome.detail, actor=actor, address=address)
-        distrust_organization_after_commit(organization.pk)
     _report_duplicate(key)
     return key
 
@@ -179,7 +177,6 @@ def rotate_key(
             actor=actor,
             address=address,
         )
-        distrust_organization_after_commit(key.organization_id)
     key.status, key.retires_at = ApiKey.Status.RETIRING, now + overlap
     _report_duplicate(new)
     return new
@@ -203,7 +200,7 @@ def revoke_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> None
         if revoked:
             revoke_grants(Grant.objects.filter(api_key=key.pk).values_list("pk", flat=True), actor=None)
             _record(ApiKeyEvent.Action.REVOKED, key=key, detail="", actor=actor, address=address)
-            distrust_organization_after_commit(key.organization_id)
+            _distrust(key.organization_id)
     key.status, key.secret = ApiKey.Status.REVOKED, None
 
 
@@ -230,7 +227,7 @@ def verify_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> Outc
             ApiKey.objects.filter(pk=key.pk).update(**changes)
             for name, value in changes.items():
                 setattr(key, name, value)
-            distrust_organization_after_commit(key.organization_id)
+            _distrust(key.organization_id)
         _record(ApiKeyEvent.Action.VERIFIED, key=key, detail=outcome.detail, actor=actor, address=address)
     return outcome
 
@@ -259,7 +256,7 @@ def change_key(
         _record(
             ApiKeyEvent.Action.CHANGED, key=key, detail=f"{' and '.join(changed)} changed", actor=actor, address=address
         )
-        distrust_organization_after_commit(key.organization_id)
+        _distrust(key.organization_id)
     key.label, key.expires_at = label, expires_at
 
 
@@ -296,7 +293,7 @@ def record_rejection(key_id: uuid.UUID, status: int = 401) -> None:
         if not first:
             again = rows.filter(rejected_at__lte=now - REJECTION_REMEMBERED).update(rejected_at=now)
             if again:
-                distrust_organization_after_commit(rows.values_list("organization_id", flat=True).get())
+                _distrust(rows.values_list("organization_id", flat=True).get())
             return
         key = rows.select_related("organization").defer("secret").get()
         _record(
@@ -306,7 +303,7 @@ def record_rejection(key_id: uuid.UUID, status: int = 401) -> None:
             actor=None,
             address=None,
         )
-        distrust_organization_after_commit(key.organization_id)
+        _distrust(key.organization_id)
     logger.warning("Partium answered %s to the API key %s (%s).", status, key.pk, key.organization.org_id)
 
 
@@ -509,6 +506,11 @@ def _record(
     transaction.on_commit(
         partial(signals.key_event.send_robust, sender=ApiKeyEvent, event=event), using=_database(), robust=True
     )
+
+
+def _distrust(organization_id: uuid.UUID) -> None:
+    """Have every process read an organization anew, after an ``update()`` of its keys, which sends no signal."""
+    transaction.on_commit(partial(invalidation.distrust_organization, organization_id), using=_database(), robust=True)
 
 
 def _permit(actor: Actor, organization: Organization) -> None:

@@ -23,7 +23,6 @@ from partium_auth.oidc.provider import Provider
 from partium_auth.services import claims as claims_
 from partium_auth.services.members import (
     accept_invitations,
-    distrust_user_after_commit,
     normalize_email,
     set_claimed_memberships,
 )
@@ -335,4 +334,3 @@ def _set_privileges(user: Any, claims: Mapping[str, Any]) -> None:
             logger.warning("%s of user %s is now %s, by the roles of a login.", attribute, user.pk, wanted)
     if changed:
         user.save(update_fields=changed)
-        distrust_user_after_commit(user.pk)

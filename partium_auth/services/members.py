@@ -1,12 +1,13 @@
-"""Organizations, memberships and invitations: the only code that changes them."""
+"""Organizations, memberships and invitations: the only code that changes them.
+
+Saving or deleting one of them has every process read it anew: ``tokens.invalidation`` listens to Django's signals.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import unicodedata
-import uuid
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -78,9 +79,7 @@ def change_organization(organization: Organization, *, actor: Actor, **changes: 
     for name, value in changes.items():
         setattr(organization, name, value)
     organization.full_clean(exclude=["org_id"])
-    with transaction.atomic(using=_database()):
-        organization.save(update_fields=list(changes))
-        distrust_organization_after_commit(organization.pk)
+    organization.save(update_fields=list(changes))
     return organization
 
 
@@ -114,9 +113,7 @@ def remove_member(organization: Organization, user: AbstractBaseUser, *, actor: 
     """
     if not policy.may_manage_members(actor, organization):
         raise PermissionDenied
-    with transaction.atomic(using=_database()):
-        _count, by_model = Membership.objects.filter(organization=organization, user_id=user.pk).delete()
-        distrust_user_after_commit(user.pk)
+    _count, by_model = Membership.objects.filter(organization=organization, user_id=user.pk).delete()
     return by_model.get(Membership._meta.label, 0)
 
 
@@ -223,11 +220,9 @@ def set_claimed_memberships(identity: Identity, roles: Mapping[Organization, str
         ValidationError: no such role.
     """
     wanted = {organization.pk: _role(role) for organization, role in roles.items()}
-    changed = False
     with transaction.atomic(using=_database()):
         claimed = Membership.objects.filter(user_id=identity.user_id, origin=Origin.CLAIMS)
-        deleted, _by_model = claimed.filter(identity=identity).exclude(organization__in=wanted).delete()
-        changed = bool(deleted)
+        claimed.filter(identity=identity).exclude(organization__in=wanted).delete()
         present = {row.organization_id: row for row in claimed}
         for organization_id, role in wanted.items():
             row = present.get(organization_id)
@@ -239,28 +234,11 @@ def set_claimed_memberships(identity: Identity, roles: Mapping[Organization, str
                 origin=Origin.CLAIMS,
                 defaults={"role": role, "identity": identity},
             )
-            changed = True
-        if changed:
-            distrust_user_after_commit(identity.user_id)
 
 
 def normalize_email(email: str) -> str:
     """Return an e-mail address as it is stored and compared: no space around it, NFC, lower case."""
     return unicodedata.normalize("NFC", email.strip()).lower()
-
-
-def distrust_organization_after_commit(organization_id: uuid.UUID) -> None:
-    """Have every process read this organization anew before it hands out a token of it."""
-    from partium_auth.tokens import invalidation
-
-    transaction.on_commit(partial(invalidation.distrust_organization, organization_id), using=_database(), robust=True)
-
-
-def distrust_user_after_commit(user_pk: Any) -> None:
-    """Have every process read this person's rights anew before it hands out a token to them."""
-    from partium_auth.tokens import invalidation
-
-    transaction.on_commit(partial(invalidation.distrust_user, user_pk), using=_database(), robust=True)
 
 
 def _give(organization: Organization, user: AbstractBaseUser, role: str, *, lower: bool = True) -> Membership:
@@ -271,7 +249,6 @@ def _give(organization: Organization, user: AbstractBaseUser, role: str, *, lowe
         if not created and membership.role != role and (lower or role == Role.DEVELOPER):
             membership.role = role
             membership.save(update_fields=["role"])
-        distrust_user_after_commit(user.pk)
     return membership
 
 

@@ -6,14 +6,12 @@ import uuid
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import router, transaction
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from partium_auth import policy
 from partium_auth.fields import seal
 from partium_auth.models import Identity, IdentityProvider
-from partium_auth.services.members import distrust_organization_after_commit
 
 if TYPE_CHECKING:
     from partium_auth.policy import Actor
@@ -45,11 +43,7 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
         provider.pk = uuid.uuid4()
     if client_secret is not None:
         provider.client_secret = seal(provider, "client_secret", client_secret)
-    with transaction.atomic(using=router.db_for_write(IdentityProvider)):
-        provider.save()
-        for row in (provider, before):
-            if row is not None and row.organization_id is not None:
-                distrust_organization_after_commit(row.organization_id)
+    provider.save()
     return provider
 
 
