@@ -25,20 +25,23 @@ def transport() -> Transport:
 
 
 @lru_cache(maxsize=4)
-def search_transport(total_seconds: float) -> Transport:
-    """Return the process's transport for searches, which may take as long as ``PARTIUM_TIMEOUT`` says."""
+def bounded_transport(total_seconds: float) -> Transport:
+    """Return the process's transport for calls that may take so long in all, and be silent for as long."""
     from partium_auth.transport import Transport
 
     return Transport(read_seconds=total_seconds, total_seconds=total_seconds)
 
 
-def authentication_api() -> AuthenticationAPI:
-    """Return Partium's Authentication API."""
+def authentication_api(total_seconds: float | None = None) -> AuthenticationAPI:
+    """Return Partium's Authentication API.
+
+    Args:
+        total_seconds: for each exchange; None: :data:`EXCHANGE_SECONDS`.
+    """
     from partium_auth.partium.auth import AuthenticationAPI
 
-    return AuthenticationAPI(
-        transport(), base_url=conf.api_url, auth_path=conf.auth_path, refresh_path=conf.refresh_path
-    )
+    way = transport() if total_seconds is None else bounded_transport(total_seconds)
+    return AuthenticationAPI(way, base_url=conf.api_url, auth_path=conf.auth_path, refresh_path=conf.refresh_path)
 
 
 def find_client(source: BearerSource, organization: str, external_user_id: str | None = None) -> FindClient:
@@ -54,7 +57,7 @@ def find_client(source: BearerSource, organization: str, external_user_id: str |
     from partium_auth.partium.find import FindClient
 
     return FindClient(
-        search_transport(conf.timeout_seconds),
+        bounded_transport(conf.timeout_seconds),
         base_url=conf.api_url,
         source=source,
         organization=organization,

@@ -12,7 +12,7 @@ import time
 import unicodedata
 import uuid
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -24,7 +24,6 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from partium_auth import policy, signals, upstream
-from partium_auth.conf import conf
 from partium_auth.exceptions import CredentialsRejected, NotPermitted, UpstreamError
 from partium_auth.fields import seal
 from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, Grant, Organization
@@ -36,7 +35,6 @@ from partium_auth.tokens import grants, invalidation
 if TYPE_CHECKING:
     from partium_auth.partium.find import Bearer
     from partium_auth.policy import Actor
-    from partium_auth.transport import Transport
 
 logger = logging.getLogger("partium_auth.keys")
 
@@ -353,13 +351,10 @@ def try_at_partium(organization: Organization, value: str) -> Outcome:
 
     A key of another organization is exchanged like any other; it is the search that answers 403.
     """
-    from partium_auth.partium.auth import AuthenticationAPI
-
     until = time.monotonic() + VERIFICATION_SECONDS
     kinds = ApiKey.Verification
     try:
-        api = AuthenticationAPI(_transport(), base_url=conf.api_url, auth_path=conf.auth_path)
-        token = api.exchange_api_key(value).access_token
+        token = upstream.authentication_api(VERIFICATION_SECONDS).exchange_api_key(value).access_token
     except (CredentialsRejected, NotPermitted) as error:
         return Outcome(kinds.REJECTED, f"Partium answered {error.status} to the exchange.")
     except UpstreamError as error:
@@ -376,13 +371,6 @@ def try_at_partium(organization: Organization, value: str) -> Outcome:
         # A 401 to a token that is a moment old is not about the key.
         return _no_answer(error, "a search")
     return Outcome(kinds.ACCEPTED, "Partium accepted it.")
-
-
-@cache
-def _transport() -> Transport:
-    from partium_auth.transport import Transport
-
-    return Transport(total_seconds=VERIFICATION_SECONDS)
 
 
 def _no_answer(error: UpstreamError, what: str) -> Outcome:

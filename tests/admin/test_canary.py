@@ -138,7 +138,7 @@ def test_no_value_leaves_the_process(  # noqa: C901  # one long walk
             assert canary[:-4] not in text, f"most of canary {number} is in the {place}"
 
 
-@pytest.mark.parametrize("where", ["_transport", "fingerprint", "_insert", "seal", "_record"])
+@pytest.mark.parametrize("where", ["upstream.authentication_api", "fingerprint", "_insert", "seal", "_record"])
 @pytest.mark.parametrize("page", ["add", "rotate"])
 def test_no_value_is_in_an_error_report(
     where: str,
@@ -156,7 +156,7 @@ def test_no_value_is_in_an_error_report(
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("as if by a bug")
 
-    monkeypatch.setattr(keys, where, broken)
+    monkeypatch.setattr(f"partium_auth.services.keys.{where}", broken)
     client.raise_request_exception = False
     args = [old.pk] if page == "rotate" else []
     response = client.post(reverse(KEY + page, args=args), form(value))

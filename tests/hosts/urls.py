@@ -6,18 +6,19 @@ from django.apps import apps
 from django.urls import include, path
 
 from tests.hosts import views
+from tests.site import views as site
 
 urlpatterns = [
     path("home/", views.home),
     path("local-login/", views.local_login),
     path("partium/", include("partium_auth.urls")),
-    path("token/", views.token),
-    path("atoken/", views.atoken),
-    path("search/", views.search),
-    path("asearch/", views.asearch),
-    path("sdk/", views.sdk),
-    path("failing/<str:name>/", views.failing),
-    path("unavailable/", views.unavailable),
+    path("token/", site.token),
+    path("atoken/", site.atoken),
+    path("search/", site.search),
+    path("asearch/", site.asearch),
+    path("sdk/", site.sdk),
+    path("failing/<str:name>/", site.failing),
+    path("unavailable/", site.unavailable),
     path("broken/", views.broken),
 ]
 

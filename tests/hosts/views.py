@@ -1,4 +1,4 @@
-"""A host's views, synchronous and asynchronous."""
+"""The views that only these hosts have; the others are those of ``tests.site``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from typing import Any
 
 from django.contrib import auth
 from django.contrib.auth.decorators import login_not_required
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
-
-from partium_auth import exceptions
 
 
 def home(request: HttpRequest) -> HttpResponse:
@@ -26,41 +23,6 @@ def local_login(request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=403)
     auth.login(request, user)
     return HttpResponse("welcome")
-
-
-def token(request: Any) -> HttpResponse:
-    issued = request.partium.token()
-    return JsonResponse({"ends": issued.value[-4:], "organization": issued.organization.org_id})
-
-
-async def atoken(request: Any) -> HttpResponse:
-    issued = await request.partium.atoken()
-    return JsonResponse({"ends": issued.value[-4:], "organization": issued.organization.org_id})
-
-
-def search(request: Any) -> HttpResponse:
-    found = request.partium.client.search(text=request.GET["text"], limit=3)
-    return JsonResponse({"names": [part.name for part in found.results]})
-
-
-async def asearch(request: Any) -> HttpResponse:
-    client = await request.partium.aclient()
-    found = await client.asearch(text=request.GET["text"], limit=3)
-    return JsonResponse({"names": [part.name for part in found.results]})
-
-
-def sdk(request: HttpRequest) -> HttpResponse:
-    return render(request, "tests/sdk.html")
-
-
-@login_not_required
-def failing(request: HttpRequest, name: str) -> HttpResponse:
-    error = getattr(exceptions, name)
-    raise error("SECRET-DETAIL for developers")
-
-
-def unavailable(request: HttpRequest) -> HttpResponse:
-    raise exceptions.TokenUnavailable("later", retry_after=17)
 
 
 def broken(request: Any) -> HttpResponse:
