@@ -94,6 +94,35 @@ def expiry_field() -> forms.SplitDateTimeField:
     )
 
 
+CANNOT_ENCRYPT = _("The site cannot encrypt at the moment. Its operator has to look at the settings.")
+
+
+def _forget(form: forms.BaseForm, *names: str) -> None:
+    """Forget what was typed: it may be the key, and an answer with the form would show it."""
+    form.data = form.data.copy()  # type: ignore[attr-defined]  # a QueryDict, which does not change in place
+    for name in names:
+        form.data[name] = ""  # type: ignore[index]
+
+
+class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # the stubs' class takes a type, Django's does not
+    """What can be changed of a key that is stored."""
+
+    class Meta:
+        model = ApiKey
+        fields = ("label", "expires_at")
+
+    @sensitive_variables()
+    def clean_label(self) -> str:
+        typed = self.cleaned_data["label"]
+        try:
+            return keys.clean_label_of(self.instance, typed)
+        except ValidationError as error:
+            _forget(self, "label")
+            raise ValidationError(error.error_dict["label"]) from None
+        except EncryptionError:
+            raise ValidationError(CANNOT_ENCRYPT) from None
+
+
 class NewKeyForm(forms.Form):
     """What adding and rotating have in common."""
 
@@ -118,7 +147,7 @@ class NewKeyForm(forms.Form):
         # The key pasted into the label as well, by mistake: an answer with the form would show it.
         value = self.data.get("value", "").strip()
         if value and value in self.data.get("label", ""):
-            self.data = {**self.data, "value": "", "label": ""}
+            _forget(self, "value", "label")
             self.add_error(
                 "label", _("The key itself was pasted here too. A label is shown to everybody who sees the list.")
             )
@@ -190,6 +219,7 @@ class ApiKeyAdmin(PolicyAdmin):
     search_fields = ("label", "hint", "organization__display_name", "organization__org_id")
     search_help_text = _("Label, last four characters, or organization")
     ordering = ("-created_at",)
+    form = ChangeForm
     actions = ("verify_selected", "revoke_selected")
     change_list_template = "admin/partium_auth/apikey/change_list.html"
     change_form_template = "admin/partium_auth/apikey/change_form.html"
@@ -389,9 +419,7 @@ class ApiKeyAdmin(PolicyAdmin):
         except ValidationError as error:
             form.take_errors(error)
         except EncryptionError:
-            form.add_error(
-                None, gettext("The site cannot encrypt at the moment. Its operator has to look at the settings.")
-            )
+            form.add_error(None, CANNOT_ENCRYPT)
         return None
 
     def _saved(self, request: HttpRequest, key: ApiKey, message: str) -> HttpResponse:

@@ -237,10 +237,11 @@ def change_key(
 
     Raises:
         PermissionDenied: the actor may not keep this organization's keys.
-        ValidationError: the label is empty or too long. An expiry in the past is accepted: it ends the key.
+        ValidationError: the label cannot be shown. An expiry in the past is accepted: it ends the key.
+        EncryptionError: the key's value does not open, so nobody knows whether the label contains it.
     """
     _permit(actor, key.organization)
-    label = clean_label(label)
+    label = clean_label_of(key, label)
     before = ApiKey.objects.only("label", "expires_at").get(pk=key.pk)
     changed = []
     if label != before.label:
@@ -547,7 +548,7 @@ def clean_value(value: str) -> str:
     return clean
 
 
-@sensitive_variables("value")
+@sensitive_variables("label", "value", "clean")
 def clean_label(label: str, value: str = "") -> str:
     """Return a label that can be stored.
 
@@ -569,6 +570,11 @@ def clean_label(label: str, value: str = "") -> str:
         message = _("The key itself was pasted here too. A label is shown to everybody who sees the list.")
         raise ValidationError({"label": ValidationError(message, code="invalid")})
     return clean
+
+
+def clean_label_of(key: ApiKey, label: str) -> str:
+    """Return a new label of a stored key. Raises ValidationError as :func:`clean_label`, EncryptionError: the key does not open."""
+    return clean_label(label, "" if key.secret is None else key.secret.reveal())
 
 
 def _check_expiry(expires_at: dt.datetime | None) -> None:

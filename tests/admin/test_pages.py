@@ -422,3 +422,25 @@ def test_the_overview_says_who_is_about_to_lose_access(root: Any, db: None) -> N
         found = client.get(reverse("admin:partium_auth_organization_changelist"), {"health": name}).context["cl"]
         expected = {"none", "closed"} if name == "none" else {name}
         assert {organization.org_id for organization in found.queryset} == expected
+
+
+@pytest.mark.parametrize("label", ["two\x1flines", "{value}", "see {value} here", " "])
+def test_a_label_that_cannot_be_shown_is_refused_beside_its_field(
+    ours: Tenant, partium_sandbox: PartiumSandbox, label: str
+) -> None:
+    value = ours.key.secret.reveal()
+    url = reverse("partium_keys:partium_auth_apikey_change", args=[ours.key.pk])
+    sent = {"label": label.format(value=value), "expires_at_0": "", "expires_at_1": ""}
+    answer = login(ours.developer).post(url, sent)
+    assert answer.status_code == 200
+    assert "errorlist" in answer.content.decode()
+    assert value not in answer.content.decode()
+    assert ApiKey.objects.get(pk=ours.key.pk).label == ours.key.label
+
+
+def test_what_else_was_typed_is_still_there_after_a_key_in_the_label(ours: Tenant) -> None:
+    url = reverse("partium_keys:partium_auth_apikey_add")
+    sent = {"organization": str(ours.organization.pk), "label": "x-key-000000000000", "value": "x-key-000000000000"}
+    page = login(ours.developer).post(url, {**sent, "expires_at_0": "2031-05-06", "expires_at_1": "07:08:09"})
+    assert 'value="2031-05-06"' in page.content.decode()
+    assert "x-key-000000000000" not in page.content.decode()

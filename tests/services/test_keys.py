@@ -467,3 +467,22 @@ def test_what_happened_is_told_after_the_commit(acme: Organization) -> None:
     finally:
         signals.key_event.disconnect(listener)
     assert heard == [("added", False)]
+
+
+@pytest.mark.parametrize("label", ["{value}", "the key is {value}."])
+def test_a_label_cannot_become_the_key_later_either(
+    label: str, acme: Organization, partium_sandbox: PartiumSandbox
+) -> None:
+    value = partium_sandbox.add_key("acme")
+    key = keys.add_key(acme, value, label="shop", actor=None)
+    with pytest.raises(ValidationError) as caught:
+        keys.change_key(key, label=label.format(value=value), expires_at=None, actor=None)
+    assert value not in str(caught.value)
+    assert ApiKey.objects.get(pk=key.pk).label == "shop"
+
+
+def test_a_revoked_keys_label_can_still_be_changed(acme: Organization, partium_sandbox: PartiumSandbox) -> None:
+    key = keys.add_key(acme, partium_sandbox.add_key("acme"), label="shop", actor=None)
+    keys.revoke_key(key, actor=None)
+    keys.change_key(key, label="old shop", expires_at=None, actor=None)
+    assert ApiKey.objects.get(pk=key.pk).label == "old shop"
