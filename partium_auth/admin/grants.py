@@ -67,7 +67,9 @@ class GrantAdmin(PolicyAdmin):
 
     @admin.action(description=_("Revoke the selected grants"), permissions=["view"])
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        chosen = list(queryset.filter(revoked_at=None))
+        if queryset.filter(revoked_at=None).exclude(api_key=None).exists():
+            messages.warning(request, gettext("An API key's grant ends with the key: revoke the key instead."))
+        chosen = list(queryset.filter(revoked_at=None, api_key=None))
         count = revoke_grants([grant.pk for grant in chosen], actor=request.user)
         for grant in chosen:
             self.log_change(request, grant, gettext("Revoked."))

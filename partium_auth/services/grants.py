@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 
 def revoke_grants(grant_ids: Iterable[uuid.UUID], *, actor: Actor) -> int:
-    """Revoke grants and log out their sessions: no process hands out a token of theirs any more. Returns how many were still open.
+    """Revoke the grants of logins, and log out their sessions. Returns how many were still open.
+
+    An API key's grant is left alone: it ends with its key (``services.keys.revoke_key``), which would otherwise be shown as
+    serving and never serve again.
 
     Args:
         grant_ids: primary keys.
-        actor: an operator; None: the system. Revoking a key revokes its grant: ``services.revoke_key``.
+        actor: an operator; None: the system.
 
     Raises:
         PermissionDenied: the actor is not an operator.
@@ -32,4 +35,5 @@ def revoke_grants(grant_ids: Iterable[uuid.UUID], *, actor: Actor) -> int:
         raise PermissionDenied
     database = router.db_for_write(Grant)
     with transaction.atomic(using=database):
-        return grants.revoke(Grant.objects.using(database).filter(pk__in=list(grant_ids)), delete_sessions=True)
+        logins = Grant.objects.using(database).filter(pk__in=list(grant_ids), api_key=None)
+        return grants.revoke(logins, delete_sessions=True)

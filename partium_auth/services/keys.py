@@ -29,7 +29,6 @@ from partium_auth.fields import seal
 from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, Grant, Organization
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.keys import REJECTION_REMEMBERED, local_day, mask
-from partium_auth.services.grants import revoke_grants
 from partium_auth.tokens import grants, invalidation
 
 if TYPE_CHECKING:
@@ -196,7 +195,7 @@ def revoke_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> None
             .update(status=ApiKey.Status.REVOKED, secret=None)
         )
         if revoked:
-            revoke_grants(Grant.objects.filter(api_key=key.pk).values_list("pk", flat=True), actor=None)
+            grants.revoke(Grant.objects.filter(api_key=key.pk))
             _record(ApiKeyEvent.Action.REVOKED, key=key, detail="", actor=actor, address=address)
             _distrust(key.organization_id)
     key.status, key.secret = ApiKey.Status.REVOKED, None

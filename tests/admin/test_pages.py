@@ -16,6 +16,7 @@ from partium_auth.admin.keys import ApiKeyAdmin
 from partium_auth.models import ApiKey, ApiKeyEvent, Grant, IdentityProvider, Invitation, Membership, Organization, Role
 from partium_auth.services import keys
 from partium_auth.testing.sandbox import PartiumSandbox
+from partium_auth.tokens import grants
 from tests.admin.conftest import Tenant, login
 
 KEY = "partium_keys:partium_auth_apikey_"
@@ -444,3 +445,14 @@ def test_what_else_was_typed_is_still_there_after_a_key_in_the_label(ours: Tenan
     page = login(ours.developer).post(url, {**sent, "expires_at_0": "2031-05-06", "expires_at_1": "07:08:09"})
     assert 'value="2031-05-06"' in page.content.decode()
     assert "x-key-000000000000" not in page.content.decode()
+
+
+def test_a_keys_grant_is_not_revoked_from_the_list_while_the_key_serves(ours: Tenant, root: Any) -> None:
+    grant = grants.for_key(ours.key.pk)
+    url = reverse("admin:partium_auth_grant_changelist")
+    client = login(root)
+    page = client.post(url, {"action": "revoke_selected", "_selected_action": [str(grant.pk)]}, follow=True)
+    assert Grant.objects.get(pk=grant.pk).revoked_at is None
+    assert "revoke the key" in page.content.decode()
+    keys.revoke_key(ours.key, actor=root)
+    assert Grant.objects.get(pk=grant.pk).revoked_at is not None
