@@ -13,6 +13,8 @@ from django.urls import set_script_prefix
 
 from partium_auth import doctor
 
+pytestmark = pytest.mark.django_db  # a check may open the connection, if nothing has before
+
 
 def found(**options: Any) -> set[str | None]:
     return {message.id for message in run_checks(**options)}
@@ -31,7 +33,6 @@ def test_users_in_another_database_are_found(settings: Any) -> None:
     assert "partium_auth.E016" in found()
 
 
-@pytest.mark.django_db
 def test_a_database_that_every_request_keeps_to_itself_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "partium_auth.W014" not in found(databases=["default"])
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
@@ -48,7 +49,6 @@ def test_views_of_the_base_library_are_found_below_a_path_too(prefix: str) -> No
         set_script_prefix("/")
 
 
-@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -74,7 +74,6 @@ def test_the_doctor_reports_a_wrong_setting_and_goes_on(
     assert "database" in {finding.subject for finding in findings}
 
 
-@pytest.mark.django_db
 def test_every_check_runs() -> None:
     # What they find of the suite's own settings is not the point: Django 6.1 has an error for mail kept in memory.
     call_command(
