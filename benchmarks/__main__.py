@@ -13,8 +13,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25, help="rounds of each kind of request (default: 25)")
     parser.add_argument("--requests", type=int, default=400, help="requests per round (default: 400)")
     parser.add_argument("--sessions", type=int, default=100, help="different people's sessions (default: 100)")
-    parser.add_argument("--only", choices=["cpu", "expiry", "rows"], help="one table")
+    parser.add_argument("--only", choices=["cpu", "expiry", "rows", "admin"], help="one table")
     parser.add_argument("--grants", type=int, default=0, help="measure many rows too: so many grants, such as 1000000")
+    parser.add_argument(
+        "--organizations", type=int, default=0, help="measure the key admin too: so many, such as 10000"
+    )
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 
@@ -23,7 +26,7 @@ def main() -> None:
     django.setup()
     from django.db import connection
 
-    from benchmarks import cpu, expiry, rows
+    from benchmarks import administration, cpu, expiry, rows
 
     redis = _redis_version()
     say = print
@@ -39,6 +42,9 @@ def main() -> None:
         if options.grants:
             say("")
             rows.measure(options.grants, say)
+        if options.organizations:
+            say("")
+            administration.measure(options.organizations, say)
     finally:
         connection.creation.destroy_test_db(name, verbosity=0)
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Case, Count, IntegerField, Min, Q, QuerySet, When
+from django.db.models import Count, IntegerField, Min, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -21,7 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from partium_auth import policy
 from partium_auth.admin.scope import PolicyAdmin
 from partium_auth.models import ApiKey, Organization
-from partium_auth.models.keys import ApiKeyState
+from partium_auth.models.keys import ApiKeyState, by_state
 from partium_auth.services import members
 
 PER_PAGE = 50
@@ -39,20 +39,19 @@ WORDS = {
 
 # The better a key, the lower; NONE is what organizations have that no key with a lower rank names.
 RANKS = {HEALTHY: 0, EXPIRING: 1, UNVERIFIED: 2, FAILING: 3, NONE: 4}
+_RANK_OF_KEY = dict.fromkeys(ApiKeyState, RANKS[NONE]) | {
+    ApiKeyState.ACTIVE: RANKS[HEALTHY],
+    ApiKeyState.EXPIRING: RANKS[EXPIRING],
+    ApiKeyState.RETIRING: RANKS[EXPIRING],
+    ApiKeyState.UNVERIFIED: RANKS[UNVERIFIED],
+    ApiKeyState.FAILING: RANKS[FAILING],
+}
 
 
 def _best(**of: Any) -> Any:
     """Return, for every organization with keys, the rank of its best one: one pass over the keys, no subquery per row."""
-    rank = Case(
-        When(state=ApiKeyState.ACTIVE, then=RANKS[HEALTHY]),
-        When(state__in=(ApiKeyState.EXPIRING, ApiKeyState.RETIRING), then=RANKS[EXPIRING]),
-        When(state=ApiKeyState.UNVERIFIED, then=RANKS[UNVERIFIED]),
-        When(state=ApiKeyState.FAILING, then=RANKS[FAILING]),
-        default=RANKS[NONE],
-        output_field=IntegerField(),
-    )
-    keys: Any = ApiKey.objects.filter(**of).with_state(timezone.now())
-    return keys.order_by().values("organization").annotate(best=Min(rank))
+    rank = by_state(_RANK_OF_KEY, IntegerField(), timezone.now())
+    return ApiKey.objects.filter(**of).order_by().values("organization").annotate(best=Min(rank))
 
 
 def in_health(organizations: QuerySet[Any], health: str) -> QuerySet[Any]:

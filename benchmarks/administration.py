@@ -1,0 +1,111 @@
+"""How long the key admin's pages take an operator, with a hundred organizations and with many. Three keys each."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test import Client, override_settings
+from django.urls import path, reverse
+from django.utils import timezone
+
+from partium_auth.admin import key_site
+from partium_auth.fields import seal
+from partium_auth.models import ApiKey, ApiKeyEvent, Organization
+
+FEW = 100
+ROUNDS = 15
+
+urlpatterns = [path("keys/", key_site.urls)]
+
+
+def fill(first: int, number: int) -> None:
+    """Make organizations ``org-<first>`` and on, with three keys each, of which some are failing or expire soon."""
+    now = timezone.now()
+    organizations = [
+        Organization(org_id=f"org-{n}", display_name=f"Organization {n}") for n in range(first, first + number)
+    ]
+    Organization.objects.bulk_create(organizations, batch_size=2000)
+    rows, kinds = [], itertools.cycle(["accepted", "accepted", "unverified", "accepted", "rejected"])
+    sealed = seal(ApiKey(organization=organizations[0]), "secret", "x")  # nothing opens it: lists never decrypt
+    for organization in organizations:
+        for number_of_key in range(3):
+            key = ApiKey(
+                organization=organization,
+                label=f"key {number_of_key} of {organization.org_id}",
+                hint=f"{number_of_key:04}",
+                fingerprint=f"{organization.org_id}-{number_of_key}",
+                verification=next(kinds),
+                expires_at=now + dt.timedelta(days=20) if number_of_key == 1 else None,
+            )
+            key.secret = sealed
+            rows.append(key)
+    ApiKey.objects.bulk_create(rows, batch_size=2000)
+    ApiKeyEvent.objects.bulk_create(
+        [ApiKeyEvent(api_key=key, organization_id=key.organization_id, action="added") for key in rows], batch_size=5000
+    )
+
+
+def pages(*, operator: bool) -> list[str]:
+    """The addresses of the pages that could take longer the more organizations there are."""
+    site = "partium_keys:partium_auth_"
+    keys, some = reverse(site + "apikey_changelist"), Organization.objects.get(org_id="org-5")
+    lists = [
+        keys,
+        f"{keys}?q=org-5",
+        f"{keys}?state=failing",
+        f"{keys}?organization={some.pk}",
+        f"{keys}?o=3.1",
+        reverse(site + "apikeyevent_changelist"),
+        reverse(site + "apikey_add"),
+    ]
+    if operator:
+        overview, organizations = reverse(site + "organization_overview"), reverse(site + "organization_changelist")
+        lists += [
+            overview,
+            f"{overview}?health=expiring&page=2",
+            organizations,
+            f"{organizations}?health=failing",
+            f"{organizations}?q=org-5",
+        ]
+    return lists
+
+
+@override_settings(ROOT_URLCONF="benchmarks.administration")
+def measure(number: int, say: Callable[[str], None]) -> None:
+    """Print the table.
+
+    Args:
+        number: of organizations, to compare a hundred with.
+        say: prints a line.
+    """
+    fill(0, FEW)
+    client = Client()
+    client.force_login(get_user_model().objects.create_user("operator", is_superuser=True))
+    few = {url: _milliseconds(client, url) for url in pages(operator=True)}
+    fill(FEW, number - FEW)
+    if connection.vendor in {"postgresql", "sqlite"}:
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")  # what autovacuum does for a site, a little later
+    say(f"{'Elapsed time of a page':52} {FEW:>9,} {number:>12,} {'ratio':>7} {'aim':>7}  organizations")
+    for url in pages(operator=True):
+        many = _milliseconds(client, url)
+        shown = url.partition("/partium_auth/")[2]
+        shown = shown.partition("organization=")[0] + "organization=…" if "organization=" in shown else shown
+        say(f"{shown:52} {few[url]:6.1f} ms {many:9.1f} ms {many / few[url]:7.2f} {'≤ 1.50':>7}")
+
+
+def _milliseconds(client: Any, url: str) -> float:
+    taken = []
+    for _ in range(ROUNDS):
+        started_at = time.perf_counter()
+        if client.get(url).status_code != 200:
+            raise RuntimeError(f"{url} did not answer with a page.")
+        taken.append(time.perf_counter() - started_at)
+    return statistics.median(taken) * 1000
