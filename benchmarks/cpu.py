@@ -1,4 +1,4 @@
-"""CPU time of a request, of four kinds, side by side: rounds of each in turn, so that a busy machine is as hard on all."""
+"""CPU time of a request, of several kinds, side by side: rounds of each in turn, so that a busy machine is as hard on all."""
 
 from __future__ import annotations
 
@@ -56,9 +56,14 @@ def measure(rounds: int, requests: int, sessions: int, say: Callable[[str], None
         kind("bare logged-in request", None, "/untouched/", bare),
         kind("token not touched", 1.01, "/untouched/"),
         kind("token read, one query", 1.20, "/token/"),
+        kind("  to compare: one SELECT 1", None, "/one_select/", bare),
+        kind("  to compare: one .get() of a row", None, "/one_row/", bare),
     ]
     if redis:
-        kinds.append(kind("token read, Redis", 1.12, "/token/", cache="shared"))
+        kinds += [
+            kind("token read, Redis", 1.12, "/token/", cache="shared"),
+            kind("  to compare: one cache.get()", None, "/one_cache_get/", bare),
+        ]
     for one in kinds:
         one.run(max(requests, 2 * sessions))
         one.seconds.clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,10 @@ from partium_auth.conf import conf
 from partium_auth.exceptions import LoginRequired, NoOrganization, NoUsableKey
 from partium_auth.models import Grant, Organization
 from partium_auth.tokens import grants, invalidation, reading
-from partium_auth.tokens.grants import Login, Snapshot
+from partium_auth.tokens.grants import Glance, Login, Snapshot
 from partium_auth.tokens.invalidation import Slot
 from partium_auth.tokens.keeper import Issued, keeper
 from partium_auth.tokens.reading import Reading
-from partium_auth.tokens.windows import Window
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -37,17 +37,20 @@ ORGANIZATION = "_partium_organization"
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """A usable access token. Its ``repr`` does not show it.
+    """A usable access token. Its ``repr`` does not show it."""
 
-    Args:
-        value: the bearer.
-        expires_at: when it expires, by this machine's clock.
-    """
-
-    value: str = field(repr=False)
-    expires_at: dt.datetime
     issued: Issued = field(repr=False)
     _view: Reading = field(repr=False)
+
+    @property
+    def value(self) -> str:
+        """The bearer."""
+        return self.issued.value
+
+    @property
+    def expires_at(self) -> dt.datetime:
+        """When it expires, by this machine's clock."""
+        return dt.datetime.fromtimestamp(self.issued.expires_at, tz=dt.UTC)
 
     @property
     def organization(self) -> Organization:
@@ -253,23 +256,23 @@ class PartiumSession:
         if self._view is not None and not fresh:
             return self._view
         user = self._user()
-        grant_id, organization_id = self._grant_id(), self._organization_id(user)
+        user_pk, grant_id, organization_id = user.pk, self._grant_id(), self._organization_id(user)
         if self._slot is None:
-            self._slot = invalidation.look(user.pk, grant_id, organization_id)
+            self._slot = invalidation.look(user_pk, grant_id, organization_id)
         if not fresh and isinstance(self._slot.value, Reading):
             self._check(self._slot.value)
             self._view = self._slot.value
             return self._view
-        view = reading.read(user.pk, grant_id, organization_id)
+        view = reading.read(user_pk, grant_id, organization_id)
         if view is None:
             raise NoOrganization("The session's organization is not active, or not open to this person any more.")
         self._check(view)
         if view.keys_without_grant:
             for key in view.keys_without_grant:
                 grants.for_key(key)
-            view = reading.read(user.pk, grant_id, organization_id) or view
+            view = reading.read(user_pk, grant_id, organization_id) or view
         self._view = view
-        if view.cacheable:
+        if view.cacheable and self._slot is not invalidation.NO_CACHE:
             now = keeper.clock()
             self._slot.store(view, max((seen.seconds_left(now) for seen in self._serving(view)), default=0.0))
         return view
@@ -283,62 +286,63 @@ class PartiumSession:
             if view.required_provider is not None:
                 raise _wrong_provider(view.required_provider)
             return
-        if own.snapshot.revoked:
+        if own.glance.revoked:
             raise LoginRequired("This login has been ended.")
         if not own.provider_active:
             raise LoginRequired("The identity provider of this login is not active any more.")
         if own.provider_organization_id not in (None, view.organization_id):
             raise NoOrganization("A login through an organization's own identity provider opens that one only.")
-        if view.required_provider is not None and view.required_provider != own.snapshot.provider:
+        if view.required_provider is not None and view.required_provider != own.provider:
             raise _wrong_provider(view.required_provider)
         limit_seconds = conf.reauthenticate_after_seconds
         if limit_seconds is not None and keeper.clock() - (own.authenticated_at or 0) > limit_seconds:
-            raise LoginRequired(
-                "This login is older than PARTIUM_REAUTHENTICATE_AFTER allows.", provider=own.snapshot.provider
-            )
+            raise LoginRequired("This login is older than PARTIUM_REAUTHENTICATE_AFTER allows.", provider=own.provider)
 
     @staticmethod
-    def _serving(view: Reading) -> tuple[Snapshot, ...]:
+    def _serving(view: Reading) -> tuple[Glance, ...]:
         if view.token_source == Organization.TokenSource.USER:
-            return (view.own.snapshot,) if view.own is not None else ()
+            return (view.own.glance,) if view.own is not None else ()
         return view.keys
 
-    def _candidates(self, view: Reading) -> tuple[Snapshot, ...]:
+    def _candidates(self, view: Reading) -> tuple[Glance, ...]:
         serving = self._serving(view)
         if not serving:
             if view.token_source == Organization.TokenSource.USER:
                 raise LoginRequired("This organization's access tokens come from a login at Partium or at a provider.")
             raise NoUsableKey(f"The organization {view.org_id!r} has no usable API key. Add one in the key admin.")
+        if len(serving) == 1:
+            return serving
         # A key that Partium has just refused comes last, for what is left of its token.
-        return tuple(sorted(serving, key=lambda snapshot: snapshot.rejected))
-
-    def _serviceable(self, rejected: Issued | None) -> tuple[Reading, tuple[Snapshot, ...]]:
-        # What this request has read before may have been renewed elsewhere since.
-        view = self._reading(fresh=rejected is not None or self._token is not None)
-        candidates = self._candidates(view)
-        cached = self._slot is not None and self._slot.value is view
-        if cached and candidates[0].window(keeper.clock()) is not Window.FRESH:
-            # Nor does what was cached say whether somebody is renewing it.
-            try:
-                view = self._reading(fresh=True)
-            except AnyDatabaseError:
-                return view, candidates
-            candidates = self._candidates(view)
-        return view, candidates
+        return tuple(sorted(serving, key=lambda seen: seen.rejected))
 
     # --- obtaining -----------------------------------------------------------------------------------------------
 
     def _obtain(self, rejected: Issued | None) -> AccessToken:
-        view, candidates = self._serviceable(rejected)
-        return self._keep(view, keeper.obtain_first(candidates, rejected))
+        view, served, candidates = self._serve(rejected)
+        return self._keep(view, served or keeper.obtain_first(candidates, rejected))
 
     async def _aobtain(self, rejected: Issued | None) -> AccessToken:
-        view, candidates = await sync_to_async(self._serviceable)(rejected)
-        return self._keep(view, await keeper.aobtain_first(candidates, rejected))
+        view, served, candidates = await sync_to_async(self._serve)(rejected)
+        return self._keep(view, served or await keeper.aobtain_first(candidates, rejected))
+
+    def _serve(self, rejected: Issued | None) -> tuple[Reading, Issued | None, Sequence[Snapshot]]:
+        """Return the token that can be served at once, or else what has to be known to obtain one."""
+        # What this request has read before may have been renewed elsewhere since.
+        view = self._reading(fresh=rejected is not None or self._token is not None)
+        candidates = self._candidates(view)
+        served = keeper.serve(candidates[0]) if rejected is None else None
+        if served is not None:
+            return view, served, ()
+        try:
+            found = grants.read_all([seen.grant_id for seen in candidates])
+        except AnyDatabaseError:
+            return view, None, [seen.as_if_renewing() for seen in candidates]
+        if not found and view.token_source == Organization.TokenSource.USER:
+            raise LoginRequired("This login has been ended.")
+        return view, None, found
 
     def _keep(self, view: Reading, issued: Issued) -> AccessToken:
-        expires_at = dt.datetime.fromtimestamp(issued.expires_at, tz=dt.UTC)
-        self._token = AccessToken(issued.value, expires_at, issued, view)
+        self._token = AccessToken(issued, view)
         return self._token
 
 

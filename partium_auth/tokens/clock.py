@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 
 _MAX_CORRECTION_SECONDS = 300.0
+_BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def elapsed_clock() -> float:
     """Seconds that also pass while the machine is suspended, where the system has such a clock."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+    return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
 
 
 class SteadyClock:

@@ -10,10 +10,11 @@ import datetime as dt
 import logging
 import math
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from django.conf import settings
 from django.db import router, transaction
@@ -78,9 +79,61 @@ class Login:
     reusable: bool = False
 
 
-class Snapshot(NamedTuple):
-    """What a reader knows of a grant at one moment. Holds the access token sealed."""
+class _Token(Protocol):
+    """An access token as it was read: sealed, and with its times."""
 
+    @property
+    def grant_id(self) -> uuid.UUID: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def token(self) -> str | None: ...
+    @property
+    def issued_at(self) -> float | None: ...
+    @property
+    def lifetime_seconds(self) -> int: ...
+
+
+class _TokenLife:
+    """What follows from an access token's times, whoever has read them."""
+
+    __slots__ = ()
+
+    def window(self: _Token, now: float) -> windows.Window:
+        """The window the access token is in; UNUSABLE where there is none."""
+        if self.token is None or self.issued_at is None:
+            return windows.Window.UNUSABLE
+        jitter = windows.jitter_of(self.grant_id.int, self.generation)
+        return windows.window(self.lifetime_seconds, now - self.issued_at, jitter)
+
+    def fresh_until(self: _Token) -> float:
+        """When the fresh window ends, in seconds since the epoch."""
+        jitter = windows.jitter_of(self.grant_id.int, self.generation)
+        advisory_seconds = windows.thresholds(self.lifetime_seconds, jitter).advisory_seconds
+        return (self.issued_at or 0.0) + self.lifetime_seconds - advisory_seconds
+
+    def seconds_left(self: _Token, now: float) -> float:
+        """Seconds until the access token expires; 0 where there is none."""
+        return 0.0 if self.issued_at is None else max(0.0, self.issued_at + self.lifetime_seconds - now)
+
+    def reveal(self: _Token) -> str:
+        """Open the access token. Raises EncryptionError where it does not open."""
+        assert self.token is not None  # noqa: S101  # callers look at the window first
+        return _open(conf.encryption_keys, self.token, self.grant_id)
+
+
+class _GlanceFields(NamedTuple):
+    grant_id: uuid.UUID
+    kind: str
+    generation: int
+    token: str | None
+    issued_at: float | None
+    lifetime_seconds: int
+    rejected: bool
+    revoked: bool
+
+
+class _SnapshotFields(NamedTuple):
     grant_id: uuid.UUID
     kind: str
     provider: str
@@ -97,6 +150,12 @@ class Snapshot(NamedTuple):
     revoked: bool
     api_key_id: uuid.UUID | None
 
+
+class Snapshot(_SnapshotFields, _TokenLife):
+    """All that is known of a grant at one moment. Holds the access token sealed."""
+
+    __slots__ = ()
+
     @property
     def lane(self) -> str:
         """The upstream that renews it; each has threads of its own."""
@@ -107,42 +166,39 @@ class Snapshot(NamedTuple):
         """A renewal was sent and nobody knows what came of it."""
         return self.sent and not self.busy
 
-    @property
-    def jitter(self) -> float:
-        return windows.jitter_of(self.grant_id.bytes, self.generation)
 
-    def window(self, now: float) -> windows.Window:
-        """The window the access token is in; UNUSABLE where there is none."""
-        if self.token is None or self.issued_at is None:
-            return windows.Window.UNUSABLE
-        return windows.window(self.lifetime_seconds, now - self.issued_at, self.jitter)
+class Glance(_GlanceFields, _TokenLife):
+    """What a reader has to know of a grant to serve its token while it is fresh. Holds the access token sealed.
 
-    @property
-    def fresh_until(self) -> float:
-        """When the fresh window ends, in seconds since the epoch."""
-        advisory_seconds = windows.thresholds(self.lifetime_seconds, self.jitter).advisory_seconds
-        return (self.issued_at or 0.0) + self.lifetime_seconds - advisory_seconds
+    What to do when it is not fresh is decided by a :class:`Snapshot`.
+    """
 
-    def seconds_left(self, now: float) -> float:
-        """Seconds until the access token expires; 0 where there is none."""
-        return 0.0 if self.issued_at is None else max(0.0, self.issued_at + self.lifetime_seconds - now)
+    __slots__ = ()
 
-    def reveal(self) -> str:
-        """Open the access token. Raises EncryptionError where it does not open."""
-        assert self.token is not None  # noqa: S101  # callers look at the window first
-        return _open(conf.encryption_keys, self.token, f"partium_auth.grant:{self.grant_id}:access_token")
+    def as_if_renewing(self) -> Snapshot:
+        """A snapshot for when the database cannot be asked: what is there is served, and somebody else renews it."""
+        return Snapshot(
+            **self._asdict(),
+            provider="",
+            reusable=False,
+            renewable=True,
+            sent=False,
+            busy=True,
+            waiting=False,
+            api_key_id=None,
+        )
 
 
 @lru_cache(maxsize=1024)
-def _open(encryption_keys: tuple[str, ...], token: str, context: str) -> str:
+def _open(encryption_keys: tuple[str, ...], token: str, grant_id: uuid.UUID) -> str:
     """Open an access token, or remember it: a session's next request often comes to the same process.
 
     What is remembered tells a reader of this process's memory nothing that the keys, which are there too, do not.
     """
-    return crypto.unseal(token, context)
+    return crypto.unseal(token, f"partium_auth.grant:{grant_id}:access_token")
 
 
-SNAPSHOT_COLUMNS = (
+_COLUMNS = (
     "id",
     "kind",
     "provider",
@@ -165,20 +221,7 @@ def _is(condition: Q) -> ExpressionWrapper[Q]:
     return ExpressionWrapper(condition, output_field=BooleanField())
 
 
-def annotated() -> QuerySet[Grant]:
-    """Grants with what :data:`SNAPSHOT_COLUMNS` names; lease and next attempt are judged by the database's clock."""
-    return _rows().annotate(
-        _renewable=_is(Q(refresh_token__isnull=False) | Q(api_key__isnull=False)),
-        _sent=_is(Q(sent_at__isnull=False)),
-        _busy=_is(Q(lease_until__gt=Now())),
-        _waiting=_is(Q(next_attempt_at__gt=Now())),
-        _rejected=_is(Q(rejected_at__isnull=False)),
-        _revoked=_is(Q(revoked_at__isnull=False)),
-    )
-
-
-def snapshot_of(row: tuple[Any, ...]) -> Snapshot:
-    """Make a snapshot of one ``values_list(*SNAPSHOT_COLUMNS)`` row."""
+def _snapshot(row: tuple[Any, ...]) -> Snapshot:
     (grant_id, kind, provider, generation, token, issued_at, lifetime, reusable, api_key_id, *flags) = row
     renewable, sent, busy, waiting, rejected, revoked = map(bool, flags)
     if kind == Grant.Kind.API_KEY:
@@ -205,8 +248,25 @@ def snapshot_of(row: tuple[Any, ...]) -> Snapshot:
 
 def read(grant_id: uuid.UUID) -> Snapshot | None:
     """Read one grant; None where there is no such row."""
-    row = annotated().filter(pk=grant_id).values_list(*SNAPSHOT_COLUMNS).first()
-    return None if row is None else snapshot_of(row)
+    return next(iter(read_all([grant_id])), None)
+
+
+def read_all(grant_ids: Sequence[uuid.UUID]) -> list[Snapshot]:
+    """Read some grants, in the order in which they are named; those that are not there are left out.
+
+    Lease and next attempt are judged by the database's clock.
+    """
+    rows = _rows().filter(pk__in=grant_ids)
+    annotated = rows.annotate(
+        _renewable=_is(Q(refresh_token__isnull=False) | Q(api_key__isnull=False)),
+        _sent=_is(Q(sent_at__isnull=False)),
+        _busy=_is(Q(lease_until__gt=Now())),
+        _waiting=_is(Q(next_attempt_at__gt=Now())),
+        _rejected=_is(Q(rejected_at__isnull=False)),
+        _revoked=_is(Q(revoked_at__isnull=False)),
+    )
+    found = {row[0]: _snapshot(row) for row in annotated.values_list(*_COLUMNS)}
+    return [found[grant_id] for grant_id in grant_ids if grant_id in found]
 
 
 def _rows() -> QuerySet[Grant]:

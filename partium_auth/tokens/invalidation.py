@@ -33,7 +33,7 @@ ENTRY_SECONDS = 600
 STAMP_SECONDS = 24 * 3600
 """How long a stamp is kept; what was made under it is not trusted afterwards."""
 
-_PREFIX = "partium_auth:1:"  # counted up when what is cached gets another form
+_PREFIX = "partium_auth:2:"  # counted up when what is cached gets another form
 _PROVIDERS = f"{_PREFIX}providers"
 
 
@@ -69,8 +69,8 @@ class Slot:
             value: holds no secret in the clear.
             seconds: how long it may be used.
         """
-        cache = _cache()
-        if cache is None or self._stamps is None or seconds < 1:
+        cache = _cache() if self._stamps is not None and seconds >= 1 else None
+        if cache is None:
             return
         try:
             cache.set(self._key, (self._stamps, value), min(int(seconds), ENTRY_SECONDS))

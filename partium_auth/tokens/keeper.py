@@ -29,7 +29,7 @@ from partium_auth.models import Grant
 from partium_auth.tokens import grants
 from partium_auth.tokens.clock import SteadyClock, elapsed_clock
 from partium_auth.tokens.executor import Executor, Saturated
-from partium_auth.tokens.grants import Snapshot
+from partium_auth.tokens.grants import Glance, Snapshot
 from partium_auth.tokens.processes import PerProcess
 from partium_auth.tokens.renewal import Renewer
 from partium_auth.tokens.windows import Window
@@ -109,6 +109,17 @@ class Keeper:
         self._flights = PerProcess(functools.partial(_Flights, self._drain))
 
     # --- for callers ---------------------------------------------------------------------------------------------
+
+    def serve(self, seen: Glance) -> Issued | None:
+        """Return the token of a grant, if it is fresh and nothing has to be thought of: the usual case, kept short.
+
+        Raises:
+            EncryptionError: the stored token cannot be opened.
+        """
+        now = self.clock()
+        if seen.revoked or seen.window(now) is not Window.FRESH or seen.grant_id in self.renewer.unsaved:
+            return None
+        return _issue(seen, now)
 
     def obtain(self, seen: Snapshot, *, rejected_generation: int | None = None, give_up_at: float = math.inf) -> Issued:
         """Return a usable access token of a grant; waits only where the one there is cannot be served.
@@ -222,14 +233,7 @@ class Keeper:
             in_vain = seen.generation if flight is not None and not found.renewed else None
             seen = found.seen or seen
             answer = found if found.failure is not None else replace(found, failure=answer.failure)
-        assert seen.issued_at is not None  # noqa: S101  # only usable tokens get here
-        yield Issued(
-            seen.reveal(),
-            expires_at=seen.issued_at + seen.lifetime_seconds,
-            grant_id=seen.grant_id,
-            generation=seen.generation,
-            recheck_at=max(seen.fresh_until, self.clock() + _MOMENT_SECONDS),
-        )
+        yield _issue(seen, self.clock())
 
     # --- single flight -------------------------------------------------------------------------------------------
 
@@ -322,6 +326,17 @@ class Keeper:
         pause.flight.add_done_callback(landed)
         done, _ = await asyncio.wait([waiter], timeout=pause.seconds)
         return await sync_to_async(_landed)(grant_id, pause.flight) if done else _Answer()
+
+
+def _issue(seen: Glance | Snapshot, now: float) -> Issued:
+    assert seen.issued_at is not None  # noqa: S101  # only usable tokens get here
+    return Issued(
+        seen.reveal(),
+        expires_at=seen.issued_at + seen.lifetime_seconds,
+        grant_id=seen.grant_id,
+        generation=seen.generation,
+        recheck_at=max(seen.fresh_until(), now + _MOMENT_SECONDS),
+    )
 
 
 def _generation(seen: Snapshot, rejected: Issued | None) -> int | None:

@@ -7,25 +7,27 @@ every request that asks for a token, and composing it would cost more than runni
 from __future__ import annotations
 
 import datetime as dt
+import math
 import uuid
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import connections
+from django.db import connections, models
 from django.utils import timezone
 
 from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Organization
 from partium_auth.tokens import grants
-from partium_auth.tokens.grants import Snapshot
+from partium_auth.tokens.grants import Glance
 from partium_auth.tokens.invalidation import ENTRY_SECONDS
 
 
 class OwnGrant(NamedTuple):
     """The session's own grant, and what is known of the login it came from."""
 
-    snapshot: Snapshot
+    glance: Glance
+    provider: str
     provider_organization_id: uuid.UUID | None
     provider_active: bool
     authenticated_at: float | None
@@ -40,30 +42,26 @@ class Reading(NamedTuple):
     token_source: str
     required_provider: str | None
     own: OwnGrant | None
-    keys: tuple[Snapshot, ...]
+    keys: tuple[Glance, ...]
     keys_without_grant: tuple[uuid.UUID, ...]
     cacheable: bool
 
 
-_GRANT = (
-    "{g}.kind, {g}.provider, {g}.generation, {g}.access_token, {g}.issued_at, {g}.lifetime_seconds, {g}.reusable, "
-    "{g}.api_key_id, {g}.refresh_token IS NOT NULL OR {g}.api_key_id IS NOT NULL, {g}.sent_at IS NOT NULL, "
-    "{g}.lease_until > {now}, {g}.next_attempt_at > {now}, {g}.rejected_at IS NOT NULL, {g}.revoked_at IS NOT NULL"
-)
-_ENTRY = dt.timedelta(seconds=ENTRY_SECONDS)
-_WIDTH = len(grants.SNAPSHOT_COLUMNS) - 1  # all but the id
-_OWN, _OF_KEY = 10, 10 + _WIDTH  # where the columns of the two grants begin
+_OWN, _OF_KEY = 5, 16  # where the columns of the two grants begin
 
 _SQL = """
-SELECT o.org_id, o.display_name, o.token_source, required.slug, k.id, k.expires_at, k.retires_at,
-    own.authenticated_at, own_provider.organization_id, own_provider.is_active, {own}, {of_key}, of_key.id
+SELECT o.org_id, o.display_name, o.token_source, required.slug, k.id,
+    own.kind, own.generation, own.access_token, own.issued_at, own.lifetime_seconds, FALSE, own.revoked_at IS NOT NULL,
+    own.provider, own.authenticated_at, own_provider.organization_id, own_provider.is_active,
+    of_key.kind, of_key.generation, of_key.access_token, of_key.issued_at, of_key.lifetime_seconds,
+    CASE WHEN of_key.rejected_at IS NULL THEN FALSE ELSE of_key.next_attempt_at > {now} END, of_key.revoked_at IS NOT NULL,
+    k.expires_at, k.retires_at
 FROM {Organization} o
 LEFT JOIN {IdentityProvider} required ON required.id = o.required_provider_id
 LEFT JOIN {Grant} own ON own.id = %(grant)s AND own.user_id = %(user)s
 LEFT JOIN {IdentityProvider} own_provider ON own_provider.slug = own.provider
 LEFT JOIN {ApiKey} k ON k.organization_id = o.id AND o.token_source <> 'user' AND k.status <> 'revoked'
     AND k.verification IN ('accepted', 'unverified')
-    AND (k.expires_at IS NULL OR k.expires_at > %(now)s) AND (k.retires_at IS NULL OR k.retires_at > %(now)s)
 LEFT JOIN {Grant} of_key ON of_key.id = k.id
 WHERE o.id = %(organization)s AND o.is_active
     AND EXISTS (SELECT 1 FROM {Membership} m WHERE m.organization_id = o.id AND m.user_id = %(user)s)
@@ -88,15 +86,18 @@ def _query(alias: str) -> _Query:
         model.__name__: connection.ops.quote_name(model._meta.db_table)
         for model in (Organization, IdentityProvider, Grant, ApiKey, Membership)
     }
-    text = _SQL.format(
-        own=_GRANT.format(g="own", now=now), of_key=_GRANT.format(g="of_key", now=now), now=now, **tables
-    )
-    user = Membership._meta.get_field("user").target_field
+    text = _SQL.format(now=now, **tables)
+    user: Any = Membership._meta.get_field("user").target_field
+    native = connection.features.has_native_uuid_field
     return _Query(
         text=" ".join(text.split()),
-        user=lambda pk: user.get_db_prep_value(pk, connection),
-        key=lambda pk: None if pk is None else Grant._meta.pk.get_db_prep_value(pk, connection),
+        user=_as_it_is if isinstance(user, models.IntegerField) else lambda pk: user.get_db_prep_value(pk, connection),
+        key=_as_it_is if native else lambda pk: None if pk is None else pk.hex,
     )
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID) -> Reading | None:
@@ -118,8 +119,6 @@ def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID
                 "user": query.user(user_pk),
                 "grant": query.key(grant_id),
                 "organization": query.key(organization_id),
-                # A key's end is compared by this machine's clock, which wrote it: without USE_TZ in local time.
-                "now": connections[alias].ops.adapt_datetimefield_value(timezone.now()),
             },
         )
         rows = cursor.fetchall()
@@ -130,38 +129,47 @@ def _uuid(value: Any) -> uuid.UUID | None:
     return value if value is None or isinstance(value, uuid.UUID) else uuid.UUID(str(value))
 
 
-def _ends_soon(moment: dt.datetime | str) -> bool:
+def _seconds_to(moment: dt.datetime | str | None) -> float:
+    """How long it is to a key's end, by this machine's clock, which wrote it: without USE_TZ in local time."""
+    if moment is None:
+        return math.inf
     at = moment if isinstance(moment, dt.datetime) else dt.datetime.fromisoformat(moment)  # SQLite has no such type
     if settings.USE_TZ and timezone.is_naive(at):
         at = at.replace(tzinfo=dt.UTC)
-    return at < timezone.now() + _ENTRY
+    return (at - timezone.now()).total_seconds()
 
 
-def _snapshot(grant_id: uuid.UUID | None, columns: tuple[Any, ...]) -> Snapshot | None:
-    if grant_id is None or columns[0] is None:
-        return None
-    return grants.snapshot_of((grant_id, *columns[:7], _uuid(columns[7]), *columns[8:]))
+def _glance(grant_id: uuid.UUID, columns: tuple[Any, ...]) -> Glance:
+    kind, generation, token, issued_at, lifetime_seconds, rejected, revoked = columns
+    return Glance(grant_id, kind, generation, token, issued_at, lifetime_seconds, bool(rejected), bool(revoked))
 
 
 def _reading(rows: list[tuple[Any, ...]], grant_id: uuid.UUID | None, organization_id: uuid.UUID) -> Reading:
     first = rows[0]
-    own_snapshot = _snapshot(grant_id, first[_OWN:_OF_KEY])
     own = None
-    if own_snapshot is not None:
+    if grant_id is not None and first[_OWN] is not None:
+        provider, authenticated_at, provider_organization_id, provider_active = first[_OWN + 7 : _OF_KEY]
         own = OwnGrant(
-            snapshot=own_snapshot,
-            provider_organization_id=_uuid(first[8]),
-            provider_active=first[9] is None or bool(first[9]),
-            authenticated_at=first[7],
+            glance=_glance(grant_id, first[_OWN : _OWN + 7]),
+            provider=provider,
+            provider_organization_id=_uuid(provider_organization_id),
+            provider_active=provider_active is None or bool(provider_active),
+            authenticated_at=authenticated_at,
         )
     keys, without_grant = [], []
+    first_end = math.inf
     for row in rows:
         key_id = _uuid(row[4])
-        snapshot = _snapshot(_uuid(row[-1]), row[_OF_KEY:-1])
-        if snapshot is not None:
-            keys.append(snapshot)
-        elif key_id is not None:
+        if key_id is None:  # the one row of an organization without keys
+            break
+        seconds_left = min(map(_seconds_to, row[-2:]))
+        if seconds_left <= 0:
+            continue
+        first_end = min(first_end, seconds_left)
+        if row[_OF_KEY] is None:
             without_grant.append(key_id)
+        else:
+            keys.append(_glance(key_id, row[_OF_KEY:-2]))
     return Reading(
         organization_id=organization_id,
         org_id=first[0],
@@ -171,5 +179,5 @@ def _reading(rows: list[tuple[Any, ...]], grant_id: uuid.UUID | None, organizati
         own=own,
         keys=tuple(keys),
         keys_without_grant=tuple(without_grant),
-        cacheable=not any(_ends_soon(end) for row in rows for end in row[5:7] if end is not None),
+        cacheable=first_end > ENTRY_SECONDS,
     )

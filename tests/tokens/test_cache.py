@@ -89,7 +89,7 @@ def test_a_lost_stamp_costs_a_query_and_brings_nothing_back(acme: Organization, 
     cache = caches["shared"]
     assert isinstance(invalidation.look(*places(person)).value, reading.Reading)
     grants.revoke(Grant.objects.all())
-    cache.delete(f"partium_auth:1:user:{person.user.pk}")
+    cache.delete(f"{invalidation._PREFIX}user:{person.user.pk}")
     assert invalidation.look(*places(person)).value is None
 
 
@@ -147,7 +147,7 @@ def test_with_the_database_down_a_cached_token_is_served_and_nothing_renewed(
     partium_sandbox: PartiumSandbox,
     database_down: Callable[[], None],
 ) -> None:
-    # Provided by "except AnyDatabaseError" in PartiumSession._serviceable().
+    # Provided by "except AnyDatabaseError" in PartiumSession._serve().
     use_cache(settings)
     person = log_in(acme)
     assert person.grant is not None

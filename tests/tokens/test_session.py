@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,9 +12,10 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.models import Session
 from django.core.cache import caches
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.http import HttpRequest
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 import partium_auth
 from partium_auth import services
@@ -492,3 +495,95 @@ def test_the_state_tells_everything_but_the_token(acme: Organization, log_in: Lo
     key_grant()
     use_keys(acme)
     assert person.partium.state().window == "none"
+
+
+def test_a_grant_that_is_revoked_serves_nothing_while_its_token_is_fresh(
+    log_in: LogIn, acme: Organization, key_grant: MakeGrant
+) -> None:
+    # Provided by seen.revoked in Keeper.serve(): the row still holds the token.
+    use_keys(acme)
+    key, person = key_grant(), log_in(acme, kind=None)
+    assert person.token().value
+    Grant.objects.filter(pk=key.pk).update(revoked_at=timezone.now())
+    with pytest.raises(KeyRejected):
+        person.token()
+
+
+def test_a_refused_token_is_not_served_again_because_its_successor_could_not_be_stored(
+    log_in: LogIn, acme: Organization, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by "unsaved" in Keeper.serve(): in the row the refused token is as fresh as ever.
+    person = log_in(acme)
+    partium = person.partium
+    refused = partium.token()
+    gone = threading.Event()
+    commit = grants.commit
+
+    def fragile(*args: Any, **kwargs: Any) -> bool:
+        if not gone.is_set():
+            raise OperationalError("the database has gone away")
+        return commit(*args, **kwargs)
+
+    monkeypatch.setattr(grants, "commit", fragile)
+    renewed = partium.replace(refused)
+    assert renewed.value != refused.value
+    assert person.token().value == renewed.value
+    gone.set()
+    assert person.grant is not None
+    eventually(lambda: person.grant is not None and read(person.grant).generation == 2)
+    assert person.token().value == renewed.value
+    assert partium_sandbox.count(endpoint="refresh") == 1
+
+
+@pytest.mark.parametrize("end", ["expires_at", "retires_at"])
+def test_a_key_that_has_come_to_its_end_serves_nothing(
+    mode: str, log_in: LogIn, acme: Organization, key_grant: MakeGrant, end: str
+) -> None:
+    # Provided by the comparison of seconds_left in reading._reading().
+    use_keys(acme)
+    person = log_in(acme, kind=None)
+    key = key_grant().api_key
+    assert key is not None
+    setattr(key, end, timezone.now() + dt.timedelta(minutes=1))
+    key.save()
+    assert person.token().value
+    setattr(key, end, timezone.now() - dt.timedelta(seconds=1))
+    key.save()
+    with pytest.raises(NoUsableKey):
+        person.token()
+
+
+def test_the_token_of_a_key_that_partium_refuses_gives_way_while_it_is_fresh(
+    mode: str, log_in: LogIn, acme: Organization, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by next_attempt_at in reading._SQL: by its age the refused key's token would be served for minutes.
+    use_keys(acme)
+    person = log_in(acme, kind=None)
+    other = key_grant()
+    newest = key_grant()
+    assert newest.api_key is not None
+    partium = person.partium
+    refused = partium.token()
+    assert refused.issued.grant_id == newest.pk
+    partium_sandbox.revoke_key(newest.api_key.secret.reveal())
+    assert partium.replace(refused).issued.grant_id == other.pk
+    Grant.objects.filter(pk=newest.pk).update(rejected_at=timezone.now())
+    assert person.token().issued.grant_id == other.pk
+
+
+def test_a_login_whose_row_is_deleted_after_it_was_read_has_ended(
+    log_in: LogIn, acme: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by "not found" in PartiumSession._serve().
+    person = log_in(acme)
+    assert person.grant is not None
+    age(person.grant, 100)
+    read_all = grants.read_all
+
+    def too_late(grant_ids: Any) -> Any:
+        Grant.objects.all().delete()
+        return read_all(grant_ids)
+
+    monkeypatch.setattr(grants, "read_all", too_late)
+    with pytest.raises(LoginRequired):
+        person.token()
