@@ -72,6 +72,15 @@ class Provider:
         """Whether it speaks for every organization, and not for one only."""
         return self.organization_id is None
 
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """What it may call itself: the configured issuer, or what a discovery URL alone allows."""
+        if self.issuer:
+            return (self.issuer,)
+        # The path of a discovery URL does not say whether the issuer ends in a slash (Discovery §4).
+        base = self.discovery_url.removesuffix(WELL_KNOWN)
+        return (base, base + "/")
+
     def refuse_unless_complete(self) -> None:
         """Raises Refused where the configuration lacks what a login needs."""
         if not self.issuer and not self.discovery_url:
