@@ -150,11 +150,9 @@ def login_url(request: HttpRequest, *, provider: str = "", silent: bool = False)
         url = reverse("partium_auth:login")
     if provider and silent:
         parameters["prompt"] = "none"
-    with_next = f"{url}?{urlencode(parameters)}" if parameters else url
-    if len(with_next) > _LONGEST_URL:
+    if len(url) + len(urlencode(parameters)) > _LONGEST_URL:
         parameters.pop("next", None)
-        with_next = f"{url}?{urlencode(parameters)}" if parameters else url
-    return with_next
+    return f"{url}?{urlencode(parameters)}" if parameters else url
 
 
 def _login(request: HttpRequest, error: LoginRequired) -> HttpResponse:

@@ -247,7 +247,7 @@ def _log_in_with_password(
                 tokens=attempt.tokens,
                 issued_at=attempt.issued_at,
                 identity=attempt.identity,
-                organization=Organization.objects.filter(org_id=org_id).first() if org_id else None,
+                organization=Organization.objects.named(org_id).first() if org_id else None,
             ),
         )
     except UpstreamError as e:
@@ -274,7 +274,7 @@ def _listed_providers(next_url: str, org_id: str) -> list[dict[str, str]]:
 def _wanted_organization(provider: Provider, org_id: str) -> Organization | None:
     if not provider.is_site_wide:
         return Organization.objects.filter(pk=cast("Any", provider.organization_id)).first()
-    return Organization.objects.filter(org_id=org_id).first() if org_id else None
+    return Organization.objects.named(org_id).first() if org_id else None
 
 
 def _next_field() -> str:
@@ -283,8 +283,7 @@ def _next_field() -> str:
 
 
 def _parameter(request: HttpRequest, name: str) -> str:
-    # PostgreSQL cannot even be asked for a text with a NUL in it.
-    return (request.POST.get(name) or request.GET.get(name) or "").replace("\0", "").strip()
+    return (request.POST.get(name) or request.GET.get(name) or "").strip()
 
 
 def _next_url(request: HttpRequest) -> str:

@@ -128,7 +128,7 @@ def slug_for_organization(org_id: str) -> str | None:
 
     The one that it requires, or else the only one that belongs to it. None as well for an unknown organization.
     """
-    rows = Organization.objects.filter(org_id=org_id, is_active=True).select_related("required_provider")
+    rows = Organization.objects.named(org_id).filter(is_active=True).select_related("required_provider")
     organization = next((row for row in rows if row.org_id == org_id), None)
     if organization is None:
         return None

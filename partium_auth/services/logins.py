@@ -261,7 +261,7 @@ def _record_password_login(username: str) -> Identity:
     identity = _store_identity(identity, issuer, username, user)
     roles = {}
     if conf.password_organization is not None:
-        found = Organization.objects.filter(org_id=conf.password_organization)
+        found = Organization.objects.named(conf.password_organization)
         roles = {row: Role.MEMBER for row in found if row.org_id == conf.password_organization}
         if not roles:
             logger.warning("PARTIUM_PASSWORD_ORGANIZATION names an organization that does not exist.")
