@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -26,7 +25,6 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from partium_auth import crypto, session
 from partium_auth.backends import PasswordLogin, is_password_login_enabled
-from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.login import attempts, failures, farewell, flow
 from partium_auth.login.flow import ProviderError
@@ -178,7 +176,7 @@ def logout(request: HttpRequest) -> HttpResponse:
     auth.logout(request)  # ends the grant too
     if last_words is None:
         return HttpResponseRedirect(own_target or target)
-    _in_background(last_words.revoke)
+    last_words.revoke()
     at_provider = "" if own_target else last_words.url(request.build_absolute_uri(target))
     return _to_provider(at_provider) if at_provider else HttpResponseRedirect(own_target or target)
 
@@ -294,10 +292,3 @@ def _next_url(request: HttpRequest) -> str:
     # Longer than any page of a site; attempts are kept in the session.
     is_fine = len(url) <= 2000 and url_has_allowed_host_and_scheme(url, hosts, require_https=require_https)
     return url if is_fine else ""
-
-
-def _in_background(job: Any) -> None:
-    if conf.executor == "inline":
-        job()
-    else:
-        threading.Thread(target=job, name="partium_auth farewell", daemon=True).start()
