@@ -9,12 +9,12 @@ from urllib.parse import urlencode
 from django import forms
 from django.conf import settings
 from django.contrib import auth
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
 from django.urls import reverse
 from django.utils.encoding import iri_to_uri
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 from django.views.debug import get_exception_reporter_filter
@@ -32,6 +32,7 @@ from partium_auth.models import EmailDomain, Grant, Organization
 from partium_auth.oidc import provider as providers
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
+from partium_auth.responses import is_safe_target
 from partium_auth.services.logins import VerifiedLogin
 from partium_auth.tokens.grants import Login
 
@@ -286,9 +287,8 @@ def _parameter(request: HttpRequest, name: str) -> str:
 
 def _next_url(request: HttpRequest) -> str:
     """Where the person wants to go, if that is on this site; else an empty string."""
-    url = _parameter(request, _next_field())
-    hosts = {request.get_host(), *getattr(settings, "OIDC_REDIRECT_ALLOWED_HOSTS", ())}
-    require_https = getattr(settings, "OIDC_REDIRECT_REQUIRE_HTTPS", request.is_secure())
-    # Longer than any page of a site; attempts are kept in the session.
-    is_fine = len(url) <= 2000 and url_has_allowed_host_and_scheme(url, hosts, require_https=require_https)
-    return url if is_fine else ""
+    # Whatever a site calls it, Django itself says "next".
+    url = _parameter(request, _next_field()) or _parameter(request, REDIRECT_FIELD_NAME)
+    hosts = getattr(settings, "OIDC_REDIRECT_ALLOWED_HOSTS", ())
+    require_https = getattr(settings, "OIDC_REDIRECT_REQUIRE_HTTPS", None)
+    return url if is_safe_target(request, url, hosts=hosts, require_https=require_https) else ""
