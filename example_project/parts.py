@@ -78,18 +78,27 @@ def marked_pieces(name: str, highlights: Any) -> Iterable[Piece]:
 
     Args:
         name: the whole name.
-        highlights: a list of objects with ``field``, ``start`` and ``end`` (character positions); anything else is
-            passed over.
+        highlights: Partium's object, whose ``indices`` have a list of ranges for ``name``: ``from``, and ``to`` which is
+            not marked any more. A plain list of ranges is understood too; anything else is passed over.
     """
     marks = [False] * len(name)
-    for one in highlights if isinstance(highlights, list) else ():
-        if not isinstance(one, Mapping) or one.get("field", "name") != "name":
-            continue
-        start, end = one.get("start"), one.get("end")
-        if isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(name):
+    for start, end in _ranges(highlights):
+        if 0 <= start < end <= len(name):
             marks[start:end] = [True] * (end - start)
     begin = 0
     for position in range(1, len(name) + 1):
         if position == len(name) or marks[position] != marks[begin]:
             yield Piece(name[begin:position], marks[begin])
             begin = position
+
+
+def _ranges(highlights: Any) -> Iterable[tuple[int, int]]:
+    if isinstance(highlights, Mapping):
+        indices = highlights.get("indices")
+        highlights = indices.get("name") if isinstance(indices, Mapping) else None
+    for one in highlights if isinstance(highlights, list) else ():
+        if not isinstance(one, Mapping) or one.get("field", "name") != "name":
+            continue
+        start, end = one.get("from", one.get("start")), one.get("to", one.get("end"))
+        if isinstance(start, int) and isinstance(end, int):
+            yield start, end

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.http import HttpRequest
-
 from partium_auth.exceptions import NoOrganization, NoUsableKey
-from partium_auth.session import PartiumSession
 
 if TYPE_CHECKING:
+    from partium_auth.middleware import PartiumRequest
     from partium_auth.session import TokenState
 
 WINDOWS = {
@@ -32,20 +30,18 @@ def clock(seconds: float) -> str:
     return f"{whole // 60}:{whole % 60:02}"
 
 
-def describe(request: HttpRequest) -> dict[str, Any]:
+def describe(request: PartiumRequest) -> dict[str, Any]:
     """Return the panel's content, as values that JSON knows. Nothing is fetched or renewed for it.
 
     Raises:
         LoginRequired: the session's login has come to its end.
     """
-    # Not request.partium: what that has read before may be older than a token that it has fetched since.
-    partium = PartiumSession(request)
     state: TokenState | None
     try:
-        state = partium.state()
+        state = request.partium.state()
     except (NoOrganization, NoUsableKey):
         state = None
-    organization = partium.organization
+    organization = request.partium.organization
     window = state.window if state else "none"
     label, text = WINDOWS.get(window, (window, ""))
     content = {

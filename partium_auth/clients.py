@@ -49,15 +49,12 @@ def for_session(session: TokenHolder, organization: Organization, user_pk: objec
 
 def for_organization(org_id: str) -> FindClient:
     """Return a client that acts for an organization, with its API key. See ``partium_auth.for_organization``."""
-    found = (
-        Organization.objects.none() if "\0" in org_id else Organization.objects.filter(org_id=org_id, is_active=True)
-    )
-    organization = found.first()
+    organization = Organization.objects.named(org_id).filter(is_active=True).first()
     if organization is None:
         raise NoOrganization(f"There is no active organization {org_id!r}.")
     if organization.token_source == Organization.TokenSource.API_KEY_DIRECT:
-        return upstream.find_client(_DirectKeys(organization.pk), org_id)
-    return upstream.find_client(_ExchangedKeys(organization.pk), org_id)
+        return upstream.find_client(_DirectKeys(organization.pk), organization.org_id)
+    return upstream.find_client(_ExchangedKeys(organization.pk), organization.org_id)
 
 
 def external_user_id(user_pk: object) -> str:

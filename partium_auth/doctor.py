@@ -26,6 +26,7 @@ from partium_auth.oidc import discovery, documents
 from partium_auth.oidc import provider as providers
 from partium_auth.oidc.provider import Provider
 from partium_auth.services import encryption
+from partium_auth.services.providers import who_else_has_issuer
 from partium_auth.tokens import grants
 
 Level = Literal["ok", "warning", "error"]
@@ -180,6 +181,30 @@ def _providers() -> Iterator[Finding]:
         except (PartiumError, ImproperlyConfigured) as error:
             yield Finding(
                 "error", f"provider {slug}", str(error), "Compare issuer and endpoints with the provider's own pages."
+            )
+
+    for row in rows.exclude(organization=None).defer("client_secret"):
+        yield from _shared_issuer(row)
+
+
+def _shared_issuer(row: IdentityProvider) -> Iterator[Finding]:
+    subject = f"provider {row.slug}"
+    for name, owner in who_else_has_issuer(row):
+        if owner is None:
+            yield Finding(
+                "error",
+                subject,
+                f"It belongs to an organization and has the issuer of something site-wide ({name}): it opens the accounts "
+                "of the people who log in there, privileged ones too.",
+                "Make one of the two inactive.",
+            )
+        elif owner != row.organization_id:
+            yield Finding(
+                "warning",
+                subject,
+                f"The provider {name} of another organization has the same issuer: whoever logs in through both has one "
+                "account, and of memberships by login only that of the last.",
+                "If that is not meant, let them log in through one site-wide provider, with memberships by claims.",
             )
 
 

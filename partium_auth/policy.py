@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
     from django.db.models import Model
 
+    from partium_auth.models.organizations import OrganizationQuerySet
+
     User = AbstractBaseUser | AnonymousUser
     Actor = User | None
 
@@ -49,7 +51,7 @@ def is_operator(user: Actor) -> bool:
 # -- sessions: membership alone -----------------------------------------------------------------------------------------
 
 
-def organizations_of(user: User) -> QuerySet[Organization]:
+def organizations_of(user: User) -> OrganizationQuerySet:
     """Return the active organizations that a person is a member of, each once."""
     return _joined(user)
 
@@ -59,7 +61,7 @@ def may_open(user: User, organization: Organization) -> bool:
     return organization.pk is not None and _joined(user).filter(pk=organization.pk).exists()
 
 
-def _joined(user: User, **which: Any) -> QuerySet[Organization]:
+def _joined(user: User, **which: Any) -> OrganizationQuerySet:
     if not _is_active(user):
         return Organization.objects.none()
     # EXISTS and not a join: there may be one membership per origin, and DISTINCT would spoil filters put on top.
@@ -70,7 +72,7 @@ def _joined(user: User, **which: Any) -> QuerySet[Organization]:
 # -- administration -----------------------------------------------------------------------------------------------------
 
 
-def developer_organizations(user: Actor) -> QuerySet[Organization]:
+def developer_organizations(user: Actor) -> OrganizationQuerySet:
     """Return the organizations whose keys somebody keeps: active ones where they are a developer; for operators, all."""
     if is_operator(user):
         return Organization.objects.all()
@@ -96,7 +98,7 @@ def may_manage_organizations(user: Actor) -> bool:
     return is_operator(user)
 
 
-def member_organizations(user: Actor) -> QuerySet[Organization]:
+def member_organizations(user: Actor) -> OrganizationQuerySet:
     """Return the organizations whose members somebody manages."""
     if is_operator(user) or conf.developers_manage_members:
         return developer_organizations(user)
@@ -108,7 +110,7 @@ def may_enter_key_site(user: Actor) -> bool:
     return is_operator(user) or developer_organizations(user).exists()
 
 
-def visible_organizations(user: Actor) -> QuerySet[Organization]:
+def visible_organizations(user: Actor) -> OrganizationQuerySet:
     """Return the organizations that somebody sees in administration."""
     return developer_organizations(user)
 

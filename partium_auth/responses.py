@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
@@ -19,7 +20,8 @@ from partium_auth.exceptions import LoginRequired, PartiumError
 
 logger = logging.getLogger("partium_auth")
 
-_LONGEST_URL = 2000  # Django refuses to redirect to more than 2048 characters, or to 16384, depending on its version
+_LONGEST_TARGET = 1800
+"""As a parameter of another URL, in characters: Django 5.2.8 refuses to redirect to more than 2048, servers take 4096 or 8192."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,24 @@ def is_navigation(request: HttpRequest) -> bool:
     return "text/html" in request.headers.get("Accept", "")
 
 
+def is_safe_target(
+    request: HttpRequest, url: str, *, hosts: Iterable[str] = (), require_https: bool | None = None
+) -> bool:
+    """Tell whether somebody may be sent to a URL that a request names: it is on this site, and not longer than URLs may be.
+
+    Args:
+        request: what named it.
+        url: such as ``next``.
+        hosts: that count as this site too.
+        require_https: default: where this request came by it.
+    """
+    if len(url) > _LONGEST_TARGET or len(quote(url, safe="", errors="replace")) > _LONGEST_TARGET:
+        return False
+    if require_https is None:
+        require_https = request.is_secure()
+    return url_has_allowed_host_and_scheme(url, {request.get_host(), *hosts}, require_https=require_https)
+
+
 def login_url(request: HttpRequest, *, provider: str = "", silent: bool = False) -> str:
     """Return the URL of the login page, coming back to the page that is open now.
 
@@ -141,20 +161,15 @@ def login_url(request: HttpRequest, *, provider: str = "", silent: bool = False)
     """
     parameters = {}
     coming_back = request.get_full_path() if request.method in {"GET", "HEAD"} else request.headers.get("Referer", "")
-    if is_navigation(request) and coming_back:
-        allowed = url_has_allowed_host_and_scheme(coming_back, {request.get_host()}, require_https=request.is_secure())
-        parameters = {"next": coming_back} if allowed else {}
+    if is_navigation(request) and is_safe_target(request, coming_back):
+        parameters["next"] = coming_back
     try:
         url = reverse("partium_auth:oidc_login", args=[provider]) if provider else reverse("partium_auth:login")
     except NoReverseMatch:
         url = reverse("partium_auth:login")
     if provider and silent:
         parameters["prompt"] = "none"
-    with_next = f"{url}?{urlencode(parameters)}" if parameters else url
-    if len(with_next) > _LONGEST_URL:
-        parameters.pop("next", None)
-        with_next = f"{url}?{urlencode(parameters)}" if parameters else url
-    return with_next
+    return f"{url}?{urlencode(parameters)}" if parameters else url
 
 
 def _login(request: HttpRequest, error: LoginRequired) -> HttpResponse:

@@ -134,8 +134,7 @@ class PartiumSession:
         if isinstance(organization, Organization):
             wanted = wanted.filter(pk=organization.pk)
         else:
-            # PostgreSQL cannot even be asked for a text with a NUL in it.
-            wanted = wanted.none() if "\0" in organization else wanted.filter(org_id=organization)
+            wanted = wanted.named(organization)
         found = wanted.first()
         if found is None:
             raise NoOrganization("This organization is not open to this person.")

@@ -8,7 +8,6 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import resolve_url
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_variables
@@ -55,6 +54,6 @@ def organization(request: HttpRequest) -> HttpResponse:
     except PartiumError as error:
         return responses.for_error(request, error)
     target = request.POST.get("next", "")
-    if not url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure()):
+    if not responses.is_safe_target(request, target):
         target = resolve_url(settings.LOGIN_REDIRECT_URL)
     return HttpResponseRedirect(target)

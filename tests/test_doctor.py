@@ -134,3 +134,17 @@ def test_a_provider_whose_clock_differs_is_a_warning(op: BendableProvider) -> No
 def test_a_provider_without_signing_keys_is_an_error(op: BendableProvider) -> None:  # noqa: F811
     op.jwks = [{"kty": "RSA", "use": "enc"}]
     assert any("0 signing keys" in f.text and f.level == "error" for f in examine("provider default"))
+
+
+def test_an_organizations_provider_with_a_site_wide_issuer_is_an_error(op: BendableProvider) -> None:  # noqa: F811
+    add_provider(op, slug="acme-sso", organization=Organization.objects.create(org_id="acme"))
+    (error,) = [f for f in examine("provider acme-sso") if f.level == "error"]
+    assert "opens the accounts" in error.text
+
+
+def test_one_issuer_for_two_organizations_is_a_warning(other_op: BendableProvider) -> None:  # noqa: F811
+    for name in ("acme", "globex"):
+        add_provider(other_op, slug=name, organization=Organization.objects.create(org_id=name))
+    warnings = [f.text for f in examine("provider acme") if f.level == "warning"]
+    assert any("Globex of another organization has the same issuer" in text for text in warnings)
+    assert "error" not in levels(examine("provider acme"))

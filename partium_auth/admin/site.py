@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
 from partium_auth.admin.scope import scope_of
+from partium_auth.responses import is_safe_target
 
 if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
@@ -49,8 +50,8 @@ class KeySite(Site):
             return HttpResponseRedirect(index)
         if request.user.is_authenticated:
             raise PermissionDenied("Only developers of an organization keep API keys.")
-        # The login page checks where `next` leads.
-        query = urlencode({REDIRECT_FIELD_NAME: request.GET.get(REDIRECT_FIELD_NAME, index)})
+        target = request.GET.get(REDIRECT_FIELD_NAME, "")
+        query = urlencode({REDIRECT_FIELD_NAME: target if is_safe_target(request, target) else index})
         return HttpResponseRedirect(f"{reverse('partium_auth:login')}?{query}")
 
     def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:  # type: ignore[override]

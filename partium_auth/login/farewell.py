@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from dataclasses import dataclass, field
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 from django.http import HttpRequest
 
 from partium_auth import session
+from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.login.flow import with_query
 from partium_auth.models import Grant
@@ -16,8 +19,14 @@ from partium_auth.oidc import discovery, token_endpoint
 from partium_auth.oidc import provider as providers
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
+from partium_auth.tokens.executor import Executor, Saturated
 
+logger = logging.getLogger("partium_auth.login")
+
+WAITING_LIMIT = 200
+"""So many refresh tokens may wait to be revoked at one provider; while it hangs, two of them take three seconds."""
 _LONGEST_URL = 8000
+_executor = Executor(after_job=connections.close_all, queue_limit=WAITING_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -52,9 +61,22 @@ class LastWords:
         return url
 
     def revoke(self) -> None:
-        """Revoke the refresh token at the provider, where it offers that. Does not raise for what the provider does."""
-        if self.refresh_token:
-            token_endpoint.revoke(self.provider, self.refresh_token)
+        """Revoke the refresh token at the provider in the background, where it offers that. Never raises or waits."""
+        if not self.refresh_token:
+            return
+        if conf.executor == "inline":
+            self._revoke()
+            return
+        try:
+            _executor.submit(self.provider.slug, self._revoke)
+        except Saturated:
+            logger.warning(
+                "The refresh token was not revoked at %s: too many wait for that already. It ends when the provider says.",
+                self.provider.slug,
+            )
+
+    def _revoke(self) -> None:
+        token_endpoint.revoke(self.provider, self.refresh_token)
 
 
 def prepare(request: HttpRequest) -> LastWords | None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
-import threading
 from typing import Any, cast
 from urllib.parse import urlencode
 
 from django import forms
 from django.conf import settings
 from django.contrib import auth
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
 from django.urls import reverse
 from django.utils.encoding import iri_to_uri
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 from django.views.debug import get_exception_reporter_filter
@@ -26,7 +25,6 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from partium_auth import crypto, session
 from partium_auth.backends import PasswordLogin, is_password_login_enabled
-from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.login import attempts, failures, farewell, flow
 from partium_auth.login.flow import ProviderError
@@ -34,6 +32,7 @@ from partium_auth.models import EmailDomain, Grant, Organization
 from partium_auth.oidc import provider as providers
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
+from partium_auth.responses import is_safe_target
 from partium_auth.services.logins import VerifiedLogin
 from partium_auth.tokens.grants import Login
 
@@ -178,7 +177,7 @@ def logout(request: HttpRequest) -> HttpResponse:
     auth.logout(request)  # ends the grant too
     if last_words is None:
         return HttpResponseRedirect(own_target or target)
-    _in_background(last_words.revoke)
+    last_words.revoke()
     at_provider = "" if own_target else last_words.url(request.build_absolute_uri(target))
     return _to_provider(at_provider) if at_provider else HttpResponseRedirect(own_target or target)
 
@@ -247,7 +246,7 @@ def _log_in_with_password(
                 tokens=attempt.tokens,
                 issued_at=attempt.issued_at,
                 identity=attempt.identity,
-                organization=Organization.objects.filter(org_id=org_id).first() if org_id else None,
+                organization=Organization.objects.named(org_id).first() if org_id else None,
             ),
         )
     except UpstreamError as e:
@@ -274,7 +273,7 @@ def _listed_providers(next_url: str, org_id: str) -> list[dict[str, str]]:
 def _wanted_organization(provider: Provider, org_id: str) -> Organization | None:
     if not provider.is_site_wide:
         return Organization.objects.filter(pk=cast("Any", provider.organization_id)).first()
-    return Organization.objects.filter(org_id=org_id).first() if org_id else None
+    return Organization.objects.named(org_id).first() if org_id else None
 
 
 def _next_field() -> str:
@@ -283,22 +282,13 @@ def _next_field() -> str:
 
 
 def _parameter(request: HttpRequest, name: str) -> str:
-    # PostgreSQL cannot even be asked for a text with a NUL in it.
-    return (request.POST.get(name) or request.GET.get(name) or "").replace("\0", "").strip()
+    return (request.POST.get(name) or request.GET.get(name) or "").strip()
 
 
 def _next_url(request: HttpRequest) -> str:
     """Where the person wants to go, if that is on this site; else an empty string."""
-    url = _parameter(request, _next_field())
-    hosts = {request.get_host(), *getattr(settings, "OIDC_REDIRECT_ALLOWED_HOSTS", ())}
-    require_https = getattr(settings, "OIDC_REDIRECT_REQUIRE_HTTPS", request.is_secure())
-    # Longer than any page of a site; attempts are kept in the session.
-    is_fine = len(url) <= 2000 and url_has_allowed_host_and_scheme(url, hosts, require_https=require_https)
-    return url if is_fine else ""
-
-
-def _in_background(job: Any) -> None:
-    if conf.executor == "inline":
-        job()
-    else:
-        threading.Thread(target=job, name="partium_auth farewell", daemon=True).start()
+    # Whatever a site calls it, Django itself says "next".
+    url = _parameter(request, _next_field()) or _parameter(request, REDIRECT_FIELD_NAME)
+    hosts = getattr(settings, "OIDC_REDIRECT_ALLOWED_HOSTS", ())
+    require_https = getattr(settings, "OIDC_REDIRECT_REQUIRE_HTTPS", None)
+    return url if is_safe_target(request, url, hosts=hosts, require_https=require_https) else ""

@@ -23,6 +23,13 @@ class Origin(models.TextChoices):
     ADMIN = "admin", _("by hand")
 
 
+class OrganizationQuerySet(models.QuerySet["Organization"]):
+    def named(self, org_id: str) -> OrganizationQuerySet:
+        """Return the organization of a Partium id, or none; the id may be anything that somebody typed."""
+        # PostgreSQL cannot even be asked for a text with a NUL in it.
+        return self.none() if "\0" in org_id else self.filter(org_id=org_id)
+
+
 class Organization(models.Model):
     """One Partium organization."""
 
@@ -48,6 +55,8 @@ class Organization(models.Model):
     )
     is_active = models.BooleanField(_("active"), default=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    objects = OrganizationQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("organization")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from partium_auth.oidc import documents
 from partium_auth.oidc.errors import Refused
-from partium_auth.oidc.provider import WELL_KNOWN, Provider
+from partium_auth.oidc.provider import Provider
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -85,13 +85,7 @@ def is_secure(url: str) -> bool:
 
 def _issuer(provider: Provider, document: Mapping[str, Any]) -> str:
     issuer = document.get("issuer")
-    if provider.issuer:
-        expected: tuple[str, ...] = (provider.issuer,)
-    else:
-        # The path of a discovery URL does not say whether the issuer ends in a slash (Discovery §4).
-        base = provider.discovery_url.removesuffix(WELL_KNOWN)
-        expected = (base, base + "/")
-    if not isinstance(issuer, str) or issuer not in expected:
+    if not isinstance(issuer, str) or issuer not in provider.issuers:
         raise Refused(
             "discovery_issuer", "the discovery document is of another issuer than configured.", permanent=True
         )

@@ -72,6 +72,15 @@ class Provider:
         """Whether it speaks for every organization, and not for one only."""
         return self.organization_id is None
 
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """What it may call itself: the configured issuer, or what a discovery URL alone allows."""
+        if self.issuer:
+            return (self.issuer,)
+        # The path of a discovery URL does not say whether the issuer ends in a slash (Discovery §4).
+        base = self.discovery_url.removesuffix(WELL_KNOWN)
+        return (base, base + "/")
+
     def refuse_unless_complete(self) -> None:
         """Raises Refused where the configuration lacks what a login needs."""
         if not self.issuer and not self.discovery_url:
@@ -119,7 +128,7 @@ def slug_for_organization(org_id: str) -> str | None:
 
     The one that it requires, or else the only one that belongs to it. None as well for an unknown organization.
     """
-    rows = Organization.objects.filter(org_id=org_id, is_active=True).select_related("required_provider")
+    rows = Organization.objects.named(org_id).filter(is_active=True).select_related("required_provider")
     organization = next((row for row in rows if row.org_id == org_id), None)
     if organization is None:
         return None

@@ -105,7 +105,8 @@ class Part:
         created_at: aware.
         modified_at: aware.
         attributes: properties with translated labels.
-        highlights: where the search text occurs.
+        highlights: where the search text occurs: ``{"snippet": …, "indices": {"id": […], "name": […], "snippet": […]}}``
+            with ranges ``{"from": 0, "to": 3}`` (Partium, Find API: highlighting textual matches).
         raw: the whole object as it came.
     """
 

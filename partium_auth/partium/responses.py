@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from partium_auth.exceptions import UnexpectedResponse
-from partium_auth.transport import Response, raise_for_status
+from partium_auth.transport import Response, parse_retry_after, raise_for_status
 
 DEFAULT_LIFETIME_SECONDS: Final = 600
 """What Partium's access tokens live by default (Partium, general aspects: authentication)."""
 
 MAX_LIFETIME_SECONDS: Final = 366 * 24 * 3600
 """Longer lifetimes are cut to this, so that adding one to a date never overflows."""
+
+REFUSALS: Final = frozenset({400, 403, 422})
+"""Statuses that an API refuses a credential with, and that the firewall in front of it refuses anything with."""
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?")
@@ -54,9 +57,17 @@ def parse_token_response(response: Response, *, what: str = "Token request") -> 
 
     Raises:
         UnexpectedResponse: HTML, an empty body, wrong types, an empty or malformed token, a lifetime that is not a
-            positive number. The message names endpoint and problem, never the body.
+            positive number. The message names endpoint and problem, never the body. Also where the status is one of
+            :data:`REFUSALS` and the body no JSON object: then nothing shows that it is the API that refuses.
         UpstreamError: the status is not 2xx; see :func:`partium_auth.transport.raise_for_status`.
     """
+    if response.status in REFUSALS and not _is_json_object(response):
+        raise UnexpectedResponse(
+            f"{what}: {response.url} answered {response.status}, but with no JSON: perhaps a firewall or a proxy did; "
+            "check what stands between, and the URL.",
+            status=response.status,
+            retry_after=parse_retry_after(response.headers),
+        )
     raise_for_status(response, what)
     answer = _Answer(response, what)
     answer.check_type()
@@ -134,6 +145,13 @@ class _Answer:
         if scope is not None and not isinstance(scope, str):
             self.refuse("scope is not a string")
         return scope
+
+
+def _is_json_object(response: Response) -> bool:
+    try:
+        return isinstance(response.json(), dict)
+    except UnexpectedResponse:
+        return False
 
 
 def _lifetime_seconds_of_jwt(token: str) -> int | None:

@@ -170,12 +170,23 @@ def new_user(username: str, email: str = "") -> Any:
 
 
 def set_names(user: Any, claims: Mapping[str, Any]) -> bool:
-    """Set a person's first and last name from the claims, where the user model has them; return whether that changed anything."""
+    """Set a person's first and last name from the claims, where the user model has these fields; tell whether anything changed.
+
+    Where a provider sends a whole ``name`` only, its first word becomes the first name and the rest the last name, so that
+    ``get_full_name()`` is the name again; one that has been divided otherwise on this site stays as it is.
+    """
+    names = {"first_name": claims.get("given_name"), "last_name": claims.get("family_name")}
+    whole = claims.get("name")
+    if not any(names.values()) and isinstance(whole, str) and whole.strip():
+        words = whole.split()
+        if words == f"{getattr(user, 'first_name', '')} {getattr(user, 'last_name', '')}".split():
+            return False
+        names = {"first_name": words[0], "last_name": " ".join(words[1:])}
     changed = False
-    for attribute, name in (("first_name", "given_name"), ("last_name", "family_name")):
-        value = claims.get(name)
-        if isinstance(value, str) and hasattr(user, attribute) and getattr(user, attribute) != value[:150]:
-            setattr(user, attribute, value[:150])
+    for column in user._meta.concrete_fields:
+        value = names.get(column.name)
+        if isinstance(value, str) and getattr(user, column.name) != value[: column.max_length]:
+            setattr(user, column.name, value[: column.max_length])
             changed = True
     return changed
 
@@ -250,7 +261,7 @@ def _record_password_login(username: str) -> Identity:
     identity = _store_identity(identity, issuer, username, user)
     roles = {}
     if conf.password_organization is not None:
-        found = Organization.objects.filter(org_id=conf.password_organization)
+        found = Organization.objects.named(conf.password_organization)
         roles = {row: Role.MEMBER for row in found if row.org_id == conf.password_organization}
         if not roles:
             logger.warning("PARTIUM_PASSWORD_ORGANIZATION names an organization that does not exist.")

@@ -10,8 +10,10 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from partium_auth import policy
+from partium_auth.conf import conf
 from partium_auth.fields import seal
 from partium_auth.models import Identity, IdentityProvider
+from partium_auth.oidc import provider as providers
 
 if TYPE_CHECKING:
     from partium_auth.policy import Actor
@@ -28,7 +30,8 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
 
     Raises:
         PermissionDenied: the actor is not an operator.
-        ValidationError: the short name or the issuer of a provider that people have logged in through was changed.
+        ValidationError: the short name or the issuer of a provider that people have logged in through was changed; or the
+            issuer is shared where it may not be, see :func:`refuse_shared_issuer`.
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
     if not policy.is_operator(actor):
@@ -39,12 +42,54 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
         for name in ("issuer", "slug"):
             if getattr(provider, name) != getattr(before, name):
                 raise ValidationError({name: _("People have logged in through this provider: this cannot change.")})
+    refuse_shared_issuer(provider)
     if not provider.pk:  # Django's inline forms take a new row's primary key away
         provider.pk = uuid.uuid4()
     if client_secret is not None:
         provider.client_secret = seal(provider, "client_secret", client_secret)
     provider.save()
     return provider
+
+
+def refuse_shared_issuer(provider: IdentityProvider) -> None:
+    """Refuse that an organization's own provider and a site-wide one have the same issuer, both being active.
+
+    People are known by issuer and subject: whoever came in through the one would have, through the other, the same
+    account. An organization's provider is to give accounts of its own, and never a privileged one.
+
+    Args:
+        provider: as it should become.
+
+    Raises:
+        ValidationError: for ``issuer``.
+    """
+    if not provider.is_active:
+        return
+    for name, owner in who_else_has_issuer(provider):
+        if (owner is None) != (provider.organization_id is None):
+            raise ValidationError(
+                {
+                    "issuer": _(
+                        "%(name)s, which is active, has this issuer too. People are known by issuer and subject, so an "
+                        "organization's own provider would open the accounts of a site-wide one. Let the organization's "
+                        "people log in through the site-wide provider, or make that one inactive first."
+                    )
+                    % {"name": name}
+                }
+            )
+
+
+def who_else_has_issuer(provider: IdentityProvider) -> list[tuple[str, uuid.UUID | None]]:
+    """Return the name and the organization (None: site-wide) of everything active that knows people by the same issuer."""
+    issuer = provider.issuer
+    rows = IdentityProvider.objects.filter(issuer=issuer, is_active=True).exclude(pk=provider.pk)
+    # Compared again: not every database tells upper case from lower.
+    found = [(str(row), row.organization_id) for row in rows.defer("client_secret") if row.issuer == issuer]
+    if providers.is_configured() and issuer in providers.from_settings().issuers:
+        found.append((providers.settings_name(), None))
+    if issuer == conf.api_url:
+        found.append((_("Logging in with Partium user name and password"), None))
+    return found
 
 
 def is_used(provider: IdentityProvider) -> bool:

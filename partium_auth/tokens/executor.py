@@ -1,4 +1,4 @@
-"""Background renewals: a few daemon threads per upstream, so that one that hangs does not delay another's."""
+"""Work in the background: a few daemon threads per upstream, so that one that hangs does not delay another's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUEUE_LIMIT = 10_000
 
 
 class Saturated(Exception):
-    """More renewals wait for one upstream than it makes sense to queue, or there is no thread to be had."""
+    """More jobs wait for one upstream than it makes sense to queue, or there is no thread to be had."""
 
 
 class _Lane:
@@ -38,10 +38,12 @@ class Executor:
 
     Args:
         after_job: called in the thread after each job; closes the thread's database connections.
+        queue_limit: how many jobs of a lane may be running and waiting.
     """
 
-    def __init__(self, after_job: Callable[[], None]) -> None:
+    def __init__(self, after_job: Callable[[], None], *, queue_limit: int = QUEUE_LIMIT) -> None:
         self._after_job = after_job
+        self._queue_limit = queue_limit
         self._lanes = PerProcess(_Lanes)
 
     def submit(self, lane_name: str, job: Callable[[], None]) -> None:
@@ -57,7 +59,7 @@ class Executor:
         lanes = self._lanes()
         with lanes.lock:
             lane = lanes.by_name.setdefault(lane_name, _Lane())
-            if lane.unfinished >= QUEUE_LIMIT:
+            if lane.unfinished >= self._queue_limit:
                 raise Saturated(lane_name)
             if lane.threads < min(THREADS_PER_LANE, lane.unfinished + 1):
                 try:
@@ -95,4 +97,4 @@ class Executor:
             finally:
                 self._after_job()
         except BaseException:
-            logger.exception("A renewal raised what it should have handled.")
+            logger.exception("A job in the background raised what it should have handled.")

@@ -1,4 +1,4 @@
-"""A developer's day with keys, in Chromium, while somebody else goes on searching.
+"""A developer's day with keys, in Chromium, from logging in through a real identity provider on, while somebody else goes on searching.
 
 ``PARTIUM_SCREENSHOTS=docs/images`` keeps the pictures of ``docs/administration.md``.
 """
@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from django.contrib.staticfiles.testing import StaticLiveServerTestCase
 from django.test import Client
 from django.urls import reverse
 
+from example_project.demo_provider import CLAIMS_PARAMETER, ORGANIZATIONS_CLAIM, read_cast
 from partium_auth.models import ApiKey, Membership, Organization, Role
 from partium_auth.testing.sandbox import PartiumSandbox
+from tests.demo.processes import free_port, serving
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 CHROMIUM = "/usr/bin/chromium"
 KEY = "partium_keys:partium_auth_apikey_"
 
@@ -45,16 +48,54 @@ def chromium(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         browser.close()
 
 
-def page_of(chromium: Any, site: str, user: Any, **options: Any) -> Any:
-    client = Client()
-    client.force_login(user, "django.contrib.auth.backends.ModelBackend")
-    context = chromium.new_context(viewport={"width": 1200, "height": 800}, **options)
-    context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": site}])
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    page.problems = []
-    page.on("pageerror", lambda error: page.problems.append(str(error)))
-    return page
+@pytest.fixture
+def provider(site: str, settings: Any, tmp_path: Path) -> Iterator[None]:
+    """The demo's identity provider, in a process of its own; ``ada`` is a developer of acme there and ``max`` a member."""
+    port = free_port()
+    settings.OIDC_OP_DISCOVERY_ENDPOINT = f"http://127.0.0.1:{port}/.well-known/openid-configuration"
+    settings.OIDC_OP_NAME = "Acme's provider"
+    settings.OIDC_RP_CLIENT_ID, settings.OIDC_RP_CLIENT_SECRET = "key-site", "a-secret-of-this-test"
+    settings.OIDC_RP_SCOPES = "openid email profile"
+    settings.OIDC_AUTH_REQUEST_EXTRA_PARAMS = {"claims": CLAIMS_PARAMETER}
+    settings.PARTIUM_ORGANIZATIONS_CLAIM = ORGANIZATIONS_CLAIM
+    command = [sys.executable, "-m", "example_project.demo_provider", "--port", str(port)]
+    command += ["--callback-url", site + reverse("partium_auth:oidc_callback", args=["default"])]
+    command += ["--directory", str(tmp_path / "provider")]
+    environment = {
+        **os.environ,
+        "OIDC_RP_CLIENT_ID": settings.OIDC_RP_CLIENT_ID,
+        "OIDC_RP_CLIENT_SECRET": settings.OIDC_RP_CLIENT_SECRET,
+    }
+    with serving(command, settings.OIDC_OP_DISCOVERY_ENDPOINT, tmp_path / "provider.log", environment):
+        yield
+
+
+@pytest.fixture
+def new_page(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """A page in a browser of its own; the test fails if a script on it does."""
+    contexts = []
+    problems: list[str] = []
+
+    def open_page(**options: Any) -> Any:
+        context = chromium.new_context(viewport={"width": 1200, "height": 800}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def log_in(page: Any, name: str) -> None:
+    """From the login page, where the page has been sent, through the provider and back to where it wanted to go."""
+    page.click("text=Log in with Acme's provider")
+    page.get_by_label("User name").fill(name)
+    page.get_by_label("Password").fill(read_cast().password)
+    page.get_by_role("button", name="Sign in", exact=True).click()
 
 
 def picture(page: Any, name: str) -> None:
@@ -62,18 +103,19 @@ def picture(page: Any, name: str) -> None:
         page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
 
 
-def test_a_key_is_added_verified_rotated_and_revoked_while_somebody_searches(
-    site: str, chromium: Any, partium_sandbox: PartiumSandbox
+def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_somebody_searches(
+    site: str, provider: None, new_page: Callable[..., Any], partium_sandbox: PartiumSandbox
 ) -> None:
-    acme = Organization.objects.create(org_id="acme", display_name="Acme Machine Works", token_source="api_key")
-    people = get_user_model().objects
-    dana, max_ = people.create_user("dana.developer"), people.create_user("max.member")
-    Membership.objects.create(user=dana, organization=acme, role=Role.DEVELOPER)
-    Membership.objects.create(user=max_, organization=acme, role=Role.MEMBER)
+    Organization.objects.create(org_id="acme", display_name="Acme Machine Works", token_source="api_key")
     first, second = partium_sandbox.add_key("acme"), partium_sandbox.add_key("acme")
-    page = page_of(chromium, site, dana)
+    page = new_page()
 
     page.goto(site + reverse("partium_keys:index"))
+    log_in(page, "ada")
+    page.wait_for_url(site + reverse("partium_keys:index"))
+    ada = get_user_model().objects.get()
+    assert (ada.email, ada.is_staff, ada.is_superuser) == ("ada@acme.example", False, False)
+    assert ada.partium_memberships.get().role == Role.DEVELOPER
     page.click("text=API keys >> nth=-1")
     picture(page, "keys-empty")
     page.click("a.addlink")
@@ -88,8 +130,10 @@ def test_a_key_is_added_verified_rotated_and_revoked_while_somebody_searches(
     page.click("text=Try and add")
     page.wait_for_selector("text=The key was added. Partium accepted it.")
 
-    other = page_of(chromium, site, max_)
-    other.goto(site + "/searching/")
+    other = new_page()
+    other.goto(site + "/partium/login/?next=/searching/")
+    log_in(other, "max")
+    other.wait_for_url(site + "/searching/")
     other.wait_for_function("window.answers.length >= 5")
 
     page.click("text=Verify at Partium")
@@ -122,18 +166,21 @@ def test_a_key_is_added_verified_rotated_and_revoked_while_somebody_searches(
     page.select_option("select[name=action]", "verify_selected")
     page.click("button[name=index]")
     page.wait_for_selector("text=1 of 1 done")  # the script went on by itself
-    assert page.problems == []
-    other.context.close()
 
 
-def test_the_list_fits_a_phone_in_the_dark(site: str, chromium: Any, partium_sandbox: PartiumSandbox) -> None:
+def test_the_list_fits_a_phone_in_the_dark(
+    site: str, new_page: Callable[..., Any], partium_sandbox: PartiumSandbox
+) -> None:
     acme = Organization.objects.create(org_id="acme", display_name="A" * 80)
     dana = get_user_model().objects.create_user("dana.developer")
     Membership.objects.create(user=dana, organization=acme, role=Role.DEVELOPER)
     from partium_auth.services import keys
 
     key = keys.add_key(acme, "value-00000000000000", label="x" * 100, actor=None, verify=False)
-    page = page_of(chromium, site, dana, color_scheme="dark")
+    client = Client()
+    client.force_login(dana, "django.contrib.auth.backends.ModelBackend")
+    page = new_page(color_scheme="dark")
+    page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": site}])
     page.set_viewport_size({"width": 390, "height": 844})
     for url in (
         reverse(KEY + "changelist"),

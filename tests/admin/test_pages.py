@@ -361,6 +361,35 @@ def test_the_issuer_of_a_provider_in_use_is_fixed(ours: Tenant, root: Any) -> No
     assert client.post(delete, {"post": "yes"}).status_code == 403
 
 
+@pytest.mark.parametrize("in_use", [False, True])
+def test_a_provider_is_not_given_to_an_organization_while_its_issuer_is_site_wide(
+    ours: Tenant, root: Any, in_use: bool
+) -> None:
+    from partium_auth.models import Identity
+
+    IdentityProvider.objects.create(slug="all", display_name="Everybody", issuer=ours.provider.issuer, client_id="c")
+    if in_use:
+        Identity.objects.create(issuer=ours.provider.issuer, subject="s", digest="d", user=ours.member)
+    posted = {
+        "display_name": "D",
+        "slug": "aardvark-idp",
+        "issuer": ours.provider.issuer,
+        "is_active": "on",
+        "client_id": "c",
+        "client_authentication": "client_secret_basic",
+        "scopes": "openid",
+        "extra_parameters": "{}",
+        "signing_algorithms": "RS256",
+        "organization": str(ours.organization.pk),
+        "email_domains-TOTAL_FORMS": "0",
+        "email_domains-INITIAL_FORMS": "0",
+    }
+    change = reverse("admin:partium_auth_identityprovider_change", args=[ours.provider.pk])
+    response = login(root).post(change, posted)
+    assert response.status_code == 200
+    assert "Everybody, which is active, has this issuer too" in response.content.decode()
+
+
 def test_a_provider_is_checked_and_told_what_is_wrong(ours: Tenant, root: Any) -> None:
     IdentityProvider.objects.filter(pk=ours.provider.pk).update(issuer="http://127.0.0.1:9/nobody")
     url = reverse("admin:partium_auth_identityprovider_check", args=[ours.provider.pk])

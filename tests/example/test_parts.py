@@ -29,7 +29,10 @@ PART = Part(
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: (
-        st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["name", "value", "url", "start"]), inner)
+        st.lists(inner)
+        | st.dictionaries(
+            st.text() | st.sampled_from(["name", "value", "url", "start", "indices", "from", "to"]), inner
+        )
     ),
     max_leaves=8,
 )
@@ -40,8 +43,19 @@ def pairs(part: Part) -> list[tuple[str, str]]:
     return [(one.name, one.value) for one in (*shown.key_attributes, *shown.further_attributes)]
 
 
-def test_a_name_is_cut_where_its_highlights_are() -> None:
-    pieces = marked_pieces("Axial fan 60", [{"field": "name", "start": 0, "end": 5}, {"start": 6, "end": 9}])
+@pytest.mark.parametrize(
+    "highlights",
+    [
+        {
+            "snippet": "x",
+            "indices": {"id": [{"from": 0, "to": 12}], "name": [{"from": 0, "to": 5}, {"from": 6, "to": 9}]},
+        },
+        [{"field": "name", "start": 0, "end": 5}, {"start": 6, "end": 9}, {"field": "id", "start": 0, "end": 12}],
+        [{"from": 0, "to": 5}, {"from": 6, "to": 9}],
+    ],
+)
+def test_a_name_is_cut_where_its_highlights_are(highlights: Any) -> None:
+    pieces = marked_pieces("Axial fan 60", highlights)
 
     assert [(piece.text, piece.marked) for piece in pieces] == [
         ("Axial", True),
@@ -61,10 +75,14 @@ def test_a_name_is_cut_where_its_highlights_are() -> None:
         {"start": 3, "end": 3},
         {"start": 5, "end": 99},
         {"start": "0"},
+        {"from": -1, "to": 2},
+        {"from": 0},
+        {"from": 0.0, "to": 2.0},
     ],
 )
 def test_a_highlight_that_fits_nowhere_marks_nothing(highlight: Any) -> None:
-    assert [(piece.text, piece.marked) for piece in marked_pieces("Fan", [highlight])] == [("Fan", False)]
+    for highlights in ([highlight], {"indices": {"name": [highlight]}}, {"indices": {"name": highlight}}, highlight):
+        assert [(piece.text, piece.marked) for piece in marked_pieces("Fan", highlights)] == [("Fan", False)]
 
 
 def test_a_part_without_a_name_is_shown_by_its_number() -> None:

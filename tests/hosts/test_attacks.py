@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -101,6 +102,75 @@ def test_a_long_address_leads_to_the_login_page_all_the_same(client: Client) -> 
 def test_a_long_next_does_not_break_the_switch(partium_user: PartiumUser) -> None:
     form = {"organization": "acme", "next": "/token/?" + "q" * 3000}
     assert partium_user.client.post("/partium/organization/", form).status_code == 302
+
+
+LONG = {
+    "plain": "/token/?" + "q" * 30_000,
+    "as long as a server takes": "/token/?" + "q" * 3_000,
+    "encoded": "/token/?q=" + "%C3%A4" * 300,
+    "not encoded": "/token/?q=" + "ä" * 700,
+    "grows when it is encoded": "/token/?q=" + "&" * 1_500,
+    "elsewhere": "https://evil.example/?q=" + "q" * 3_000,
+    "elsewhere, and short": "https://evil.example/",
+}
+SERVERS_TAKE = 2100
+
+
+@pytest.mark.parametrize("target", LONG.values(), ids=LONG)
+def test_wherever_next_is_named_it_is_left_out_where_it_is_too_long_or_elsewhere(
+    partium_user: PartiumUser, op: BendableProvider, settings: Any, target: str
+) -> None:
+    settings.ROOT_URLCONF = "tests.admin.urls"
+    settings.LOGIN_REDIRECT_URL = "/home/"
+    visitor = Client()
+    # The key admin sends people to the login page; that sends nobody there without asking.
+    answer = visitor.get("/keys/login/", {"next": target})
+    assert answer["Location"] == "/partium/login/?next=%2Fkeys%2F"
+    page = visitor.get("/partium/login/", {"next": target})
+    assert page.status_code == 200
+    links = re.findall(r'href="([^"]*)"', page.content.decode())
+    assert "/partium/login/default/" in links
+    # On through the provider, and back.
+    browser = Browser(op, visitor)
+    answer = browser.log_in(next=target)
+    assert (answer.status_code, answer["Location"]) == (302, "/home/")
+    # And the switch of organization.
+    answer = partium_user.client.post("/partium/organization/", {"organization": "acme", "next": target})
+    assert (answer.status_code, answer["Location"]) == (302, "/home/")
+
+
+def test_the_longest_next_that_is_taken_fits_everywhere(op: BendableProvider, db: None, settings: Any) -> None:
+    settings.ROOT_URLCONF = "tests.admin.urls"
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    noise = hashlib.sha512(b"what does not compress").hexdigest()
+    target = "/token/?" + (noise * 20)[:1780]
+    visitor = Client()
+    answer = visitor.get("/keys/login/", {"next": target})
+    assert target.rpartition("?")[2] in answer["Location"]
+    assert len(answer["Location"]) < SERVERS_TAKE
+    page = visitor.get(answer["Location"]).content.decode()
+    assert max(len(link) for link in re.findall(r'href="([^"]*)"', page)) < SERVERS_TAKE
+    browser = Browser(op, visitor)
+    url = browser.start(next=target)
+    assert len(visitor.cookies["sessionid"].OutputString()) < 4000
+    assert browser.come_back(op.authorize(url))["Location"] == target
+
+
+def test_a_page_of_the_key_admin_with_a_long_address_is_no_500(db: None, settings: Any) -> None:
+    settings.ROOT_URLCONF = "tests.admin.urls"
+    client = Client()
+    for length in (3_000, 100_000):
+        answer = client.get("/keys/partium_auth/apikey/?q=" + "ä" * length)
+        assert answer.status_code in {302, 400}
+        if answer.status_code == 302:
+            answer = client.get(answer["Location"])
+            assert answer["Location"] == "/partium/login/?next=%2Fkeys%2F"
+
+
+def test_a_site_that_calls_next_otherwise_understands_djangos_name_too(browser: Browser, settings: Any) -> None:
+    settings.OIDC_REDIRECT_FIELD_NAME = "goto"
+    assert browser.log_in(next="/token/")["Location"] == "/token/"
+    assert browser.log_in(goto="/token/?goto")["Location"] == "/token/?goto"
 
 
 # --- loops ----------------------------------------------------------------------------------------------------------------

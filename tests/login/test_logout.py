@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth import SESSION_KEY
+from django.db import connections
 from django.test import Client
 
+from partium_auth.login import farewell
 from partium_auth.models import Grant, LogoutTokenId
+from partium_auth.tokens.executor import THREADS_PER_LANE, Executor
 from tests.oidc.conftest import Browser, add_provider
 from tests.oidc.provider import CLIENT_ID, LOGOUT_EVENT, Answer, BendableProvider
+from tests.tokens.conftest import eventually
 
 
 def log_out(browser: Browser) -> Any:
@@ -98,6 +103,51 @@ def test_a_revocation_that_fails_is_one_line_in_the_log(
     assert [r.getMessage() for r in caplog.records if r.name.startswith("partium_auth")] == [
         "The refresh token could not be revoked at default: status 500."
     ]
+
+
+def test_a_provider_that_hangs_neither_delays_log_outs_nor_collects_threads(
+    op: BendableProvider,
+    db: None,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Provided by the executor's lanes and by WAITING_LIMIT in login.farewell.
+    monkeypatch.setattr(farewell, "_executor", Executor(after_job=connections.close_all, queue_limit=4))
+    browsers = [Browser(op) for _ in range(6)]
+    for browser in browsers:
+        browser.log_in()
+    settings.PARTIUM_EXECUTOR = "thread"
+    op.answers["/revoke"] = Answer(hangs=True)
+    before = threading.active_count()
+    started_at = time.monotonic()
+
+    for browser in browsers:
+        assert log_out(browser).headers["Location"].startswith(f"{op.url}/logout?")
+
+    assert time.monotonic() - started_at < 2  # one revocation alone would be given up after three
+    mine = [thread for thread in threading.enumerate() if thread.name == "partium-default"]
+    assert len(mine) <= THREADS_PER_LANE
+    assert threading.active_count() - before <= THREADS_PER_LANE + 2  # the provider's own
+    assert caplog.text.count("was not revoked at default: too many wait") == 2
+    del op.answers["/revoke"]
+    op.released.set()
+    eventually(lambda: len(op.revoked) == 2)  # what waited goes on
+
+
+def test_where_no_thread_is_to_be_had_the_log_out_works_all_the_same(
+    browser: Browser, op: BendableProvider, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.log_in()
+    settings.PARTIUM_EXECUTOR = "thread"
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert log_out(browser).status_code == 302
+    assert SESSION_KEY not in browser.client.session
 
 
 def test_logging_out_needs_a_post_with_a_csrf_token(op: BendableProvider, db: None) -> None:

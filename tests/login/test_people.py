@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from partium_auth import session
 from partium_auth.models import Identity, Invitation, Membership, Organization, Origin, Role
-from partium_auth.services import claims
+from partium_auth.services import claims, logins
 from tests.oidc.conftest import Browser, Refusals, add_provider
 from tests.oidc.provider import BendableProvider
 
@@ -33,6 +33,51 @@ def test_a_person_is_found_again_by_issuer_and_subject_whatever_the_email_addres
     assert again.user == browser.user
     assert again.user is not None
     assert again.user.get_full_name() == "Ann Bee"
+
+
+@pytest.mark.parametrize(
+    ("claims", "first", "last"),
+    [
+        ({"name": "Ada Lovelace"}, "Ada", "Lovelace"),
+        ({"name": " Ada  King   Lovelace "}, "Ada", "King Lovelace"),
+        ({"name": "Ada"}, "Ada", ""),
+        ({"name": "Ada Lovelace", "given_name": "Augusta Ada"}, "Augusta Ada", ""),
+        ({"name": "Ada Lovelace", "given_name": "", "family_name": None}, "Ada", "Lovelace"),
+        ({"name": "x" * 200 + " " + "y" * 200}, "x" * 150, "y" * 150),
+        ({"name": "  "}, "", ""),
+        ({"name": ["Ada"]}, "", ""),
+    ],
+)
+def test_a_provider_that_sends_a_whole_name_only(
+    browser: Browser, op: BendableProvider, claims: dict[str, Any], first: str, last: str
+) -> None:
+    for visit in (browser, Browser(op)):
+        visit.log_in(claims=claims)
+        assert visit.user is not None
+        assert (visit.user.first_name, visit.user.last_name) == (first, last)
+
+
+def test_a_whole_name_that_the_site_has_divided_otherwise_stays_so(browser: Browser, op: BendableProvider) -> None:
+    browser.log_in(claims={"name": "Ada King Lovelace"})
+    get_user_model().objects.update(first_name="Ada King", last_name="Lovelace")
+    browser.log_in(claims={"name": "Ada King Lovelace"})
+    assert get_user_model().objects.get().last_name == "Lovelace"
+    browser.log_in(claims={"name": "Ada Byron"})
+    assert get_user_model().objects.get().last_name == "Byron"
+
+
+def test_a_user_model_without_such_fields_gets_no_name() -> None:
+    from django.contrib.auth.base_user import AbstractBaseUser
+
+    class Nameless(AbstractBaseUser):
+        first_name = None  # as cookiecutter's user model has it
+
+        class Meta:
+            app_label = "tests"
+
+    nameless = Nameless()
+    assert not logins.set_names(nameless, {"name": "Ada Lovelace", "given_name": "Ada"})
+    assert nameless.first_name is None
 
 
 def test_subjects_that_differ_in_case_are_two_people(browser: Browser, op: BendableProvider) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 
-from partium_auth.exceptions import CredentialsRejected, RateLimited, UnexpectedResponse, UpstreamError
+from partium_auth.exceptions import CredentialsRejected, NotPermitted, RateLimited, UnexpectedResponse, UpstreamError
 from partium_auth.partium.responses import MAX_LIFETIME_SECONDS, TokenResponse, parse_token_response
 from partium_auth.transport import Response
 
@@ -231,3 +231,17 @@ def test_any_good_answer_comes_back_as_it_was(token: str, seconds: int) -> None:
 def test_any_claims_in_a_jwt_give_a_usable_lifetime(claims: object) -> None:
     for body in (claims, {"exp": claims}, {"exp": claims, "iat": 0}, {"exp": 10**9, "iat": claims}):
         assert 1 <= parse({"access_token": jwt(body)}).lifetime_seconds <= MAX_LIFETIME_SECONDS
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+@pytest.mark.parametrize("body", [b"", b"<html>s3cret</html>", b'"s3cret"', b"[]"])
+def test_a_refusal_that_does_not_look_like_the_apis_is_no_refusal(status: int, body: bytes) -> None:
+    with pytest.raises(UnexpectedResponse, match=f"answered {status}, but with no JSON") as caught:
+        parse(body, status=status, Retry_After="7")
+    assert (caught.value.status, caught.value.retry_after) == (status, 7)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_refusal_in_json_is_one() -> None:
+    with pytest.raises(NotPermitted):
+        parse({"message": "no"}, status=403)

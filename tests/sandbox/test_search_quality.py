@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from partium_auth.testing.sandbox.find import (
     highlights,
     language_index,
     part_number_in,
+    ranges,
     search_image,
     search_text,
     within_edits,
@@ -144,16 +146,37 @@ def test_words_that_nothing_knows_do_not_hide_the_rest() -> None:
         ("O-ring 8 × 2 mm", {"o": "o", "ring": "ring"}, [(0, 1), (2, 6)]),
     ],
 )
-def test_highlights_mark_what_fits(name: str, words: dict[str, str], expected: list[tuple[int, int]]) -> None:
-    marks = highlights(name, words)
-    assert [(one["start"], one["end"]) for one in marks] == expected
-    assert all(name[one["start"] : one["end"]] == one["text"] for one in marks)
+def test_ranges_mark_what_fits(name: str, words: dict[str, str], expected: list[tuple[int, int]]) -> None:
+    assert [(one["from"], one["to"]) for one in ranges(name, words)] == expected
+
+
+def _highlights(text: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """The texts of the first part that is found, and its highlights."""
+    found = search_text("acme", 0, text)
+    part = catalog_of("acme").parts[found.parts[0]]
+    shown = highlights(part.id, part.name(0), part.attributes(0), found.words)
+    return {"id": part.id, "name": part.name(0), "snippet": shown["snippet"]}, shown
+
+
+def _marked(text: str) -> dict[str, list[str]]:
+    texts, shown = _highlights(text)
+    return {name: [texts[name][one["from"] : one["to"]] for one in marks] for name, marks in shown["indices"].items()}
 
 
 def test_the_highlights_of_a_typo_mark_the_word_that_was_meant() -> None:
-    found = search_text("acme", 0, "bearng")
-    (mark,) = highlights(catalog_of("acme").parts[found.parts[0]].name(0), found.words)
-    assert mark["text"] == "bearing"
+    assert _marked("bearng")["name"] == ["bearing"]
+
+
+def test_an_attribute_that_fits_is_the_snippet() -> None:
+    texts, _ = _highlights("fan polyamide")
+    assert texts["snippet"].startswith("Material: Polyamide")
+    assert _marked("fan polyamide")["snippet"] == ["Polyamide"]
+    assert _highlights("axial")[0]["snippet"] == ""
+
+
+def test_a_part_number_is_marked_where_it_was_asked_for() -> None:
+    number = catalog_of("acme").parts[0].id
+    assert _marked(number) == {"id": [number], "name": [], "snippet": []}
 
 
 @pytest.mark.parametrize(

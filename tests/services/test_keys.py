@@ -70,6 +70,13 @@ def test_another_organizations_key_is_not_stored(
     assert not ApiKey.objects.exists()
 
 
+def test_a_firewalls_page_says_nothing_about_a_key(acme: Organization, partium_sandbox: PartiumSandbox) -> None:
+    partium_sandbox.fail("auth", status=403, body="<html>blocked</html>", headers={"Content-Type": "text/html"})
+    with pytest.raises(ValidationError) as caught:
+        keys.add_key(acme, partium_sandbox.add_key("acme"), label="x", actor=None)
+    assert code_of(caught.value) == "unreachable"
+
+
 @pytest.mark.parametrize("endpoint", ["auth", "search"])
 def test_an_unreachable_partium_stores_nothing_unless_it_is_wanted(
     endpoint: Any, acme: Organization, partium_sandbox: PartiumSandbox

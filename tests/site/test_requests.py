@@ -212,6 +212,15 @@ def test_junk_for_an_organization_is_an_unknown_one(partium_user: PartiumUser, c
         for_organization(junk)
 
 
+@pytest.mark.parametrize("junk", ["\0", "ac\0me"])
+def test_what_no_id_can_be_is_not_asked_for(
+    partium_user: PartiumUser, junk: str, django_assert_num_queries: Any
+) -> None:
+    # PostgreSQL would refuse the question.
+    with django_assert_num_queries(0):
+        assert Organization.objects.named(junk).first() is None
+
+
 # --- silent login ----------------------------------------------------------------------------------------------------
 
 

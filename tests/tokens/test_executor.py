@@ -82,12 +82,11 @@ def test_what_a_job_raises_ends_neither_the_thread_nor_the_lane(caplog: pytest.L
     assert done.wait(5)
     for _ in range(4):
         assert closed.acquire(timeout=5)  # connections are closed whatever happens
-    eventually(lambda: caplog.text.count("A renewal raised") == 3)
+    eventually(lambda: caplog.text.count("A job in the background raised") == 3)
 
 
-def test_a_lane_does_not_grow_without_end(released: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor_module, "QUEUE_LIMIT", 3)
-    executor = Executor(after_job=lambda: None)
+def test_a_lane_does_not_grow_without_end(released: threading.Event) -> None:
+    executor = Executor(after_job=lambda: None, queue_limit=3)
     for _ in range(3):
         executor.submit("lane", blocking(released, threading.Semaphore(0)))
     with pytest.raises(Saturated):

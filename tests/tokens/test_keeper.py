@@ -21,6 +21,7 @@ from partium_auth.tokens import grants
 from partium_auth.tokens.executor import THREADS_PER_LANE
 from partium_auth.tokens.grants import Snapshot
 from partium_auth.tokens.keeper import PATIENCE_SECONDS, QUEUED_SECONDS, Keeper
+from partium_auth.tokens.renewal import DOUBTED_FAILURES
 from tests.tokens.conftest import age, ago, eventually, read
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -91,6 +92,69 @@ def test_a_rejected_refresh_token_serves_what_is_left_and_then_asks_to_log_in(
     with pytest.raises(LoginRequired):
         keeper.obtain(age(grant, 10))
     assert partium_sandbox.count(endpoint="refresh") == 1
+
+
+PAGE = "<!doctype html><title>Request blocked</title>"
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_a_firewalls_page_is_a_fault_that_ends_no_login(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, status: int
+) -> None:
+    # Provided by _is_json_object() in partium.responses.
+    grant = password_grant()
+    with partium_sandbox.fail("refresh", status=status, body=PAGE, headers={"Content-Type": "text/html"}):
+        assert keeper.obtain(age(grant, 30)).generation == 1
+        assert not read(grant).rejected
+        Grant.objects.update(next_attempt_at=ago(1))
+        with pytest.raises(TokenUnavailable):
+            keeper.obtain(age(grant, 10))
+        assert read(grant).waiting  # the fleet leaves it alone for a while
+        assert not read(grant).outcome_unknown  # what was blocked was not used up
+    Grant.objects.update(next_attempt_at=ago(1))
+    assert keeper.obtain(read(grant)).generation == 2
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_the_api_says_with_json_that_it_refuses(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, status: int
+) -> None:
+    grant = password_grant()
+    partium_sandbox.fail("refresh", status=status, body={"message": "no"})
+    with pytest.raises(LoginRequired):
+        keeper.obtain(age(grant, 10))
+    assert read(grant).rejected
+
+
+def test_a_login_does_not_hang_on_a_doubtful_refusal_for_ever(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by DOUBTED_FAILURES in renewal, and by its look at the window.
+    grant = password_grant()
+    partium_sandbox.fail("refresh", status=400, body="")
+    for _ in range(DOUBTED_FAILURES + 2):  # as long as something is left of the token, nothing is decided
+        assert keeper.obtain(age(grant, 30)).generation == 1
+        Grant.objects.update(next_attempt_at=ago(1))
+    assert not read(grant).rejected
+    Grant.objects.update(failures=0)
+    for _ in range(DOUBTED_FAILURES - 1):
+        with pytest.raises(TokenUnavailable):
+            keeper.obtain(age(grant, 0))
+        Grant.objects.update(next_attempt_at=ago(1))
+    with pytest.raises(LoginRequired):
+        keeper.obtain(read(grant))
+
+
+def test_a_firewalls_page_does_not_make_a_key_a_rejected_one(
+    keeper: Keeper, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    grant = key_grant()
+    with partium_sandbox.fail("auth", status=403, body=PAGE, headers={"Content-Type": "text/html"}):
+        with pytest.raises(TokenUnavailable):
+            keeper.obtain(read(grant))
+        assert not read(grant).rejected
+    Grant.objects.update(next_attempt_at=ago(1))
+    assert keeper.obtain(read(grant))
 
 
 def test_fifty_threads_make_one_call(

@@ -83,13 +83,24 @@ def test_invalid_grant_is_the_end_and_names_the_provider(
     assert Grant.objects.get().refresh_token is None
 
 
-@pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client", "invalid_scope", "unsupported_grant_type"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(
+            Answer(401, {"error": error})
+            for error in ("invalid_client", "unauthorized_client", "invalid_scope", "unsupported_grant_type")
+        ),
+        *(
+            Answer(status, b"<html>invalid_grant</html>", "text/html") for status in (400, 401, 403)
+        ),  # a firewall's page
+    ],
+)
 def test_what_is_the_operators_to_mend_logs_nobody_out(
-    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider, error: str
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider, answer: Answer
 ) -> None:
     # Provided by sources.is_rejection(): only invalid_grant is about this person's refresh token.
     grant = oidc_grant()
-    op.answers["/token"] = Answer(401, {"error": error})
+    op.answers["/token"] = answer
     with pytest.raises(TokenUnavailable):
         keeper.obtain(age(grant, 0))
     del op.answers["/token"]

@@ -171,7 +171,7 @@ class Command(BaseCommand):
 
     def _organization(self, actor: Any, org_id: str) -> Organization:
         # The same answer for an organization that is not there and for one that is not theirs.
-        organization = policy.visible_organizations(actor).filter(org_id=org_id).first()
+        organization = policy.visible_organizations(actor).named(org_id).first()
         if organization is None or organization.org_id != org_id:
             raise CommandError("There is no such organization.", returncode=USAGE)
         return organization

@@ -140,6 +140,7 @@ def search_text(org_id: str, language: int, text: str) -> Found:
 
     ranked = sorted((part for part, number in fitting.items() if number == most), key=rank)
     numbered = list(_by_number(catalog, _squeezed(text)))
+    words |= {_plain(catalog.parts[one].id): _plain(catalog.parts[one].id) for one in numbered}
     return Found(tuple(dict.fromkeys(numbered + ranked))[:_MAX_FOUND], words)
 
 
@@ -221,14 +222,10 @@ def part_number_in(image: bytes) -> str | None:
     return None
 
 
-def highlights(name: str, words: dict[str, str]) -> list[dict[str, Any]]:
-    """Where a name fits what was asked, as character ranges, so that a page needs to trust no markup.
-
-    Returns:
-        ``[{"field": "name", "start": 6, "end": 9, "text": "fan"}, …]``, in order.
-    """
-    marks = []
-    for match in _WORD.finditer(name):
+def ranges(text: str, words: dict[str, str]) -> list[dict[str, int]]:
+    """Where a text fits what was asked: ``[{"from": 6, "to": 9}, …]``, counted from 0, without the character at ``to``."""
+    found = []
+    for match in _WORD.finditer(text):
         word = _plain(match.group())
         asked = words.get(word)
         if asked is None:
@@ -238,8 +235,21 @@ def highlights(name: str, words: dict[str, str]) -> list[dict[str, Any]]:
         # Where letters were split or joined ("ß") positions differ, and a typo has no position: mark the whole word.
         if inside >= 0 and len(word) == end - start:
             start, end = start + inside, start + inside + len(asked)
-        marks.append({"field": "name", "start": start, "end": end, "text": name[start:end]})
-    return marks
+        found.append({"from": start, "to": end})
+    return found
+
+
+def highlights(part_id: str, name: str, attributes: list[dict[str, str]], words: dict[str, str]) -> dict[str, Any]:
+    """Why a part was found (Partium, Find API: highlighting textual matches).
+
+    Returns:
+        ``{"snippet": "Material: Steel", "indices": {"id": […], "name": […], "snippet": […]}}`` with :func:`ranges`; the
+        snippet is the first attribute that fits, and empty where none does.
+    """
+    fitting = (f"{one['name']}: {one['value']}" for one in attributes if ranges(one["value"], words))
+    snippet = next(fitting, "")
+    texts = {"id": part_id, "name": name, "snippet": snippet}
+    return {"snippet": snippet, "indices": {field: ranges(text, words) for field, text in texts.items()}}
 
 
 def language_index(language: str, fallback: str) -> int:
@@ -252,7 +262,7 @@ def language_index(language: str, fallback: str) -> int:
 
 def result(part: Part, language: int, words: dict[str, str], media_url: str) -> dict[str, Any]:
     """Every projectable field of one result, by its name within ``results``."""
-    name = part.name(language)
+    name, attributes = part.name(language), part.attributes(language)
     return {
         "id": part.id,
         "partiumId": part.partium_id,
@@ -266,6 +276,6 @@ def result(part: Part, language: int, words: dict[str, str], media_url: str) -> 
         "mountingLocationsCount": part.mounting_locations_count,
         "createdAt": part.created_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "modifiedAt": part.modified_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "attributes": part.attributes(language),
-        "highlights": highlights(name, words),
+        "attributes": attributes,
+        "highlights": highlights(part.id, name, attributes, words),
     }
