@@ -1,6 +1,7 @@
 """Looking a site over while it runs: what the system checks cannot see without asking others.
 
 No credential is sent anywhere: Partium's paths are told apart by how they refuse a call without one.
+What is found at an identity provider is shown in the admin too, and therefore translated; the rest is for a terminal.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as AnyDatabaseError
 from django.db import connections
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from partium_auth import crypto, upstream
 from partium_auth.conf import conf
@@ -220,21 +223,22 @@ def examine_provider(provider: Provider) -> Iterator[Finding]:
         document = documents.fetch(provider.discovery_url)
         yield from _clock(subject, provider.discovery_url)
     metadata = discovery.interpret(provider, document)
-    yield Finding("ok", subject, f"The issuer is {metadata.issuer}.")
+    yield Finding("ok", subject, _("The issuer is %s.") % metadata.issuer)
     if metadata.jwks_uri and provider.signing_key is None:
         keys = documents.fetch(metadata.jwks_uri).get("keys")
         usable = (
             [k for k in keys if isinstance(k, dict) and k.get("use") in (None, "sig")] if isinstance(keys, list) else []
         )
         level: Level = "ok" if usable else "error"
-        yield Finding(level, subject, f"It publishes {len(usable)} signing keys.")
+        text = ngettext("It publishes %(count)d signing key.", "It publishes %(count)d signing keys.", len(usable))
+        yield Finding(level, subject, text % {"count": len(usable)})
     yield from _habits(subject, provider, document)
-    for name, loss in (
-        ("end_session_endpoint", "logging out here leaves the person logged in there"),
-        ("revocation_endpoint", "refresh tokens live on after a log-out, until they expire"),
-    ):
-        if not getattr(metadata, name):
-            yield Finding("warning", subject, f"It has no {name}: {loss}.")
+    if not metadata.end_session_endpoint:
+        text = _("It has no end_session_endpoint: logging out here leaves the person logged in there.")
+        yield Finding("warning", subject, text)
+    if not metadata.revocation_endpoint:
+        text = _("It has no revocation_endpoint: refresh tokens live on after a log-out, until they expire.")
+        yield Finding("warning", subject, text)
 
 
 def _habits(subject: str, provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -243,24 +247,25 @@ def _habits(subject: str, provider: Provider, document: Mapping[str, Any]) -> It
         yield Finding(
             "error",
             subject,
-            f"It signs ID tokens with {', '.join(map(str, algorithms))}, none of which is allowed here.",
-            "Allow one of them in the provider's signing algorithms (OIDC_RP_SIGN_ALGO for the default provider).",
+            _("It signs ID tokens with %s, none of which is allowed here.") % ", ".join(map(str, algorithms)),
+            _("Allow one of them in the provider's signing algorithms (OIDC_RP_SIGN_ALGO for the default provider)."),
         )
     methods = document.get("code_challenge_methods_supported")
     if document and not (isinstance(methods, list) and "S256" in methods):
         yield Finding(
-            "warning", subject, "It does not say that it supports PKCE with S256.", "It is sent all the same."
+            "warning", subject, _("It does not say that it supports PKCE with S256."), _("It is sent all the same.")
         )
     scopes = document.get("scopes_supported")
     missing = [s for s in provider.scopes.split() if isinstance(scopes, list) and s not in scopes]
     if missing:
-        yield Finding("warning", subject, f"It does not list the scopes {', '.join(missing)}.", "Check the scopes.")
+        text = _("It does not list these scopes: %s.") % ", ".join(missing)
+        yield Finding("warning", subject, text, _("Check the scopes."))
     if isinstance(scopes, list) and "offline_access" in scopes and "offline_access" not in provider.scopes.split():
         yield Finding(
             "warning",
             subject,
-            "It has the scope offline_access, which is not asked for; some providers give no refresh token without it.",
-            "Add offline_access to the scopes if people have to log in again when their first token expires.",
+            _("It has the scope offline_access, which is not asked for; some give no refresh token without it."),
+            _("Add offline_access to the scopes if people have to log in again when their first token expires."),
         )
 
 
@@ -277,6 +282,6 @@ def _clock(subject: str, url: str) -> Iterator[Finding]:
         yield Finding(
             "warning",
             subject,
-            f"Its clock differs from this machine's by {difference} s; ID tokens are refused from 60 s on.",
-            "Let both follow an NTP server.",
+            _("Its clock differs from this machine's by %d s; ID tokens are refused from 60 s on.") % difference,
+            _("Let both follow an NTP server."),
         )

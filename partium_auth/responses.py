@@ -194,7 +194,7 @@ def _explain(request: HttpRequest, error: PartiumError) -> HttpResponse:
         response = render(request, "partium_auth/error.html", {"answer": answer}, status=answer.status)
     else:
         response = JsonResponse(
-            {"error": answer.code, "message": f"{answer.title}. {answer.advice}"}, status=answer.status
+            {"error": answer.code, "message": _("%(title)s. %(advice)s") % vars(answer)}, status=answer.status
         )
     if answer.status == 503:
         response["Retry-After"] = str(getattr(error, "retry_after", None) or 5)

@@ -18,13 +18,14 @@ from partium_auth import policy
 from partium_auth.admin.scope import OrganizationFilter, PolicyAdmin, scope_of
 from partium_auth.models import ApiKeyEvent
 
+# What a script may read, and therefore the same in every language.
 COLUMNS = ("when", "action", "organization", "key", "shown_as", "detail", "who", "from")
 
 
 class ApiKeyEventAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_events)
     deferred = ("api_key__secret",)
-    list_display = ("at", "action", "key", "organization_name", "who", "detail", "address")
+    list_display = ("at", "action", "key", "organization_name", "who", "details", "address")
     list_select_related = ("api_key", "organization")
     list_filter = ("action", OrganizationFilter, ("at", admin.DateFieldListFilter))
     lookups_allowed = frozenset({"action__exact", "at__gte", "at__lt", "api_key__id__exact"})
@@ -32,7 +33,7 @@ class ApiKeyEventAdmin(PolicyAdmin):
     search_help_text = _("Label, last four characters, person, detail or organization")
     ordering = ("-at", "-id")
     change_list_template = "admin/partium_auth/apikeyevent/change_list.html"
-    fields = ("at", "action", "organization_name", "key", "detail", "who", "address")
+    fields = ("at", "action", "organization_name", "key", "details", "who", "address")
     readonly_fields = fields
 
     def enters(self, request: HttpRequest) -> bool:
@@ -48,6 +49,11 @@ class ApiKeyEventAdmin(PolicyAdmin):
     @admin.display(description=_("key"), ordering="api_key__label")
     def key(self, event: Any) -> str:
         return format_html('<span class="partium-name">{}</span>', event.api_key or "–")
+
+    @admin.display(description=_("detail"), ordering="detail")
+    def details(self, event: Any) -> str:
+        # In the reader's language; the field of that name holds English.
+        return str(event.get_detail_display())
 
     @admin.display(description=_("who"), ordering="actor_name")
     def who(self, event: Any) -> str:

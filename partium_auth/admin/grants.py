@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 from django.contrib import admin, messages
@@ -14,37 +15,77 @@ from django.utils.translation import gettext_lazy as _
 from partium_auth import policy
 from partium_auth.admin.scope import PolicyAdmin
 from partium_auth.models import Grant
+from partium_auth.models.keys import local_moment
 from partium_auth.services.grants import revoke_grants
+
+NOTHING = "–"
+
+
+class KindFilter(admin.ChoicesFieldListFilter):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = _("kind")
 
 
 class GrantAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_grants)
     deferred = ("access_token", "refresh_token", "id_token", "session_key", "api_key__secret")
-    list_display = ("kind", "holder", "provider", "state", "renewed_at", "created_at")
-    list_filter = ("kind",)
+    list_display = ("kind_word", "holder", "provider_name", "state", "renewed", "since")
+    list_filter = (("kind", KindFilter),)
     lookups_allowed = frozenset({"kind__exact"})
     ordering = ("-created_at", "-pk")
     actions = ("revoke_selected",)
     fields = (
-        "kind",
+        "kind_word",
         "holder",
-        "provider",
+        "provider_name",
         "state",
-        "failures",
-        "authenticated_at",
-        "renewed_at",
-        "created_at",
-        "revoked_at",
+        "failed",
+        "authenticated",
+        "renewed",
+        "since",
+        "revoked",
     )
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).select_related("user", "api_key__organization")
 
+    # The model's own columns have no names that could be translated; people see them here only.
+
+    @admin.display(description=_("kind"), ordering="kind")
+    def kind_word(self, grant: Grant) -> str:
+        return grant.get_kind_display()
+
+    @admin.display(description=_("identity provider"), ordering="provider")
+    def provider_name(self, grant: Grant) -> str:
+        return grant.provider or NOTHING
+
+    @admin.display(description=_("last renewed"), ordering="renewed_at")
+    def renewed(self, grant: Grant) -> str:
+        return _moment(grant.renewed_at)
+
+    @admin.display(description=_("since"), ordering="created_at")
+    def since(self, grant: Grant) -> str:
+        return _moment(grant.created_at)
+
+    @admin.display(description=_("revoked"))
+    def revoked(self, grant: Grant) -> str:
+        return _moment(grant.revoked_at)
+
+    @admin.display(description=_("failures in a row"))
+    def failed(self, grant: Grant) -> int:
+        return grant.failures
+
+    @admin.display(description=_("logged in"))
+    def authenticated(self, grant: Grant) -> str:
+        at = grant.authenticated_at
+        return _moment(None if at is None else dt.datetime.fromtimestamp(at, tz=dt.UTC))
+
     @admin.display(description=_("whose"))
     def holder(self, grant: Grant) -> str:
         key = grant.api_key
-        text = f"{key.organization}: {key}" if key else str(grant.user or "–")
+        text = f"{key.organization}: {key}" if key else str(grant.user or NOTHING)
         return format_html('<span class="partium-name">{}</span>', text)
 
     @admin.display(description=_("status"))
@@ -75,3 +116,7 @@ class GrantAdmin(PolicyAdmin):
             self.log_change(request, grant, gettext("Revoked."))
         text = ngettext("%(count)d grant was revoked.", "%(count)d grants were revoked.", count) % {"count": count}
         messages.success(request, text)
+
+
+def _moment(at: dt.datetime | None) -> str:
+    return NOTHING if at is None else local_moment(at)

@@ -23,7 +23,7 @@ from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.timesince import timesince, timeuntil
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, ngettext, ngettext_lazy
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 
@@ -33,7 +33,8 @@ from partium_auth.admin.usage import usage_of
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import MASK
 from partium_auth.models import ApiKey, Organization
-from partium_auth.models.keys import ApiKeyState
+from partium_auth.models.key_history import translated
+from partium_auth.models.keys import ApiKeyState, local_moment
 from partium_auth.services import keys
 
 if TYPE_CHECKING:
@@ -492,7 +493,7 @@ class ApiKeyAdmin(PolicyAdmin):
 
         def verify(key: Any) -> str:
             outcome = keys.verify_key(key, actor=request.user, address=address_of(request))
-            self.log_change(request, key, gettext("Verified: %s") % outcome.detail)
+            self.log_change(request, key, gettext("Verified: %s") % translated(outcome.detail))
             return outcome.verification.value
 
         return self._run(request, "verify", verify)
@@ -626,12 +627,22 @@ def _results(text: str) -> list[tuple[uuid.UUID, str]]:
 
 NOTHING = "–"
 
+# Whole phrases, because Django's "3 days" takes another form in "3 days ago" in many languages.
+AGO = {
+    "year": ngettext_lazy("%(num)d year ago", "%(num)d years ago", "num"),
+    "month": ngettext_lazy("%(num)d month ago", "%(num)d months ago", "num"),
+    "week": ngettext_lazy("%(num)d week ago", "%(num)d weeks ago", "num"),
+    "day": ngettext_lazy("%(num)d day ago", "%(num)d days ago", "num"),
+    "hour": ngettext_lazy("%(num)d hour ago", "%(num)d hours ago", "num"),
+    "minute": ngettext_lazy("%(num)d minute ago", "%(num)d minutes ago", "num"),
+}
+
 
 def _ago(at: dt.datetime | None) -> str:
     if at is None:
         return NOTHING
     recent = timezone.now() - at < dt.timedelta(minutes=1)
-    since = gettext("just now") if recent else gettext("%s ago") % timesince(at, depth=1)
+    since = gettext("just now") if recent else timesince(at, depth=1, time_strings=cast("Any", AGO))
     return format_html(
         '<time class="partium-nowrap" datetime="{}" title="{}">{}</time>', at.isoformat(), _moment(at), since
     )
@@ -640,4 +651,4 @@ def _ago(at: dt.datetime | None) -> str:
 def _moment(at: dt.datetime | None) -> str | None:
     if at is None:
         return None
-    return f"{timezone.localtime(at) if timezone.is_aware(at) else at:%Y-%m-%d %H:%M}"
+    return local_moment(at)

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.decorators import method_decorator
-from django.utils.translation import gettext
+from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
@@ -37,7 +37,7 @@ URLS = (
     "revocation_endpoint",
 )
 
-
+NOTHING = "–"
 LEVELS = {"ok": ("active", _("good")), "warning": ("expiring", _("look at this")), "error": ("failing", _("wrong"))}
 
 
@@ -160,12 +160,12 @@ class IdentityProviderAdmin(PolicyAdmin):
         provider = self.get_object(request, unquote(object_id))
         if provider is None or not self.has_view_permission(request, provider):
             raise PermissionDenied
-        findings = []
+        findings, failure = [], ""
         try:
             for finding in doctor.examine_provider(from_row(provider)):
                 findings.append(finding)  # noqa: PERF402  # what was found before it failed is shown
         except PartiumError as error:
-            findings.append(doctor.Finding("error", f"provider {provider.slug}", str(error)))
+            failure = str(error)  # for developers, in English
         name = "admin:partium_auth_identityprovider_"
         return TemplateResponse(
             request,
@@ -175,24 +175,26 @@ class IdentityProviderAdmin(PolicyAdmin):
                 "title": gettext("Checking %s") % provider,
                 "opts": self.opts,
                 "media": self.media,
+                "failure": failure,
+                "failure_level": LEVELS["error"],
                 "findings": [(LEVELS[finding.level], finding) for finding in findings],
                 "list_url": reverse(name + "changelist", current_app=self.admin_site.name),
                 "back_url": reverse(name + "change", args=[provider.pk], current_app=self.admin_site.name),
             },
         )
 
-    @admin.display(description=_("callback URL"), empty_value="–")
-    def callback_url(self, provider: IdentityProvider) -> str | None:
+    @admin.display(description=_("callback URL"))
+    def callback_url(self, provider: IdentityProvider) -> str:
         if not provider.slug:
-            return None
+            return NOTHING
         try:
             return reverse("partium_auth:oidc_callback", args=[provider.slug])
         except NoReverseMatch:
-            return None
+            return NOTHING
 
     @admin.display(description=_("stored secret"))
     def secret_stored(self, provider: IdentityProvider) -> str:
-        return MASK if provider.client_secret is not None else gettext("none")
+        return MASK if provider.client_secret is not None else pgettext("client secret", "none")
 
     @method_decorator(sensitive_post_parameters("new_client_secret"))
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:

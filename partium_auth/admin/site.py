@@ -49,7 +49,7 @@ class KeySite(Site):
         if self.has_permission(request):
             return HttpResponseRedirect(index)
         if request.user.is_authenticated:
-            raise PermissionDenied("Only developers of an organization keep API keys.")
+            raise PermissionDenied(_("Only developers of an organization keep API keys."))
         target = request.GET.get(REDIRECT_FIELD_NAME, "")
         query = urlencode({REDIRECT_FIELD_NAME: target if is_safe_target(request, target) else index})
         return HttpResponseRedirect(f"{reverse('partium_auth:login')}?{query}")

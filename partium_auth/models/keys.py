@@ -10,10 +10,11 @@ from typing import Any, NoReturn
 from django.conf import settings
 from django.db import models
 from django.db.models import Case, Q, Value, When
-from django.utils import timezone
+from django.utils import formats, timezone
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.fields import MASK, SealedField
+from partium_auth.models import key_history
 from partium_auth.models.organizations import Organization
 
 REJECTION_REMEMBERED = dt.timedelta(seconds=60)
@@ -211,7 +212,11 @@ class ApiKeyEvent(models.Model):
         ordering = ("-at", "-id")
 
     def __str__(self) -> str:
-        return f"{self.get_action_display()} {self.at:%Y-%m-%d %H:%M}"
+        return f"{self.get_action_display()} {local_moment(self.at)}"
+
+    def get_detail_display(self) -> str:
+        """What ``detail`` says, in the active language."""
+        return key_history.translated(self.detail)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert only. Raises TypeError for a row that exists."""
@@ -229,6 +234,12 @@ class ApiKeyEvent(models.Model):
 def local_day(moment: dt.datetime) -> dt.date:
     """Return the day that a moment is on, where the site is; also for a site without ``USE_TZ``."""
     return timezone.localdate(moment) if timezone.is_aware(moment) else moment.date()
+
+
+def local_moment(moment: dt.datetime) -> str:
+    """Return a moment as people read it: in the active time zone and language, as Django's own lists show it."""
+    here = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+    return formats.date_format(here, "DATETIME_FORMAT")
 
 
 class ApiKeyUsage(models.Model):

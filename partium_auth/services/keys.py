@@ -26,7 +26,7 @@ from django.views.decorators.debug import sensitive_variables
 from partium_auth import policy, signals, upstream
 from partium_auth.exceptions import CredentialsRejected, NotPermitted, UpstreamError
 from partium_auth.fields import seal
-from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, Grant, Organization
+from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, Grant, Organization, key_history
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.keys import REJECTION_REMEMBERED, local_day, mask
 from partium_auth.tokens import grants, invalidation
@@ -54,7 +54,7 @@ class Outcome:
 
     Args:
         verification: accepted, rejected, another organization's, or ``UNVERIFIED`` where Partium gave no answer about it.
-        detail: one English sentence for the key's history; holds no secret.
+        detail: one English sentence of ``key_history``; holds no secret.
     """
 
     verification: ApiKey.Verification
@@ -163,14 +163,14 @@ def rotate_key(
         _record(
             ApiKeyEvent.Action.ROTATED,
             key=new,
-            detail=f"Takes the place of {key.label} {key.masked}. {outcome.detail}",
+            detail=key_history.ROTATED % {"key": f"{key.label} {key.masked}", "outcome": outcome.detail},
             actor=actor,
             address=address,
         )
         _record(
             ApiKeyEvent.Action.RETIRED,
             key=key,
-            detail=f"{new.label} {new.masked} takes its place; serves for another {hours:g} h.",
+            detail=key_history.RETIRED % {"key": f"{new.label} {new.masked}", "hours": f"{hours:g}"},
             actor=actor,
             address=address,
         )
@@ -242,18 +242,16 @@ def change_key(
     _permit(actor, key.organization)
     label = clean_label_of(key, label)
     before = ApiKey.objects.only("label", "expires_at").get(pk=key.pk)
-    changed = []
-    if label != before.label:
-        changed.append("label")
-    if expires_at != before.expires_at:
-        changed.append("expiry")
-    if not changed:
+    relabeled, reexpired = label != before.label, expires_at != before.expires_at
+    if relabeled and reexpired:
+        detail = key_history.BOTH_CHANGED
+    elif relabeled or reexpired:
+        detail = key_history.LABEL_CHANGED if relabeled else key_history.EXPIRY_CHANGED
+    else:
         return
     with transaction.atomic(using=_database()):
         ApiKey.objects.filter(pk=key.pk).update(label=label, expires_at=expires_at)
-        _record(
-            ApiKeyEvent.Action.CHANGED, key=key, detail=f"{' and '.join(changed)} changed", actor=actor, address=address
-        )
+        _record(ApiKeyEvent.Action.CHANGED, key=key, detail=detail, actor=actor, address=address)
         _distrust(key.organization_id)
     key.label, key.expires_at = label, expires_at
 
@@ -297,7 +295,7 @@ def record_rejection(key_id: uuid.UUID, status: int = 401) -> None:
         _record(
             ApiKeyEvent.Action.REJECTED,
             key=key,
-            detail=f"Partium answered {status} when the key was used.",
+            detail=key_history.REJECTED_IN_USE % {"status": status},
             actor=None,
             address=None,
         )
@@ -356,26 +354,26 @@ def try_at_partium(organization: Organization, value: str) -> Outcome:
     try:
         token = upstream.authentication_api(VERIFICATION_SECONDS).exchange_api_key(value).access_token
     except (CredentialsRejected, NotPermitted) as error:
-        return Outcome(kinds.REJECTED, f"Partium answered {error.status} to the exchange.")
+        return Outcome(kinds.REJECTED, key_history.EXCHANGE_REFUSED % {"status": error.status})
     except UpstreamError as error:
-        return _no_answer(error, "the exchange")
+        return _no_answer(error, key_history.EXCHANGE_FAILED)
     left = until - time.monotonic()
     if left <= 0:
-        return Outcome(kinds.UNVERIFIED, "Partium did not answer in time.")
+        return Outcome(kinds.UNVERIFIED, key_history.TOO_SLOW)
     try:
         find = upstream.find_client(_OneToken(token), organization.org_id)
         find.search(text="a", limit=1, projection=["results.id"], total_seconds=left)
     except NotPermitted as error:
-        return Outcome(kinds.WRONG_ORGANIZATION, f"Partium answered {error.status} to a search in the organization.")
+        return Outcome(kinds.WRONG_ORGANIZATION, key_history.SEARCH_REFUSED % {"status": error.status})
     except UpstreamError as error:
         # A 401 to a token that is a moment old is not about the key.
-        return _no_answer(error, "a search")
-    return Outcome(kinds.ACCEPTED, "Partium accepted it.")
+        return _no_answer(error, key_history.SEARCH_FAILED)
+    return Outcome(kinds.ACCEPTED, key_history.ACCEPTED)
 
 
-def _no_answer(error: UpstreamError, what: str) -> Outcome:
-    said = f"answered {error.status} to {what}" if error.status else "could not be reached or did not answer in time"
-    return Outcome(ApiKey.Verification.UNVERIFIED, f"Not verified: Partium {said}.")
+def _no_answer(error: UpstreamError, sentence: str) -> Outcome:
+    detail = sentence % {"status": error.status} if error.status else key_history.UNREACHABLE
+    return Outcome(ApiKey.Verification.UNVERIFIED, detail)
 
 
 class _OneToken:
@@ -408,7 +406,7 @@ def _try_before_storing(
     address: str | None,
 ) -> Outcome:
     if not verify:
-        return Outcome(ApiKey.Verification.UNVERIFIED, "Not verified.")
+        return Outcome(ApiKey.Verification.UNVERIFIED, key_history.NOT_TRIED)
     outcome = try_at_partium(organization, value)
     if outcome.refused:
         # Committed although nothing else is: who tried a key that is not theirs is worth knowing.
@@ -416,7 +414,7 @@ def _try_before_storing(
             _record(
                 ApiKeyEvent.Action.REFUSED,
                 organization=organization,
-                detail=f"{label} {mask(_hint(value))}: {outcome.detail}",
+                detail=key_history.REFUSED % {"key": f"{label} {mask(_hint(value))}", "outcome": outcome.detail},
                 actor=actor,
                 address=address,
             )

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser, no_translations
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.debug import sensitive_variables
@@ -79,6 +79,7 @@ class Command(BaseCommand):
         revoke.add_argument("key", metavar="KEY", type=uuid.UUID)
         revoke.add_argument("--yes", action="store_true", help="do not ask")
 
+    @no_translations
     def handle(self, *args: Any, command: str, **options: Any) -> None:
         try:
             actor = self._actor(options["actor"])
