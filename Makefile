@@ -10,7 +10,7 @@ SETUPTOOLS := setuptools==84.2.1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo walkthrough bench test node browser screenshots lint types check clean
+.PHONY: help demo walkthrough bench test node browser screenshots lint types check messages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,12 @@ check: lint types ## lint, types, layers and migrations
 	@$(BIN)/python -m django makemigrations --settings tests.settings --check --dry-run --verbosity 1 >$(VENV)/makemigrations.log \
 	|| { cat $(VENV)/makemigrations.log; echo "Run: $(BIN)/python -m django makemigrations --settings tests.settings"; exit 1; }
 	@echo "All checks passed."
+
+messages: $(VENV)/.installed-dev ## extract the texts for translation, and compile what is translated; needs gettext
+	@command -v msgfmt >/dev/null || { echo "gettext is missing (Debian: apt install gettext)."; exit 1; }
+	@cd partium_auth && $(abspath $(BIN))/django-admin makemessages --all --no-obsolete --add-location file --verbosity 0
+	@cd partium_auth && $(abspath $(BIN))/django-admin compilemessages --verbosity 0
+	@for catalog in partium_auth/locale/*/LC_MESSAGES/*.po; do echo "$$catalog:"; msgfmt --check --statistics --output-file=/dev/null "$$catalog"; done
 
 clean: ## remove what was built and the demo's data; .env and the virtual environment stay
 	@rm -rf .demo build dist *.egg-info htmlcov .coverage .coverage.* \

@@ -18,7 +18,8 @@ from django.test import Client
 from django.urls import reverse
 
 from example_project.demo_provider import CLAIMS_PARAMETER, ORGANIZATIONS_CLAIM, read_cast
-from partium_auth.models import ApiKey, Membership, Organization, Role
+from partium_auth.models import ApiKey, EmailDomain, IdentityProvider, Membership, Organization, Role
+from partium_auth.services import keys, members
 from partium_auth.testing.sandbox import PartiumSandbox
 from tests.demo.processes import free_port, serving
 
@@ -174,8 +175,6 @@ def test_the_list_fits_a_phone_in_the_dark(
     acme = Organization.objects.create(org_id="acme", display_name="A" * 80)
     dana = get_user_model().objects.create_user("dana.developer")
     Membership.objects.create(user=dana, organization=acme, role=Role.DEVELOPER)
-    from partium_auth.services import keys
-
     key = keys.add_key(acme, "value-00000000000000", label="x" * 100, actor=None, verify=False)
     client = Client()
     client.force_login(dana, "django.contrib.auth.backends.ModelBackend")
@@ -191,3 +190,68 @@ def test_the_list_fits_a_phone_in_the_dark(
     ):
         page.goto(site + url)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, url
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_german_fits_a_phone_and_a_desk(
+    width: int, site: str, new_page: Callable[..., Any], partium_sandbox: PartiumSandbox, settings: Any
+) -> None:
+    """German words are longer than the English ones that the pages were made with."""
+    settings.PARTIUM_PASSWORD_ORGANIZATION = "acme"
+    acme = Organization.objects.create(org_id="acme", display_name="Acme Maschinenbau", token_source="api_key")
+    tina = get_user_model().objects.create_superuser("tina.technikerin")
+    Membership.objects.create(user=tina, organization=acme, role=Role.DEVELOPER)
+    provider = IdentityProvider(slug="acme", display_name="Firmenanmeldung der Acme", client_id="c")
+    provider.issuer = "https://login.acme.example"
+    provider.save()
+    EmailDomain.objects.create(provider=provider, domain="acme.example")
+    old = keys.add_key(acme, partium_sandbox.add_key("acme"), label="Webshop 2026", actor=tina)
+    keys.rotate_key(old, partium_sandbox.add_key("acme"), label="Webshop 2027", actor=tina)
+    members.invite(acme, "max.mustermann@acme.example", actor=tina)
+    page = new_page(locale="de-DE")
+    page.set_viewport_size({"width": width, "height": 900})
+
+    def look(name: str) -> None:
+        assert page.evaluate("document.documentElement.lang") == "de", name
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+
+    page.goto(site + reverse("partium_auth:login"))
+    page.get_by_label("Geschäftliche E-Mail-Adresse").fill("jemand@anderswo.example")
+    page.get_by_role("button", name="Weiter").click()
+    page.wait_for_selector("text=Das hat noch nicht geklappt.")
+    look("login")
+    page.goto(site + reverse("partium_auth:oidc_login", args=["nobody"]))
+    page.wait_for_selector("text=Diese Anmeldung gibt es nicht")
+    look("refused")
+    client = Client()
+    client.force_login(get_user_model().objects.create_user("max"), "django.contrib.auth.backends.ModelBackend")
+    page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": site}])
+    page.goto(site + "/search/")
+    page.wait_for_selector("text=Sie gehören hier zu keiner Organisation")
+    look("error")
+
+    client.force_login(tina, "django.contrib.auth.backends.ModelBackend")
+    page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": site}])
+    admin = "partium_keys:partium_auth_"
+    for name, args, text in (
+        ("apikey_changelist", [], "Läuft noch"),
+        ("apikey_add", [], "Prüfen und hinzufügen"),
+        ("apikey_change", [old.pk], "Nutzung in den letzten 30 Tagen"),
+        ("apikey_find", [], "Schlüssel anhand seines Werts finden"),
+        ("apikeyevent_changelist", [], "Als CSV exportieren"),
+        ("organization_overview", [], "Schlüssel nach Organisation"),
+        ("organization_change", [acme.pk], "Vorgeschriebener Identitätsanbieter"),
+        ("membership_changelist", [], "Herkunft"),
+        ("invitation_add", [], "E-Mail-Adresse"),
+        ("identityprovider_change", [provider.pk], "Signaturalgorithmen"),
+        ("grant_changelist", [], "Zuletzt erneuert"),
+    ):
+        page.goto(site + reverse(admin + name, args=args))
+        page.wait_for_selector(f"text={text}", state="attached")
+        look(name)
+    page.goto(site + reverse(admin + "apikey_change", args=[old.pk]))
+    page.click("text=Bei Partium prüfen")
+    page.wait_for_selector("text=Partium hat ihn akzeptiert.")
+    page.click("text=Widerrufen …")
+    page.wait_for_selector("text=Diesen Schlüssel widerrufen?")
+    look("apikey_revoke")
