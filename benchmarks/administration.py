@@ -17,7 +17,8 @@ from django.utils import timezone
 
 from partium_auth.admin import key_site
 from partium_auth.fields import seal
-from partium_auth.models import ApiKey, ApiKeyEvent, Organization
+from partium_auth.models import ApiKey, ApiKeyEvent, KeyHealth, Organization
+from partium_auth.models.health import COLUMNS, moments
 
 FEW = 100
 ROUNDS = 15
@@ -26,7 +27,7 @@ urlpatterns = [path("keys/", key_site.urls)]
 
 
 def fill(first: int, number: int) -> None:
-    """Make organizations ``org-<first>`` and on, with three keys each, of which some are failing or expire soon."""
+    """Make organizations ``org-<first>`` and on, with three keys each: some failing, some unverified, some about to expire."""
     now = timezone.now()
     organizations = [
         Organization(org_id=f"org-{n}", display_name=f"Organization {n}") for n in range(first, first + number)
@@ -34,19 +35,26 @@ def fill(first: int, number: int) -> None:
     Organization.objects.bulk_create(organizations, batch_size=2000)
     rows, kinds = [], itertools.cycle(["accepted", "accepted", "unverified", "accepted", "rejected"])
     sealed = seal(ApiKey(organization=organizations[0]), "secret", "x")  # nothing opens it: lists never decrypt
-    for organization in organizations:
+    for n, organization in enumerate(organizations, first):
+        as_a_whole = {7: "rejected", 11: "unverified"}.get(n % 20)
         for number_of_key in range(3):
             key = ApiKey(
                 organization=organization,
                 label=f"key {number_of_key} of {organization.org_id}",
                 hint=f"{number_of_key:04}",
                 fingerprint=f"{organization.org_id}-{number_of_key}",
-                verification=next(kinds),
+                verification=as_a_whole or next(kinds),
                 expires_at=now + dt.timedelta(days=20) if number_of_key == 1 else None,
             )
             key.secret = sealed
             rows.append(key)
     ApiKey.objects.bulk_create(rows, batch_size=2000)
+    # Which sends no signals.
+    healths = [
+        KeyHealth(organization_id=pk, **moments([tuple(getattr(key, name) for name in COLUMNS) for key in keys]))
+        for pk, keys in itertools.groupby(rows, key=lambda key: key.organization_id)
+    ]
+    KeyHealth.objects.bulk_create(healths, batch_size=2000)
     ApiKeyEvent.objects.bulk_create(
         [ApiKeyEvent(api_key=key, organization_id=key.organization_id, action="added") for key in rows], batch_size=5000
     )

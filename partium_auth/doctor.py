@@ -25,7 +25,7 @@ from partium_auth.models import ApiKey, IdentityProvider, Organization
 from partium_auth.oidc import discovery, documents
 from partium_auth.oidc import provider as providers
 from partium_auth.oidc.provider import Provider
-from partium_auth.services import encryption
+from partium_auth.services import encryption, health
 from partium_auth.tokens import grants
 
 Level = Literal["ok", "warning", "error"]
@@ -54,7 +54,7 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Look at everything, one finding at a time; what fails becomes a finding, not an exception."""
-    for look in (_encryption, _database, _cache, _partium, _organizations, _providers):
+    for look in (_encryption, _database, _cache, _partium, _organizations, _key_health, _providers):
         try:
             yield from look()
         except (PartiumError, ImproperlyConfigured, AnyDatabaseError) as error:
@@ -161,6 +161,19 @@ def _organizations() -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "organizations", f"{by_key.count()} use API keys, and each has a usable one.")
+
+
+def _key_health() -> Iterator[Finding]:
+    stale = health.stale()
+    if stale:
+        yield Finding(
+            "warning",
+            "key health",
+            f"What the admin says of {len(stale)} organizations' keys as a whole is not what their keys say.",
+            "Run: manage.py partium_keys health",
+        )
+    else:
+        yield Finding("ok", "key health", "What the admin says of organizations' keys is what their keys say.")
 
 
 # --- identity providers ------------------------------------------------------------------------------------------------

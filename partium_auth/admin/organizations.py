@@ -3,62 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Count, IntegerField, Min, Q, QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
 from partium_auth.admin.scope import PolicyAdmin
-from partium_auth.models import ApiKey, Organization
-from partium_auth.models.keys import ApiKeyState, by_state
+from partium_auth.models import ApiKey, Health, Organization
+from partium_auth.models.health import health
+from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import members
 
 PER_PAGE = 50
-
-# Worst first. What somebody sees of an organization's keys as a whole.
-FAILING, NONE, UNVERIFIED, EXPIRING, HEALTHY = "failing", "none", "unverified", "expiring", "healthy"
-WORDS = {
-    FAILING: _("failing"),
-    NONE: _("none"),
-    UNVERIFIED: _("not verified"),
-    EXPIRING: _("expiring within 30 days"),
-    HEALTHY: _("healthy"),
-}
-
-
-# The better a key, the lower; NONE is what organizations have that no key with a lower rank names.
-RANKS = {HEALTHY: 0, EXPIRING: 1, UNVERIFIED: 2, FAILING: 3, NONE: 4}
-_RANK_OF_KEY = dict.fromkeys(ApiKeyState, RANKS[NONE]) | {
-    ApiKeyState.ACTIVE: RANKS[HEALTHY],
-    ApiKeyState.EXPIRING: RANKS[EXPIRING],
-    ApiKeyState.RETIRING: RANKS[EXPIRING],
-    ApiKeyState.UNVERIFIED: RANKS[UNVERIFIED],
-    ApiKeyState.FAILING: RANKS[FAILING],
-}
-
-
-def _best(**of: Any) -> Any:
-    """Return, for every organization with keys, the rank of its best one: one pass over the keys, no subquery per row."""
-    rank = by_state(_RANK_OF_KEY, IntegerField(), timezone.now())
-    return ApiKey.objects.filter(**of).order_by().values("organization").annotate(best=Min(rank))
-
-
-def in_health(organizations: QuerySet[Any], health: str) -> QuerySet[Any]:
-    """Return those organizations whose keys as a whole are like that."""
-    if health == NONE:
-        return organizations.exclude(pk__in=_best().filter(best__lt=RANKS[NONE]).values("organization"))
-    return organizations.filter(pk__in=_best().filter(best=RANKS.get(health, -1)).values("organization"))
 
 
 class HealthFilter(admin.SimpleListFilter):
@@ -66,15 +31,18 @@ class HealthFilter(admin.SimpleListFilter):
     parameter_name = "health"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return list(WORDS.items())
+        return [(health.word, health.label) for health in Health]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset if self.value() is None else in_health(queryset, self.value() or "")
+        if self.value() is None:
+            return queryset
+        chosen = _named(self.value())
+        return queryset.none() if chosen is None else queryset.filter(health=chosen)
 
 
 class OrganizationAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_organizations)
-    list_display = ("name", "org_id", "token_source", "required_provider", "is_active")
+    list_display = ("name", "org_id", "health_word", "token_source", "required_provider", "is_active")
     list_display_links = ("name",)
     list_select_related = ("required_provider",)
     list_filter = (HealthFilter, "token_source", "is_active")
@@ -97,9 +65,18 @@ class OrganizationAdmin(PolicyAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return self.fields if obj else self.fields[:4]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        organizations: QuerySet[Any] = super().get_queryset(request).annotate(health=health())
+        return organizations
+
     @admin.display(description=_("name"), ordering="display_name")
     def name(self, organization: Organization) -> str:
         return str(organization)
+
+    @admin.display(description=_("keys"), ordering="health")
+    def health_word(self, organization: Any) -> str:
+        found = Health(organization.health)
+        return format_html('<span class="partium-state partium-{}">{}</span>', found.word, found.label)
 
     @admin.display(description=_("API keys"))
     def keys_link(self, organization: Organization) -> str:
@@ -130,13 +107,14 @@ class OrganizationAdmin(PolicyAdmin):
         """How many organizations have healthy keys, and which ones are about to lose access: worst first."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        active = policy.visible_organizations(request.user).filter(is_active=True)
-        counted = {word: Count("organization", filter=Q(best=rank)) for word, rank in RANKS.items() if word != NONE}
-        totals = _best(organization__is_active=True).aggregate(**counted)
-        totals[NONE] = active.count() - sum(totals.values())
-        chosen = request.GET.get("health", "")
-        shown = [chosen] if chosen in WORDS else [word for word in WORDS if word != HEALTHY]
-        pages = Paginator(_Buckets(active, {word: totals[word] for word in shown}), PER_PAGE)
+        active: QuerySet[Any] = (
+            policy.visible_organizations(request.user).filter(is_active=True).annotate(health=health())
+        )
+        totals = dict.fromkeys(Health, 0) | dict(active.order_by().values_list("health").annotate(n=Count("pk")))
+        chosen = _named(request.GET.get("health"))
+        wanted = [found for found in Health if found != Health.HEALTHY] if chosen is None else [chosen]
+        pages = Paginator(active.filter(health__in=wanted).order_by("health", "display_name", "org_id"), PER_PAGE)
+        pages.count = sum(totals[found] for found in wanted)  # known already
         page = pages.get_page(request.GET.get("page"))
         organizations = list(page.object_list)
         counts = _counts(organizations)
@@ -150,13 +128,13 @@ class OrganizationAdmin(PolicyAdmin):
                 "opts": self.opts,
                 "media": self.media,
                 "list_url": reverse("admin:partium_auth_organization_changelist", current_app=self.admin_site.name),
-                "tiles": [(word, label, totals.get(word, 0)) for word, label in WORDS.items()],
+                "tiles": [(found, totals[found]) for found in Health],
                 "chosen": chosen,
                 "page": page,
                 "rows": [
                     (
                         organization,
-                        WORDS[organization.health],
+                        Health(organization.health),
                         counts[organization.pk],
                         f"{keys_url}?organization={organization.pk}",
                     )
@@ -167,27 +145,8 @@ class OrganizationAdmin(PolicyAdmin):
         )
 
 
-class _Buckets(Sequence[Any]):
-    """Organizations, worst first and then by name, without sorting all of them for one page."""
-
-    def __init__(self, organizations: QuerySet[Organization], sizes: dict[str, int]) -> None:
-        self._organizations = organizations
-        self._sizes = sizes
-
-    def __len__(self) -> int:
-        return sum(self._sizes.values())
-
-    def __getitem__(self, wanted: Any) -> Any:
-        found: list[Any] = []
-        start, stop, _step = wanted.indices(len(self))
-        for word, size in self._sizes.items():
-            if start < size and stop > 0:
-                rows = in_health(self._organizations, word).order_by("display_name", "org_id")
-                for organization in rows[max(start, 0) : min(stop, size)]:
-                    organization.health = word
-                    found.append(organization)
-            start, stop = start - size, stop - size
-        return found
+def _named(word: str | None) -> Health | None:
+    return next((found for found in Health if found.word == word), None)
 
 
 def _counts(organizations: list[Any]) -> dict[Any, Counter[str]]:

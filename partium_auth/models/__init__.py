@@ -2,6 +2,7 @@
 
 from partium_auth.models.fingerprints import FingerprintKey
 from partium_auth.models.grants import Grant
+from partium_auth.models.health import Health, KeyHealth
 from partium_auth.models.identities import Identity, Invitation, LogoutTokenId
 from partium_auth.models.keys import ApiKey, ApiKeyEvent, ApiKeyUsage
 from partium_auth.models.organizations import Membership, Organization, Origin, Role
@@ -14,9 +15,11 @@ __all__ = [
     "EmailDomain",
     "FingerprintKey",
     "Grant",
+    "Health",
     "Identity",
     "IdentityProvider",
     "Invitation",
+    "KeyHealth",
     "LogoutTokenId",
     "Membership",
     "Organization",

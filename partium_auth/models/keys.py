@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from django.conf import settings
@@ -63,33 +62,21 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
     def with_state(self, now: dt.datetime | None = None) -> ApiKeyQuerySet:
         """Add ``state``, one of :class:`ApiKeyState`, to every row."""
+        now = now or timezone.now()
+        rejected = Q(verification__in=(ApiKey.Verification.REJECTED, ApiKey.Verification.WRONG_ORGANIZATION))
         return self.annotate(
-            state=by_state({state: state for state in ApiKeyState}, models.CharField(max_length=16), now)
+            state=Case(
+                When(status=ApiKey.Status.REVOKED, then=Value(ApiKeyState.REVOKED)),
+                When(retires_at__lte=now, then=Value(ApiKeyState.RETIRED)),
+                When(expires_at__lte=now, then=Value(ApiKeyState.EXPIRED)),
+                When(Q(rejected_at__isnull=False) | rejected, then=Value(ApiKeyState.FAILING)),
+                When(status=ApiKey.Status.RETIRING, then=Value(ApiKeyState.RETIRING)),
+                When(verification=ApiKey.Verification.UNVERIFIED, then=Value(ApiKeyState.UNVERIFIED)),
+                When(expires_at__lte=now + EXPIRES_SOON, then=Value(ApiKeyState.EXPIRING)),
+                default=Value(ApiKeyState.ACTIVE),
+                output_field=models.CharField(max_length=16),
+            )
         )
-
-
-def by_state(values: Mapping[ApiKeyState, Any], output_field: models.Field[Any, Any], now: dt.datetime | None) -> Case:
-    """Return the expression that has one value for each state of a key. Each condition is in it once, whatever it is for.
-
-    Args:
-        values: for every state there is.
-        output_field: of the values.
-        now: None: the present.
-    """
-    now = now or timezone.now()
-    state = ApiKeyState
-    rejected = Q(verification__in=(ApiKey.Verification.REJECTED, ApiKey.Verification.WRONG_ORGANIZATION))
-    return Case(
-        When(status=ApiKey.Status.REVOKED, then=Value(values[state.REVOKED])),
-        When(retires_at__lte=now, then=Value(values[state.RETIRED])),
-        When(expires_at__lte=now, then=Value(values[state.EXPIRED])),
-        When(Q(rejected_at__isnull=False) | rejected, then=Value(values[state.FAILING])),
-        When(status=ApiKey.Status.RETIRING, then=Value(values[state.RETIRING])),
-        When(verification=ApiKey.Verification.UNVERIFIED, then=Value(values[state.UNVERIFIED])),
-        When(expires_at__lte=now + EXPIRES_SOON, then=Value(values[state.EXPIRING])),
-        default=Value(values[state.ACTIVE]),
-        output_field=output_field,
-    )
 
 
 class ApiKey(models.Model):

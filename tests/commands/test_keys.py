@@ -133,3 +133,14 @@ def test_the_list_for_people_shows_no_more_than_the_mask(run: Run, acme: Organiz
     code, text = run("list")
     assert code == 0
     assert text.split() == [str(key.pk), "acme", "shop", "••••3f9a", "unverified"]
+
+
+def test_health_mends_what_was_written_past_the_app(
+    run: Run, acme: Organization, partium_sandbox: PartiumSandbox, django_user_model: Any
+) -> None:
+    keys.add_key(acme, partium_sandbox.add_key("acme"), label="x", actor=None)
+    ApiKey.objects.update(verification="rejected")
+    django_user_model.objects.create_user("dev")
+    assert run("health", "--as", "dev")[0] == 4
+    assert run("health", "--json") == (0, {"mended": 1})
+    assert run("health", "--json") == (0, {"mended": 0})
