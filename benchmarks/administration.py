@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import secrets
 import statistics
 import time
 from collections.abc import Callable
@@ -19,15 +20,20 @@ from partium_auth.admin import key_site
 from partium_auth.fields import seal
 from partium_auth.models import ApiKey, ApiKeyEvent, KeyHealth, Organization
 from partium_auth.models.health import COLUMNS, moments
+from partium_auth.services import health
 
 FEW = 100
+SHARED = "5" * 64  # the fingerprint of a key that two of the first hundred have
 ROUNDS = 15
 
 urlpatterns = [path("keys/", key_site.urls)]
 
 
 def fill(first: int, number: int) -> None:
-    """Make organizations ``org-<first>`` and on, with three keys each: some failing, some unverified, some about to expire."""
+    """Make organizations ``org-<first>`` and on, with three keys each.
+
+    Every second one is failing, so that the page of those is as long with a hundred organizations as with many.
+    """
     now = timezone.now()
     organizations = [
         Organization(org_id=f"org-{n}", display_name=f"Organization {n}") for n in range(first, first + number)
@@ -36,13 +42,13 @@ def fill(first: int, number: int) -> None:
     rows, kinds = [], itertools.cycle(["accepted", "accepted", "unverified", "accepted", "rejected"])
     sealed = seal(ApiKey(organization=organizations[0]), "secret", "x")  # nothing opens it: lists never decrypt
     for n, organization in enumerate(organizations, first):
-        as_a_whole = {7: "rejected", 11: "unverified"}.get(n % 20)
+        as_a_whole = "rejected" if n % 2 else "unverified" if n % 10 == 0 else None
         for number_of_key in range(3):
             key = ApiKey(
                 organization=organization,
                 label=f"key {number_of_key} of {organization.org_id}",
                 hint=f"{number_of_key:04}",
-                fingerprint=f"{organization.org_id}-{number_of_key}",
+                fingerprint=SHARED if n in {1, 2} and number_of_key == 0 else secrets.token_hex(32),
                 verification=as_a_whole or next(kinds),
                 expires_at=now + dt.timedelta(days=20) if number_of_key == 1 else None,
             )
@@ -55,6 +61,7 @@ def fill(first: int, number: int) -> None:
         for pk, keys in itertools.groupby(rows, key=lambda key: key.organization_id)
     ]
     KeyHealth.objects.bulk_create(healths, batch_size=2000)
+    health.notice([SHARED])
     ApiKeyEvent.objects.bulk_create(
         [ApiKeyEvent(api_key=key, organization_id=key.organization_id, action="added") for key in rows], batch_size=5000
     )

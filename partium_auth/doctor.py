@@ -54,7 +54,7 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Look at everything, one finding at a time; what fails becomes a finding, not an exception."""
-    for look in (_encryption, _database, _cache, _partium, _organizations, _key_health, _providers):
+    for look in (_encryption, _database, _cache, _partium, _organizations, _overview, _providers):
         try:
             yield from look()
         except (PartiumError, ImproperlyConfigured, AnyDatabaseError) as error:
@@ -163,17 +163,17 @@ def _organizations() -> Iterator[Finding]:
         yield Finding("ok", "organizations", f"{by_key.count()} use API keys, and each has a usable one.")
 
 
-def _key_health() -> Iterator[Finding]:
-    stale = health.stale()
+def _overview() -> Iterator[Finding]:
+    advice = "Run: manage.py partium_keys health"
+    stale, unnoticed = health.stale(), health.unnoticed()
     if stale:
-        yield Finding(
-            "warning",
-            "key health",
-            f"What the admin says of {len(stale)} organizations' keys as a whole is not what their keys say.",
-            "Run: manage.py partium_keys health",
-        )
-    else:
-        yield Finding("ok", "key health", "What the admin says of organizations' keys is what their keys say.")
+        text = f"What the admin says of {len(stale)} organizations' keys as a whole is not what their keys say."
+        yield Finding("warning", "overview", text, advice)
+    if unnoticed:
+        text = f"The overview does not say that several organizations have the same key; it is {len(unnoticed)} keys."
+        yield Finding("warning", "overview", text, advice)
+    if not stale and not unnoticed:
+        yield Finding("ok", "overview", "What the admin says of organizations' keys as a whole is what their keys say.")
 
 
 # --- identity providers ------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
 from partium_auth.admin.scope import PolicyAdmin
-from partium_auth.models import ApiKey, Health, Organization
+from partium_auth.models import ApiKey, DuplicateKey, Health, Organization
 from partium_auth.models.health import health
 from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import members
@@ -161,10 +161,9 @@ def _counts(organizations: list[Any]) -> dict[Any, Counter[str]]:
 
 def _shared() -> list[list[str]]:
     """Return the organizations that keep the same key, group by group; the same key is kept by one in a sane world."""
-    unrevoked = ApiKey.objects.exclude(status=ApiKey.Status.REVOKED).order_by()
-    twice = unrevoked.values("fingerprint").annotate(n=Count("organization")).filter(n__gt=1).values("fingerprint")
+    noticed = DuplicateKey.objects.order_by("-noticed_at").values_list("pk", flat=True)[:500]
+    rows = ApiKey.objects.exclude(status=ApiKey.Status.REVOKED).filter(fingerprint__in=list(noticed))
     groups: dict[str, list[str]] = {}
-    rows = unrevoked.filter(fingerprint__in=list(twice.values_list("fingerprint", flat=True)[:50]))
     for digest, org_id in rows.values_list("fingerprint", "organization__org_id").order_by("organization__org_id"):
         groups.setdefault(digest, []).append(org_id)
-    return list(groups.values())
+    return [group for group in groups.values() if len(group) > 1][:50]

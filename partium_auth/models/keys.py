@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Case, Q, Value, When
+from django.db.models import Case, Count, Q, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -50,6 +50,11 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
             .filter(Q(retires_at__isnull=True) | Q(retires_at__gt=now))
             .filter(Q(rejected_at__isnull=True) | Q(rejected_at__lte=now - REJECTION_REMEMBERED))
         )
+
+    def of_several_organizations(self) -> models.QuerySet[ApiKey, str]:
+        """The fingerprints of which there are several keys, not revoked; an organization cannot have one twice."""
+        unrevoked = self.exclude(status=ApiKey.Status.REVOKED).order_by().values("fingerprint")
+        return unrevoked.annotate(n=Count("pk")).filter(n__gt=1).values_list("fingerprint", flat=True)
 
     def serving_order(self) -> ApiKeyQuerySet:
         """The key that should serve first: verified before unverified, active before retiring, newest first."""
@@ -161,6 +166,23 @@ class ApiKey(models.Model):
 def mask(hint: str) -> str:
     """Return how a key with this hint is shown."""
     return f"{MASK[:4]}{hint}"
+
+
+class DuplicateKey(models.Model):
+    """A key that several organizations were found to have, once: whether they still do is for the reader to see.
+
+    So that nobody has to compare all keys to name the few. Stays when the keys are revoked.
+    """
+
+    fingerprint = models.CharField(max_length=64, primary_key=True)
+    noticed_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        verbose_name = _("duplicate key")
+        verbose_name_plural = _("duplicate keys")
+
+    def __str__(self) -> str:
+        return f"{self.noticed_at:%Y-%m-%d %H:%M}"
 
 
 class ApiKeyEvent(models.Model):

@@ -1,16 +1,16 @@
-"""What is stored of each organization's keys as a whole: made anew whenever one of them changes."""
+"""What the overview says of keys: stored, so that it need not look at all of them."""
 
 from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.db import router, transaction
 from django.db.models.signals import post_delete, post_save
 
-from partium_auth.models import ApiKey, KeyHealth
+from partium_auth.models import ApiKey, DuplicateKey, KeyHealth
 from partium_auth.models.health import COLUMNS, Moments, moments
 
 
@@ -42,6 +42,22 @@ def stale() -> list[uuid.UUID]:
     keyless = tuple(moments(()).values())
     actual = {pk: tuple(found.values()) for pk, found in _actual(using)}
     return [pk for pk in stored.keys() | actual.keys() if stored.get(pk, keyless) != actual.get(pk, keyless)]
+
+
+def unnoticed() -> list[str]:
+    """Return the fingerprints of keys that several organizations have and that :class:`DuplicateKey` does not name.
+
+    As with :func:`stale`, of keys that were written past the services.
+    """
+    using = _database()
+    found = ApiKey.objects.using(using).of_several_organizations()
+    return sorted(set(found) - set(DuplicateKey.objects.using(using).values_list("pk", flat=True)))
+
+
+def notice(fingerprints: Iterable[str]) -> None:
+    """Have the overview name the organizations that have these keys."""
+    rows = [DuplicateKey(fingerprint=fingerprint) for fingerprint in fingerprints]
+    DuplicateKey.objects.using(_database()).bulk_create(rows, ignore_conflicts=True)
 
 
 def _actual(using: str) -> Iterator[tuple[uuid.UUID, Moments]]:

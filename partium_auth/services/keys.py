@@ -534,6 +534,7 @@ def _report_duplicate(key: ApiKey) -> None:
     ids = sorted(others.values_list("organization__org_id", flat=True))
     if not ids:
         return
+    health.notice([key.fingerprint])
     organizations = [key.organization.org_id, *ids]
     # Not an event: an organization's developers read those, and another organization's keys are none of their business.
     logger.error("The API key %s is kept for several organizations: %s.", key.pk, ", ".join(organizations))

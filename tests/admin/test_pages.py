@@ -458,3 +458,20 @@ def test_a_keys_grant_is_not_revoked_from_the_list_while_the_key_serves(ours: Te
     assert "revoke the key" in page.content.decode()
     keys.revoke_key(ours.key, actor=root)
     assert Grant.objects.get(pk=grant.pk).revoked_at is not None
+
+
+def test_a_key_is_named_as_kept_twice_only_while_it_is(root: Any, db: None) -> None:
+    def shared() -> Any:
+        return login(root).get(reverse("admin:partium_auth_organization_overview")).context["shared"]
+
+    made = [
+        keys.add_key(
+            Organization.objects.create(org_id=name), "the-same-key-0000000", label="k", actor=None, verify=False
+        )
+        for name in ("a", "b", "c")
+    ]
+    assert shared() == [["a", "b", "c"]]
+    keys.revoke_key(made[0], actor=None)
+    assert shared() == [["b", "c"]]
+    keys.revoke_key(made[2], actor=None)
+    assert shared() == []

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partium_auth.fields import seal
-from partium_auth.models import ApiKey, Health, KeyHealth, Organization
+from partium_auth.models import ApiKey, DuplicateKey, Health, KeyHealth, Organization
 from partium_auth.models.health import COLUMNS, health, moments
 from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import health as stored
@@ -62,7 +62,7 @@ def computed(organization: Organization, now: dt.datetime | None = None) -> Heal
 
 
 def put(organization: Organization, fields: dict[str, Any]) -> ApiKey:
-    key = ApiKey(organization=organization, label="k", fingerprint=ApiKey().pk.hex, **fields)
+    key = ApiKey(organization=organization, label="k", **{"fingerprint": ApiKey().pk.hex, **fields})
     if key.status != ApiKey.Status.REVOKED:
         key.secret = seal(key, "secret", "x")
     key.save()
@@ -166,14 +166,17 @@ def test_the_migration_says_the_same(rows: list[dict[str, Any]]) -> None:
     assert migration.moments((None, *key) for key in values) == moments(values)
 
 
-def test_the_migration_fills_what_is_there(acme: Organization, globex: Organization) -> None:
-    migration = importlib.import_module("partium_auth.migrations.0003_fill_key_health")
-    put(acme, {"verification": "accepted", "expires_at": timezone.now() + DAY})
+def test_the_migrations_fill_what_is_there(acme: Organization, globex: Organization) -> None:
+    put(acme, {"verification": "accepted", "expires_at": timezone.now() + DAY, "fingerprint": "x"})
     put(acme, {"verification": "unverified"})
     put(globex, {"status": "revoked"})
+    put(globex, {"verification": "unverified", "fingerprint": "x"})
     KeyHealth.objects.all().delete()
-    migration.fill(apps, SimpleNamespace(connection=connection))
-    assert (said(acme), said(globex), stored.stale()) == (Health.EXPIRING, Health.NONE, [])
+    for name in ("0003_fill_key_health", "0005_fill_duplicate_key"):
+        migration = importlib.import_module(f"partium_auth.migrations.{name}")
+        migration.fill(apps, SimpleNamespace(connection=connection))
+    assert (said(acme), said(globex), stored.stale()) == (Health.EXPIRING, Health.UNVERIFIED, [])
+    assert list(DuplicateKey.objects.values_list("pk", flat=True)) == ["x"]
 
 
 @pytest.mark.django_db(transaction=True)

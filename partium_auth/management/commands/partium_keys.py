@@ -165,13 +165,17 @@ class Command(BaseCommand):
     def _health(self, actor: Any, options: dict[str, Any]) -> int:
         if not policy.may_manage_organizations(actor):
             raise PermissionDenied
-        mended = health.stale()
-        for organization_id in mended:
+        stale, unnoticed = health.stale(), health.unnoticed()
+        for organization_id in stale:
             health.remake(organization_id)
+        health.notice(unnoticed)
         if options["json"]:
-            self.stdout.write(json.dumps({"mended": len(mended)}))
+            self.stdout.write(json.dumps({"organizations": len(stale), "duplicate_keys": len(unnoticed)}))
         else:
-            self.stdout.write(f"{len(mended)} organizations were not shown as their keys are; now they are.")
+            self.stdout.write(
+                f"{len(stale)} organizations were not shown as their keys are, and {len(unnoticed)} keys of several"
+                " organizations not at all; now they are."
+            )
         return OK
 
     # -- reading and printing ---------------------------------------------------------------------------------------
