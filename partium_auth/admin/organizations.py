@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -12,6 +14,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -19,7 +22,7 @@ from django.utils.translation import gettext_lazy as _
 from partium_auth import policy
 from partium_auth.admin.scope import PolicyAdmin
 from partium_auth.models import ApiKey, DuplicateKey, Health, Organization
-from partium_auth.models.health import health
+from partium_auth.models.health import health, in_health
 from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import members
 
@@ -37,7 +40,7 @@ class HealthFilter(admin.SimpleListFilter):
         if self.value() is None:
             return queryset
         chosen = _named(self.value())
-        return queryset.none() if chosen is None else queryset.filter(health=chosen)
+        return queryset.none() if chosen is None else queryset.filter(in_health(chosen))
 
 
 class OrganizationAdmin(PolicyAdmin):
@@ -107,17 +110,16 @@ class OrganizationAdmin(PolicyAdmin):
         """How many organizations have healthy keys, and which ones are about to lose access: worst first."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        active: QuerySet[Any] = (
-            policy.visible_organizations(request.user).filter(is_active=True).annotate(health=health())
-        )
-        totals = dict.fromkeys(Health, 0) | dict(active.order_by().values_list("health").annotate(n=Count("pk")))
+        now = timezone.now()
+        active: QuerySet[Any] = policy.visible_organizations(request.user).filter(is_active=True)
+        counts = active.order_by().annotate(health=health(now)).values_list("health").annotate(n=Count("pk"))
+        totals = dict.fromkeys(Health, 0) | dict(counts)
         chosen = _named(request.GET.get("health"))
-        wanted = [found for found in Health if found != Health.HEALTHY] if chosen is None else [chosen]
-        pages = Paginator(active.filter(health__in=wanted).order_by("health", "display_name", "org_id"), PER_PAGE)
-        pages.count = sum(totals[found] for found in wanted)  # known already
+        shown = [found for found in Health if found != Health.HEALTHY] if chosen is None else [chosen]
+        pages = Paginator(_WorstFirst(active, {found: totals[found] for found in shown}, now), PER_PAGE)
         page = pages.get_page(request.GET.get("page"))
-        organizations = list(page.object_list)
-        counts = _counts(organizations)
+        rows = list(page.object_list)
+        states = _states([organization for organization, _health in rows])
         keys_url = reverse("admin:partium_auth_apikey_changelist", current_app=self.admin_site.name)
         return TemplateResponse(
             request,
@@ -132,24 +134,41 @@ class OrganizationAdmin(PolicyAdmin):
                 "chosen": chosen,
                 "page": page,
                 "rows": [
-                    (
-                        organization,
-                        Health(organization.health),
-                        counts[organization.pk],
-                        f"{keys_url}?organization={organization.pk}",
-                    )
-                    for organization in organizations
+                    (organization, found, states[organization.pk], f"{keys_url}?organization={organization.pk}")
+                    for organization, found in rows
                 ],
                 "shared": _shared(),
             },
         )
 
 
+class _WorstFirst(Sequence[Any]):
+    """Organizations and their health, worst first and then by name, without sorting all of them for one page."""
+
+    def __init__(self, organizations: QuerySet[Any], sizes: dict[Health, int], now: dt.datetime) -> None:
+        self._organizations = organizations
+        self._sizes = sizes
+        self._now = now
+
+    def __len__(self) -> int:
+        return sum(self._sizes.values())
+
+    def __getitem__(self, wanted: Any) -> Any:
+        found: list[Any] = []
+        start, stop, _step = wanted.indices(len(self))
+        for kind, size in self._sizes.items():
+            if start < size and stop > 0:
+                rows = self._organizations.filter(in_health(kind, self._now)).order_by("display_name", "org_id")
+                found += [(organization, kind) for organization in rows[max(start, 0) : min(stop, size)]]
+            start, stop = start - size, stop - size
+        return found
+
+
 def _named(word: str | None) -> Health | None:
     return next((found for found in Health if found.word == word), None)
 
 
-def _counts(organizations: list[Any]) -> dict[Any, Counter[str]]:
+def _states(organizations: list[Any]) -> dict[Any, Counter[str]]:
     counts: dict[Any, Counter[str]] = {organization.pk: Counter() for organization in organizations}
     rows: Any = ApiKey.objects.with_state().filter(organization__in=list(counts)).order_by()
     for organization_id, state, number in rows.values_list("organization_id", "state").annotate(n=Count("pk")):

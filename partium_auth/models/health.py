@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Case, Value, When
+from django.db.models import Case, Q, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -88,6 +88,15 @@ def moments(keys: Iterable[tuple[str, str, dt.datetime | None, dt.datetime | Non
     return found
 
 
+# Best first: an organization is what the first of these moments that is still to come says.
+_UNTIL = {
+    Health.HEALTHY: "key_health__healthy_until__gt",
+    Health.EXPIRING: "key_health__serving_until__gt",
+    Health.UNVERIFIED: "key_health__unverified_until__gt",
+    Health.FAILING: "key_health__failing_until__gt",
+}
+
+
 def health(now: dt.datetime | None = None) -> Case:
     """Return the expression for an organization's :class:`Health`.
 
@@ -96,13 +105,29 @@ def health(now: dt.datetime | None = None) -> Case:
     """
     now = now or timezone.now()
     return Case(
-        When(key_health__healthy_until__gt=now, then=Value(Health.HEALTHY.value)),
-        When(key_health__serving_until__gt=now, then=Value(Health.EXPIRING.value)),
-        When(key_health__unverified_until__gt=now, then=Value(Health.UNVERIFIED.value)),
-        When(key_health__failing_until__gt=now, then=Value(Health.FAILING.value)),
+        *(When(**{until: now}, then=Value(found.value)) for found, until in _UNTIL.items()),
         default=Value(Health.NONE.value),
         output_field=models.IntegerField(),
     )
+
+
+def in_health(wanted: Health, now: dt.datetime | None = None) -> Q:
+    """Return the condition that an organization's health is this.
+
+    The same as comparing :func:`health`, but the database knows from its statistics how many that will be, and takes the
+    first fifty from the index by name where it need not look far.
+
+    Args:
+        wanted: which.
+        now: None: the present.
+    """
+    now = now or timezone.now()
+    condition = Q()
+    for found, until in _UNTIL.items():
+        if found == wanted:
+            return condition & Q(**{until: now})
+        condition &= ~Q(**{until: now})
+    return condition
 
 
 def _for_ever() -> dt.datetime:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from partium_auth.fields import seal
 from partium_auth.models import ApiKey, DuplicateKey, Health, KeyHealth, Organization
-from partium_auth.models.health import COLUMNS, health, moments
+from partium_auth.models.health import COLUMNS, health, in_health, moments
 from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import health as stored
 from partium_auth.services import keys
@@ -78,6 +78,8 @@ def test_what_is_stored_once_is_right_at_any_moment(rows: list[dict[str, Any]], 
             put(organization, row)
         for now in at:
             assert said(organization, now) == computed(organization, now), now
+            meeting = [kind for kind in Health if Organization.objects.filter(in_health(kind, now)).exists()]
+            assert meeting == [said(organization, now)]
         assert stored.stale() == []
         transaction.set_rollback(True)
 
