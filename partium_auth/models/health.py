@@ -90,22 +90,23 @@ def moments(keys: Iterable[tuple[str, str, dt.datetime | None, dt.datetime | Non
 
 # Best first: an organization is what the first of these moments that is still to come says.
 _UNTIL = {
-    Health.HEALTHY: "key_health__healthy_until__gt",
-    Health.EXPIRING: "key_health__serving_until__gt",
-    Health.UNVERIFIED: "key_health__unverified_until__gt",
-    Health.FAILING: "key_health__failing_until__gt",
+    Health.HEALTHY: "healthy_until__gt",
+    Health.EXPIRING: "serving_until__gt",
+    Health.UNVERIFIED: "unverified_until__gt",
+    Health.FAILING: "failing_until__gt",
 }
 
 
-def health(now: dt.datetime | None = None) -> Case:
+def health(now: dt.datetime | None = None, path: str = "key_health__") -> Case:
     """Return the expression for an organization's :class:`Health`.
 
     Args:
         now: None: the present.
+        path: from what is asked for to :class:`KeyHealth`.
     """
     now = now or timezone.now()
     return Case(
-        *(When(**{until: now}, then=Value(found.value)) for found, until in _UNTIL.items()),
+        *(When(**{path + until: now}, then=Value(found.value)) for found, until in _UNTIL.items()),
         default=Value(Health.NONE.value),
         output_field=models.IntegerField(),
     )
@@ -124,9 +125,10 @@ def in_health(wanted: Health, now: dt.datetime | None = None) -> Q:
     now = now or timezone.now()
     condition = Q()
     for found, until in _UNTIL.items():
+        ahead = Q(**{f"key_health__{until}": now})
         if found == wanted:
-            return condition & Q(**{until: now})
-        condition &= ~Q(**{until: now})
+            return condition & ahead
+        condition &= ~ahead
     return condition
 
 

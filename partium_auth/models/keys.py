@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.fields import MASK, SealedField
-from partium_auth.models.organizations import Organization
+from partium_auth.models.organizations import Organization, search_text
 
 REJECTION_REMEMBERED = dt.timedelta(seconds=60)
 """How long a key that Partium rejected in use is left alone before it is tried again."""
@@ -67,21 +67,37 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
     def with_state(self, now: dt.datetime | None = None) -> ApiKeyQuerySet:
         """Add ``state``, one of :class:`ApiKeyState`, to every row."""
-        now = now or timezone.now()
-        rejected = Q(verification__in=(ApiKey.Verification.REJECTED, ApiKey.Verification.WRONG_ORGANIZATION))
         return self.annotate(
             state=Case(
-                When(status=ApiKey.Status.REVOKED, then=Value(ApiKeyState.REVOKED)),
-                When(retires_at__lte=now, then=Value(ApiKeyState.RETIRED)),
-                When(expires_at__lte=now, then=Value(ApiKeyState.EXPIRED)),
-                When(Q(rejected_at__isnull=False) | rejected, then=Value(ApiKeyState.FAILING)),
-                When(status=ApiKey.Status.RETIRING, then=Value(ApiKeyState.RETIRING)),
-                When(verification=ApiKey.Verification.UNVERIFIED, then=Value(ApiKeyState.UNVERIFIED)),
-                When(expires_at__lte=now + EXPIRES_SOON, then=Value(ApiKeyState.EXPIRING)),
+                *(When(condition, then=Value(state)) for state, condition in _conditions(now)),
                 default=Value(ApiKeyState.ACTIVE),
                 output_field=models.CharField(max_length=16),
             )
         )
+
+    def in_state(self, wanted: ApiKeyState, now: dt.datetime | None = None) -> ApiKeyQuerySet:
+        """Keys whose ``state`` is this: the same as comparing that, and faster, because no state is computed."""
+        keys = self
+        for state, condition in _conditions(now):
+            if state == wanted:
+                return keys.filter(condition)
+            keys = keys.exclude(condition)
+        return keys
+
+
+def _conditions(now: dt.datetime | None) -> list[tuple[ApiKeyState, Q]]:
+    """Return what each state means, the first that holds being the one; where none does, the key is active."""
+    now = now or timezone.now()
+    rejected = Q(verification__in=(ApiKey.Verification.REJECTED, ApiKey.Verification.WRONG_ORGANIZATION))
+    return [
+        (ApiKeyState.REVOKED, Q(status=ApiKey.Status.REVOKED)),
+        (ApiKeyState.RETIRED, Q(retires_at__lte=now)),
+        (ApiKeyState.EXPIRED, Q(expires_at__lte=now)),
+        (ApiKeyState.FAILING, Q(rejected_at__isnull=False) | rejected),
+        (ApiKeyState.RETIRING, Q(status=ApiKey.Status.RETIRING)),
+        (ApiKeyState.UNVERIFIED, Q(verification=ApiKey.Verification.UNVERIFIED)),
+        (ApiKeyState.EXPIRING, Q(expires_at__lte=now + EXPIRES_SOON)),
+    ]
 
 
 class ApiKey(models.Model):
@@ -135,6 +151,7 @@ class ApiKey(models.Model):
         editable=False,
         related_name="+",
     )
+    search_text = search_text(105, "label", "hint")
 
     objects = ApiKeyQuerySet.as_manager()
 
@@ -142,8 +159,11 @@ class ApiKey(models.Model):
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
         ordering = ("-created_at",)
-        # The admin's order: newest first, and the primary key where that does not tell.
-        indexes = (models.Index(fields=["created_at", "id"], name="partium_apikey_by_age"),)
+        # The admin's order: newest first, and the primary key where that does not tell. With it what a search looks at, so
+        # that it need not read every key's row, which is five times as long.
+        indexes = (
+            models.Index(fields=["created_at", "id", "organization", "search_text"], name="partium_apikey_by_age"),
+        )
         constraints = (
             models.UniqueConstraint(
                 fields=["organization", "fingerprint"], name="partium_apikey_once_per_organization"

@@ -80,6 +80,9 @@ def test_what_is_stored_once_is_right_at_any_moment(rows: list[dict[str, Any]], 
             assert said(organization, now) == computed(organization, now), now
             meeting = [kind for kind in Health if Organization.objects.filter(in_health(kind, now)).exists()]
             assert meeting == [said(organization, now)]
+            for state in ApiKeyState:
+                of_state = set(ApiKey.objects.with_state(now).filter(state=state))
+                assert set(ApiKey.objects.in_state(state, now)) == of_state, state
         assert stored.stale() == []
         transaction.set_rollback(True)
 
