@@ -23,7 +23,7 @@ from partium_auth.services import health
 
 FEW = 100
 SHARED = "5" * 64  # the fingerprint of a key that two of the first hundred have
-ROUNDS = 15
+ROUNDS = 25
 
 urlpatterns = [path("keys/", key_site.urls)]
 

@@ -426,6 +426,14 @@ def test_the_overview_says_who_is_about_to_lose_access(root: Any, db: None) -> N
         found = client.get(reverse("admin:partium_auth_organization_changelist"), {"health": name}).context["cl"]
         expected = {"none", "closed"} if name == "none" else {name}
         assert {organization.org_id for organization in found.queryset} == expected
+    lists = reverse("admin:partium_auth_organization_changelist")
+    worst_first = client.get(lists, {"o": "3.2"}).context["cl"]
+    names = ["failing", "closed", "none", "unverified", "expiring", "healthy"]
+    assert [organization.org_id for organization in worst_first.result_list] == names
+    assert not client.get(lists, {"health": "nonsense"}).context["cl"].queryset.exists()
+    # The numbers beside the filters are by the same conditions.
+    for url in (lists, reverse("admin:partium_auth_apikey_changelist")):
+        assert "failing (1)" in client.get(url, {"_facets": "True"}).content.decode()
 
 
 @pytest.mark.parametrize("label", ["two\x1flines", "{value}", "see {value} here", " "])
