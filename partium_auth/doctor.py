@@ -170,7 +170,7 @@ def _overview() -> Iterator[Finding]:
         text = f"What the admin says of {len(stale)} organizations' keys as a whole is not what their keys say."
         yield Finding("warning", "overview", text, advice)
     if unnoticed:
-        text = f"The overview does not say that several organizations have the same key; it is {len(unnoticed)} keys."
+        text = f"Several organizations have the same key, and the overview does not say so (keys: {len(unnoticed)})."
         yield Finding("warning", "overview", text, advice)
     if not stale and not unnoticed:
         yield Finding("ok", "overview", "What the admin says of organizations' keys as a whole is what their keys say.")

@@ -81,7 +81,7 @@ def test_keys_written_past_the_app_are_a_warning() -> None:
     same.secret = seal(same, "secret", "x")
     same.save()
     (finding,) = examine("overview")
-    assert (finding.level, "1 keys" in finding.text) == ("warning", True)
+    assert (finding.level, "keys: 1" in finding.text) == ("warning", True)
 
 
 def test_encryption_keys_that_are_missing_old_or_open_nothing(partium_sandbox: PartiumSandbox, settings: Any) -> None:

@@ -173,8 +173,8 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps({"organizations": len(stale), "duplicate_keys": len(unnoticed)}))
         else:
             self.stdout.write(
-                f"{len(stale)} organizations were not shown as their keys are, and {len(unnoticed)} keys of several"
-                " organizations not at all; now they are."
+                f"Mended: {len(stale)} organizations that were not shown as their keys are,"
+                f" {len(unnoticed)} keys that several organizations have and that were not named."
             )
         return OK
 
