@@ -25,7 +25,8 @@ bench: $(VENV)/.installed-dev ## measure
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 test: $(VENV)/.installed-dev ## run the tests that need neither a browser nor Node.js; ARGS="-k name" for some of them
-	@$(BIN)/python -m pytest -n 2 -m "not browser and not node" $(ARGS)
+	@# Some of them wait for processes: three at a time keep two processors busy.
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not browser and not node" $(ARGS)
 
 node: $(VENV)/.installed-dev ## run the tests against oidc-provider from npm, in Chromium
 	@$(BIN)/python -m pytest -m node $(ARGS)

@@ -97,11 +97,15 @@ class _ExchangedKeys:
         return await keeper.aobtain_first(candidates, rejected if isinstance(rejected, Issued) else None)
 
     def _candidates(self) -> list[Snapshot]:
-        found = [grants.read(grants.for_key(key.pk).pk) for key in _usable_keys(self.organization_id)]
-        candidates = [seen for seen in found if seen is not None]
-        if not candidates:
+        keys = [key.pk for key in _usable_keys(self.organization_id)]
+        if not keys:
             raise NoUsableKey("The organization has no usable API key. Add one in the key admin.")
-        return candidates
+        found = grants.read_all(keys)
+        if len(found) < len(keys):
+            for key_id in set(keys) - {seen.grant_id for seen in found}:
+                grants.for_key(key_id)
+            found = grants.read_all(keys)
+        return found
 
 
 @dataclass(frozen=True)

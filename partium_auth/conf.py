@@ -16,12 +16,12 @@ PREFIX = "PARTIUM_"
 
 
 def _get(name: str, default: Any) -> Any:
-    return getattr(settings, PREFIX + name, default)
+    return getattr(settings, name, default)
 
 
 def _wrong(name: str, expected: str) -> ImproperlyConfigured:
     # The value is not quoted: it may be a secret that ended up in the wrong setting.
-    return ImproperlyConfigured(f"{PREFIX}{name} must be {expected}.")
+    return ImproperlyConfigured(f"{name} must be {expected}.")
 
 
 def _text(name: str, default: str) -> str:
@@ -58,17 +58,17 @@ class Conf:
     @property
     def api_url(self) -> str:
         """``PARTIUM_API_URL``: where Partium's API is; ``https`` except on the loopback interface."""
-        return _text("API_URL", "https://api.partium.io").rstrip("/")
+        return _text("PARTIUM_API_URL", "https://api.partium.io").rstrip("/")
 
     @property
     def auth_path(self) -> str:
         """``PARTIUM_AUTH_PATH``: where credentials are exchanged. Partium's pages say both ``/1/auth`` and ``/auth/``."""
-        return _text("AUTH_PATH", "/1/auth")
+        return _text("PARTIUM_AUTH_PATH", "/1/auth")
 
     @property
     def refresh_path(self) -> str:
         """``PARTIUM_REFRESH_PATH``: where a refresh token is exchanged."""
-        return _text("REFRESH_PATH", "/auth/refresh")
+        return _text("PARTIUM_REFRESH_PATH", "/auth/refresh")
 
     @property
     def encryption_keys(self) -> tuple[str, ...]:
@@ -76,31 +76,31 @@ class Conf:
 
         ``manage.py partium_generate_encryption_key`` makes one. Required; never derived from ``SECRET_KEY``.
         """
-        return _texts("ENCRYPTION_KEYS", ())
+        return _texts("PARTIUM_ENCRYPTION_KEYS", ())
 
     @property
     def cache(self) -> str | None:
         """``PARTIUM_CACHE``: alias in ``CACHES`` of a cache that *all* processes share (Redis), or None for none."""
-        value = _get("CACHE", None)
+        value = _get("PARTIUM_CACHE", None)
         if value is not None and not isinstance(value, str):
-            raise _wrong("CACHE", "an alias in CACHES, or None")
+            raise _wrong("PARTIUM_CACHE", "an alias in CACHES, or None")
         return value
 
     @property
     def timeout_seconds(self) -> float:
         """``PARTIUM_TIMEOUT``: seconds that a search may take in all. Token exchanges have 8 s, whatever this says."""
-        return _seconds("TIMEOUT", 10, low=1, high=120)
+        return _seconds("PARTIUM_TIMEOUT", 10, low=1, high=120)
 
     @property
     def executor(self) -> Literal["thread", "inline"]:
         """``PARTIUM_EXECUTOR``: ``"thread"`` renews in background threads with a database connection of their own;
         ``"inline"`` renews in the calling thread, for ``TestCase`` and for hosts without threads."""
-        value = _get("EXECUTOR", "thread")
+        value = _get("PARTIUM_EXECUTOR", "thread")
         if value == "thread":
             return "thread"
         if value == "inline":
             return "inline"
-        raise _wrong("EXECUTOR", '"thread" or "inline"')
+        raise _wrong("PARTIUM_EXECUTOR", '"thread" or "inline"')
 
     @property
     def organizations_claim(self) -> str:
@@ -108,68 +108,68 @@ class Conf:
 
         A name, or a dotted path into nested claims such as ``resource_access.portal.organizations``. A string or a list.
         """
-        return _text("ORGANIZATIONS_CLAIM", "organizations")
+        return _text("PARTIUM_ORGANIZATIONS_CLAIM", "organizations")
 
     @property
     def roles_claim(self) -> str:
         """``PARTIUM_ROLES_CLAIM``: the claim that lists roles (``realm_access.roles``, ``roles``, ``groups``, …)."""
-        return _text("ROLES_CLAIM", "roles")
+        return _text("PARTIUM_ROLES_CLAIM", "roles")
 
     @property
     def developer_roles(self) -> tuple[str, ...]:
         """``PARTIUM_DEVELOPER_ROLES``: roles that make a developer. ``developer`` counts for every organization
         that the claims list, ``acme:developer`` in the claim for that one only."""
-        return _texts("DEVELOPER_ROLES", ("developer",))
+        return _texts("PARTIUM_DEVELOPER_ROLES", ("developer",))
 
     @property
     def staff_roles(self) -> tuple[str, ...]:
         """``PARTIUM_STAFF_ROLES``: roles whose holders get ``is_staff``, and lose it with the role. Empty: claims never touch it."""
-        return _texts("STAFF_ROLES", ())
+        return _texts("PARTIUM_STAFF_ROLES", ())
 
     @property
     def superuser_roles(self) -> tuple[str, ...]:
         """``PARTIUM_SUPERUSER_ROLES``: the same for ``is_superuser``."""
-        return _texts("SUPERUSER_ROLES", ())
+        return _texts("PARTIUM_SUPERUSER_ROLES", ())
 
     @property
     def link_by_verified_email(self) -> bool:
         """``PARTIUM_LINK_BY_VERIFIED_EMAIL``: a first login through a site-wide provider may attach to the one existing,
         unprivileged account with the same e-mail address, where the provider says ``email_verified: true``."""
-        return _flag("LINK_BY_VERIFIED_EMAIL", False)
+        return _flag("PARTIUM_LINK_BY_VERIFIED_EMAIL", False)
 
     @property
     def password_organization(self) -> str | None:
         """``PARTIUM_PASSWORD_ORGANIZATION``: id of the organization that everybody who logs in with Partium user name and
         password becomes a member of; None leaves it to invitations and administrators."""
-        value = _get("PASSWORD_ORGANIZATION", None)
+        value = _get("PARTIUM_PASSWORD_ORGANIZATION", None)
         if value is not None and not isinstance(value, str):
-            raise _wrong("PASSWORD_ORGANIZATION", "the id of an organization, or None")
+            raise _wrong("PARTIUM_PASSWORD_ORGANIZATION", "the id of an organization, or None")
         return value
 
     @property
     def reauthenticate_after_seconds(self) -> float | None:
         """``PARTIUM_REAUTHENTICATE_AFTER``: seconds after which a login's claims are too old and the person logs in
         again; None: the session's own age is the bound."""
-        if _get("REAUTHENTICATE_AFTER", None) is None:
+        if _get("PARTIUM_REAUTHENTICATE_AFTER", None) is None:
             return None
-        return _seconds("REAUTHENTICATE_AFTER", 0, low=60, high=365 * 86400)
+        return _seconds("PARTIUM_REAUTHENTICATE_AFTER", 0, low=60, high=365 * 86400)
 
     @property
     def developers_manage_members(self) -> bool:
         """``PARTIUM_DEVELOPERS_MANAGE_MEMBERS``: developers may invite people to their organization and remove members."""
-        return _flag("DEVELOPERS_MANAGE_MEMBERS", False)
+        return _flag("PARTIUM_DEVELOPERS_MANAGE_MEMBERS", False)
 
     @property
     def find_sdk_url(self) -> str:
         """``PARTIUM_FIND_SDK_URL``: where the browser loads Partium's Find SDK from; empty: the page brings it itself."""
-        return _text("FIND_SDK_URL", "")
+        return _text("PARTIUM_FIND_SDK_URL", "")
 
     @property
     def language(self) -> str | None:
         """``PARTIUM_LANGUAGE``: the language of searches; None: the active Django language's."""
-        value = _get("LANGUAGE", None)
+        value = _get("PARTIUM_LANGUAGE", None)
         if value is not None and not isinstance(value, str):
-            raise _wrong("LANGUAGE", "a language code, or None")
+            raise _wrong("PARTIUM_LANGUAGE", "a language code, or None")
         return value
 
 

@@ -28,7 +28,7 @@ from partium_auth.models import ApiKey, IdentityProvider, Organization
 from partium_auth.oidc import discovery, documents
 from partium_auth.oidc import provider as providers
 from partium_auth.oidc.provider import Provider
-from partium_auth.services import encryption
+from partium_auth.services import encryption, health
 from partium_auth.services.providers import who_else_has_issuer
 from partium_auth.tokens import grants
 
@@ -58,7 +58,7 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Look at everything, one finding at a time; what fails becomes a finding, not an exception."""
-    for look in (_encryption, _database, _cache, _partium, _organizations, _providers):
+    for look in (_encryption, _database, _cache, _partium, _organizations, _overview, _providers):
         try:
             yield from look()
         except (PartiumError, ImproperlyConfigured, AnyDatabaseError) as error:
@@ -165,6 +165,19 @@ def _organizations() -> Iterator[Finding]:
         )
     else:
         yield Finding("ok", "organizations", f"{by_key.count()} use API keys, and each has a usable one.")
+
+
+def _overview() -> Iterator[Finding]:
+    advice = "Run: manage.py partium_keys health"
+    stale, unnoticed = health.stale(), health.unnoticed()
+    if stale:
+        text = f"What the admin says of {len(stale)} organizations' keys as a whole is not what their keys say."
+        yield Finding("warning", "overview", text, advice)
+    if unnoticed:
+        text = f"Several organizations have the same key, and the overview does not say so (keys: {len(unnoticed)})."
+        yield Finding("warning", "overview", text, advice)
+    if not stale and not unnoticed:
+        yield Finding("ok", "overview", "What the admin says of organizations' keys as a whole is what their keys say.")
 
 
 # --- identity providers ------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Count, IntegerField, Min, Q, QuerySet
+from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -19,46 +20,13 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
-from partium_auth.admin.scope import PolicyAdmin
-from partium_auth.models import ApiKey, Organization
-from partium_auth.models.keys import ApiKeyState, by_state
+from partium_auth.admin.search import SearchedAdmin
+from partium_auth.models import ApiKey, DuplicateKey, Health, KeyHealth, Organization
+from partium_auth.models.health import health, in_health
+from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import members
 
 PER_PAGE = 50
-
-# Worst first. What somebody sees of an organization's keys as a whole.
-FAILING, NONE, UNVERIFIED, EXPIRING, HEALTHY = "failing", "none", "unverified", "expiring", "healthy"
-WORDS = {
-    FAILING: _("failing"),
-    NONE: _("none"),
-    UNVERIFIED: _("not verified"),
-    EXPIRING: _("expiring within 30 days"),
-    HEALTHY: _("healthy"),
-}
-
-
-# The better a key, the lower; NONE is what organizations have that no key with a lower rank names.
-RANKS = {HEALTHY: 0, EXPIRING: 1, UNVERIFIED: 2, FAILING: 3, NONE: 4}
-_RANK_OF_KEY = dict.fromkeys(ApiKeyState, RANKS[NONE]) | {
-    ApiKeyState.ACTIVE: RANKS[HEALTHY],
-    ApiKeyState.EXPIRING: RANKS[EXPIRING],
-    ApiKeyState.RETIRING: RANKS[EXPIRING],
-    ApiKeyState.UNVERIFIED: RANKS[UNVERIFIED],
-    ApiKeyState.FAILING: RANKS[FAILING],
-}
-
-
-def _best(**of: Any) -> Any:
-    """Return, for every organization with keys, the rank of its best one: one pass over the keys, no subquery per row."""
-    rank = by_state(_RANK_OF_KEY, IntegerField(), timezone.now())
-    return ApiKey.objects.filter(**of).order_by().values("organization").annotate(best=Min(rank))
-
-
-def in_health(organizations: QuerySet[Any], health: str) -> QuerySet[Any]:
-    """Return those organizations whose keys as a whole are like that."""
-    if health == NONE:
-        return organizations.exclude(pk__in=_best().filter(best__lt=RANKS[NONE]).values("organization"))
-    return organizations.filter(pk__in=_best().filter(best=RANKS.get(health, -1)).values("organization"))
 
 
 class HealthFilter(admin.SimpleListFilter):
@@ -66,20 +34,24 @@ class HealthFilter(admin.SimpleListFilter):
     parameter_name = "health"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return list(WORDS.items())
+        return [(health.word, health.label) for health in Health]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset if self.value() is None else in_health(queryset, self.value() or "")
+        if self.value() is None:
+            return queryset
+        chosen = _named(self.value())
+        return queryset.none() if chosen is None else queryset.filter(in_health(chosen))
 
 
-class OrganizationAdmin(PolicyAdmin):
+class OrganizationAdmin(SearchedAdmin):
     visible = staticmethod(policy.visible_organizations)
-    list_display = ("name", "org_id", "token_source", "required_provider", "is_active")
+    deferred = ("search_text",)
+    list_display = ("name", "org_id", "health_word", "token_source", "required_provider", "is_active")
     list_display_links = ("name",)
     list_select_related = ("required_provider",)
     list_filter = (HealthFilter, "token_source", "is_active")
     lookups_allowed = frozenset({"token_source__exact", "is_active__exact"})
-    search_fields = ("display_name", "org_id")
+    search_help_text = _("Name or Partium id")
     ordering = ("display_name", "org_id")
     autocomplete_fields = ("required_provider",)
     fields = ("org_id", "display_name", "token_source", "required_provider", "is_active", "keys_link")
@@ -97,9 +69,18 @@ class OrganizationAdmin(PolicyAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return self.fields if obj else self.fields[:4]
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        organizations: QuerySet[Any] = super().get_queryset(request).annotate(health=health())
+        return organizations
+
     @admin.display(description=_("name"), ordering="display_name")
     def name(self, organization: Organization) -> str:
         return str(organization)
+
+    @admin.display(description=_("keys"), ordering="health")
+    def health_word(self, organization: Any) -> str:
+        found = Health(organization.health)
+        return format_html('<span class="partium-state partium-{}">{}</span>', found.word, found.label)
 
     @admin.display(description=_("API keys"))
     def keys_link(self, organization: Organization) -> str:
@@ -130,16 +111,15 @@ class OrganizationAdmin(PolicyAdmin):
         """How many organizations have healthy keys, and which ones are about to lose access: worst first."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        active = policy.visible_organizations(request.user).filter(is_active=True)
-        counted = {word: Count("organization", filter=Q(best=rank)) for word, rank in RANKS.items() if word != NONE}
-        totals = _best(organization__is_active=True).aggregate(**counted)
-        totals[NONE] = active.count() - sum(totals.values())
-        chosen = request.GET.get("health", "")
-        shown = [chosen] if chosen in WORDS else [word for word in WORDS if word != HEALTHY]
-        pages = Paginator(_Buckets(active, {word: totals[word] for word in shown}), PER_PAGE)
+        now = timezone.now()
+        active: QuerySet[Any] = policy.visible_organizations(request.user).filter(is_active=True)
+        totals = _totals(active, now)
+        chosen = _named(request.GET.get("health"))
+        shown = [found for found in Health if found != Health.HEALTHY] if chosen is None else [chosen]
+        pages = Paginator(_WorstFirst(active, {found: totals[found] for found in shown}, now), PER_PAGE)
         page = pages.get_page(request.GET.get("page"))
-        organizations = list(page.object_list)
-        counts = _counts(organizations)
+        rows = list(page.object_list)
+        states = _states([organization for organization, _health in rows])
         keys_url = reverse("admin:partium_auth_apikey_changelist", current_app=self.admin_site.name)
         return TemplateResponse(
             request,
@@ -150,29 +130,35 @@ class OrganizationAdmin(PolicyAdmin):
                 "opts": self.opts,
                 "media": self.media,
                 "list_url": reverse("admin:partium_auth_organization_changelist", current_app=self.admin_site.name),
-                "tiles": [(word, label, totals.get(word, 0)) for word, label in WORDS.items()],
+                "tiles": [(found, totals[found]) for found in Health],
                 "chosen": chosen,
                 "page": page,
                 "rows": [
-                    (
-                        organization,
-                        WORDS[organization.health],
-                        counts[organization.pk],
-                        f"{keys_url}?organization={organization.pk}",
-                    )
-                    for organization in organizations
+                    (organization, found, states[organization.pk], f"{keys_url}?organization={organization.pk}")
+                    for organization, found in rows
                 ],
                 "shared": _shared(),
             },
         )
 
 
-class _Buckets(Sequence[Any]):
-    """Organizations, worst first and then by name, without sorting all of them for one page."""
+def _totals(active: QuerySet[Any], now: dt.datetime) -> dict[Health, int]:
+    # Of all organizations: nobody but an operator gets this far. Those that are not active are few, and taking them out is
+    # faster than joining all the others.
+    stored: Any = KeyHealth.objects.exclude(organization__in=Organization.objects.filter(is_active=False).values("pk"))
+    counts = stored.annotate(health=health(now, path="")).values_list("health").annotate(n=Count("pk"))
+    totals = dict.fromkeys(Health, 0) | dict(counts)
+    totals[Health.NONE] += active.count() - sum(totals.values())  # and those that never had a key
+    return totals
 
-    def __init__(self, organizations: QuerySet[Organization], sizes: dict[str, int]) -> None:
+
+class _WorstFirst(Sequence[Any]):
+    """Organizations and their health, worst first and then by name, without sorting all of them for one page."""
+
+    def __init__(self, organizations: QuerySet[Any], sizes: dict[Health, int], now: dt.datetime) -> None:
         self._organizations = organizations
         self._sizes = sizes
+        self._now = now
 
     def __len__(self) -> int:
         return sum(self._sizes.values())
@@ -180,17 +166,19 @@ class _Buckets(Sequence[Any]):
     def __getitem__(self, wanted: Any) -> Any:
         found: list[Any] = []
         start, stop, _step = wanted.indices(len(self))
-        for word, size in self._sizes.items():
+        for kind, size in self._sizes.items():
             if start < size and stop > 0:
-                rows = in_health(self._organizations, word).order_by("display_name", "org_id")
-                for organization in rows[max(start, 0) : min(stop, size)]:
-                    organization.health = word
-                    found.append(organization)
+                rows = self._organizations.filter(in_health(kind, self._now)).order_by("display_name", "org_id")
+                found += [(organization, kind) for organization in rows[max(start, 0) : min(stop, size)]]
             start, stop = start - size, stop - size
         return found
 
 
-def _counts(organizations: list[Any]) -> dict[Any, Counter[str]]:
+def _named(word: str | None) -> Health | None:
+    return next((found for found in Health if found.word == word), None)
+
+
+def _states(organizations: list[Any]) -> dict[Any, Counter[str]]:
     counts: dict[Any, Counter[str]] = {organization.pk: Counter() for organization in organizations}
     rows: Any = ApiKey.objects.with_state().filter(organization__in=list(counts)).order_by()
     for organization_id, state, number in rows.values_list("organization_id", "state").annotate(n=Count("pk")):
@@ -202,10 +190,9 @@ def _counts(organizations: list[Any]) -> dict[Any, Counter[str]]:
 
 def _shared() -> list[list[str]]:
     """Return the organizations that keep the same key, group by group; the same key is kept by one in a sane world."""
-    unrevoked = ApiKey.objects.exclude(status=ApiKey.Status.REVOKED).order_by()
-    twice = unrevoked.values("fingerprint").annotate(n=Count("organization")).filter(n__gt=1).values("fingerprint")
+    noticed = DuplicateKey.objects.order_by("-noticed_at").values_list("pk", flat=True)[:500]
+    rows = ApiKey.objects.exclude(status=ApiKey.Status.REVOKED).filter(fingerprint__in=list(noticed))
     groups: dict[str, list[str]] = {}
-    rows = unrevoked.filter(fingerprint__in=list(twice.values_list("fingerprint", flat=True)[:50]))
     for digest, org_id in rows.values_list("fingerprint", "organization__org_id").order_by("organization__org_id"):
         groups.setdefault(digest, []).append(org_id)
-    return list(groups.values())
+    return [group for group in groups.values() if len(group) > 1][:50]

@@ -29,6 +29,7 @@ from partium_auth.fields import seal
 from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, Grant, Organization, key_history
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.keys import REJECTION_REMEMBERED, local_day, mask
+from partium_auth.services import health
 from partium_auth.tokens import grants, invalidation
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ def rotate_key(
         )
         if not retired:
             raise _not_active()
+        # Saving the new key tells of both.
         new = _insert(key.organization, clean, digest, label, expires_at, outcome, actor, replaces=key)
         hours = overlap.total_seconds() / 3600
         _record(
@@ -197,7 +199,7 @@ def revoke_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> None
         if revoked:
             grants.revoke(Grant.objects.filter(api_key=key.pk))
             _record(ApiKeyEvent.Action.REVOKED, key=key, detail="", actor=actor, address=address)
-            _distrust(key.organization_id)
+            _changed(key.organization_id)
     key.status, key.secret = ApiKey.Status.REVOKED, None
 
 
@@ -224,7 +226,7 @@ def verify_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> Outc
             ApiKey.objects.filter(pk=key.pk).update(**changes)
             for name, value in changes.items():
                 setattr(key, name, value)
-            _distrust(key.organization_id)
+            _changed(key.organization_id)
         _record(ApiKeyEvent.Action.VERIFIED, key=key, detail=outcome.detail, actor=actor, address=address)
     return outcome
 
@@ -252,7 +254,7 @@ def change_key(
     with transaction.atomic(using=_database()):
         ApiKey.objects.filter(pk=key.pk).update(label=label, expires_at=expires_at)
         _record(ApiKeyEvent.Action.CHANGED, key=key, detail=detail, actor=actor, address=address)
-        _distrust(key.organization_id)
+        _changed(key.organization_id)
     key.label, key.expires_at = label, expires_at
 
 
@@ -289,7 +291,7 @@ def record_rejection(key_id: uuid.UUID, status: int = 401) -> None:
         if not first:
             again = rows.filter(rejected_at__lte=now - REJECTION_REMEMBERED).update(rejected_at=now)
             if again:
-                _distrust(rows.values_list("organization_id", flat=True).get())
+                _changed(rows.values_list("organization_id", flat=True).get())
             return
         key = rows.select_related("organization").defer("secret").get()
         _record(
@@ -299,7 +301,7 @@ def record_rejection(key_id: uuid.UUID, status: int = 401) -> None:
             actor=None,
             address=None,
         )
-        _distrust(key.organization_id)
+        _changed(key.organization_id)
     logger.warning("Partium answered %s to the API key %s (%s).", status, key.pk, key.organization.org_id)
 
 
@@ -323,7 +325,16 @@ def count_exchange(key_id: uuid.UUID, ok: bool) -> None:
         except IntegrityError:
             rows.update(**{column: F(column) + 1})
     if ok:
-        ApiKey.objects.using(database).filter(pk=key_id).update(last_used_at=now, rejected_at=None)
+        _used(key_id, now)
+
+
+def _used(key_id: uuid.UUID, now: dt.datetime) -> None:
+    rows = ApiKey.objects.using(_database()).filter(pk=key_id)
+    if rows.filter(rejected_at=None).update(last_used_at=now):
+        return  # what happens all day: nothing else of the key changes
+    with transaction.atomic(using=_database()):
+        if rows.update(last_used_at=now, rejected_at=None):
+            health.remake(rows.values_list("organization_id", flat=True).get())
 
 
 def connect_signals() -> None:
@@ -494,8 +505,9 @@ def _record(
     )
 
 
-def _distrust(organization_id: uuid.UUID) -> None:
-    """Have every process read an organization anew, after an ``update()`` of its keys, which sends no signal."""
+def _changed(organization_id: uuid.UUID) -> None:
+    """Do what saving a key does by signal, after an ``update()`` of an organization's keys, which sends none."""
+    health.remake(organization_id)
     transaction.on_commit(partial(invalidation.distrust_organization, organization_id), using=_database(), robust=True)
 
 
@@ -520,6 +532,7 @@ def _report_duplicate(key: ApiKey) -> None:
     ids = sorted(others.values_list("organization__org_id", flat=True))
     if not ids:
         return
+    health.notice([key.fingerprint])
     organizations = [key.organization.org_id, *ids]
     # Not an event: an organization's developers read those, and another organization's keys are none of their business.
     logger.error("The API key %s is kept for several organizations: %s.", key.pk, ", ".join(organizations))

@@ -52,18 +52,29 @@ _EXIT_SECONDS = 9.0
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A usable access token of one generation. Its ``repr`` shows no token.
-
-    Attributes:
-        expires_at: seconds since the epoch.
-        recheck_at: until then whoever holds it need not ask again: the end of the fresh window, or a moment.
-    """
+    """A usable access token of one generation. Its ``repr`` shows no token."""
 
     value: str = field(repr=False)
-    expires_at: float
-    grant_id: uuid.UUID
-    generation: int
-    recheck_at: float
+    _seen: Glance | Snapshot = field(repr=False)
+    _at: float
+
+    @property
+    def grant_id(self) -> uuid.UUID:
+        return self._seen.grant_id
+
+    @property
+    def generation(self) -> int:
+        return self._seen.generation
+
+    @property
+    def expires_at(self) -> float:
+        """Seconds since the epoch."""
+        return (self._seen.issued_at or 0.0) + self._seen.lifetime_seconds
+
+    @property
+    def recheck_at(self) -> float:
+        """Until then whoever holds it need not ask again: the end of the fresh window, or a moment."""
+        return max(self._seen.fresh_until(), self._at + _MOMENT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +130,7 @@ class Keeper:
         now = self.clock()
         if seen.revoked or seen.window(now) is not Window.FRESH or seen.grant_id in self.renewer.unsaved:
             return None
-        return _issue(seen, now)
+        return Issued(seen.reveal(), seen, now)
 
     def obtain(self, seen: Snapshot, *, rejected_generation: int | None = None, give_up_at: float = math.inf) -> Issued:
         """Return a usable access token of a grant; waits only where the one there is cannot be served.
@@ -233,7 +244,7 @@ class Keeper:
             in_vain = seen.generation if flight is not None and not found.renewed else None
             seen = found.seen or seen
             answer = found if found.failure is not None else replace(found, failure=answer.failure)
-        yield _issue(seen, self.clock())
+        yield Issued(seen.reveal(), seen, self.clock())
 
     # --- single flight -------------------------------------------------------------------------------------------
 
@@ -326,17 +337,6 @@ class Keeper:
         pause.flight.add_done_callback(landed)
         done, _ = await asyncio.wait([waiter], timeout=pause.seconds)
         return await sync_to_async(_landed)(grant_id, pause.flight) if done else _Answer()
-
-
-def _issue(seen: Glance | Snapshot, now: float) -> Issued:
-    assert seen.issued_at is not None  # noqa: S101  # only usable tokens get here
-    return Issued(
-        seen.reveal(),
-        expires_at=seen.issued_at + seen.lifetime_seconds,
-        grant_id=seen.grant_id,
-        generation=seen.generation,
-        recheck_at=max(seen.fresh_until(), now + _MOMENT_SECONDS),
-    )
 
 
 def _generation(seen: Snapshot, rejected: Issued | None) -> int | None:

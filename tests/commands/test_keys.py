@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 
-from partium_auth.models import ApiKey, Membership, Organization, Role
+from partium_auth.models import ApiKey, DuplicateKey, Membership, Organization, Role
 from partium_auth.services import keys
 from partium_auth.testing.sandbox import PartiumSandbox
 
@@ -133,3 +133,17 @@ def test_the_list_for_people_shows_no_more_than_the_mask(run: Run, acme: Organiz
     code, text = run("list")
     assert code == 0
     assert text.split() == [str(key.pk), "acme", "shop", "••••3f9a", "unverified"]
+
+
+def test_health_mends_what_was_written_past_the_app(
+    run: Run, acme: Organization, partium_sandbox: PartiumSandbox, django_user_model: Any
+) -> None:
+    for organization in (acme, Organization.objects.create(org_id="globex")):
+        keys.add_key(organization, "the-same-key-0000000", label="x", actor=None, verify=False)
+    ApiKey.objects.filter(organization=acme).update(verification="rejected")
+    DuplicateKey.objects.all().delete()
+    django_user_model.objects.create_user("dev")
+    assert run("health", "--as", "dev")[0] == 4
+    assert run("health", "--json") == (0, {"organizations": 1, "duplicate_keys": 1})
+    assert run("health", "--json") == (0, {"organizations": 0, "duplicate_keys": 0})
+    assert run("health")[1].startswith("Mended: 0 organizations")

@@ -587,3 +587,16 @@ def test_a_login_whose_row_is_deleted_after_it_was_read_has_ended(
     monkeypatch.setattr(grants, "read_all", too_late)
     with pytest.raises(LoginRequired):
         person.token()
+
+
+def test_a_client_without_a_request_costs_two_queries_however_many_keys_there_are(
+    acme: Organization, key_grant: MakeGrant, django_assert_num_queries: Any
+) -> None:
+    # Provided by read_all() in clients._ExchangedKeys._candidates().
+    use_keys(acme)
+    for _ in range(3):
+        key_grant()
+    client = partium_auth.for_organization("acme")
+    assert client.search(text="fan").results
+    with django_assert_num_queries(2):
+        assert client.search(text="fan").results

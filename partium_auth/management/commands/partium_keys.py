@@ -1,4 +1,4 @@
-"""``manage.py partium_keys list|add|verify|rotate|revoke``."""
+"""``manage.py partium_keys list|add|verify|rotate|revoke|health``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from django.views.decorators.debug import sensitive_variables
 from partium_auth import policy
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import ApiKey, Organization
-from partium_auth.services import keys
+from partium_auth.services import health, keys
 
 OK, FAILED, USAGE, REJECTED, NOT_PERMITTED = 0, 1, 2, 3, 4
 # What a ValidationError's code means to a script; everything else is USAGE.
@@ -78,6 +78,10 @@ class Command(BaseCommand):
         revoke = command("revoke", "End a key at once and erase its value. There is no way back.")
         revoke.add_argument("key", metavar="KEY", type=uuid.UUID)
         revoke.add_argument("--yes", action="store_true", help="do not ask")
+        command(
+            "health",
+            "Mend what the admin says of organizations' keys as a whole, where keys were written past the app.",
+        )
 
     @no_translations
     def handle(self, *args: Any, command: str, **options: Any) -> None:
@@ -93,7 +97,7 @@ class Command(BaseCommand):
         if code:
             raise CommandError("Not every key was accepted.", returncode=code)
 
-    # -- the five ---------------------------------------------------------------------------------------------------
+    # -- the six ----------------------------------------------------------------------------------------------------
 
     def _list(self, actor: Any, options: dict[str, Any]) -> int:
         rows = policy.visible_keys(actor)
@@ -157,6 +161,22 @@ class Command(BaseCommand):
                 raise CommandError("Nothing was changed.", returncode=USAGE)
         keys.revoke_key(key, actor=actor)
         self._print(ApiKey.objects.filter(pk=key.pk), options)
+        return OK
+
+    def _health(self, actor: Any, options: dict[str, Any]) -> int:
+        if not policy.may_manage_organizations(actor):
+            raise PermissionDenied
+        stale, unnoticed = health.stale(), health.unnoticed()
+        for organization_id in stale:
+            health.remake(organization_id)
+        health.notice(unnoticed)
+        if options["json"]:
+            self.stdout.write(json.dumps({"organizations": len(stale), "duplicate_keys": len(unnoticed)}))
+        else:
+            self.stdout.write(
+                f"Mended: {len(stale)} organizations that were not shown as their keys are,"
+                f" {len(unnoticed)} keys that several organizations have and that were not named."
+            )
         return OK
 
     # -- reading and printing ---------------------------------------------------------------------------------------
