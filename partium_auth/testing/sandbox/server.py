@@ -192,7 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
                 response = self._control(target.path.removeprefix("/_sandbox/"), dict(parse_qsl(target.query)))
             elif target.path.startswith("/media/"):
                 response = self._media(target.path)
-            elif target.path == "/" and self.command in ("GET", "HEAD"):
+            elif target.path == "/" and self.command in ("GET", "HEAD") and "Authorization" not in self.headers:
+                # A person's browser. A program that calls Partium's API there is told that it is wrong.
                 self._read_body(0, required=False)
                 response = Response(200, _FRONT_PAGE, {"Content-Type": "text/html; charset=utf-8"})
             elif self.command == "OPTIONS":
