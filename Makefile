@@ -56,7 +56,7 @@ messages: $(VENV)/.installed-dev ## extract the texts for translation, and compi
 	@command -v msgfmt >/dev/null || { echo "gettext is missing (Debian: apt install gettext)."; exit 1; }
 	@cd partium_auth && $(abspath $(BIN))/django-admin makemessages --all --no-obsolete --add-location file --verbosity 0
 	@cd partium_auth && $(abspath $(BIN))/django-admin compilemessages --verbosity 0
-	@for catalog in partium_auth/locale/*/LC_MESSAGES/*.po; do echo "$$catalog:"; msgfmt --check --statistics --output-file=/dev/null "$$catalog"; done
+	@for catalog in partium_auth/locale/*/LC_MESSAGES/*.po; do echo "$$catalog:"; msgfmt --check --statistics --output-file=- "$$catalog" >/dev/null; done
 
 clean: ## remove what was built and the demo's data; .env and the virtual environment stay
 	@rm -rf .demo build dist *.egg-info htmlcov .coverage .coverage.* \

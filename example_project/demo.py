@@ -45,6 +45,7 @@ from example_project.demo_provider import (
     Cast,
     read_cast,
 )
+from partium_auth.testing.sandbox import ACME, ACME_PASSWORD, ACME_USERNAME
 
 ROOT = Path(__file__).resolve().parent.parent
 CALLBACK_PATH = "/partium/callback/default/"
@@ -332,9 +333,10 @@ def choose_ports(environment: Mapping[str, str]) -> Ports:
     """Read the three ports and make sure that they are free.
 
     Raises:
-        DemoError: one is not a port, is taken, or may not be used; the message names the variable to change.
+        DemoError: one is not a port, is taken, or may not be used; the message names the variables to change.
     """
     chosen: dict[str, int] = {}
+    in_use: list[str] = []
     for variable, default in PORT_VARIABLES.items():
         text = environment.get(variable) or str(default)
         if not text.isdecimal() or not 0 < int(text) < 65536:
@@ -348,9 +350,20 @@ def choose_ports(environment: Mapping[str, str]) -> Ports:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
-                reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-                raise DemoError(f"Port {port} {reason}. Choose another one with {variable}=… make demo") from None
+                if error.errno != errno.EADDRINUSE:
+                    raise DemoError(
+                        f"Port {port} cannot be used ({error.strerror}). Choose another one with {variable}=… make demo"
+                    ) from None
+                in_use.append(variable)
         chosen[variable] = port
+    if len(in_use) == 1:
+        raise DemoError(f"Port {chosen[in_use[0]]} is in use. Choose another one with {in_use[0]}=… make demo")
+    if in_use:
+        *first, last = (str(chosen[variable]) for variable in in_use)
+        raise DemoError(
+            f"Ports {', '.join(first)} and {last} are in use: does a demo run already? "
+            f"Choose others with {' '.join(f'{variable}=…' for variable in in_use)} make demo"
+        )
     return Ports(chosen["DEMO_PORT"], chosen["DEMO_IDP_PORT"], chosen["DEMO_SANDBOX_PORT"])
 
 
@@ -400,6 +413,7 @@ def _site_environment(ports: Ports, directory: Path, env_file: Path, client_secr
         "OIDC_AUTH_REQUEST_EXTRA_PARAMS": json.dumps({"claims": CLAIMS_PARAMETER}),
         "PARTIUM_ORGANIZATIONS_CLAIM": ORGANIZATIONS_CLAIM,
         "PARTIUM_ROLES_CLAIM": ROLES_CLAIM,
+        "PARTIUM_PASSWORD_ORGANIZATION": ACME,
         # Logs are read while the demo runs.
         "PYTHONUNBUFFERED": "1",
         # A proxy for the internet is no way to this machine's own ports.
@@ -452,6 +466,8 @@ The demo is running.
 
   Sign in as (everybody's password is “{cast.password}”):
 {people}
+
+  Or with a Partium account: {ACME_USERNAME}, password “{ACME_PASSWORD}”
 
   Logs are in {directory}. Stop with Ctrl-C."""
 

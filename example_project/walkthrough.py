@@ -325,13 +325,16 @@ def watch_renewal(visitor: Visitor, sandbox: SandboxControl) -> None:
         expect(visitor.search("pump"), "nothing was found with a revoked token")
         state = visitor.state()
         expect(state["renewals"] == before + 1, "a revoked token was not replaced")
-        note(f"Partium revoked the token; the search went through all the same, with a new one for {state['lifetime']}")
+        note(
+            f"Partium revoked the token; the search went through all the same, with a new one that lives {state['lifetime']} minutes"
+        )
         shown, deadline = "", time.monotonic() + WATCH_SECONDS
         while time.monotonic() < deadline:
             state = visitor.state(use=shown == "advisory")
             if state["window"] != shown:
                 shown = state["window"]
-                note(f"{state['window_label'].lower()}, {state['left']} left, {state['renewals']} renewals so far")
+                so_far = f"{state['renewals']} renewal{'' if state['renewals'] == 1 else 's'} so far"
+                note(f"{state['window_label'].lower()}, {state['left']} left, {so_far}")
             if state["renewals"] > before + 1:
                 note("used once more, and renewed in the background while the old one still served")
                 return

@@ -36,8 +36,9 @@ def check_encryption_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any
     try:
         crypto.current_key_id()
     except (EncryptionError, ImproperlyConfigured) as error:
+        text = str(error)
         hint = "Run: manage.py partium_generate_encryption_key, and set PARTIUM_ENCRYPTION_KEYS to a list of what it prints."
-        return [Error(str(error), hint=hint, id="partium_auth.E001")]
+        return [Error(text, hint=None if "partium_generate_encryption_key" in text else hint, id="partium_auth.E001")]
     values = [entry.partition(":")[2] for entry in conf.encryption_keys]
     secrets = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
     if any(value in str(secret) for value in values for secret in secrets):

@@ -51,7 +51,9 @@ def for_organization(org_id: str) -> FindClient:
     """Return a client that acts for an organization, with its API key. See ``partium_auth.for_organization``."""
     organization = Organization.objects.named(org_id).filter(is_active=True).first()
     if organization is None:
-        raise NoOrganization(f"There is no active organization {org_id!r}.")
+        raise NoOrganization(
+            f"There is no active organization {org_id!r}. Operators add and activate them in the admin."
+        )
     if organization.token_source == Organization.TokenSource.API_KEY_DIRECT:
         return upstream.find_client(_DirectKeys(organization.pk), organization.org_id)
     return upstream.find_client(_ExchangedKeys(organization.pk), organization.org_id)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
 
+from django.conf import settings
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as AnyDatabaseError
@@ -22,6 +23,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from partium_auth import crypto, upstream
+from partium_auth.backends import is_password_login_enabled
 from partium_auth.conf import conf
 from partium_auth.exceptions import PartiumError
 from partium_auth.models import ApiKey, IdentityProvider, Organization
@@ -153,6 +155,14 @@ def _path(setting: str, configured: str, known: tuple[str, ...], body: Mapping[s
 
 
 def _organizations() -> Iterator[Finding]:
+    if not Organization.objects.filter(is_active=True).exists():
+        yield Finding(
+            "warning",
+            "organizations",
+            "There is no organization, so nobody can search.",
+            "Add one in the admin, with the id that Partium gave it.",
+        )
+        return
     by_key = Organization.objects.filter(is_active=True).exclude(token_source=Organization.TokenSource.USER)
     usable = ApiKey.objects.usable().values("organization_id")
     lacking = list(by_key.exclude(pk__in=usable).values_list("org_id", flat=True)[:20])
@@ -190,7 +200,7 @@ def _providers() -> Iterator[Finding]:
     rows = IdentityProvider.objects.filter(is_active=True).order_by("slug")
     found.extend((row.slug, partial(providers.from_row, row)) for row in rows)
     if not found:
-        yield Finding("warning", "providers", "There is no identity provider.", "See docs/providers.md.")
+        yield _without_providers()
     for slug, load in found:
         try:
             yield from examine_provider(load())
@@ -201,6 +211,18 @@ def _providers() -> Iterator[Finding]:
 
     for row in rows.exclude(organization=None).defer("client_secret"):
         yield from _shared_issuer(row)
+
+
+def _without_providers() -> Finding:
+    if is_password_login_enabled():
+        text = "There is no identity provider: people log in with Partium user name and password."
+        return Finding("ok", "providers", text)
+    return Finding(
+        "warning",
+        "providers",
+        f"There is no identity provider and no Partium password login: LOGIN_URL ({settings.LOGIN_URL}) has to log people in.",
+        "If that is not meant: OIDC_OP_DISCOVERY_ENDPOINT, or PartiumPasswordBackend in AUTHENTICATION_BACKENDS.",
+    )
 
 
 def _shared_issuer(row: IdentityProvider) -> Iterator[Finding]:

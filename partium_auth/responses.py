@@ -43,7 +43,7 @@ _ANSWERS: tuple[tuple[type[PartiumError], Answer], ...] = (
             403,
             "no_organization",
             _("You do not belong to an organization here"),
-            _("Ask a developer of your organization to invite you, or choose another organization."),
+            _("Ask the people who run this site for access, or choose another organization."),
         ),
     ),
     (

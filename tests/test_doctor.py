@@ -60,6 +60,24 @@ def test_partium_that_is_down_is_an_error(settings: Any) -> None:
     assert "error" in levels(examine("partium"))
 
 
+def test_a_site_without_organizations_is_told_where_to_add_one(partium_sandbox: PartiumSandbox) -> None:
+    (finding,) = examine("organizations")
+    assert (finding.level, finding.text) == ("warning", "There is no organization, so nobody can search.")
+    assert "admin" in finding.advice
+
+
+def test_a_site_without_providers_is_told_who_can_log_in(partium_sandbox: PartiumSandbox, settings: Any) -> None:
+    (finding,) = examine("providers")
+    assert (finding.level, finding.text) == (
+        "ok",
+        "There is no identity provider: people log in with Partium user name and password.",
+    )
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+    (finding,) = examine("providers")
+    assert finding.level == "warning"
+    assert "LOGIN_URL" in finding.text
+
+
 def test_an_organization_without_a_key_is_a_warning(partium_sandbox: PartiumSandbox) -> None:
     Organization.objects.create(org_id="keyless", token_source=Organization.TokenSource.API_KEY)
     (finding,) = examine("organizations")

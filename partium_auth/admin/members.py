@@ -35,7 +35,9 @@ class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
         try:
             return model._default_manager.get_by_natural_key(self.cleaned_data["person"])
         except model.DoesNotExist:
-            raise ValidationError(_("There is no such account.")) from None
+            raise ValidationError(
+                _("There is no such account. People who have not logged in here yet can be invited.")
+            ) from None
 
 
 class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]

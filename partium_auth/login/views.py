@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from typing import Any, cast
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django import forms
 from django.conf import settings
@@ -13,7 +13,7 @@ from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
-from django.urls import reverse
+from django.urls import Resolver404, get_script_prefix, resolve, reverse
 from django.utils.encoding import iri_to_uri
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
@@ -90,6 +90,10 @@ def login(request: HttpRequest) -> HttpResponse:
         "next_field": _next_field(),
         "organization": org_id,
     }
+    if not (context["providers"] or context["show_email"] or context["show_password"]):
+        elsewhere = _login_of_the_site(request, next_url)
+        if elsewhere:
+            return HttpResponseRedirect(elsewhere)
     return render(request, "partium_auth/login.html", context)
 
 
@@ -268,6 +272,22 @@ def _listed_providers(next_url: str, org_id: str) -> list[dict[str, str]]:
         {"slug": slug, "name": name, "url": reverse("partium_auth:oidc_login", args=[slug]) + suffix}
         for slug, name in providers.site_wide()
     ]
+
+
+def _login_of_the_site(request: HttpRequest, next_url: str) -> str:
+    """Where a site logs people in that does so by itself, and uses organizations' keys only; empty where it does not."""
+    if request.user.is_authenticated:
+        return ""  # many a login page would send them straight back, and round in circles
+    url = resolve_url(settings.LOGIN_URL)
+    parts = urlsplit(url)
+    if not parts.netloc:
+        try:
+            resolve("/" + parts.path.removeprefix(get_script_prefix()))
+        except Resolver404:
+            return ""  # Django's default names a page that many sites do not have
+        if parts.path == request.path:
+            return ""
+    return f"{url}{'&' if parts.query else '?'}{urlencode({REDIRECT_FIELD_NAME: next_url})}" if next_url else url
 
 
 def _wanted_organization(provider: Provider, org_id: str) -> Organization | None:

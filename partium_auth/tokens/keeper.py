@@ -403,7 +403,7 @@ def _unavailable(failure: Exception | None) -> TokenUnavailable:
     message = "The access token could not be renewed in time."
     if _blocked_by_own_transaction():
         message += " The renewal waits for the database, which this request's own transaction holds: "
-        message += "read the token before writing."
+        message += 'read the token before writing. (In a test: PARTIUM_EXECUTOR = "inline".)'
     retry_after = getattr(failure, "retry_after", None) or 1
     error = TokenUnavailable(message, retry_after=retry_after)
     error.__cause__ = failure

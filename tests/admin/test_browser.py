@@ -172,7 +172,7 @@ def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_someb
 def test_the_list_fits_a_phone_in_the_dark(
     site: str, new_page: Callable[..., Any], partium_sandbox: PartiumSandbox
 ) -> None:
-    acme = Organization.objects.create(org_id="acme", display_name="A" * 80)
+    acme = Organization.objects.create(org_id="acme", display_name="A" * 190)
     dana = get_user_model().objects.create_user("dana.developer")
     Membership.objects.create(user=dana, organization=acme, role=Role.DEVELOPER)
     key = keys.add_key(acme, "value-00000000000000", label="x" * 100, actor=None, verify=False)
@@ -190,6 +190,18 @@ def test_the_list_fits_a_phone_in_the_dark(
     ):
         page.goto(site + url)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, url
+    page.goto(site + reverse(KEY + "change", args=[key.pk]))
+    page.click("text=Revoke …")
+    page.wait_for_selector("text=Revoke this key?")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, "revoke"
+    # Beside another organization, the lists have a column for the name: it must leave room for the others.
+    globex = Organization.objects.create(org_id="globex")
+    Membership.objects.create(user=dana, organization=globex, role=Role.DEVELOPER)
+    page.goto(site + reverse(KEY + "changelist"))
+    assert page.locator("td.field-organization_name").bounding_box()["width"] < 400
+    page.goto(site + reverse(KEY + "change", args=[key.pk]))
+    row = page.locator(".field-organization_name .readonly")
+    assert row.evaluate("row => row.scrollWidth <= row.closest('.form-row').clientWidth")
 
 
 @pytest.mark.parametrize("width", [360, 1280])

@@ -253,6 +253,26 @@ def test_a_problem_is_explained_in_place_and_trying_again_helps(visit_as: Visit,
     expect(page.get_by_role("heading", name="Parts for “relay”")).to_be_visible()
 
 
+def test_a_search_that_takes_its_time_can_be_seen_to_run(visit_as: Visit, demo: RunningDemo) -> None:
+    page = visit_as("ada")
+    with demo.sandbox.hang("search") as hang:
+        search(page, "relay")
+        hang.wait_until_met()
+        expect(page.locator("#results")).to_have_css("opacity", "0.5")
+    expect(page.locator("#results .part").first).to_be_visible()
+    expect(page.locator("#results")).to_have_css("opacity", "1")
+
+
+@pytest.mark.parametrize("path", ["/", "/in-the-browser/"])
+@pytest.mark.parametrize("username", ["ada", "pat"])
+def test_the_way_out_is_at_the_edge_of_a_phone(visit_as: Visit, demo: RunningDemo, username: str, path: str) -> None:
+    page = visit_as(username, width=360, height=780)
+    page.goto(demo.site + path)
+    box = page.get_by_role("button", name="Log out").bounding_box()
+    assert box
+    assert box["x"] + box["width"] > 360 - 24
+
+
 def test_a_portal_that_does_not_answer_is_explained_and_nothing_typed_is_lost(visit_as: Visit) -> None:
     page = visit_as("ada")
     page.context.set_offline(True)

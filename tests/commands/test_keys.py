@@ -51,6 +51,28 @@ def test_add_reads_the_key_from_standard_input(run: Run, partium_sandbox: Partiu
 
 
 @pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["list", "--organization", "nope"], "no organization 'nope'.*admin"),
+        (
+            ["add", "--organization", "acme", "--label", "x", "--expires-at", "tomorrow"],
+            "'tomorrow'.*2027-03-01T00:00Z",
+        ),
+    ],
+)
+def test_what_went_wrong_names_what_was_typed_and_the_way_out(args: list[str], said: str, acme: Organization) -> None:
+    with pytest.raises(CommandError, match=said):
+        call_command("partium_keys", *args)
+
+
+def test_an_empty_list_says_so_to_people_only(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list") == (0, "")
+    assert "There are no keys" in capsys.readouterr().err
+    assert run("list", "--json") == (0, [])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
     ("organization", "code"), [("acme", 0), ("globex", 3), (None, 3)], ids=["ours", "another's", "unknown"]
 )
 def test_exit_codes_tell_a_rejected_key(

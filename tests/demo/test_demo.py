@@ -260,6 +260,18 @@ def test_a_taken_port_ends_the_demo_with_the_variable_to_change(variable: str) -
     assert done.stdout == f"Port {ports[variable]} is in use. Choose another one with {variable}=… make demo\n"
 
 
+def test_ports_that_another_demo_has_are_named_all_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        site, sandbox = (str(taken.getsockname()[1]) for taken in (one, other))
+        chosen = {"DEMO_PORT": site, "DEMO_IDP_PORT": str(free_port()), "DEMO_SANDBOX_PORT": sandbox}
+        with pytest.raises(demo.DemoError) as caught:
+            demo.choose_ports(chosen)
+    assert str(caught.value) == (
+        f"Ports {site} and {sandbox} are in use: does a demo run already? "
+        "Choose others with DEMO_PORT=… DEMO_SANDBOX_PORT=… make demo"
+    )
+
+
 @pytest.mark.parametrize("text", ["abc", "0", "65536", "-1", "80.5"])
 def test_what_is_no_port_is_refused_by_name(text: str) -> None:
     with pytest.raises(demo.DemoError, match="DEMO_IDP_PORT must be a port number"):

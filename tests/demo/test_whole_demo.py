@@ -90,14 +90,25 @@ def test_everybody_signs_in_and_finds_parts(whole_demo: WholeDemo, username: str
     assert "fan" in found.text.lower()
 
 
+def log_in_here(browser: requests.Session, url: str, username: str, password: str) -> requests.Response:
+    """With a form of the site itself."""
+    page = browser.get(url, timeout=DEADLINE_SECONDS).text
+    (token,) = set(re.findall(r'name="csrfmiddlewaretoken" value="([^"]+)"', page))
+    data = {"username": username, "password": password, "csrfmiddlewaretoken": token}
+    return browser.post(url, data=data, timeout=DEADLINE_SECONDS)
+
+
+def test_the_partium_account_that_the_demo_names_finds_parts(whole_demo: WholeDemo) -> None:
+    (username, password) = re.findall(r"Partium account: +(\S+), password “(.+)”", whole_demo.said())[0]
+    browser = requests.Session()
+    arrived = log_in_here(browser, f"{whole_demo.site}/partium/login/?next=/%3Ftext%3Dfan", username, password)
+    assert arrived.url == f"{whole_demo.site}/?text=fan"
+    assert "Parts for “fan”" in arrived.text
+
+
 def test_the_operator_enters_the_stock_admin(whole_demo: WholeDemo) -> None:
     browser = requests.Session()
-    url = f"{whole_demo.site}/admin/login/?next=/admin/"
-    (token,) = re.findall(
-        r'name="csrfmiddlewaretoken" value="([^"]+)"', browser.get(url, timeout=DEADLINE_SECONDS).text
-    )
-    data = {"username": "operator", "password": "demo", "csrfmiddlewaretoken": token}
-    response = browser.post(url, data=data, timeout=DEADLINE_SECONDS)
+    response = log_in_here(browser, f"{whole_demo.site}/admin/login/?next=/admin/", "operator", "demo")
     assert response.url == f"{whole_demo.site}/admin/"
 
 

@@ -39,6 +39,26 @@ def test_every_variable_is_explained_and_nothing_else() -> None:
     assert read == EXPLAINED
 
 
+def test_a_warning_of_django_is_logged_once() -> None:
+    script = "import django, logging; django.setup(); logging.getLogger('django.request').warning('Unauthorized')"
+    environment = {
+        "DJANGO_SETTINGS_MODULE": "example_project.settings",
+        "DJANGO_SECRET_KEY": "only-for-this-test",
+        "DEBUG": "1",
+        "PATH": os.environ["PATH"],
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr.count("Unauthorized") == 1
+
+
 def test_the_secret_key_has_no_default(load_settings: LoadSettings) -> None:
     with pytest.raises(ImproperlyConfigured, match="DJANGO_SECRET_KEY"):
         load_settings(DJANGO_SECRET_KEY=None)

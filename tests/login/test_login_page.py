@@ -102,6 +102,25 @@ def test_a_site_without_any_way_to_log_in_says_so(client: Client, settings: Any,
     assert "password" not in page
 
 
+def test_a_site_that_logs_people_in_by_itself_gets_them_sent_to_its_own_login_page(
+    client: Client, settings: Any, admin_user: Any
+) -> None:
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+    settings.LOGIN_URL = "admin:login"
+    response = client.get("/partium/login/?next=/page/")
+    assert response.headers["Location"] == "/admin/login/?next=%2Fpage%2F"
+    assert client.get("/partium/login/").headers["Location"] == "/admin/login/"
+    # Somebody who is logged in there would be sent back at once by many a login page, and round in circles.
+    client.force_login(admin_user)
+    assert "No way to log in" in client.get("/partium/login/?next=/page/").content.decode()
+
+
+def test_a_login_page_that_does_not_exist_is_nowhere_to_be_sent_to(client: Client, settings: Any, db: None) -> None:
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+    settings.LOGIN_URL = "/accounts/login/"  # Django's default
+    assert "No way to log in" in client.get("/partium/login/").content.decode()
+
+
 def test_login_works_behind_djangos_login_required_middleware(
     client: Client, settings: Any, op: BendableProvider, db: None
 ) -> None:

@@ -221,6 +221,15 @@ def test_what_no_id_can_be_is_not_asked_for(
         assert Organization.objects.named(junk).first() is None
 
 
+def test_who_is_in_no_organization_is_sent_to_people_who_can_change_that(partium_user: PartiumUser) -> None:
+    Membership.objects.all().delete()
+    response = partium_user.client.get("/token/", headers=PAGE)
+    assert response.status_code == 403
+    # Developers may not invite anybody unless PARTIUM_DEVELOPERS_MANAGE_MEMBERS says so.
+    assert "Ask the people who run this site for access" in response.content.decode()
+    assert "developer" not in response.content.decode()
+
+
 # --- silent login ----------------------------------------------------------------------------------------------------
 
 

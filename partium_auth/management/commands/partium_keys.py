@@ -7,7 +7,7 @@ import getpass
 import json
 import sys
 import uuid
-from argparse import RawDescriptionHelpFormatter
+from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -103,7 +103,9 @@ class Command(BaseCommand):
         rows = policy.visible_keys(actor)
         if options["organization"]:
             rows = rows.filter(organization=self._organization(actor, options["organization"]))
-        self._print(rows.order_by("organization__org_id", "-created_at"), options)
+        shown = self._print(rows.order_by("organization__org_id", "-created_at"), options)
+        if not shown and not options["json"]:
+            self.stderr.write("There are no keys. Add one with: manage.py partium_keys add")
         return OK
 
     @sensitive_variables("value")
@@ -194,7 +196,9 @@ class Command(BaseCommand):
         # The same answer for an organization that is not there and for one that is not theirs.
         organization = policy.visible_organizations(actor).named(org_id).first()
         if organization is None or organization.org_id != org_id:
-            raise CommandError("There is no such organization.", returncode=USAGE)
+            raise CommandError(
+                f"There is no organization {org_id!r}. Operators add organizations in the admin.", returncode=USAGE
+            )
         return organization
 
     def _key(self, actor: Any, pk: uuid.UUID) -> ApiKey:
@@ -208,13 +212,14 @@ class Command(BaseCommand):
             return getpass.getpass("API key: ")
         return sys.stdin.read(keys.LONGEST_VALUE + 256)
 
-    def _print(self, rows: Any, options: dict[str, Any]) -> None:
+    def _print(self, rows: Any, options: dict[str, Any]) -> int:
+        """Print keys, and return how many they are."""
         found = [
             _described(key) for key in rows.with_state().select_related("organization", "created_by").defer("secret")
         ]
         if options["json"]:
             self.stdout.write(json.dumps(found, indent=2, ensure_ascii=False))
-            return
+            return len(found)
         for key in found:
             end = key["retires_at"] or key["expires_at"]
             parts = [
@@ -226,6 +231,7 @@ class Command(BaseCommand):
                 end and f"until {end}",
             ]
             self.stdout.write("  ".join(part for part in parts if part))
+        return len(found)
 
 
 def _described(key: Any) -> dict[str, str | None]:
@@ -261,7 +267,10 @@ def _code(error: ValidationError) -> int:
 
 
 def _time(text: str) -> dt.datetime:
-    value = parse_datetime(text)
+    try:
+        value = parse_datetime(text)
+    except ValueError:  # such as the 32nd of a month
+        value = None
     if value is None:
-        raise ValueError(text)
+        raise ArgumentTypeError(f"{text!r} is no time in ISO 8601, such as 2027-03-01T00:00Z")
     return value if timezone.is_aware(value) else timezone.make_aware(value)

@@ -33,6 +33,14 @@ _CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Retry-After, WWW-Authenticate",
 }
+_FRONT_PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Partium sandbox</title>
+<h1>Partium sandbox</h1>
+<p>It stands in for Partium's HTTP API, and is for programs: set <code>PARTIUM_API_URL</code> to this address.</p>
+<ul>
+<li><a href="/_sandbox/calls">What it was asked</a>, without credentials</li>
+<li><a href="/_sandbox/describe">What it has</a>: organizations, users, settings</li>
+</ul></html>
+"""
 _PREFLIGHT = _CORS | {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Partium-ExternalUserId",
@@ -184,6 +192,10 @@ class _Handler(BaseHTTPRequestHandler):
                 response = self._control(target.path.removeprefix("/_sandbox/"), dict(parse_qsl(target.query)))
             elif target.path.startswith("/media/"):
                 response = self._media(target.path)
+            elif target.path == "/" and self.command in ("GET", "HEAD") and "Authorization" not in self.headers:
+                # A person's browser. A program that calls Partium's API there is told that it is wrong.
+                self._read_body(0, required=False)
+                response = Response(200, _FRONT_PAGE, {"Content-Type": "text/html; charset=utf-8"})
             elif self.command == "OPTIONS":
                 self._read_body(0, required=False)
                 response = Response(204, headers=_PREFLIGHT)
