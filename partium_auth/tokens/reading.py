@@ -125,6 +125,20 @@ def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID
     return _reading(rows, grant_id, organization_id) if rows else None
 
 
+def shows_what_is_committed() -> bool:
+    """Tell whether :func:`read` shows what was committed last, and not what was there when the caller's transaction began.
+
+    Such a reader would keep in the cache, under the stamps of today, what was revoked meanwhile.
+    """
+    connection: Any = connections[grants.alias()]
+    if not connection.in_atomic_block:
+        return bool(connection.get_autocommit())  # without it nobody tells where a transaction begins
+    if connection.vendor == "sqlite":
+        return connection.transaction_mode in {"IMMEDIATE", "EXCLUSIVE"}  # nobody else writes meanwhile
+    level = connection.isolation_level
+    return getattr(level, "name", level) in {"READ_COMMITTED", "read committed"}
+
+
 def _uuid(value: Any) -> uuid.UUID | None:
     return value if value is None or isinstance(value, uuid.UUID) else uuid.UUID(str(value))
 
