@@ -13,11 +13,11 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.db import connections, models
 from django.utils import timezone
 
 from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Organization
+from partium_auth.oidc.provider import DEFAULT
 from partium_auth.tokens import grants
 from partium_auth.tokens.grants import Glance
 from partium_auth.tokens.invalidation import ENTRY_SECONDS
@@ -91,7 +91,10 @@ def _query(alias: str) -> _Query:
     native = connection.features.has_native_uuid_field
     return _Query(
         text=" ".join(text.split()),
-        user=_as_it_is if isinstance(user, models.IntegerField) else lambda pk: user.get_db_prep_value(pk, connection),
+        # Asked for again: a connection is its thread's, and this outlives it.
+        user=_as_it_is
+        if isinstance(user, models.IntegerField)
+        else lambda pk: user.get_db_prep_value(pk, connections[alias]),
         key=_as_it_is if native else lambda pk: None if pk is None else pk.hex,
     )
 
@@ -122,7 +125,9 @@ def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID
             },
         )
         rows = cursor.fetchall()
-    return _reading(rows, grant_id, organization_id) if rows else None
+    # What a database keeps without a time zone is in its own; without USE_TZ that is the site's.
+    zone = connections[alias].timezone or timezone.get_default_timezone()
+    return _reading(rows, grant_id, organization_id, zone) if rows else None
 
 
 def shows_what_is_committed() -> bool:
@@ -143,14 +148,14 @@ def _uuid(value: Any) -> uuid.UUID | None:
     return value if value is None or isinstance(value, uuid.UUID) else uuid.UUID(str(value))
 
 
-def _seconds_to(moment: dt.datetime | str | None) -> float:
-    """How long it is to a key's end, by this machine's clock, which wrote it: without USE_TZ in local time."""
+def _seconds_to(moment: dt.datetime | str | None, zone: dt.tzinfo, now: dt.datetime) -> float:
+    """How long it is to a key's end, by this machine's clock, which wrote it."""
     if moment is None:
         return math.inf
     at = moment if isinstance(moment, dt.datetime) else dt.datetime.fromisoformat(moment)  # SQLite has no such type
-    if settings.USE_TZ and timezone.is_naive(at):
-        at = at.replace(tzinfo=dt.UTC)
-    return (at - timezone.now()).total_seconds()
+    if timezone.is_naive(at):
+        at = at.replace(tzinfo=zone)
+    return (at - now).total_seconds()
 
 
 def _glance(grant_id: uuid.UUID, columns: tuple[Any, ...]) -> Glance:
@@ -158,7 +163,9 @@ def _glance(grant_id: uuid.UUID, columns: tuple[Any, ...]) -> Glance:
     return Glance(grant_id, kind, generation, token, issued_at, lifetime_seconds, bool(rejected), bool(revoked))
 
 
-def _reading(rows: list[tuple[Any, ...]], grant_id: uuid.UUID | None, organization_id: uuid.UUID) -> Reading:
+def _reading(
+    rows: list[tuple[Any, ...]], grant_id: uuid.UUID | None, organization_id: uuid.UUID, zone: dt.tzinfo
+) -> Reading:
     first = rows[0]
     own = None
     if grant_id is not None and first[_OWN] is not None:
@@ -167,16 +174,18 @@ def _reading(rows: list[tuple[Any, ...]], grant_id: uuid.UUID | None, organizati
             glance=_glance(grant_id, first[_OWN : _OWN + 7]),
             provider=provider,
             provider_organization_id=_uuid(provider_organization_id),
-            provider_active=provider_active is None or bool(provider_active),
+            # Without a row it can only be the provider of the settings, or none: a deleted one takes its bounds with it.
+            provider_active=provider in {"", DEFAULT} if provider_active is None else bool(provider_active),
             authenticated_at=authenticated_at,
         )
     keys, without_grant = [], []
     first_end = math.inf
+    now = dt.datetime.now(dt.UTC)
     for row in rows:
         key_id = _uuid(row[4])
         if key_id is None:  # the one row of an organization without keys
             break
-        seconds_left = min(map(_seconds_to, row[-2:]))
+        seconds_left = min(_seconds_to(end, zone, now) for end in row[-2:])
         if seconds_left <= 0:
             continue
         first_end = min(first_end, seconds_left)
