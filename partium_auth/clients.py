@@ -97,8 +97,7 @@ class _ExchangedKeys:
         return await keeper.aobtain_first(candidates, rejected if isinstance(rejected, Issued) else None)
 
     def _candidates(self) -> list[Snapshot]:
-        found = [grants.read(grants.for_key(key.pk).pk) for key in _usable_keys(self.organization_id)]
-        candidates = [seen for seen in found if seen is not None]
+        candidates = grants.read_keys([key.pk for key in _usable_keys(self.organization_id)])
         if not candidates:
             raise NoUsableKey("The organization has no usable API key. Add one in the key admin.")
         return candidates

@@ -277,10 +277,6 @@ class PartiumSession:
     def _read(self, slot: Slot, user_pk: Any, grant_id: uuid.UUID | None, organization_id: uuid.UUID) -> Reading:
         """Ask the database, and keep the answer in the cache."""
         view = reading.read(user_pk, grant_id, organization_id)
-        if view is not None and view.keys_without_grant:
-            for key in view.keys_without_grant:
-                grants.for_key(key)
-            view = reading.read(user_pk, grant_id, organization_id)
         if view is None:
             raise NoOrganization("The session's organization is not active, or not open to this person any more.")
         self._check(view)
@@ -348,10 +344,11 @@ class PartiumSession:
         if served is not None:
             return view, served, ()
         try:
-            found = grants.read_all([seen.grant_id for seen in candidates])
+            look = grants.read_all if view.token_source == Organization.TokenSource.USER else grants.read_keys
+            found = look([seen.grant_id for seen in candidates])
         except AnyDatabaseError:
             return view, None, [seen.as_if_renewing() for seen in candidates]
-        if not found and view.token_source == Organization.TokenSource.USER:
+        if not found:
             raise LoginRequired("This login has been ended.")
         return view, None, found
 

@@ -43,7 +43,6 @@ class Reading(NamedTuple):
     required_provider: str | None
     own: OwnGrant | None
     keys: tuple[Glance, ...]
-    keys_without_grant: tuple[uuid.UUID, ...]
     cacheable: bool
 
 
@@ -178,7 +177,7 @@ def _reading(
             provider_active=provider in {"", DEFAULT} if provider_active is None else bool(provider_active),
             authenticated_at=authenticated_at,
         )
-    keys, without_grant = [], []
+    keys = []
     first_end = math.inf
     now = dt.datetime.now(dt.UTC)
     for row in rows:
@@ -189,10 +188,9 @@ def _reading(
         if seconds_left <= 0:
             continue
         first_end = min(first_end, seconds_left)
-        if row[_OF_KEY] is None:
-            without_grant.append(key_id)
-        else:
-            keys.append(_glance(key_id, row[_OF_KEY:-2]))
+        # A key without a grant has had no token yet.
+        columns = row[_OF_KEY:-2] if row[_OF_KEY] is not None else (Grant.Kind.API_KEY, 0, None, None, 0, False, False)
+        keys.append(_glance(key_id, columns))
     return Reading(
         organization_id=organization_id,
         org_id=first[0],
@@ -201,6 +199,5 @@ def _reading(
         required_provider=first[3],
         own=own,
         keys=tuple(keys),
-        keys_without_grant=tuple(without_grant),
         cacheable=first_end > ENTRY_SECONDS,
     )

@@ -104,6 +104,10 @@ class Renewer:
             LoginRequired: there is nothing to renew it with.
             EncryptionError: the credential, or the new token, cannot be opened or sealed.
         """
+        if seen.kind == Grant.Kind.API_KEY and not seen.generation:
+            grants.for_key(
+                seen.grant_id
+            )  # here, and not by its reader: what that wrote might be rolled back, or not seen here
         lease_id = uuid.uuid4()
         taken_at = self._elapsed()
         if not grants.take_lease(seen.grant_id, seen.generation, lease_id):

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.models import Session
 from django.core.cache import caches
-from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections, transaction
 from django.http import HttpRequest
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -34,7 +35,7 @@ from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
 from partium_auth.tokens.keeper import keeper
 from tests.tokens.caches import CountingCache
-from tests.tokens.conftest import Person, age, ago, eventually, read, use_cache
+from tests.tokens.conftest import MovableClock, Person, age, ago, eventually, read, use_cache
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LogIn = Callable[..., Person]
@@ -204,6 +205,57 @@ def test_a_login_that_has_been_ended_has_no_organization_and_no_key(
     assert person.partium.organization is None
     with pytest.raises(LoginRequired):
         person.token()
+
+
+def test_a_login_whose_row_was_cleared_away_has_no_key_either(
+    mode: str, acme: Organization, log_in: LogIn, key_grant: MakeGrant
+) -> None:
+    # Provided by "_grant_id() is not None" in PartiumSession._check(): partium_clear_grants removes what was revoked.
+    key_grant()
+    use_keys(acme)
+    person = log_in(acme)
+    grants.revoke(Grant.objects.exclude(user=None))
+    Grant.objects.exclude(user=None).delete()
+    with pytest.raises(LoginRequired):
+        person.token()
+
+
+def test_an_organization_that_requires_a_provider_is_open_to_logins_there_and_to_no_other(
+    mode: str, acme: Organization, corp: IdentityProvider, log_in: LogIn, key_grant: MakeGrant
+) -> None:
+    # Provided by both looks at required_provider in PartiumSession._check(): with an organization's key a login through
+    # another backend needs no grant.
+    key_grant()
+    use_keys(acme)
+    services.change_organization(acme, actor=None, required_provider=corp)
+    assert log_in(acme, "ann", kind=Grant.Kind.OIDC, provider="corp").token().value
+    for name, kind in (("bob", Grant.Kind.PASSWORD), ("eve", None)):
+        with pytest.raises(LoginRequired) as caught:
+            log_in(acme, name, kind=kind).token()
+        assert caught.value.provider == "corp"
+
+
+def test_a_login_of_unknown_age_counts_as_an_old_one(
+    mode: str, acme: Organization, log_in: LogIn, settings: Any
+) -> None:
+    # Provided by "or 0" in PartiumSession._check().
+    settings.PARTIUM_REAUTHENTICATE_AFTER = 3600
+    person = log_in(acme)
+    Grant.objects.update(authenticated_at=None)
+    with pytest.raises(LoginRequired):
+        person.token()
+
+
+def test_a_session_without_a_login_of_its_own_has_no_age(
+    acme: Organization, log_in: LogIn, key_grant: MakeGrant
+) -> None:
+    # Provided by "own is None" in PartiumSession.login_age_seconds, which every error page asks for.
+    key_grant()
+    use_keys(acme)
+    partium = log_in(acme, kind=None).partium
+    assert partium.login_age_seconds is None
+    assert partium.token().value
+    assert partium.login_age_seconds is None
 
 
 def test_an_old_login_has_to_be_made_again(mode: str, acme: Organization, log_in: LogIn, settings: Any) -> None:
@@ -395,6 +447,22 @@ def test_a_key_without_a_grant_gets_one_on_first_use(acme: Organization, log_in:
     assert Grant.objects.get(pk=issued.grant_id).api_key_id == newer.api_key_id
 
 
+@pytest.mark.parametrize("by_hand", [False, True], ids=["session", "organization"])
+def test_a_key_without_a_grant_serves_inside_a_transaction(
+    mode: str, acme: Organization, log_in: LogIn, key_grant: MakeGrant, by_hand: bool, settings: Any
+) -> None:
+    # Provided by for_key() in Renewer.renew(): made by the reader, the grant was not seen by the renewal, and was gone again
+    # when the view had failed for that.
+    if connection.vendor == "sqlite":
+        settings.PARTIUM_EXECUTOR = "inline"  # this transaction has the database to itself
+    Grant.objects.filter(pk=key_grant().pk).delete()
+    use_keys(acme)
+    person = log_in(acme, kind=None)
+    with transaction.atomic():
+        client = partium_auth.for_organization("acme") if by_hand else person.partium.client
+        assert client.search(text="fan").results
+
+
 def test_a_read_looks_at_one_grant_however_many_there_are(acme: Organization, log_in: LogIn) -> None:
     # Provided by the join of a key's grant by primary key: by api_key_id, which is NULL in nearly every row, SQLite reads
     # the whole table as soon as somebody has run ANALYZE.
@@ -534,6 +602,23 @@ def test_what_has_been_obtained_serves_the_request_until_it_needs_renewal(
     if mode == "cache":
         caches["shared"].clear()  # where only the test has made the token older
     assert person.partium.token().issued.generation == 2
+
+
+def test_a_request_that_lasts_asks_again_when_its_token_is_not_fresh_any_more(
+    mode: str, acme: Organization, log_in: LogIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by recheck_at in PartiumSession.token() and atoken(): a stream, or a socket, lives longer than a token.
+    clock = MovableClock()
+    monkeypatch.setattr(keeper, "clock", clock)
+    monkeypatch.setattr(keeper.renewer, "_clock", clock)
+    partium = log_in(acme).partium
+    first = partium.token()
+    assert async_to_sync(partium.atoken)() is first
+    clock.advance(550)
+    second = async_to_sync(partium.atoken)()
+    assert second.issued.generation == 2
+    clock.advance(550)
+    assert partium.token().issued.generation == 3
 
 
 def test_the_state_tells_everything_but_the_token(acme: Organization, log_in: LogIn, key_grant: MakeGrant) -> None:
