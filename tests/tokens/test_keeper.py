@@ -589,3 +589,30 @@ def test_one_hanging_upstream_delays_no_other(
         hang.wait_until_met(THREADS_PER_LANE)
         assert keeper.obtain(age(provider, 30)).generation == 2
     eventually(lambda: not keeper._flights().by_grant)
+
+
+def test_a_grant_that_was_ended_or_is_leased_to_another_sends_nothing(password_grant: MakeGrant) -> None:
+    # Provided by revoked_at in grants.take_lease(), and by lease_id and revoked_at in grants.mark_sent().
+    grant, mine = password_grant(), uuid.uuid4()
+    assert grants.take_lease(grant.pk, 1, mine)
+    assert not grants.mark_sent(grant.pk, 1, uuid.uuid4())
+    assert grants.mark_sent(grant.pk, 1, mine)
+    assert grants.revoke(Grant.objects.all()) == 1
+    assert not grants.mark_sent(grant.pk, 1, mine)
+    grants.release_lease(grant.pk, mine, sent_at=None)
+    assert not grants.take_lease(grant.pk, 1, mine)
+    assert grants.revoke(Grant.objects.all()) == 0  # and revoked_at stays what it was
+
+
+def test_a_key_that_was_refused_is_tried_again_when_its_minute_is_over(
+    keeper: Keeper, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by "rejected and waiting" in grants._snapshot().
+    grant = key_grant()
+    partium_sandbox.fail("auth", status=401, times=1)
+    for _ in range(2):
+        with pytest.raises(KeyRejected):
+            keeper.obtain(read(grant))
+    assert partium_sandbox.count(endpoint="auth") == 1
+    Grant.objects.update(next_attempt_at=ago(1))
+    assert keeper.obtain(read(grant)).generation == 1

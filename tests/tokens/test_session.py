@@ -20,7 +20,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 import partium_auth
-from partium_auth import services
+from partium_auth import services, session
 from partium_auth.exceptions import (
     KeyRejected,
     LoginRequired,
@@ -33,6 +33,7 @@ from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Org
 from partium_auth.session import GRANT, ORGANIZATION, PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
+from partium_auth.tokens.grants import Login
 from partium_auth.tokens.keeper import keeper
 from tests.tokens.caches import CountingCache
 from tests.tokens.conftest import MovableClock, Person, age, ago, eventually, read, use_cache
@@ -329,6 +330,59 @@ def test_nobody_switches_to_what_is_not_open_to_them(
     assert person.partium.organization == acme
 
 
+def log_in_again(person: Person) -> HttpRequest:
+    """A second login in the same session, as a silent one is."""
+    request = person.request()
+    session.begin(request, Login(Grant.Kind.PASSWORD, person.user, None, timezone.now()))
+    request.session.save()
+    return request
+
+
+def test_a_silent_login_leaves_the_session_in_its_organization(
+    acme: Organization, globex: Organization, log_in: LogIn
+) -> None:
+    # Provided by "kept" in session._choose_organization().
+    person = log_in(acme)
+    Membership.objects.create(user=person.user, organization=globex)
+    request = person.request()
+    PartiumSession(request).switch_organization(globex)
+    request.session.save()
+    assert PartiumSession(log_in_again(person)).organization == globex
+    Membership.objects.filter(organization=globex).delete()
+    assert PartiumSession(log_in_again(person)).organization == acme
+
+
+def test_a_login_without_an_organization_finds_the_one_that_comes_later(
+    acme: Organization, globex: Organization, log_in: LogIn
+) -> None:
+    # Provided by pop() in session._choose_organization(): the session would stay in what is closed to it.
+    person = log_in(acme)
+    Membership.objects.all().delete()
+    request = log_in_again(person)
+    assert PartiumSession(request).organization is None
+    Membership.objects.create(user=person.user, organization=globex)
+    assert PartiumSession(request).organization == globex
+
+
+def test_the_end_of_one_login_is_not_the_end_of_another(acme: Organization, log_in: LogIn) -> None:
+    # Provided by pk=grant_id in session.end().
+    ann, bob = log_in(acme, "ann"), log_in(acme, "bob")
+    session.end(ann.request())
+    with pytest.raises(LoginRequired):
+        ann.token()
+    assert bob.token().value
+
+
+def test_a_grant_knows_the_session_that_it_belongs_to(acme: Organization, log_in: LogIn) -> None:
+    # Provided by "session_key is None" in session.begin(): Django's login() leaves a session without a key where another
+    # person was logged in, and a log-out at the provider would not find it.
+    request = log_in(acme).request()
+    request.session.flush()
+    grant = session.begin(request, Login(Grant.Kind.PASSWORD, request.user, None, timezone.now()))
+    assert grant.session_key is not None
+    assert grant.session_key.reveal() == request.session.session_key != ""
+
+
 # --- keys -----------------------------------------------------------------------------------------------------------------
 
 
@@ -613,8 +667,9 @@ def test_a_request_that_lasts_asks_again_when_its_token_is_not_fresh_any_more(
     monkeypatch.setattr(keeper.renewer, "_clock", clock)
     partium = log_in(acme).partium
     first = partium.token()
-    assert async_to_sync(partium.atoken)() is first
-    clock.advance(550)
+    clock.advance(60)
+    assert partium.token() is async_to_sync(partium.atoken)() is first
+    clock.advance(490)
     second = async_to_sync(partium.atoken)()
     assert second.issued.generation == 2
     clock.advance(550)
@@ -626,6 +681,9 @@ def test_the_state_tells_everything_but_the_token(acme: Organization, log_in: Lo
     state = person.partium.state()
     assert (state.window, state.lifetime_seconds, state.generation, state.source) == ("fresh", 600, 1, "password")
     assert 590 <= state.seconds_left <= 600
+    assert person.grant is not None
+    age(person.grant, -60)
+    assert person.partium.state().seconds_left == 0
     key_grant()
     use_keys(acme)
     assert person.partium.state().window == "none"
