@@ -692,3 +692,14 @@ def test_a_session_key_that_does_not_open_stops_no_revocation(
     settings.PARTIUM_ENCRYPTION_KEYS = ["other:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
     assert grants.revoke(Grant.objects.all(), delete_sessions=True) == len(made)
     assert caplog.text.count("cannot be deleted") == len(made)
+
+
+def test_in_the_mandatory_window_a_hanging_upstream_costs_half_a_second(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by BRIEF_SECONDS, and "MANDATORY and waited", in Keeper._course().
+    seen = age(password_grant(), 30)
+    with partium_sandbox.hang("refresh"):
+        began = time.monotonic()
+        assert keeper.obtain(seen).generation == 1
+        assert 0.4 <= time.monotonic() - began <= 2
