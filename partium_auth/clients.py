@@ -99,15 +99,10 @@ class _ExchangedKeys:
         return await keeper.aobtain_first(candidates, rejected if isinstance(rejected, Issued) else None)
 
     def _candidates(self) -> list[Snapshot]:
-        keys = [key.pk for key in _usable_keys(self.organization_id)]
-        if not keys:
+        candidates = grants.read_keys([key.pk for key in _usable_keys(self.organization_id)])
+        if not candidates:
             raise NoUsableKey("The organization has no usable API key. Add one in the key admin.")
-        found = grants.read_all(keys)
-        if len(found) < len(keys):
-            for key_id in set(keys) - {seen.grant_id for seen in found}:
-                grants.for_key(key_id)
-            found = grants.read_all(keys)
-        return found
+        return candidates
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.db import Error as AnyDatabaseError
+from django.db import transaction
 
 from partium_auth import clients, policy
 from partium_auth.conf import conf
@@ -255,25 +256,35 @@ class PartiumSession:
         if self._view is not None and not fresh:
             return self._view
         user = self._user()
-        user_pk, grant_id, organization_id = user.pk, self._grant_id(), self._organization_id(user)
+        whose = user.pk, self._grant_id(), self._organization_id(user)
         if self._slot is None:
-            self._slot = invalidation.look(user_pk, grant_id, organization_id)
-        if not fresh and isinstance(self._slot.value, Reading):
-            self._check(self._slot.value)
-            self._view = self._slot.value
-            return self._view
+            self._slot = invalidation.look(*whose)
+        view = None if fresh else self._slot.value
+        if isinstance(view, Reading):
+            self._check(view)
+        else:
+            try:
+                view = self._read(self._slot, *whose)
+            except AnyDatabaseError:
+                # A new request would be served from the cache; one that has begun already is no worse off.
+                view = invalidation.look(*whose).value if fresh else None
+                if not isinstance(view, Reading):
+                    raise
+                self._check(view)
+        self._view = view
+        return view
+
+    def _read(self, slot: Slot, user_pk: Any, grant_id: uuid.UUID | None, organization_id: uuid.UUID) -> Reading:
+        """Ask the database, and keep the answer in the cache."""
         view = reading.read(user_pk, grant_id, organization_id)
         if view is None:
             raise NoOrganization("The session's organization is not active, or not open to this person any more.")
         self._check(view)
-        if view.keys_without_grant:
-            for key in view.keys_without_grant:
-                grants.for_key(key)
-            view = reading.read(user_pk, grant_id, organization_id) or view
-        self._view = view
-        if view.cacheable and self._slot is not invalidation.NO_CACHE:
+        if view.cacheable and slot is not invalidation.NO_CACHE and reading.shows_what_is_committed():
             now = keeper.clock()
-            self._slot.store(view, max((seen.seconds_left(now) for seen in self._serving(view)), default=0.0))
+            seconds = max((seen.seconds_left(now) for seen in self._serving(view)), default=0.0)
+            # This transaction may have written what it has read. Where it is rolled back, nobody replaces a stamp.
+            transaction.on_commit(functools.partial(slot.store, view, seconds), using=grants.alias())
         return view
 
     def _check(self, view: Reading) -> None:
@@ -333,10 +344,11 @@ class PartiumSession:
         if served is not None:
             return view, served, ()
         try:
-            found = grants.read_all([seen.grant_id for seen in candidates])
+            look = grants.read_all if view.token_source == Organization.TokenSource.USER else grants.read_keys
+            found = look([seen.grant_id for seen in candidates])
         except AnyDatabaseError:
             return view, None, [seen.as_if_renewing() for seen in candidates]
-        if not found and view.token_source == Organization.TokenSource.USER:
+        if not found:
             raise LoginRequired("This login has been ended.")
         return view, None, found
 

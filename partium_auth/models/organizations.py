@@ -44,8 +44,9 @@ class Origin(models.TextChoices):
 class OrganizationQuerySet(models.QuerySet["Organization"]):
     def named(self, org_id: str) -> OrganizationQuerySet:
         """Return the organization of a Partium id, or none; the id may be anything that somebody typed."""
-        # PostgreSQL cannot even be asked for a text with a NUL in it.
-        return self.none() if "\0" in org_id else self.filter(org_id=org_id)
+        # PostgreSQL cannot even be asked for a text with a NUL in it, and no database for half a surrogate pair.
+        askable = org_id == org_id.replace("\0", "").encode(errors="ignore").decode()
+        return self.filter(org_id=org_id) if askable else self.none()
 
 
 class Organization(models.Model):

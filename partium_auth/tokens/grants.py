@@ -269,6 +269,32 @@ def read_all(grant_ids: Sequence[uuid.UUID]) -> list[Snapshot]:
     return [found[grant_id] for grant_id in grant_ids if grant_id in found]
 
 
+def read_keys(key_ids: Sequence[uuid.UUID]) -> list[Snapshot]:
+    """Read the grants of some API keys, in this order. One that is not there yet is made by its first renewal."""
+    found = {seen.grant_id: seen for seen in read_all(key_ids)}
+    return [found.get(key_id) or _not_begun(key_id) for key_id in key_ids]
+
+
+def _not_begun(key_id: uuid.UUID) -> Snapshot:
+    return Snapshot(
+        grant_id=key_id,
+        kind=Grant.Kind.API_KEY,
+        provider="",
+        generation=0,
+        token=None,
+        issued_at=None,
+        lifetime_seconds=0,
+        reusable=True,
+        renewable=True,
+        sent=False,
+        busy=False,
+        waiting=False,
+        rejected=False,
+        revoked=False,
+        api_key_id=key_id,
+    )
+
+
 def _rows() -> QuerySet[Grant]:
     # Always the primary: a replica may lag behind a renewal.
     return Grant.objects.using(router.db_for_write(Grant))
@@ -317,7 +343,7 @@ def open_grant(login: Login, session_key: str) -> Grant:
 
 
 def for_key(key_id: uuid.UUID) -> Grant:
-    """Return a key's grant, made when the key is added, or on first use. Its id is the key's: readers join them by it."""
+    """Return a key's grant, made when the key is added, or by its first renewal. Its id is the key's: readers join them by it."""
     values = {"api_key_id": key_id, "kind": Grant.Kind.API_KEY, "reusable": True}
     grant, _ = _rows().get_or_create(pk=key_id, defaults=values)
     return grant

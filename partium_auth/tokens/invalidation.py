@@ -4,7 +4,8 @@ With ``PARTIUM_CACHE`` what a session may use (its token sealed) is read from th
 that it depends on: the person, the organization, the site's identity providers. A stamp is a random number. Whoever
 changes one of these replaces its stamp after the commit, and an entry that was made under another stamp, or under one
 that is gone, is not trusted. So a revocation takes effect on the next read of every process; a reader that was slow to
-fill the cache cannot bring anything back, because it read the stamps before it asked the database; no clock is compared;
+fill the cache cannot bring anything back, because it read the stamps before it asked the database, and keeps nothing that
+its own transaction may yet undo, or has from before the revocation; no clock is compared;
 and a cache that forgets anything costs a query, never a token that should have ended.
 """
 
@@ -33,7 +34,7 @@ ENTRY_SECONDS = 600
 STAMP_SECONDS = 24 * 3600
 """How long a stamp is kept; what was made under it is not trusted afterwards."""
 
-_PREFIX = "partium_auth:2:"  # counted up when what is cached gets another form
+_PREFIX = "partium_auth:3:"  # counted up when what is cached gets another form
 _PROVIDERS = f"{_PREFIX}providers"
 
 
@@ -148,11 +149,14 @@ def _restamp(stamp_keys: Iterable[str]) -> None:
     if cache is None or not stamps:
         return
     try:
-        cache.set_many(stamps, STAMP_SECONDS)
+        # Memcached's backends raise nothing: they return the keys that they could not write.
+        problem = "keys were not taken" if cache.set_many(stamps, STAMP_SECONDS) else ""
     except Exception as error:  # noqa: BLE001  # whatever a cache backend raises
+        problem = type(error).__name__
+    if problem:
         logger.error(
             "PARTIUM_CACHE cannot be written (%s): a revocation reaches other processes only after up to %s s.",
-            type(error).__name__,
+            problem,
             ENTRY_SECONDS,
         )
 

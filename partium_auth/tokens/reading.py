@@ -9,15 +9,15 @@ from __future__ import annotations
 import datetime as dt
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.db import connections, models
 from django.utils import timezone
 
 from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Organization
+from partium_auth.oidc.provider import DEFAULT
 from partium_auth.tokens import grants
 from partium_auth.tokens.grants import Glance
 from partium_auth.tokens.invalidation import ENTRY_SECONDS
@@ -43,7 +43,6 @@ class Reading(NamedTuple):
     required_provider: str | None
     own: OwnGrant | None
     keys: tuple[Glance, ...]
-    keys_without_grant: tuple[uuid.UUID, ...]
     cacheable: bool
 
 
@@ -91,7 +90,10 @@ def _query(alias: str) -> _Query:
     native = connection.features.has_native_uuid_field
     return _Query(
         text=" ".join(text.split()),
-        user=_as_it_is if isinstance(user, models.IntegerField) else lambda pk: user.get_db_prep_value(pk, connection),
+        # Asked for again: a connection is its thread's, and this outlives it.
+        user=_as_it_is
+        if isinstance(user, models.IntegerField)
+        else lambda pk: user.get_db_prep_value(pk, connections[alias]),
         key=_as_it_is if native else lambda pk: None if pk is None else pk.hex,
     )
 
@@ -122,21 +124,43 @@ def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID
             },
         )
         rows = cursor.fetchall()
-    return _reading(rows, grant_id, organization_id) if rows else None
+    return _reading(rows, grant_id, organization_id, alias) if rows else None
+
+
+def shows_what_is_committed() -> bool:
+    """Tell whether :func:`read` shows what was committed last, and not what was there when the caller's transaction began.
+
+    Such a reader would keep in the cache, under the stamps of today, what was revoked meanwhile.
+    """
+    connection: Any = connections[grants.alias()]
+    if not connection.in_atomic_block:
+        return bool(connection.get_autocommit())  # without it nobody tells where a transaction begins
+    if connection.vendor == "sqlite":
+        return connection.transaction_mode in {"IMMEDIATE", "EXCLUSIVE"}  # nobody else writes meanwhile
+    level = connection.isolation_level
+    return getattr(level, "name", level) in {"READ_COMMITTED", "read committed"}
 
 
 def _uuid(value: Any) -> uuid.UUID | None:
     return value if value is None or isinstance(value, uuid.UUID) else uuid.UUID(str(value))
 
 
-def _seconds_to(moment: dt.datetime | str | None) -> float:
-    """How long it is to a key's end, by this machine's clock, which wrote it: without USE_TZ in local time."""
-    if moment is None:
+def _seconds_left(ends: Iterable[dt.datetime | str | None], alias: str) -> float:
+    """How long a key may still serve, by this machine's clock, which wrote when it ends."""
+    told = [end for end in ends if end is not None]
+    if not told:
         return math.inf
+    # What a database keeps without a time zone is in its own; without USE_TZ that is the site's.
+    zone = connections[alias].timezone or timezone.get_default_timezone()
+    now = dt.datetime.now(dt.UTC)
+    return min(_seconds_to(end, zone, now) for end in told)
+
+
+def _seconds_to(moment: dt.datetime | str, zone: dt.tzinfo, now: dt.datetime) -> float:
     at = moment if isinstance(moment, dt.datetime) else dt.datetime.fromisoformat(moment)  # SQLite has no such type
-    if settings.USE_TZ and timezone.is_naive(at):
-        at = at.replace(tzinfo=dt.UTC)
-    return (at - timezone.now()).total_seconds()
+    if timezone.is_naive(at):
+        at = at.replace(tzinfo=zone)
+    return (at - now).total_seconds()
 
 
 def _glance(grant_id: uuid.UUID, columns: tuple[Any, ...]) -> Glance:
@@ -144,7 +168,9 @@ def _glance(grant_id: uuid.UUID, columns: tuple[Any, ...]) -> Glance:
     return Glance(grant_id, kind, generation, token, issued_at, lifetime_seconds, bool(rejected), bool(revoked))
 
 
-def _reading(rows: list[tuple[Any, ...]], grant_id: uuid.UUID | None, organization_id: uuid.UUID) -> Reading:
+def _reading(
+    rows: list[tuple[Any, ...]], grant_id: uuid.UUID | None, organization_id: uuid.UUID, alias: str
+) -> Reading:
     first = rows[0]
     own = None
     if grant_id is not None and first[_OWN] is not None:
@@ -153,23 +179,23 @@ def _reading(rows: list[tuple[Any, ...]], grant_id: uuid.UUID | None, organizati
             glance=_glance(grant_id, first[_OWN : _OWN + 7]),
             provider=provider,
             provider_organization_id=_uuid(provider_organization_id),
-            provider_active=provider_active is None or bool(provider_active),
+            # Without a row it can only be the provider of the settings, or none: a deleted one takes its bounds with it.
+            provider_active=provider in {"", DEFAULT} if provider_active is None else bool(provider_active),
             authenticated_at=authenticated_at,
         )
-    keys, without_grant = [], []
+    keys = []
     first_end = math.inf
     for row in rows:
         key_id = _uuid(row[4])
         if key_id is None:  # the one row of an organization without keys
             break
-        seconds_left = min(map(_seconds_to, row[-2:]))
+        seconds_left = _seconds_left(row[-2:], alias)
         if seconds_left <= 0:
             continue
         first_end = min(first_end, seconds_left)
-        if row[_OF_KEY] is None:
-            without_grant.append(key_id)
-        else:
-            keys.append(_glance(key_id, row[_OF_KEY:-2]))
+        # A key without a grant has had no token yet.
+        columns = row[_OF_KEY:-2] if row[_OF_KEY] is not None else (Grant.Kind.API_KEY, 0, None, None, 0, False, False)
+        keys.append(_glance(key_id, columns))
     return Reading(
         organization_id=organization_id,
         org_id=first[0],
@@ -178,6 +204,5 @@ def _reading(rows: list[tuple[Any, ...]], grant_id: uuid.UUID | None, organizati
         required_provider=first[3],
         own=own,
         keys=tuple(keys),
-        keys_without_grant=tuple(without_grant),
         cacheable=first_end > ENTRY_SECONDS,
     )

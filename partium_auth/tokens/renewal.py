@@ -104,6 +104,9 @@ class Renewer:
             LoginRequired: there is nothing to renew it with.
             EncryptionError: the credential, or the new token, cannot be opened or sealed.
         """
+        if seen.kind == Grant.Kind.API_KEY and not seen.generation:
+            # Here, and not by its reader: what that wrote might be rolled back, or not be seen here.
+            grants.for_key(seen.grant_id)
         lease_id = uuid.uuid4()
         taken_at = self._elapsed()
         if not grants.take_lease(seen.grant_id, seen.generation, lease_id):

@@ -249,3 +249,19 @@ def test_a_login_that_has_run_out_is_renewed_silently_but_not_over_and_over(
         authenticated_at=time.time() - seconds_ago,
     )
     assert partium_user.client.get("/token/", headers=PAGE)["Location"] == target
+
+
+@pytest.mark.parametrize("field", ["next", "organization"])
+def test_half_a_surrogate_pair_is_no_500(partium_user: PartiumUser, field: str) -> None:
+    # Provided by "except UnicodeEncodeError" in responses.is_safe_target(), and by encode() in OrganizationQuerySet.named():
+    # a form may name a charset in which such a thing can be written.
+    form = {"organization": partium_user.organization.org_id, "next": "/token/", field: "/\\ud800"}
+    body = "".join(f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{form[name]}\r\n' for name in form)
+    response = partium_user.client.generic(
+        "POST",
+        "/partium/organization/",
+        f"{body}--x--\r\n",
+        content_type="multipart/form-data; charset=unicode_escape; boundary=x",
+    )
+    assert response.status_code == {"next": 302, "organization": 403}[field]
+    assert "ud800" not in response.headers.get("Location", "")

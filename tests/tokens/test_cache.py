@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import pytest
 from django.core.cache import caches
-from django.db import OperationalError
+from django.core.cache.backends.locmem import LocMemCache
+from django.db import OperationalError, connection, connections, transaction
+from django.utils import timezone
 
-from partium_auth.exceptions import TokenUnavailable
+from partium_auth import services
+from partium_auth.exceptions import LoginRequired, NoOrganization, TokenUnavailable
 from partium_auth.models import Grant, Membership, Organization
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants, invalidation, reading
 from partium_auth.tokens.keeper import Keeper, keeper
-from tests.tokens.conftest import Person, age, eventually, use_cache
+from tests.tokens.conftest import MovableClock, Person, age, eventually, use_cache
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LogIn = Callable[..., Person]
@@ -127,6 +133,14 @@ def test_what_is_cached_holds_the_token_sealed(acme: Organization, log_in: LogIn
 
 
 @pytest.fixture
+def clock_of_keeper(clock: MovableClock, monkeypatch: pytest.MonkeyPatch) -> MovableClock:
+    """The clock that tokens are judged by, to be moved; nobody waits long."""
+    monkeypatch.setattr(keeper, "clock", clock)
+    monkeypatch.setattr("partium_auth.tokens.keeper.PATIENCE_SECONDS", 0.3)
+    return clock
+
+
+@pytest.fixture
 def database_down(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Have every query of the tokens' room fail."""
 
@@ -209,3 +223,175 @@ def test_after_a_renewal_every_process_has_the_new_token(
     partium = person.partium
     with django_assert_num_queries(0):
         assert partium.token().issued.generation == 2
+
+
+def test_what_was_never_committed_is_not_kept(acme: Organization, log_in: LogIn, settings: Any) -> None:
+    # Provided by transaction.on_commit() in PartiumSession._reading(): nobody replaces a stamp for what is rolled back, and
+    # the membership that never was would have served for ten minutes.
+    use_cache(settings)
+    person = log_in(acme)
+    Membership.objects.all().delete()
+    with contextlib.suppress(RuntimeError), transaction.atomic():
+        Membership.objects.create(user=person.user, organization=acme)
+        assert person.token().value
+        raise RuntimeError
+    with pytest.raises(NoOrganization):
+        person.token()
+
+
+def test_what_a_transaction_has_read_is_kept_once_it_is_committed(
+    acme: Organization, log_in: LogIn, settings: Any, django_assert_num_queries: Any
+) -> None:
+    # Otherwise PARTIUM_CACHE would do nothing under ATOMIC_REQUESTS.
+    use_cache(settings)
+    person = log_in(acme)
+    with transaction.atomic():
+        person.token()
+    partium = person.partium
+    with django_assert_num_queries(0):
+        assert partium.token().value
+
+
+def test_a_transaction_that_shows_what_was_brings_nothing_back(
+    acme: Organization, log_in: LogIn, settings: Any
+) -> None:
+    # Provided by reading.shows_what_is_committed(): such a reader knows the stamps of after the revocation, and reads the
+    # row of before it.
+    use_cache(settings)
+    person = log_in(acme)
+    isolation = pytest.MonkeyPatch()
+    option, level = {
+        "sqlite": ("transaction_mode", "DEFERRED"),
+        "postgresql": ("isolation_level", 3),  # psycopg.IsolationLevel.REPEATABLE_READ
+        "mysql": ("isolation_level", "repeatable read"),
+    }[connection.vendor]
+    isolation.setitem(connection.settings_dict.setdefault("OPTIONS", {}), option, level)
+    connection.close()
+    try:
+        with transaction.atomic():
+            partium = person.partium  # has looked into the database
+            in_another_thread(lambda: grants.revoke(Grant.objects.all()))
+            assert partium.token().value  # in this transaction it has not happened yet
+    finally:
+        isolation.undo()
+        connection.close()
+    with pytest.raises(LoginRequired):
+        person.token()
+
+
+def in_another_thread(act: Callable[[], object]) -> None:
+    def run() -> None:
+        try:
+            act()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run).result()
+
+
+class ForgetfulCache(LocMemCache):
+    """Cannot write several keys at once, and says so as memcached's backends do: by returning them."""
+
+    def set_many(self, data: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        return list(data)
+
+
+def test_a_cache_that_takes_no_stamps_is_an_error_in_the_log(
+    acme: Organization, log_in: LogIn, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Provided by what set_many() returns being looked at in invalidation._restamp().
+    use_cache(settings, f"{__name__}.ForgetfulCache")
+    log_in(acme)
+    caplog.clear()
+    grants.revoke(Grant.objects.all())
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "PARTIUM_CACHE cannot be written" in caplog.text
+
+
+def test_with_the_database_down_a_long_request_keeps_what_it_was_served(
+    acme: Organization, log_in: LogIn, settings: Any, database_down: Callable[[], None], clock_of_keeper: MovableClock
+) -> None:
+    # Provided by "except AnyDatabaseError" around the second reading in PartiumSession._serve().
+    use_cache(settings)
+    person = log_in(acme)
+    person.token()
+    partium = person.partium
+    first = partium.token()
+    database_down()
+    clock_of_keeper.advance(400)  # not fresh any more
+    assert partium.token().value == first.value
+    clock_of_keeper.advance(300)
+    with pytest.raises(TokenUnavailable):
+        partium.token()
+
+
+def test_a_reading_is_kept_for_ten_minutes_at_most_and_not_beyond_its_token(
+    acme: Organization, log_in: LogIn, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by min() and "seconds >= 1" in Slot.store(): it is also how long a revocation may go unnoticed where the
+    # cache takes no stamps.
+    use_cache(settings)
+    person = log_in(acme)
+    kept: list[float] = []
+    monkeypatch.setattr(LocMemCache, "set", lambda self, key, value, timeout: kept.append(timeout))
+    monkeypatch.setattr("django.core.cache.backends.redis.RedisCache.set", LocMemCache.set)
+    slot = invalidation.look(*places(person))
+    for seconds in (86_400, 60.9, 1, 0.9, 0):
+        slot.store("value", seconds)
+    assert kept[-3:] == [600, 60, 1]
+
+
+def test_a_reading_with_a_key_that_ends_soon_is_not_kept(
+    acme: Organization, log_in: LogIn, settings: Any, key_grant: Callable[[], Grant]
+) -> None:
+    # Provided by first_end in reading._reading(): nobody replaces a stamp when a key's time has come.
+    use_cache(settings)
+    services.change_organization(acme, actor=None, token_source=Organization.TokenSource.API_KEY)
+    person = log_in(acme, kind=None)
+    lasting, ending = key_grant().api_key, key_grant().api_key
+    assert lasting is not None
+    assert ending is not None
+    for minutes, kept in ((9, False), (11, True)):
+        ending.expires_at = timezone.now() + dt.timedelta(minutes=minutes)
+        ending.save()
+        person.token()
+        person.token()  # the first one has obtained the key's token, which replaced the stamps
+        value = invalidation.look(person.user.pk, None, acme.pk).value
+        assert isinstance(value, reading.Reading) is kept
+
+
+def test_a_stamp_that_two_readers_make_at_once_is_one(acme: Organization, log_in: LogIn, settings: Any) -> None:
+    # Provided by cache.add() in invalidation._stamp(): whoever comes second takes the first one's.
+    use_cache(settings)
+    cache = caches["shared"]
+    first = invalidation._stamp(cache, "stamp")
+    assert invalidation._stamp(cache, "stamp") == first == cache.get("stamp")
+
+
+def test_what_somebody_else_has_put_in_its_place_is_not_trusted(
+    acme: Organization, log_in: LogIn, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Provided by "isinstance(entry, tuple)" in invalidation.look(): a cache that keeps JSON turns tuples into lists.
+    use_cache(settings)
+    person = log_in(acme)
+    slot = invalidation.look(*places(person))
+    for foreign in (7, "text", [1, 2]):
+        caches["shared"].set(slot._key, foreign)
+        assert invalidation.look(*places(person)).value is None
+    assert not caplog.records
+
+
+def test_a_cache_that_cannot_be_written_is_a_line_in_the_log(
+    acme: Organization, log_in: LogIn, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Provided by the except clause of Slot.store().
+    use_cache(settings)
+    person = log_in(acme)
+
+    def full(*args: Any, **kwargs: Any) -> NoReturn:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(type(caches["shared"]), "set", full)
+    assert person.token().value
+    assert "PARTIUM_CACHE cannot be written (OSError)" in caplog.text

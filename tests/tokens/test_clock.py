@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Callable
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from partium_auth.exceptions import TokenUnavailable
 from partium_auth.models import Grant
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import sources
+from partium_auth.tokens import reading, sources
 from partium_auth.tokens.clock import SteadyClock
 from partium_auth.tokens.keeper import Keeper
 from partium_auth.tokens.windows import CLOCK_TOLERANCE_SECONDS, Window, window
@@ -144,3 +146,17 @@ def test_a_clock_that_is_set_back_by_hours_has_every_token_renewed(
     clock.advance(-3600)
     assert keeper.obtain(read(grant)).generation == 2
     assert keeper.obtain(read(grant)).generation == 2
+
+
+@pytest.mark.parametrize(
+    ("end", "minutes"),
+    [("2026-10-25 03:10", 75), ("2026-10-25 02:50", -5), ("2026-03-29 03:10", None)],
+    ids=["after the hour that comes twice", "in it", "after the hour that is left out"],
+)
+def test_a_keys_end_without_use_tz_is_right_in_the_nights_when_the_clocks_change(end: str, minutes: int | None) -> None:
+    # Provided by the comparison of moments, not of local times, in reading._seconds_to().
+    vienna = ZoneInfo("Europe/Vienna")
+    now = dt.datetime(2026, 10, 25, 0, 55, tzinfo=dt.UTC)  # 02:55 for the first time
+    if minutes is None:
+        now, minutes = dt.datetime(2026, 3, 29, 0, 55, tzinfo=dt.UTC), 15  # 01:55
+    assert reading._seconds_to(end, vienna, now) == 60 * minutes

@@ -11,15 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import OperationalError, connection, connections, transaction
+from django.utils import timezone
 
 from partium_auth import upstream
 from partium_auth.exceptions import KeyRejected, LoginRequired, TimedOut, TokenUnavailable
-from partium_auth.models import Grant
+from partium_auth.models import ApiKey, Grant
+from partium_auth.partium.responses import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
 from partium_auth.tokens.executor import THREADS_PER_LANE
-from partium_auth.tokens.grants import Snapshot
+from partium_auth.tokens.grants import Login, Snapshot
 from partium_auth.tokens.keeper import PATIENCE_SECONDS, QUEUED_SECONDS, Keeper
 from partium_auth.tokens.renewal import DOUBTED_FAILURES
 from tests.tokens.conftest import age, ago, eventually, read
@@ -433,6 +436,7 @@ def test_a_grant_that_is_deleted_meanwhile_has_ended(
     login, key = password_grant(), key_grant()
     stale_login, stale_key = age(login, 0), read(key)
     Grant.objects.all().delete()
+    ApiKey.objects.all().delete()  # while it is there, its grant is made anew
     with django_assert_max_num_queries(4):
         with pytest.raises(LoginRequired):
             keeper.obtain(stale_login)
@@ -588,3 +592,114 @@ def test_one_hanging_upstream_delays_no_other(
         hang.wait_until_met(THREADS_PER_LANE)
         assert keeper.obtain(age(provider, 30)).generation == 2
     eventually(lambda: not keeper._flights().by_grant)
+
+
+def test_a_grant_that_was_ended_or_is_leased_to_another_sends_nothing(password_grant: MakeGrant) -> None:
+    # Provided by revoked_at in grants.take_lease(), and by lease_id and revoked_at in grants.mark_sent().
+    grant, mine = password_grant(), uuid.uuid4()
+    assert grants.take_lease(grant.pk, 1, mine)
+    assert not grants.mark_sent(grant.pk, 1, uuid.uuid4())
+    assert grants.mark_sent(grant.pk, 1, mine)
+    assert grants.revoke(Grant.objects.all()) == 1
+    assert not grants.mark_sent(grant.pk, 1, mine)
+    grants.release_lease(grant.pk, mine, sent_at=None)
+    assert not grants.take_lease(grant.pk, 1, mine)
+    assert grants.revoke(Grant.objects.all()) == 0  # and revoked_at stays what it was
+
+
+def test_a_key_that_was_refused_is_tried_again_when_its_minute_is_over(
+    keeper: Keeper, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by "rejected and waiting" in grants._snapshot().
+    grant = key_grant()
+    partium_sandbox.fail("auth", status=401, times=1)
+    for _ in range(2):
+        with pytest.raises(KeyRejected):
+            keeper.obtain(read(grant))
+    assert partium_sandbox.count(endpoint="auth") == 1
+    Grant.objects.update(next_attempt_at=ago(1))
+    assert keeper.obtain(read(grant)).generation == 1
+
+
+def test_who_has_lost_a_lease_changes_nothing_of_its_next_holder(password_grant: MakeGrant) -> None:
+    # Provided by lease_id in grants.record_failure(), record_rejection() and release_lease(), by lease_until in mark_sent(),
+    # and by generation and rejected_at in commit().
+    made, mine, theirs = password_grant(), uuid.uuid4(), uuid.uuid4()
+    tokens = TokenResponse("late", "late", 600)
+    assert grants.take_lease(made.pk, 1, mine)
+    Grant.objects.update(lease_until=ago(1))
+    assert not grants.mark_sent(made.pk, 1, mine)
+    assert grants.take_lease(made.pk, 1, theirs)
+    before = Grant.objects.values().get()
+    assert not grants.record_failure(made.pk, 1, mine, retry_in_seconds=60, sent_at=None)
+    assert not grants.record_rejection(made.pk, 1, mine, retry_in_seconds=None)
+    grants.release_lease(made.pk, mine, sent_at=None)
+    assert not grants.commit(made, tokens, 0.0, generation=0)
+    assert Grant.objects.values().get() == before
+    assert grants.record_rejection(made.pk, 1, theirs, retry_in_seconds=None)
+    assert not grants.commit(made, tokens, 0.0, generation=1)
+    assert Grant.objects.get().refresh_token is None
+
+
+def test_a_lease_is_given_back_with_the_mark_that_was_there(password_grant: MakeGrant) -> None:
+    # Provided by update() in grants.release_lease().
+    made, mine, mark = password_grant(), uuid.uuid4(), ago(100)
+    assert grants.take_lease(made.pk, 1, mine)
+    assert grants.mark_sent(made.pk, 1, mine)
+    grants.release_lease(made.pk, mine, sent_at=mark)
+    row = Grant.objects.get()
+    assert (row.lease_id, row.lease_until, row.sent_at) == (None, None, mark)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_what_is_unavailable_says_when_the_fleet_asks_again(
+    keeper: Keeper, key_grant: MakeGrant, asynchronous: bool
+) -> None:
+    # Provided by _say_when() in Keeper.obtain() and Keeper.aobtain().
+    grant = key_grant()
+    Grant.objects.update(next_attempt_at=ago(-120))
+    with pytest.raises(TokenUnavailable) as caught:
+        async_to_sync(keeper.aobtain)(read(grant)) if asynchronous else keeper.obtain(read(grant))
+    assert 110 <= caught.value.retry_after <= 121
+
+
+def test_the_next_key_takes_over_in_an_async_view_too(
+    keeper: Keeper, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by the except clause and the raise in Keeper.aobtain_first().
+    first, second = key_grant(), key_grant()
+    partium_sandbox.fail("auth", status=401, times=1)
+    assert async_to_sync(keeper.aobtain_first)([read(first), read(second)]).grant_id == second.pk
+    with pytest.raises(KeyRejected):
+        async_to_sync(keeper.aobtain_first)([read(first)])
+    with pytest.raises(KeyRejected):
+        async_to_sync(keeper.aobtain_first)([])
+
+
+def test_a_login_is_as_old_as_the_provider_says(password_grant: MakeGrant) -> None:
+    # Provided by login.authenticated_at in grants.open_grant(): a silent login makes nobody's password younger.
+    user, at = password_grant().user, ago(5000)
+    assert user is not None
+    grant = grants.open_grant(Login(Grant.Kind.OIDC, user, None, timezone.now(), authenticated_at=at), "session-key")
+    assert grant.authenticated_at == at.timestamp()
+
+
+def test_a_session_key_that_does_not_open_stops_no_revocation(
+    password_grant: MakeGrant, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Provided by "except EncryptionError" in grants._delete_session().
+    made = [password_grant(), password_grant()]
+    settings.PARTIUM_ENCRYPTION_KEYS = ["other:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
+    assert grants.revoke(Grant.objects.all(), delete_sessions=True) == len(made)
+    assert caplog.text.count("cannot be deleted") == len(made)
+
+
+def test_in_the_mandatory_window_a_hanging_upstream_costs_half_a_second(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by BRIEF_SECONDS, and "MANDATORY and waited", in Keeper._course().
+    seen = age(password_grant(), 30)
+    with partium_sandbox.hang("refresh"):
+        began = time.monotonic()
+        assert keeper.obtain(seen).generation == 1
+        assert 0.4 <= time.monotonic() - began <= 2
