@@ -132,7 +132,9 @@ def test_a_provider_that_hangs_neither_delays_log_outs_nor_collects_threads(
     assert caplog.text.count("was not revoked at default: too many wait") == 2
     del op.answers["/revoke"]
     op.released.set()
-    eventually(lambda: len(op.revoked) == 2)  # what waited goes on
+    eventually(
+        lambda: len(op.revoked) >= 2
+    )  # what waited goes on; on a busy machine one of the others had not been sent yet
 
 
 def test_where_no_thread_is_to_be_had_the_log_out_works_all_the_same(

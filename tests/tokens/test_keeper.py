@@ -697,7 +697,7 @@ def test_a_session_key_that_does_not_open_stops_no_revocation(
 def test_in_the_mandatory_window_a_hanging_upstream_costs_half_a_second(
     keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by BRIEF_SECONDS, and "MANDATORY and waited", in Keeper._course().
+    # Provided by BRIEF_SECONDS in Keeper._course(), and by in_vain: what it has waited for once it does not wait for again.
     seen = age(password_grant(), 30)
     with partium_sandbox.hang("refresh"):
         began = time.monotonic()
