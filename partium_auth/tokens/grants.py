@@ -131,6 +131,7 @@ class _GlanceFields(NamedTuple):
     lifetime_seconds: int
     rejected: bool
     revoked: bool
+    resting: bool
 
 
 class _SnapshotFields(NamedTuple):
@@ -177,8 +178,10 @@ class Glance(_GlanceFields, _TokenLife):
 
     def as_if_renewing(self) -> Snapshot:
         """A snapshot for when the database cannot be asked: what is there is served, and somebody else renews it."""
+        known = self._asdict()
+        del known["resting"]
         return Snapshot(
-            **self._asdict(),
+            **known,
             provider="",
             reusable=False,
             renewable=True,

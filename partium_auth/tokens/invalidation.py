@@ -34,7 +34,7 @@ ENTRY_SECONDS = 600
 STAMP_SECONDS = 24 * 3600
 """How long a stamp is kept; what was made under it is not trusted afterwards."""
 
-_PREFIX = "partium_auth:3:"  # counted up when what is cached gets another form
+_PREFIX = "partium_auth:4:"  # counted up when what is cached gets another form
 _PROVIDERS = f"{_PREFIX}providers"
 
 

@@ -122,13 +122,15 @@ class Keeper:
     # --- for callers ---------------------------------------------------------------------------------------------
 
     def serve(self, seen: Glance) -> Issued | None:
-        """Return the token of a grant, if it is fresh and nothing has to be thought of: the usual case, kept short.
+        """Return the token of a grant, if nothing has to be thought of: it is fresh, or good enough while somebody renews it.
 
         Raises:
             EncryptionError: the stored token cannot be opened.
         """
         now = self.clock()
-        if seen.revoked or seen.window(now) is not Window.FRESH or seen.grant_id in self.renewer.unsaved:
+        window = seen.window(now)
+        good = window is Window.FRESH or (window is Window.ADVISORY and seen.resting)
+        if seen.revoked or not good or seen.grant_id in self.renewer.unsaved:
             return None
         return Issued(seen.reveal(), seen, now)
 

@@ -46,15 +46,21 @@ class Reading(NamedTuple):
     cacheable: bool
 
 
-_OWN, _OF_KEY = 5, 16  # where the columns of the two grants begin
+_OWN, _OF_KEY = 5, 17  # where the columns of the two grants begin
 
+# Nobody may begin a renewal: the lease is held, or the next attempt is not due. Where neither is set, no clock is asked.
+_RESTING = (
+    "CASE WHEN {g}.lease_until IS NULL AND {g}.next_attempt_at IS NULL THEN FALSE "
+    "ELSE COALESCE({g}.lease_until > {now}, FALSE) OR COALESCE({g}.next_attempt_at > {now}, FALSE) END"
+)
 _SQL = """
 SELECT o.org_id, o.display_name, o.token_source, required.slug, k.id,
     own.kind, own.generation, own.access_token, own.issued_at, own.lifetime_seconds, FALSE, own.revoked_at IS NOT NULL,
+    {own_resting},
     own.provider, own.authenticated_at, own_provider.organization_id, own_provider.is_active,
     of_key.kind, of_key.generation, of_key.access_token, of_key.issued_at, of_key.lifetime_seconds,
     CASE WHEN of_key.rejected_at IS NULL THEN FALSE ELSE of_key.next_attempt_at > {now} END, of_key.revoked_at IS NOT NULL,
-    k.expires_at, k.retires_at
+    {of_key_resting}, k.expires_at, k.retires_at
 FROM {Organization} o
 LEFT JOIN {IdentityProvider} required ON required.id = o.required_provider_id
 LEFT JOIN {Grant} own ON own.id = %(grant)s AND own.user_id = %(user)s
@@ -85,7 +91,8 @@ def _query(alias: str) -> _Query:
         model.__name__: connection.ops.quote_name(model._meta.db_table)
         for model in (Organization, IdentityProvider, Grant, ApiKey, Membership)
     }
-    text = _SQL.format(now=now, **tables)
+    resting = {f"{g}_resting": _RESTING.format(g=g, now=now) for g in ("own", "of_key")}
+    text = _SQL.format(now=now, **resting, **tables)
     user: Any = Membership._meta.get_field("user").target_field
     native = connection.features.has_native_uuid_field
     return _Query(
@@ -163,9 +170,12 @@ def _seconds_to(moment: dt.datetime | str, zone: dt.tzinfo, now: dt.datetime) ->
     return (at - now).total_seconds()
 
 
+_NO_TOKEN = (Grant.Kind.API_KEY, 0, None, None, 0, False, False, False)
+
+
 def _glance(grant_id: uuid.UUID, columns: tuple[Any, ...]) -> Glance:
-    kind, generation, token, issued_at, lifetime_seconds, rejected, revoked = columns
-    return Glance(grant_id, kind, generation, token, issued_at, lifetime_seconds, bool(rejected), bool(revoked))
+    kind, generation, token, issued_at, lifetime_seconds, *flags = columns
+    return Glance(grant_id, kind, generation, token, issued_at, lifetime_seconds, *map(bool, flags))
 
 
 def _reading(
@@ -174,9 +184,9 @@ def _reading(
     first = rows[0]
     own = None
     if grant_id is not None and first[_OWN] is not None:
-        provider, authenticated_at, provider_organization_id, provider_active = first[_OWN + 7 : _OF_KEY]
+        provider, authenticated_at, provider_organization_id, provider_active = first[_OWN + 8 : _OF_KEY]
         own = OwnGrant(
-            glance=_glance(grant_id, first[_OWN : _OWN + 7]),
+            glance=_glance(grant_id, first[_OWN : _OWN + 8]),
             provider=provider,
             provider_organization_id=_uuid(provider_organization_id),
             # Without a row it can only be the provider of the settings, or none: a deleted one takes its bounds with it.
@@ -194,7 +204,7 @@ def _reading(
             continue
         first_end = min(first_end, seconds_left)
         # A key without a grant has had no token yet.
-        columns = row[_OF_KEY:-2] if row[_OF_KEY] is not None else (Grant.Kind.API_KEY, 0, None, None, 0, False, False)
+        columns = row[_OF_KEY:-2] if row[_OF_KEY] is not None else _NO_TOKEN
         keys.append(_glance(key_id, columns))
     return Reading(
         organization_id=organization_id,
@@ -204,5 +214,7 @@ def _reading(
         required_provider=first[3],
         own=own,
         keys=tuple(keys),
-        cacheable=first_end > ENTRY_SECONDS,
+        # That somebody is renewing is not worth remembering: whoever believed it later would not renew.
+        cacheable=first_end > ENTRY_SECONDS
+        and not any(seen.resting for seen in (*keys, *([own.glance] if own else []))),
     )

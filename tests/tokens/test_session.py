@@ -877,3 +877,22 @@ def test_a_client_without_a_request_costs_two_queries_however_many_keys_there_ar
     assert client.search(text="fan").results
     with django_assert_num_queries(2):
         assert client.search(text="fan").results
+
+
+def test_an_aging_token_costs_no_more_than_a_fresh_one_while_somebody_renews_it(
+    mode: str, log_in: LogIn, acme: Organization, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by "resting" in Keeper.serve(), and by its place in Reading.cacheable: it is not remembered.
+    person = log_in(acme)
+    assert person.grant is not None
+    age(person.grant, 100)
+    rows = Grant.objects.filter(pk=person.grant.pk)
+    rows.update(lease_until=timezone.now() + dt.timedelta(seconds=20))
+    partium = person.partium
+    with CaptureQueriesContext(connection) as caught:
+        assert partium.token().value
+    assert len(caught) == 1
+    assert partium_sandbox.count(endpoint="refresh") == 0
+    rows.update(lease_until=None)
+    assert person.token().value
+    eventually(lambda: partium_sandbox.count(endpoint="refresh") == 1)
