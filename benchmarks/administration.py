@@ -22,6 +22,7 @@ from partium_auth.models.health import COLUMNS, moments
 from partium_auth.services import health
 
 FEW = 100
+KINDS = ("first", "second", "backup")
 SHARED = "5" * 64  # the fingerprint of a key that two of the first hundred have
 ROUNDS = 25
 
@@ -35,7 +36,8 @@ def fill(first: int, number: int) -> None:
     """
     soon = timezone.now() + dt.timedelta(days=20)
     organizations = [
-        Organization(org_id=f"org-{n}", display_name=f"Organization {n}") for n in range(first, first + number)
+        Organization(org_id=f"org-{n}", display_name=f"Organization {n} {'East' if n % 2 else 'West'}")
+        for n in range(first, first + number)
     ]
     Organization.objects.bulk_create(organizations, batch_size=2000)
     rows = []
@@ -45,7 +47,7 @@ def fill(first: int, number: int) -> None:
         for number_of_key in range(3):
             key = ApiKey(
                 organization=organization,
-                label=f"key {number_of_key} of {organization.org_id}",
+                label=f"{'legacy' if n == 5 else KINDS[number_of_key]} key of {organization.org_id}",
                 hint=f"{number_of_key:04}",
                 fingerprint=SHARED if n in {1, 2} and number_of_key == 0 else secrets.token_hex(32),
                 verification=verification,
@@ -72,9 +74,11 @@ def pages(*, operator: bool) -> list[str]:
     keys, some = reverse(site + "apikey_changelist"), Organization.objects.get(org_id="org-5")
     lists = [
         keys,
+        # As many rows on a page with many organizations as with a hundred, so that the search is what differs.
         f"{keys}?q=organization",  # all of them
-        f"{keys}?q=org-5",
-        f"{keys}?q=org-5123",  # one of ten thousand
+        f"{keys}?q=east",  # every second, by its organization
+        f"{keys}?q=backup",  # every third, by its label
+        f"{keys}?q=legacy",  # three
         f"{keys}?q=no-such-thing",
         f"{keys}?state=failing",
         f"{keys}?organization={some.pk}",
@@ -90,7 +94,8 @@ def pages(*, operator: bool) -> list[str]:
             organizations,
             f"{organizations}?health=failing",
             f"{organizations}?q=organization",
-            f"{organizations}?q=org-5",
+            f"{organizations}?q=east",  # every second
+            f"{organizations}?q=%22organization+5+east%22",  # one
             f"{organizations}?q=no-such-thing",
         ]
     return lists
