@@ -119,15 +119,15 @@ def test_a_forked_child_makes_connections_and_a_watchdog_of_its_own(upstream: St
     server = upstream(script)
     program = f"""
 import os, sys, threading
-from partium_auth import transport as module
 from partium_auth.exceptions import TimedOut
 from partium_auth.transport import Transport
+from partium_auth.transport.deadline import watchdog
 transport = Transport(read_seconds=30)
 transport.send("GET", "{server.url}/parent")
 # Another thread holds the watchdog's lock at this moment; in the child nobody is left to release it.
 held, release = threading.Event(), threading.Event()
 def hold():
-    with module._watchdog._changed:
+    with watchdog._changed:
         held.set()
         release.wait()
 thread = threading.Thread(target=hold)

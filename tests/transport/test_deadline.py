@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-import partium_auth.transport
+import partium_auth.transport.connections
 from partium_auth.exceptions import TimedOut
 from partium_auth.transport import Transport
 from tests.transport.upstream import Peer, Upstream, always, answer, wait_for
@@ -209,14 +209,14 @@ def test_many_dead_addresses_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_deadline_that_passes_while_the_connection_is_made_is_kept(
     upstream: Start, transport: Transport, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect = partium_auth.transport._connect
+    connect = partium_auth.transport.connections._connect
 
     def late(connection: Any, call: Any) -> socket.socket:
         sock = connect(connection, call)
         wait_for(lambda: call.expired)
         return sock
 
-    monkeypatch.setattr(partium_auth.transport, "_connect", late)
+    monkeypatch.setattr(partium_auth.transport.connections, "_connect", late)
     server = upstream(always(answer()), tls=tls)
     with pytest.raises(TimedOut) as caught:
         transport.send("GET", server.url, total_seconds=0.1)
