@@ -25,11 +25,11 @@ class PartiumAuthConfig(AppConfig):
         from django.contrib.auth.signals import user_logged_in, user_logged_out
 
         from partium_auth import checks  # noqa: F401  # registers
-        from partium_auth.services import keys
+        from partium_auth.services import key_use
 
         user_logged_in.connect(_logged_in, dispatch_uid="partium_auth")
         user_logged_out.connect(_logged_out, dispatch_uid="partium_auth")
-        keys.connect_signals()
+        key_use.connect_signals()
 
 
 def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> None:

@@ -36,7 +36,7 @@ from partium_auth.fields import MASK
 from partium_auth.models import ApiKey, Organization
 from partium_auth.models.key_history import translated
 from partium_auth.models.keys import ApiKeyState, local_moment
-from partium_auth.services import keys
+from partium_auth.services import key_input, keys
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -117,7 +117,7 @@ class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # the stubs' class
     def clean_label(self) -> str:
         typed = self.cleaned_data["label"]
         try:
-            return keys.clean_label_of(self.instance, typed)
+            return key_input.clean_label_of(self.instance, typed)
         except ValidationError as error:
             _forget(self, "label")
             raise ValidationError(error.error_dict["label"]) from None

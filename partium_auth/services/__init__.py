@@ -5,15 +5,7 @@ Every service is told who acts: a user, or None for the system itself; ``partium
 
 from partium_auth.services.encryption import reseal
 from partium_auth.services.grants import revoke_grants
-from partium_auth.services.keys import (
-    Outcome,
-    add_key,
-    change_key,
-    find_by_value,
-    revoke_key,
-    rotate_key,
-    verify_key,
-)
+from partium_auth.services.keys import add_key, change_key, find_by_value, revoke_key, rotate_key, verify_key
 from partium_auth.services.members import (
     accept_invitations,
     add_member,
@@ -25,6 +17,7 @@ from partium_auth.services.members import (
     withdraw_invitation,
 )
 from partium_auth.services.providers import save_provider
+from partium_auth.services.verification import Outcome
 
 __all__ = [
     "Outcome",

@@ -19,7 +19,7 @@ from django.test import Client
 from django.urls import reverse
 
 from partium_auth.models import ApiKey, Membership, Organization, Role
-from partium_auth.services import keys
+from partium_auth.services import key_use, keys
 from partium_auth.testing.sandbox import PartiumSandbox
 from tests.admin.conftest import login
 
@@ -107,7 +107,7 @@ def test_no_value_leaves_the_process(  # noqa: C901  # one long walk
     for value in canaries:
         post(KEY + "find", {"value": value})
     post(KEY + "verify", {"keys": str(key.pk), "single": "1"})
-    keys.record_rejection(key.pk)
+    key_use.record_rejection(key.pk)
     for name in ("changelist", "add", "find"):
         get(KEY + name)
     for name in ("change", "history"):
@@ -138,7 +138,10 @@ def test_no_value_leaves_the_process(  # noqa: C901  # one long walk
             assert canary[:-4] not in text, f"most of canary {number} is in the {place}"
 
 
-@pytest.mark.parametrize("where", ["upstream.authentication_api", "fingerprint", "_insert", "seal", "_record"])
+@pytest.mark.parametrize(
+    "where",
+    ["verification.upstream.authentication_api", "keys.fingerprint", "keys._insert", "keys.seal", "keys.record"],
+)
 @pytest.mark.parametrize("page", ["add", "rotate"])
 def test_no_value_is_in_an_error_report(
     where: str,
@@ -156,7 +159,7 @@ def test_no_value_is_in_an_error_report(
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("as if by a bug")
 
-    monkeypatch.setattr(f"partium_auth.services.keys.{where}", broken)
+    monkeypatch.setattr(f"partium_auth.services.{where}", broken)
     client.raise_request_exception = False
     args = [old.pk] if page == "rotate" else []
     response = client.post(reverse(KEY + page, args=args), form(value))

@@ -21,7 +21,7 @@ from partium_auth.models import ApiKey, DuplicateKey, Health, KeyHealth, Organiz
 from partium_auth.models.health import COLUMNS, health, in_health, moments
 from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import health as stored
-from partium_auth.services import keys
+from partium_auth.services import key_use, keys
 from partium_auth.testing.sandbox import PartiumSandbox
 
 pytestmark = pytest.mark.django_db
@@ -109,9 +109,9 @@ def test_every_service_keeps_it(acme: Organization, partium_sandbox: PartiumSand
     keys.change_key(first, label="first", expires_at=soon, actor=None)
     assert said(acme) == Health.EXPIRING
     keys.change_key(first, label="first", expires_at=None, actor=None)
-    keys.record_rejection(first.pk)
+    key_use.record_rejection(first.pk)
     assert said(acme) == Health.FAILING
-    keys.count_exchange(first.pk, ok=True)
+    key_use.count_exchange(first.pk, ok=True)
     assert said(acme) == Health.HEALTHY
     second = keys.rotate_key(first, "not-verified-000000000", verify=False, actor=None)
     assert said(acme) == Health.EXPIRING  # the old one, as long as it retires
@@ -128,9 +128,9 @@ def test_an_exchange_of_a_key_in_order_costs_nothing_more(
     acme: Organization, partium_sandbox: PartiumSandbox, django_assert_num_queries: Callable[..., Any]
 ) -> None:
     key = keys.add_key(acme, partium_sandbox.add_key("acme"), label="k", actor=None)
-    keys.count_exchange(key.pk, ok=True)
+    key_use.count_exchange(key.pk, ok=True)
     with django_assert_num_queries(2):  # the day's count, the moment of the last use
-        keys.count_exchange(key.pk, ok=True)
+        key_use.count_exchange(key.pk, ok=True)
 
 
 def test_a_sites_own_code_need_not_think_of_it(acme: Organization) -> None:
@@ -194,12 +194,12 @@ def test_two_changes_at_once_do_not_lose_one_another() -> None:
 
     def reject(key: ApiKey) -> None:
         try:
-            keys.record_rejection(key.pk)
+            key_use.record_rejection(key.pk)
         finally:
             connection.close()
 
     with transaction.atomic():
-        keys.record_rejection(one.pk)
+        key_use.record_rejection(one.pk)
         second = threading.Thread(target=reject, args=[other])
         second.start()
         second.join(0.5)

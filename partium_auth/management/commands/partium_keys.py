@@ -20,7 +20,7 @@ from django.views.decorators.debug import sensitive_variables
 from partium_auth import policy
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import ApiKey, Organization
-from partium_auth.services import health, keys
+from partium_auth.services import health, key_input, keys
 
 OK, FAILED, USAGE, REJECTED, NOT_PERMITTED = 0, 1, 2, 3, 4
 # What a ValidationError's code means to a script; everything else is USAGE.
@@ -210,7 +210,7 @@ class Command(BaseCommand):
     def _value(self) -> str:
         if sys.stdin.isatty():
             return getpass.getpass("API key: ")
-        return sys.stdin.read(keys.LONGEST_VALUE + 256)
+        return sys.stdin.read(key_input.LONGEST_VALUE + 256)
 
     def _print(self, rows: Any, options: dict[str, Any]) -> int:
         """Print keys, and return how many they are."""

@@ -1,0 +1,64 @@
+"""A key's history, and what follows from each change: written in the transaction of what it tells of."""
+
+from __future__ import annotations
+
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_ipv46_address
+from django.db import router, transaction
+
+from partium_auth import signals
+from partium_auth.models import ApiKey, ApiKeyEvent, Organization
+from partium_auth.services import health
+from partium_auth.tokens import invalidation
+
+if TYPE_CHECKING:
+    from partium_auth.policy import Actor
+
+
+def record(
+    action: ApiKeyEvent.Action,
+    *,
+    detail: str,
+    actor: Actor,
+    address: str | None,
+    key: ApiKey | None = None,
+    organization: Organization | None = None,
+) -> None:
+    event = ApiKeyEvent(
+        api_key=key,
+        organization=organization if key is None else key.organization,
+        action=action,
+        detail=detail[:255],
+        actor_id=None if actor is None else actor.pk,
+        actor_name="" if actor is None else actor.get_username()[:190],
+        address=_address(address),
+    )
+    event.save()
+    transaction.on_commit(
+        partial(signals.key_event.send_robust, sender=ApiKeyEvent, event=event), using=key_database(), robust=True
+    )
+
+
+def changed(organization_id: uuid.UUID) -> None:
+    """Do what saving a key does by signal, after an ``update()`` of an organization's keys, which sends none."""
+    health.remake(organization_id)
+    transaction.on_commit(
+        partial(invalidation.distrust_organization, organization_id), using=key_database(), robust=True
+    )
+
+
+def _address(address: str | None) -> str | None:
+    # Behind a Unix socket REMOTE_ADDR is empty, and some proxies put a port or a name there.
+    try:
+        validate_ipv46_address(address or "")
+    except ValidationError:
+        return None
+    return address
+
+
+def key_database() -> str:
+    return router.db_for_write(ApiKey)

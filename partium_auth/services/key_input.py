@@ -1,0 +1,74 @@
+"""What people type for a key: its value, its label, its end."""
+
+from __future__ import annotations
+
+import datetime as dt
+import unicodedata
+
+from django.core.exceptions import ValidationError
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
+
+from partium_auth.models import ApiKey
+
+LONGEST_VALUE = 4096
+
+
+@sensitive_variables("value", "clean")
+def clean_value(value: str) -> str:
+    """Return a pasted key without the space around it.
+
+    Raises:
+        ValidationError: empty, over 4096 characters, or with anything in it but visible ASCII characters, which is all that
+            an ``Authorization`` header takes (RFC 6750 §2.1).
+    """
+    clean = value.strip()
+    if not clean:
+        raise ValidationError({"value": ValidationError(_("Paste the key that Partium issued."), code="required")})
+    if len(clean) > LONGEST_VALUE:
+        raise ValidationError({"value": ValidationError(_("This is too long to be an API key."), code="invalid")})
+    if any(not "!" <= character <= "~" for character in clean):
+        message = _("There are spaces, line breaks or unusual characters in this key. Was more copied than the key?")
+        raise ValidationError({"value": ValidationError(message, code="invalid")})
+    return clean
+
+
+@sensitive_variables("label", "value", "clean")
+def clean_label(label: str, value: str = "") -> str:
+    """Return a label that can be stored.
+
+    Args:
+        label: as it was typed.
+        value: the key; a label that contains it is refused, since labels are shown.
+
+    Raises:
+        ValidationError: empty, over 100 characters, control characters, or the key itself.
+    """
+    clean = label.strip()
+    if not clean:
+        raise ValidationError({"label": ValidationError(_("Give the key a label."), code="required")})
+    if len(clean) > 100:
+        raise ValidationError({"label": ValidationError(_("At most 100 characters."), code="invalid")})
+    if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in clean):
+        raise ValidationError({"label": ValidationError(_("No line breaks or control characters."), code="invalid")})
+    if value and value in clean:
+        message = _("The key itself was pasted here too. A label is shown to everybody who sees the list.")
+        raise ValidationError({"label": ValidationError(message, code="invalid")})
+    return clean
+
+
+def clean_label_of(key: ApiKey, label: str) -> str:
+    """Return a new label of a stored key. Raises ValidationError as :func:`clean_label`, EncryptionError: the key does not open."""
+    return clean_label(label, "" if key.secret is None else key.secret.reveal())
+
+
+def check_expiry(expires_at: dt.datetime | None) -> None:
+    if expires_at is not None and expires_at <= timezone.now():
+        raise ValidationError({"expires_at": _("This is in the past.")})
+
+
+@sensitive_variables("value")
+def hint_of(value: str) -> str:
+    # Four of a short key's characters would be a good part of it.
+    return value[-4:] if len(value) >= 16 else ""
