@@ -13,12 +13,10 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
+from partium_auth.admin.moments import NOTHING, moment
 from partium_auth.admin.scope import PolicyAdmin
 from partium_auth.models import Grant
-from partium_auth.models.keys import local_moment
 from partium_auth.services.grants import revoke_grants
-
-NOTHING = "–"
 
 
 class KindFilter(admin.ChoicesFieldListFilter):
@@ -63,15 +61,15 @@ class GrantAdmin(PolicyAdmin):
 
     @admin.display(description=_("last renewed"), ordering="renewed_at")
     def renewed(self, grant: Grant) -> str:
-        return _moment(grant.renewed_at)
+        return moment(grant.renewed_at)
 
     @admin.display(description=_("since"), ordering="created_at")
     def since(self, grant: Grant) -> str:
-        return _moment(grant.created_at)
+        return moment(grant.created_at)
 
     @admin.display(description=_("revoked"))
     def revoked(self, grant: Grant) -> str:
-        return _moment(grant.revoked_at)
+        return moment(grant.revoked_at)
 
     @admin.display(description=_("failures in a row"))
     def failed(self, grant: Grant) -> int:
@@ -80,7 +78,7 @@ class GrantAdmin(PolicyAdmin):
     @admin.display(description=_("logged in"))
     def authenticated(self, grant: Grant) -> str:
         at = grant.authenticated_at
-        return _moment(None if at is None else dt.datetime.fromtimestamp(at, tz=dt.UTC))
+        return moment(None if at is None else dt.datetime.fromtimestamp(at, tz=dt.UTC))
 
     @admin.display(description=_("whose"))
     def holder(self, grant: Grant) -> str:
@@ -116,7 +114,3 @@ class GrantAdmin(PolicyAdmin):
             self.log_change(request, grant, gettext("Revoked."))
         text = ngettext("%(count)d grant was revoked.", "%(count)d grants were revoked.", count) % {"count": count}
         messages.success(request, text)
-
-
-def _moment(at: dt.datetime | None) -> str:
-    return NOTHING if at is None else local_moment(at)

@@ -6,13 +6,12 @@ import datetime as dt
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
-from django.contrib.admin.widgets import AdminSplitDateTime
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Prefetch, Q, QuerySet
@@ -22,21 +21,22 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
-from django.utils.timesince import timesince, timeuntil
-from django.utils.translation import gettext, ngettext, ngettext_lazy
+from django.utils.timesince import timeuntil
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+from django.views.decorators.debug import sensitive_post_parameters
 
 from partium_auth import policy
-from partium_auth.admin.scope import OrganizationField, OrganizationFilter, scope_of
+from partium_auth.admin.key_forms import CANNOT_ENCRYPT, AddForm, ChangeForm, FindForm, NewKeyForm, RotateForm
+from partium_auth.admin.moments import NOTHING, ago, moment
+from partium_auth.admin.scope import OrganizationFilter, scope_of
 from partium_auth.admin.search import SearchedAdmin, contains
 from partium_auth.admin.usage import usage_of
 from partium_auth.exceptions import EncryptionError
-from partium_auth.fields import MASK
 from partium_auth.models import ApiKey, Organization
 from partium_auth.models.key_history import translated
-from partium_auth.models.keys import ApiKeyState, local_moment
-from partium_auth.services import key_input, keys
+from partium_auth.models.keys import ApiKeyState
+from partium_auth.services import keys
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -50,149 +50,6 @@ VERIFICATION_WORDS = {
     ApiKey.Verification.WRONG_ORGANIZATION: _("belongs to another organization"),
     ApiKey.Verification.UNVERIFIED: _("no answer"),
 }
-
-
-class Pasted:
-    """A key on its way from the form to the service: shows nothing in tracebacks and ``repr``."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return MASK
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-
-class PastedField(forms.CharField):
-    """An API key. It is never sent back to the browser."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        widget = forms.PasswordInput(
-            render_value=False,
-            attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none", "class": "vTextField"},
-        )
-        super().__init__(widget=widget, strip=True, **kwargs)
-        self.validators = []
-
-    @sensitive_variables()
-    def clean(self, value: Any) -> Any:
-        pasted = super().clean(value)
-        return Pasted(pasted) if pasted else None
-
-
-def expiry_field() -> forms.SplitDateTimeField:
-    return forms.SplitDateTimeField(
-        label=_("Expires"),
-        required=False,
-        widget=AdminSplitDateTime(),
-        help_text=_("If Partium told you; you are warned 30 days before."),
-    )
-
-
-CANNOT_ENCRYPT = _("The site cannot encrypt at the moment. Its operator has to look at the settings.")
-
-
-def _forget(form: forms.BaseForm, *names: str) -> None:
-    """Forget what was typed: it may be the key, and an answer with the form would show it."""
-    form.data = form.data.copy()  # type: ignore[attr-defined]  # a QueryDict, which does not change in place
-    for name in names:
-        form.data[name] = ""  # type: ignore[index]
-
-
-class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # the stubs' class takes a type, Django's does not
-    """What can be changed of a key that is stored."""
-
-    class Meta:
-        model = ApiKey
-        fields = ("label", "expires_at")
-
-    @sensitive_variables()
-    def clean_label(self) -> str:
-        typed = self.cleaned_data["label"]
-        try:
-            return key_input.clean_label_of(self.instance, typed)
-        except ValidationError as error:
-            _forget(self, "label")
-            raise ValidationError(error.error_dict["label"]) from None
-        except EncryptionError:
-            raise ValidationError(CANNOT_ENCRYPT) from None
-
-
-class NewKeyForm(forms.Form):
-    """What adding and rotating have in common."""
-
-    label = forms.CharField(label=_("Label"), max_length=100, help_text=_("What you call it, such as “web shop 2026”."))
-    value = PastedField(
-        label=_("API key"),
-        help_text=_("As Partium issued it. It is stored encrypted, and never shown again to anybody."),
-    )
-    allow_unverified = forms.BooleanField(
-        label=_("Save it although Partium cannot be asked"),
-        required=False,
-        help_text=_("It serves only while the organization has no verified key."),
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["label"].widget.attrs["class"] = "vTextField"
-        self.fields["expires_at"] = expiry_field()
-
-    @sensitive_variables()
-    def clean(self) -> None:
-        # The key pasted into the label as well, by mistake: an answer with the form would show it.
-        value = self.data.get("value", "").strip()
-        if value and value in self.data.get("label", ""):
-            _forget(self, "value", "label")
-            self.add_error(
-                "label", _("The key itself was pasted here too. A label is shown to everybody who sees the list.")
-            )
-
-    def take_errors(self, error: ValidationError) -> None:
-        """Show what the service said beside the fields it is about."""
-        if hasattr(error, "error_dict"):
-            for name, errors in error.error_dict.items():
-                self.add_error(name if name in self.fields else None, errors)
-        else:
-            self.add_error(None, error)
-
-    @property
-    def offers_unverified(self) -> bool:
-        """The box is shown only after Partium could not be asked."""
-        if not self.is_bound:
-            return False
-        codes = {e.code for e in self.errors.as_data().get("value", [])}
-        return "unreachable" in codes or "allow_unverified" in self.data
-
-    def shown(self) -> Iterable[forms.BoundField]:
-        """The fields, in order."""
-        return [self[name] for name in self.fields if name != "allow_unverified" or self.offers_unverified]
-
-
-class AddForm(NewKeyForm):
-    def __init__(self, organizations: QuerySet[Organization], *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields = {"organization": OrganizationField(organizations), **self.fields}
-
-
-class RotateForm(NewKeyForm):
-    overlap_hours = forms.IntegerField(
-        label=_("Overlap in hours"),
-        min_value=0,
-        max_value=90 * 24,
-        initial=24,
-        help_text=_("How long the old key may still serve. Sessions move to the new one with their next token."),
-    )
-
-
-class FindForm(forms.Form):
-    value = PastedField(label=_("API key"))
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -289,14 +146,14 @@ class ApiKeyAdmin(SearchedAdmin):
 
     @admin.display(description=_("last used"), ordering="last_used_at")
     def used(self, key: Any) -> str:
-        return _ago(key.last_used_at)
+        return ago(key.last_used_at)
 
     @admin.display(description=_("last verified"), ordering="verified_at")
     def came_back(self, key: Any) -> str:
         if key.verified_at is None:
             return NOTHING
         word = VERIFICATION_WORDS[ApiKey.Verification(key.verification)]
-        return format_html("{}, {}", word, _ago(key.verified_at))
+        return format_html("{}, {}", word, ago(key.verified_at))
 
     @admin.display(description=_("expires in"), ordering="expires_at")
     def ends(self, key: Any) -> str:
@@ -306,9 +163,9 @@ class ApiKeyAdmin(SearchedAdmin):
             return NOTHING
         end = min(ends)
         if end <= now:
-            return format_html("<s>{}</s>", _moment(end))
+            return format_html("<s>{}</s>", moment(end))
         return format_html(
-            '<span class="partium-nowrap" title="{}">{}</span>', _moment(end), timeuntil(end, now, depth=1)
+            '<span class="partium-nowrap" title="{}">{}</span>', moment(end), timeuntil(end, now, depth=1)
         )
 
     @admin.display(description=_("key"))
@@ -317,12 +174,12 @@ class ApiKeyAdmin(SearchedAdmin):
 
     @admin.display(description=_("serves until"))
     def serves_until(self, key: Any) -> str:
-        return _moment(key.retires_at) or NOTHING
+        return moment(key.retires_at)
 
     @admin.display(description=_("added"))
     def added(self, key: Any) -> str:
-        at = _moment(key.created_at)
-        return gettext("%(at)s by %(who)s") % {"at": at, "who": key.created_by} if key.created_by else at or ""
+        at = moment(key.created_at)
+        return gettext("%(at)s by %(who)s") % {"at": at, "who": key.created_by} if key.created_by else at
 
     # -- URLs ---------------------------------------------------------------------------------------------------------
 
@@ -635,32 +492,3 @@ def _results(text: str) -> list[tuple[uuid.UUID, str]]:
         return [(uuid.UUID(pk), result) for pk, result in json.loads(text or "[]") if result in RESULTS]
     except (ValueError, TypeError, AttributeError):
         return []
-
-
-NOTHING = "–"
-
-# Whole phrases, because Django's "3 days" takes another form in "3 days ago" in many languages.
-AGO = {
-    "year": ngettext_lazy("%(num)d year ago", "%(num)d years ago", "num"),
-    "month": ngettext_lazy("%(num)d month ago", "%(num)d months ago", "num"),
-    "week": ngettext_lazy("%(num)d week ago", "%(num)d weeks ago", "num"),
-    "day": ngettext_lazy("%(num)d day ago", "%(num)d days ago", "num"),
-    "hour": ngettext_lazy("%(num)d hour ago", "%(num)d hours ago", "num"),
-    "minute": ngettext_lazy("%(num)d minute ago", "%(num)d minutes ago", "num"),
-}
-
-
-def _ago(at: dt.datetime | None) -> str:
-    if at is None:
-        return NOTHING
-    recent = timezone.now() - at < dt.timedelta(minutes=1)
-    since = gettext("just now") if recent else timesince(at, depth=1, time_strings=cast("Any", AGO))
-    return format_html(
-        '<time class="partium-nowrap" datetime="{}" title="{}">{}</time>', at.isoformat(), _moment(at), since
-    )
-
-
-def _moment(at: dt.datetime | None) -> str | None:
-    if at is None:
-        return None
-    return local_moment(at)

@@ -18,7 +18,8 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
 from partium_auth import doctor, policy
-from partium_auth.admin.keys import PastedField
+from partium_auth.admin.key_forms import PastedField
+from partium_auth.admin.moments import NOTHING
 from partium_auth.admin.scope import PolicyAdmin, scope_of
 from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
@@ -37,7 +38,6 @@ URLS = (
     "revocation_endpoint",
 )
 
-NOTHING = "–"
 LEVELS = {"ok": ("active", _("good")), "warning": ("expiring", _("look at this")), "error": ("failing", _("wrong"))}
 
 

@@ -1,0 +1,162 @@
+"""What people type in the key admin: a key on its way to the service is shown to nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.contrib.admin.widgets import AdminSplitDateTime
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_variables
+
+from partium_auth.admin.scope import OrganizationField
+from partium_auth.exceptions import EncryptionError
+from partium_auth.fields import MASK
+from partium_auth.models import ApiKey, Organization
+from partium_auth.services import key_input
+
+
+class Pasted:
+    """A key on its way from the form to the service: shows nothing in tracebacks and ``repr``."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+
+class PastedField(forms.CharField):
+    """An API key. It is never sent back to the browser."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        widget = forms.PasswordInput(
+            render_value=False,
+            attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none", "class": "vTextField"},
+        )
+        super().__init__(widget=widget, strip=True, **kwargs)
+        self.validators = []
+
+    @sensitive_variables()
+    def clean(self, value: Any) -> Any:
+        pasted = super().clean(value)
+        return Pasted(pasted) if pasted else None
+
+
+def expiry_field() -> forms.SplitDateTimeField:
+    return forms.SplitDateTimeField(
+        label=_("Expires"),
+        required=False,
+        widget=AdminSplitDateTime(),
+        help_text=_("If Partium told you; you are warned 30 days before."),
+    )
+
+
+CANNOT_ENCRYPT = _("The site cannot encrypt at the moment. Its operator has to look at the settings.")
+
+
+def _forget(form: forms.BaseForm, *names: str) -> None:
+    """Forget what was typed: it may be the key, and an answer with the form would show it."""
+    form.data = form.data.copy()  # type: ignore[attr-defined]  # a QueryDict, which does not change in place
+    for name in names:
+        form.data[name] = ""  # type: ignore[index]
+
+
+class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # the stubs' class takes a type, Django's does not
+    """What can be changed of a key that is stored."""
+
+    class Meta:
+        model = ApiKey
+        fields = ("label", "expires_at")
+
+    @sensitive_variables()
+    def clean_label(self) -> str:
+        typed = self.cleaned_data["label"]
+        try:
+            return key_input.clean_label_of(self.instance, typed)
+        except ValidationError as error:
+            _forget(self, "label")
+            raise ValidationError(error.error_dict["label"]) from None
+        except EncryptionError:
+            raise ValidationError(CANNOT_ENCRYPT) from None
+
+
+class NewKeyForm(forms.Form):
+    """What adding and rotating have in common."""
+
+    label = forms.CharField(label=_("Label"), max_length=100, help_text=_("What you call it, such as “web shop 2026”."))
+    value = PastedField(
+        label=_("API key"),
+        help_text=_("As Partium issued it. It is stored encrypted, and never shown again to anybody."),
+    )
+    allow_unverified = forms.BooleanField(
+        label=_("Save it although Partium cannot be asked"),
+        required=False,
+        help_text=_("It serves only while the organization has no verified key."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["label"].widget.attrs["class"] = "vTextField"
+        self.fields["expires_at"] = expiry_field()
+
+    @sensitive_variables()
+    def clean(self) -> None:
+        # The key pasted into the label as well, by mistake: an answer with the form would show it.
+        value = self.data.get("value", "").strip()
+        if value and value in self.data.get("label", ""):
+            _forget(self, "value", "label")
+            self.add_error(
+                "label", _("The key itself was pasted here too. A label is shown to everybody who sees the list.")
+            )
+
+    def take_errors(self, error: ValidationError) -> None:
+        """Show what the service said beside the fields it is about."""
+        if hasattr(error, "error_dict"):
+            for name, errors in error.error_dict.items():
+                self.add_error(name if name in self.fields else None, errors)
+        else:
+            self.add_error(None, error)
+
+    @property
+    def offers_unverified(self) -> bool:
+        """The box is shown only after Partium could not be asked."""
+        if not self.is_bound:
+            return False
+        codes = {e.code for e in self.errors.as_data().get("value", [])}
+        return "unreachable" in codes or "allow_unverified" in self.data
+
+    def shown(self) -> Iterable[forms.BoundField]:
+        """The fields, in order."""
+        return [self[name] for name in self.fields if name != "allow_unverified" or self.offers_unverified]
+
+
+class AddForm(NewKeyForm):
+    def __init__(self, organizations: QuerySet[Organization], *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields = {"organization": OrganizationField(organizations), **self.fields}
+
+
+class RotateForm(NewKeyForm):
+    overlap_hours = forms.IntegerField(
+        label=_("Overlap in hours"),
+        min_value=0,
+        max_value=90 * 24,
+        initial=24,
+        help_text=_("How long the old key may still serve. Sessions move to the new one with their next token."),
+    )
+
+
+class FindForm(forms.Form):
+    value = PastedField(label=_("API key"))

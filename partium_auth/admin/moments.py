@@ -1,0 +1,41 @@
+"""When something was, in words."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, cast
+
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.timesince import timesince
+from django.utils.translation import gettext, ngettext_lazy
+
+from partium_auth.models.keys import local_moment
+
+NOTHING = "–"
+
+# Whole phrases, because Django's "3 days" takes another form in "3 days ago" in many languages.
+AGO = {
+    "year": ngettext_lazy("%(num)d year ago", "%(num)d years ago", "num"),
+    "month": ngettext_lazy("%(num)d month ago", "%(num)d months ago", "num"),
+    "week": ngettext_lazy("%(num)d week ago", "%(num)d weeks ago", "num"),
+    "day": ngettext_lazy("%(num)d day ago", "%(num)d days ago", "num"),
+    "hour": ngettext_lazy("%(num)d hour ago", "%(num)d hours ago", "num"),
+    "minute": ngettext_lazy("%(num)d minute ago", "%(num)d minutes ago", "num"),
+}
+
+
+def ago(at: dt.datetime | None) -> str:
+    """Return how long ago something was, with the moment itself to point at."""
+    if at is None:
+        return NOTHING
+    recent = timezone.now() - at < dt.timedelta(minutes=1)
+    since = gettext("just now") if recent else timesince(at, depth=1, time_strings=cast("Any", AGO))
+    return format_html(
+        '<time class="partium-nowrap" datetime="{}" title="{}">{}</time>', at.isoformat(), moment(at), since
+    )
+
+
+def moment(at: dt.datetime | None) -> str:
+    """Return when something was or will be, in the reader's time zone and language."""
+    return NOTHING if at is None else local_moment(at)
