@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import json
-import secrets
 import string
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
-from partium_auth.exceptions import PayloadTooLarge, UnexpectedResponse, UnsupportedImage
+from partium_auth.partium.parts import Part, SearchResult, parse
+from partium_auth.partium.photos import Image, Upload
 from partium_auth.transport import Response, Transport, raise_for_status
 
 __all__ = ["Bearer", "BearerSource", "FindClient", "Part", "SearchResult"]
 
 SEARCH_PATH: Final = "/1/find/search"
 STATE_PATH: Final = "/1/find/search/{session_id}?offset={offset}&limit={limit}"
-MAX_PAYLOAD_BYTES: Final = 11 * 1024 * 1024 // 2
-"""5.5 MiB, image and input together (Partium, Find API: image search)."""
-
 MAX_RESULT_BYTES: Final = 8 * 1024 * 1024
 """The largest answer that is read; a hundred parts with all their attributes and images are below."""
 
@@ -48,17 +41,6 @@ _WHAT: Final = "Partium Find API"
 #: Methods that may be sent a second time without doing anything a second time (RFC 9110 §9.2.2).
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _PRINTABLE: Final = string.ascii_letters + string.digits + string.punctuation
-
-
-class BinaryFile(Protocol):
-    """A file open in binary mode; an upload of Django's is one."""
-
-    def read(self, size: int, /) -> bytes:
-        """At most ``size`` bytes."""
-        ...
-
-
-Image: TypeAlias = bytes | bytearray | memoryview | BinaryFile
 
 
 class Bearer(Protocol):
@@ -88,57 +70,6 @@ class BearerSource(Protocol):
     async def areplace(self, rejected: Bearer) -> Bearer:
         """As :meth:`replace`."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part that was found. What the answer does not have, or has in another type, is empty.
-
-    Attributes:
-        id: the part's id in the catalog.
-        partium_id: its id in Partium.
-        name: in the language of the search, or the first fallback language that has one.
-        name_language: the language of ``name``.
-        preview_data: data of the catalog's owner.
-        images: links to and details of the part's images.
-        mounting_locations_count: how often the part occurs in the bill of materials.
-        created_at: aware.
-        modified_at: aware.
-        attributes: properties with translated labels.
-        highlights: where the search text occurs: ``{"snippet": …, "indices": {"id": […], "name": […], "snippet": […]}}``
-            with ranges ``{"from": 0, "to": 3}`` (Partium, Find API: highlighting textual matches).
-        raw: the whole object as it came.
-    """
-
-    id: str
-    partium_id: str | None
-    name: str | None
-    name_language: str | None
-    preview_data: Any
-    images: list[Any]
-    mounting_locations_count: int | None
-    created_at: datetime | None
-    modified_at: datetime | None
-    attributes: Any
-    highlights: Any
-    raw: Mapping[str, Any] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """One page of what was found.
-
-    Attributes:
-        session_id: names the search, for further pages.
-        image_id: names the image that was searched with.
-        results: the parts, best first.
-        raw: the whole answer as it came.
-    """
-
-    session_id: str | None
-    image_id: str | None
-    results: list[Part]
-    raw: Mapping[str, Any] = field(repr=False)
 
 
 class FindClient:
@@ -213,7 +144,7 @@ class FindClient:
             UnsupportedImage: Partium does not recognize the format, or the image is empty (``sent`` is False then).
         """
         call = self._search(text, image, limit, language, projection, matches, result_options, total_seconds)
-        return _result(self._run(call))
+        return parse(self._run(call), _WHAT)
 
     async def asearch(
         self,
@@ -231,7 +162,7 @@ class FindClient:
         call = await asyncio.to_thread(
             self._search, text, image, limit, language, projection, matches, result_options, total_seconds
         )
-        return _result(await self._arun(call))
+        return parse(await self._arun(call), _WHAT)
 
     def page(self, session_id: str, *, offset: int, limit: int = 5) -> SearchResult:
         """A page of an earlier search; see ``state_path``.
@@ -241,11 +172,11 @@ class FindClient:
             offset: the number of parts to pass over.
             limit: the number of parts wanted at most.
         """
-        return _result(self._run(self._page(session_id, offset, limit)))
+        return parse(self._run(self._page(session_id, offset, limit)), _WHAT)
 
     async def apage(self, session_id: str, *, offset: int, limit: int = 5) -> SearchResult:
         """As :meth:`page`."""
-        return _result(await self._arun(self._page(session_id, offset, limit)))
+        return parse(await self._arun(self._page(session_id, offset, limit)), _WHAT)
 
     def pages(self, first: SearchResult, *, limit: int = 5) -> Iterator[SearchResult]:
         """The pages that follow a search's first one, until one is not full.
@@ -356,7 +287,7 @@ class FindClient:
         }
         body: dict[str, Any] = {"json": query}
         if image is not None:
-            upload = _Upload(query, image)
+            upload = Upload(query, image)
             body = {"data": upload, "headers": {"Content-Type": upload.content_type}}
         # To search changes nothing, so it may be sent again where a kept connection turned out to be closed.
         return self._send(
@@ -448,153 +379,3 @@ class _Following:
         self.more = bool(self.session_id) and len(page.results) >= self._limit and not repeated
         self._last = page.results
         return page
-
-
-class _Upload:
-    """The multipart body of an image search (RFC 7578), made anew each time it is iterated.
-
-    The image's file is read piece by piece while it is sent. One that cannot tell its size is read first, up to the limit.
-    """
-
-    _PIECE_BYTES = 64 * 1024
-
-    def __init__(self, query: Mapping[str, Any], image: Image) -> None:
-        if isinstance(image, (bytes, bytearray, memoryview)):
-            self._file: Any = io.BytesIO(image)
-        elif _can_seek(image):
-            self._file = image
-        else:
-            self._file = io.BytesIO(_read_bounded(image))
-        self._start = self._file.tell()
-        head = self._file.read(16)
-        if not isinstance(head, bytes):
-            raise TypeError("The image has to be open in binary mode.")
-        self._file.seek(0, io.SEEK_END)
-        self._image_bytes: int = self._file.tell() - self._start
-        if self._image_bytes <= 0:
-            raise UnsupportedImage("The image is empty, or its file has been read to the end already.", sent=False)
-
-        boundary = secrets.token_hex(16)
-        self.content_type = f"multipart/form-data; boundary={boundary}"
-        self._before = (
-            f"--{boundary}\r\n"
-            'Content-Disposition: form-data; name="input"\r\n'
-            "Content-Type: application/json\r\n\r\n"
-            f"{json.dumps(query, allow_nan=False)}\r\n"
-            f"--{boundary}\r\n"
-            'Content-Disposition: form-data; name="image"; filename="image"\r\n'
-            f"Content-Type: {_image_type(head)}\r\n\r\n"
-        ).encode()
-        self._after = f"\r\n--{boundary}--\r\n".encode()
-        if len(self) > MAX_PAYLOAD_BYTES:
-            raise _too_large()
-
-    def __len__(self) -> int:
-        return len(self._before) + self._image_bytes + len(self._after)
-
-    def __iter__(self) -> Iterator[bytes]:
-        self._file.seek(self._start)
-        yield self._before
-        left = self._image_bytes
-        while left and (piece := self._file.read(min(left, self._PIECE_BYTES))):
-            left -= len(piece)
-            yield piece
-        yield self._after
-
-
-def _can_seek(file: Any) -> bool:
-    try:
-        file.seek(file.tell())
-    except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
-        return False
-    return True
-
-
-def _read_bounded(file: BinaryFile) -> bytes:
-    pieces: list[bytes] = []
-    size = 0
-    while piece := file.read(64 * 1024):
-        if not isinstance(piece, bytes):
-            raise TypeError("The image has to be open in binary mode.")
-        size += len(piece)
-        if size > MAX_PAYLOAD_BYTES:
-            raise _too_large()
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-def _too_large() -> PayloadTooLarge:
-    return PayloadTooLarge(
-        "The image is too large for Partium: 5.5 MiB with the input. Send a smaller one; it will not be found any worse.",
-        sent=False,
-    )
-
-
-def _image_type(head: bytes) -> str:
-    """The media type that the first 16 bytes stand for. Whether it is good enough is Partium's to say."""
-    for prefix, media_type in _IMAGE_TYPES:
-        if head.startswith(prefix):
-            return media_type
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "image/webp"
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
-        return "image/heic"
-    return "application/octet-stream"
-
-
-_IMAGE_TYPES: Final = (
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-    (b"BM", "image/bmp"),
-    (b"II*\0", "image/tiff"),
-    (b"MM\0*", "image/tiff"),
-)
-_HEIC_BRANDS: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-
-
-def _result(response: Response) -> SearchResult:
-    answer = response.json()
-    results = answer.get("results") if isinstance(answer, dict) else None
-    if not isinstance(results, list) or not all(isinstance(one, dict) for one in results):
-        raise UnexpectedResponse(
-            f"{_WHAT}: {response.url} answered {response.status}, but without a list of results; check the URL.",
-            status=response.status,
-        )
-    return SearchResult(
-        session_id=_text(answer.get("sessionId")),
-        image_id=_text(answer.get("imageId")),
-        results=[_part(one) for one in results],
-        raw=answer,
-    )
-
-
-def _part(raw: Mapping[str, Any]) -> Part:
-    images, count, part_id = raw.get("images"), raw.get("mountingLocationsCount"), raw.get("id")
-    return Part(
-        id=str(part_id) if isinstance(part_id, (str, int)) else "",
-        partium_id=_text(raw.get("partiumId")),
-        name=_text(raw.get("name")),
-        name_language=_text(raw.get("nameLanguage")),
-        preview_data=raw.get("previewData"),
-        images=images if isinstance(images, list) else [],
-        mounting_locations_count=count if isinstance(count, int) and not isinstance(count, bool) else None,
-        created_at=_time(raw.get("createdAt")),
-        modified_at=_time(raw.get("modifiedAt")),
-        attributes=raw.get("attributes"),
-        highlights=raw.get("highlights"),
-        raw=raw,
-    )
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _time(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment

@@ -29,7 +29,8 @@ from partium_auth.exceptions import (
     UnsupportedImage,
     UpstreamError,
 )
-from partium_auth.partium.find import MAX_PAYLOAD_BYTES, Part, SearchResult
+from partium_auth.partium.find import Part, SearchResult
+from partium_auth.partium.photos import MAX_PAYLOAD_BYTES
 from tests.partium.conftest import API, FOUND
 from tests.transport.upstream import Peer, Request
 
