@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib.admin.widgets import AdminSplitDateTime
@@ -54,11 +54,20 @@ class PastedField(forms.CharField):
         return Pasted(pasted) if pasted else None
 
 
+class ExpiryWidget(AdminSplitDateTime):
+    """Django's two fields, each with a name for those who do not see what stands before it."""
+
+    def __init__(self, attrs: dict[str, Any] | None = None) -> None:
+        super().__init__(attrs)
+        for widget, name in zip(self.widgets, (_("Expires, date"), _("Expires, time")), strict=True):
+            widget.attrs["aria-label"] = name
+
+
 def expiry_field() -> forms.SplitDateTimeField:
     return forms.SplitDateTimeField(
         label=_("Expires"),
         required=False,
-        widget=AdminSplitDateTime(),
+        widget=ExpiryWidget(),
         help_text=_("If Partium told you; you are warned 30 days before."),
     )
 
@@ -79,6 +88,7 @@ class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # the stubs' class
     class Meta:
         model = ApiKey
         fields = ("label", "expires_at")
+        widgets: ClassVar = {"expires_at": ExpiryWidget()}
 
     @sensitive_variables()
     def clean_label(self) -> str:

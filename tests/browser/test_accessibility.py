@@ -1,0 +1,45 @@
+"""Every page a person sees, looked at by axe-core (WCAG 2.2 A and AA), in light and in dark."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from tests.browser.conftest import Visit
+from tests.example.running_demo import RunningDemo
+
+pytestmark = pytest.mark.browser
+
+# Django's own: links in its breadcrumbs are told by color alone, and its search field has no label that is seen.
+DJANGOS = [[".breadcrumbs"], ["#changelist-search"], [".changelist-filter"]]
+NOBODYS = ["/partium/login/", "/partium/callback/default/?error=access_denied&state=x"]
+KEYS = "/keys/partium_auth/apikey/"
+ADAS = ["/", "/?q=fan", "/keys/", KEYS, f"{KEYS}add/", f"{KEYS}find/", "/keys/partium_auth/apikeyevent/"]
+
+
+def faults(page: Page) -> list[str]:
+    """What is wrong with a page, one line for each element."""
+    found = Axe().run(page, context={"include": [["body"]], "exclude": DJANGOS}).response["violations"]
+    return [
+        f"{page.url}: {fault['help']}: {node['html'][:200]} {node['failureSummary']}"
+        for fault in found
+        for node in fault["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault_with_any_page(demo: RunningDemo, visit: Visit, visit_as: Visit, scheme: str) -> None:
+    found = []
+    # axe styles what it measures, which the pages' policies forbid.
+    page = visit(color_scheme=scheme, bypass_csp=True)
+    for path in NOBODYS:
+        page.goto(demo.site + path)
+        found += faults(page)
+    page = visit_as("ada", color_scheme=scheme, bypass_csp=True)
+    page.goto(demo.site + KEYS)
+    change = page.locator("#result_list .field-name a").first.get_attribute("href") or ""
+    for path in [*ADAS, change, change.replace("/change/", "/rotate/")]:
+        page.goto(demo.site + path)
+        found += faults(page)
+    assert found == []
