@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from partium_auth.models import ApiKey, DuplicateKey, Membership, Organization, Role
 from partium_auth.services import keys
@@ -70,6 +72,45 @@ def test_an_empty_list_says_so_to_people_only(run: Run, capsys: pytest.CaptureFi
     assert "There are no keys" in capsys.readouterr().err
     assert run("list", "--json") == (0, [])
     assert capsys.readouterr().err == ""
+
+
+def test_the_overview_names_who_is_about_to_lose_access_worst_first(run: Run, acme: Organization) -> None:
+    now = timezone.now()
+    for org_id, fields in {
+        "healthy": {"verification": "accepted"},
+        "soon": {"verification": "accepted", "expires_at": now + dt.timedelta(days=3)},
+        "untried": {},
+        "failing": {"verification": "rejected"},
+    }.items():
+        organization = Organization.objects.create(org_id=org_id, token_source=Organization.TokenSource.API_KEY)
+        key = keys.add_key(organization, f"value-{org_id}-0000000000000", label="x", actor=None, verify=False)
+        for name, value in fields.items():
+            setattr(key, name, value)
+        key.save()
+    Organization.objects.create(org_id="keyless", token_source=Organization.TokenSource.API_KEY)
+    Organization.objects.create(org_id="closed", token_source=Organization.TokenSource.API_KEY, is_active=False)
+    code, printed = run("overview", "--json")
+    assert code == 5
+    assert [(row["organization"], row["health"]) for row in printed] == [
+        ("failing", "failing"),
+        ("keyless", "none"),  # acme has none either, and needs none: its people log in themselves
+        ("untried", "unverified"),
+        ("soon", "expiring"),
+    ]
+    assert printed[-1]["until"].startswith((now + dt.timedelta(days=3)).date().isoformat())
+    assert printed[0]["until"] is None
+    assert run("overview")[1].splitlines()[0] == "failing  failing"
+
+
+def test_the_overview_says_nothing_where_all_is_well_and_nothing_of_others(run: Run, acme: Organization) -> None:
+    key = keys.add_key(acme, "value-0000000000000", label="x", actor=None, verify=False)
+    ada = get_user_model()._default_manager.create(username="ada")
+    assert run("overview", "--as", "ada") == (0, "")
+    Membership.objects.create(user=ada, organization=acme, role=Role.DEVELOPER)
+    assert run("overview", "--as", "ada") == (5, "acme  unverified\n")
+    key.verification = ApiKey.Verification.ACCEPTED
+    key.save()
+    assert run("overview") == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``manage.py partium_keys list|add|verify|rotate|revoke|health``."""
+"""``manage.py partium_keys list|overview|add|verify|rotate|revoke|health``."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ from django.views.decorators.debug import sensitive_variables
 from partium_auth import policy
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import ApiKey, Organization
-from partium_auth.services import health, key_input, keys
+from partium_auth.models.health import Health, health
+from partium_auth.services import health as stored_health
+from partium_auth.services import key_input, keys
 
-OK, FAILED, USAGE, REJECTED, NOT_PERMITTED = 0, 1, 2, 3, 4
+OK, FAILED, USAGE, REJECTED, NOT_PERMITTED, NEEDS_ATTENTION = 0, 1, 2, 3, 4, 5
 # What a ValidationError's code means to a script; everything else is USAGE.
 EXIT_CODES = {"rejected": REJECTED, "wrong_organization": REJECTED, "unreachable": FAILED}
 
 DESCRIPTION = """\
-List, add, verify, rotate and revoke API keys.
+List, add, verify, rotate and revoke API keys, and tell which organizations are
+about to lose access.
 
 The key itself is read from a prompt or, where there is no terminal, from
 standard input; never from the command line, which other people can see.
 
 Exit codes: 0 done; 1 Partium could not be asked, or a stored value does not
 open; 2 wrong usage, bad input or no such key; 3 Partium does not accept the
-key, or it belongs to another organization; 4 not permitted (--as).
+key, or it belongs to another organization; 4 not permitted (--as); 5 an
+organization needs attention (overview).
 Of several keys, verify does all and exits with the highest code.
 """
 
@@ -58,6 +62,7 @@ class Command(BaseCommand):
 
         listing = command("list", "List keys; never their values.")
         listing.add_argument("--organization", metavar="ID", help="Partium's id, such as acme")
+        command("overview", "List the organizations whose keys need attention, worst first; nothing where all is well.")
         add = command("add", "Add a key to an organization.")
         add.add_argument("--organization", metavar="ID", required=True, help="Partium's id, such as acme")
         add.add_argument("--label", required=True)
@@ -97,7 +102,7 @@ class Command(BaseCommand):
         if code:
             raise CommandError("Not every key was accepted.", returncode=code)
 
-    # -- the six ----------------------------------------------------------------------------------------------------
+    # -- the seven --------------------------------------------------------------------------------------------------
 
     def _list(self, actor: Any, options: dict[str, Any]) -> int:
         rows = policy.visible_keys(actor)
@@ -106,6 +111,31 @@ class Command(BaseCommand):
         shown = self._print(rows.order_by("organization__org_id", "-created_at"), options)
         if not shown and not options["json"]:
             self.stderr.write("There are no keys. Add one with: manage.py partium_keys add")
+        return OK
+
+    def _overview(self, actor: Any, options: dict[str, Any]) -> int:
+        active = policy.visible_organizations(actor).filter(is_active=True)
+        rows: Any = active.annotate(health=health()).exclude(health=Health.HEALTHY)
+        # Who needs no key misses none.
+        rows = rows.exclude(health=Health.NONE, token_source=Organization.TokenSource.USER)
+        found: list[dict[str, str | None]] = []
+        for organization in rows.select_related("key_health").order_by("health", "org_id"):
+            known = Health(organization.health)
+            until = organization.key_health.serving_until if known == Health.EXPIRING else None
+            found.append(
+                {
+                    "organization": organization.org_id,
+                    "name": organization.display_name,
+                    "health": known.word,
+                    "until": None if until is None else until.isoformat(timespec="seconds"),
+                }
+            )
+        if options["json"]:
+            self.stdout.write(json.dumps(found, indent=2, ensure_ascii=False))
+        for row in [] if options["json"] else found:
+            self.stdout.write("  ".join(part for part in (row["organization"], row["health"], row["until"]) if part))
+        if found:
+            raise CommandError(f"Organizations that need attention: {len(found)}.", returncode=NEEDS_ATTENTION)
         return OK
 
     @sensitive_variables("value")
@@ -168,10 +198,10 @@ class Command(BaseCommand):
     def _health(self, actor: Any, options: dict[str, Any]) -> int:
         if not policy.may_manage_organizations(actor):
             raise PermissionDenied
-        stale, unnoticed = health.stale(), health.unnoticed()
+        stale, unnoticed = stored_health.stale(), stored_health.unnoticed()
         for organization_id in stale:
-            health.remake(organization_id)
-        health.notice(unnoticed)
+            stored_health.remake(organization_id)
+        stored_health.notice(unnoticed)
         if options["json"]:
             self.stdout.write(json.dumps({"organizations": len(stale), "duplicate_keys": len(unnoticed)}))
         else:
