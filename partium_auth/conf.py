@@ -140,7 +140,7 @@ class Conf:
     @property
     def password_organization(self) -> str | None:
         """``PARTIUM_PASSWORD_ORGANIZATION``: id of the organization that everybody who logs in with Partium user name and
-        password becomes a member of; None leaves it to invitations and administrators."""
+        password becomes a member of; None leaves it to invitations, and to memberships by hand."""
         value = _get("PARTIUM_PASSWORD_ORGANIZATION", None)
         if value is not None and not isinstance(value, str):
             raise _wrong("PARTIUM_PASSWORD_ORGANIZATION", "the id of an organization, or None")

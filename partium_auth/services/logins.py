@@ -265,6 +265,7 @@ def _record_password_login(username: str) -> Identity:
         roles = {row: Role.MEMBER for row in found if row.org_id == conf.password_organization}
         if not roles:
             logger.warning("PARTIUM_PASSWORD_ORGANIZATION names an organization that does not exist.")
+    accept_invitations(user, username)
     set_claimed_memberships(identity, roles)
     return identity
 

@@ -125,7 +125,7 @@ def invite(
     role: str = Role.MEMBER,
     valid_for: dt.timedelta = INVITATION_LASTS,
 ) -> Invitation:
-    """Invite whoever next logs in with this verified e-mail address. An open invitation is renewed.
+    """Invite whoever next logs in with this verified e-mail address, or with this Partium user name. An open invitation is renewed.
 
     Nothing is sent: the person is told by whoever invites.
 
@@ -173,19 +173,18 @@ def withdraw_invitation(invitation: Invitation, *, actor: Actor) -> None:
     invitation.delete()
 
 
-def accept_invitations(
-    user: AbstractBaseUser, verified_email: str, *, only: Organization | None = None
-) -> list[Membership]:
+def accept_invitations(user: AbstractBaseUser, verified: str, *, only: Organization | None = None) -> list[Membership]:
     """Turn the open invitations for an e-mail address into memberships; called by a login, for nobody else.
 
     Args:
         user: who has just logged in.
-        verified_email: the address that the identity provider vouches for (``email_verified`` is JSON true).
+        verified: the address that the identity provider vouches for (``email_verified`` is JSON true), or the Partium user
+            name, which invites nobody where it is no address.
         only: the organization that the provider belongs to: it cannot open any other. None for a site-wide provider.
 
     Returns the memberships, none in the usual case. A role is never lowered.
     """
-    address = normalize_email(verified_email)
+    address = normalize_email(verified)
     if not address:
         return []
     now = timezone.now()

@@ -12,6 +12,7 @@ from django.test import Client
 
 from partium_auth import session
 from partium_auth.models import EmailDomain, Grant, Identity, Membership, Organization
+from partium_auth.services import members
 from partium_auth.testing.sandbox import PartiumSandbox
 from tests.oidc.conftest import add_provider
 from tests.oidc.provider import BendableProvider
@@ -205,6 +206,19 @@ def test_the_password_organization(client: Client, settings: Any, ann: str, acme
     settings.PARTIUM_PASSWORD_ORGANIZATION = None
     post(client)
     assert Membership.objects.count() == 0
+
+
+def test_an_invitation_to_the_user_name_is_accepted(
+    client: Client, acme: Organization, partium_sandbox: PartiumSandbox
+) -> None:
+    partium_sandbox.add_user("ann@acme.example", PASSWORD, "acme")
+    members.invite(acme, "Ann@ACME.example", actor=None)
+    members.invite(acme, "somebody@else.example", actor=None)
+    for _login in range(2):
+        post(client, username="ann@acme.example")
+        membership = Membership.objects.get()
+        assert (membership.organization, membership.origin) == (acme, "admin")
+    assert client.session[session.ORGANIZATION] == str(acme.pk)
 
 
 def test_a_deactivated_person_is_told(client: Client, ann: str) -> None:
