@@ -44,8 +44,8 @@ def check_encryption_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any
     if any(value in str(secret) for value in values for secret in secrets):
         return [
             Warning(
-                "A key in PARTIUM_ENCRYPTION_KEYS is also (part of) SECRET_KEY: whoever learns one has the other.",
-                hint="Put a new key in front with partium_generate_encryption_key, then run partium_reencrypt.",
+                "A key in PARTIUM_ENCRYPTION_KEYS is also in SECRET_KEY: one leak would expose both.",
+                hint="Replace it: manage.py partium_generate_encryption_key --help says how.",
                 id="partium_auth.W002",
             )
         ]

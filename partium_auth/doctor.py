@@ -97,7 +97,7 @@ def _encryption() -> Iterator[Finding]:
                 "warning",
                 "encryption",
                 f"The key {kid!r} opens nothing in the database.",
-                "Remove it from PARTIUM_ENCRYPTION_KEYS, once no older backup needs it.",
+                "If it is an old key, remove it once no older backup needs it. If it is a new one, move it to the front next.",
             )
 
 

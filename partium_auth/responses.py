@@ -51,7 +51,7 @@ _ANSWERS: tuple[tuple[type[PartiumError], Answer], ...] = (
         Answer(
             503,
             "no_usable_key",
-            _("Your organization has no API key yet"),
+            _("Your organization has no working API key"),
             _("A developer of your organization can add one in the key administration."),
         ),
     ),
@@ -64,14 +64,14 @@ _ANSWERS: tuple[tuple[type[PartiumError], Answer], ...] = (
             _("A developer of your organization can verify or replace it in the key administration."),
         ),
     ),
-    (exceptions.TokenUnavailable, Answer(503, "token_unavailable", _("Partium cannot be reached right now"), _LATER)),
+    (exceptions.TokenUnavailable, Answer(503, "token_unavailable", _("Partium is not available right now"), _LATER)),
     (
         exceptions.EncryptionError,
         Answer(
             503,
             "encryption",
             _("This site is not set up correctly"),
-            _("Its operators have been told. Please try again later."),
+            _("Please tell the people who run it."),
         ),
     ),
     (
@@ -100,8 +100,17 @@ _ANSWERS: tuple[tuple[type[PartiumError], Answer], ...] = (
             _("Choose another organization, or ask its developers."),
         ),
     ),
+    (
+        exceptions.CredentialsRejected,
+        Answer(
+            503,
+            "credentials_rejected",
+            _("Partium does not accept this login"),
+            _("Log in again. If that does not help, tell the people who run this site."),
+        ),
+    ),
     (exceptions.RateLimited, Answer(503, "rate_limited", _("Too many searches at once"), _LATER)),
-    (PartiumError, Answer(503, "upstream_error", _("Partium cannot be reached right now"), _LATER)),
+    (PartiumError, Answer(503, "upstream_error", _("Partium is not available right now"), _LATER)),
 )
 
 

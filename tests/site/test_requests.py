@@ -18,11 +18,27 @@ from partium_auth.testing.sandbox import PartiumSandbox
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.site.urls")]
 PAGE = {"Accept": "text/html,application/xhtml+xml", "Sec-Fetch-Mode": "navigate"}
 SCRIPT = {"Accept": "application/json", "Sec-Fetch-Mode": "cors"}
-EVERY_ERROR = [
-    name
-    for name, value in vars(exceptions).items()
-    if isinstance(value, type) and issubclass(value, exceptions.PartiumError)
-]
+EVERY_ERROR = {
+    "PartiumError": (503, "upstream_error"),
+    "LoginRequired": (401, "login_required"),
+    "NoOrganization": (403, "no_organization"),
+    "NoUsableKey": (503, "no_usable_key"),
+    "KeyRejected": (503, "key_rejected"),
+    "EncryptionError": (503, "encryption"),
+    "TokenUnavailable": (503, "token_unavailable"),
+    "UpstreamError": (503, "upstream_error"),
+    "ConnectionFailed": (503, "upstream_error"),
+    "TimedOut": (503, "upstream_error"),
+    "UnexpectedResponse": (503, "upstream_error"),
+    "CredentialsRejected": (503, "credentials_rejected"),
+    "NotPermitted": (403, "not_permitted"),
+    "LengthRequired": (503, "upstream_error"),
+    "PayloadTooLarge": (413, "payload_too_large"),
+    "UnsupportedImage": (415, "unsupported_image"),
+    "UnprocessableRequest": (422, "unprocessable"),
+    "RateLimited": (503, "rate_limited"),
+    "ServiceUnavailable": (503, "upstream_error"),
+}
 
 
 def test_a_view_has_a_token_and_finds_a_part(partium_user: PartiumUser, partium_sandbox: PartiumSandbox) -> None:
@@ -92,10 +108,19 @@ def test_no_partium_error_becomes_a_500_or_shows_its_details(
     client: Client, name: str, headers: dict[str, str]
 ) -> None:
     response = client.get(f"/failing/{name}/", headers=headers)
-    assert response.status_code in {302, 401, 403, 413, 415, 422, 503}
+    status, code = EVERY_ERROR[name]
+    if headers == SCRIPT:
+        assert (response.status_code, response.json()["error"]) == (status, code)
+    else:
+        assert response.status_code == (302 if status == 401 else status)
     assert "SECRET-DETAIL" not in response.content.decode()
     assert "no-store" in response["Cache-Control"]
     assert ("Retry-After" in response) == (response.status_code == 503)
+
+
+def test_every_exception_has_an_answer_of_its_own_here() -> None:
+    kinds = [value for value in vars(exceptions).values() if isinstance(value, type)]
+    assert {kind.__name__ for kind in kinds if issubclass(kind, exceptions.PartiumError)} == set(EVERY_ERROR)
 
 
 def test_a_page_that_fails_says_what_to_do_next(client: Client) -> None:

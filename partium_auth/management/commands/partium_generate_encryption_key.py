@@ -12,8 +12,8 @@ from partium_auth import crypto
 class Command(BaseCommand):
     help = (
         "Print a new encryption key, kid:key, for PARTIUM_ENCRYPTION_KEYS. Needs neither a configured key nor a "
-        "database. Put it first in the list to make it the one that seals, and keep the old ones behind it until "
-        "partium_reencrypt says that nothing is left under them."
+        "database. To replace a key: put the new one behind it and restart every process, move it to the front and "
+        "restart again, run partium_reencrypt, and remove the old one when that says that nothing is left under it."
     )
     # It is what makes the first key, so it may not ask for one; nor for tables that are not there yet.
     requires_system_checks: list[str] = []  # noqa: RUF012  (Django's own declaration)
