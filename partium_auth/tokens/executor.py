@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable
 
-from partium_auth.tokens.processes import PerProcess
+from partium_auth.processes import PerProcess
 
 logger = logging.getLogger("partium_auth.tokens")
 

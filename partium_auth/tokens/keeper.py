@@ -26,11 +26,11 @@ from django.db import connections
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, KeyRejected, LoginRequired, PartiumError, TokenUnavailable
 from partium_auth.models import Grant
+from partium_auth.processes import PerProcess
 from partium_auth.tokens import grants
 from partium_auth.tokens.clock import SteadyClock, elapsed_clock
 from partium_auth.tokens.executor import Executor, Saturated
 from partium_auth.tokens.grants import Glance, Snapshot
-from partium_auth.tokens.processes import PerProcess
 from partium_auth.tokens.renewal import Renewer
 from partium_auth.tokens.windows import Window
 

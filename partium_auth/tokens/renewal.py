@@ -26,9 +26,9 @@ from partium_auth import signals
 from partium_auth.exceptions import KeyRejected, LoginRequired, PartiumError, UpstreamError
 from partium_auth.fields import seal
 from partium_auth.models import ApiKey, Grant
+from partium_auth.processes import PerProcess
 from partium_auth.tokens import grants, sources, windows
 from partium_auth.tokens.grants import Snapshot
-from partium_auth.tokens.processes import PerProcess
 from partium_auth.tokens.windows import Window
 
 if TYPE_CHECKING:

@@ -150,13 +150,13 @@ class Transport:
         adapter = Adapter() if credential else self._kept_adapter()
         outer, current.call = getattr(current, "call", None), call
         try:
-            watchdog.watch(call)
+            watchdog().watch(call)
             limit = self.max_bytes if max_bytes is None else max_bytes
             outcome = self._attempt(adapter, prepared, call, limit)
             if call.stale and idempotent and is_replayable(prepared.body):
                 outcome = self._attempt(adapter, prepared, call, limit)
         finally:
-            watchdog.finish(call)
+            watchdog().finish(call)
             current.call = outer
             if credential:
                 adapter.close()
@@ -200,7 +200,7 @@ class Transport:
             answered = True
             body = _read_body(answer.raw, max_bytes, call)
             # Past the deadline the watchdog has shut the socket down, which looks like the end of a body.
-            if watchdog.finish(call):
+            if watchdog().finish(call):
                 return failure_of(TimeoutError(), call)
             return Response(answer.status_code, answer.headers, body, call.endpoint)
         except UpstreamError as e:

@@ -72,7 +72,7 @@ class _Connection(HTTPConnection):
         except OSError as e:
             raise NewConnectionError(self, "not connected") from e
         try:
-            watchdog.hold(call, sock)
+            watchdog().hold(call, sock)
         except BaseException:
             sock.close()
             raise
@@ -88,7 +88,7 @@ class _Connection(HTTPConnection):
             self.connect()
         elif call.descriptor is None:
             call.reused = True
-            watchdog.hold(call, self.sock)
+            watchdog().hold(call, self.sock)
         call.leave()
         self._used_at = time.monotonic()
         self.timeout = call.total_seconds  # to send; urllib3 sets the one for reading afterwards

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import os
 import socket
 import threading
 import time
 from collections.abc import Callable
+
+from partium_auth.processes import PerProcess
 
 
 class Stop(BaseException):
@@ -71,19 +72,10 @@ class Watchdog:
     """
 
     def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
         self._changed = threading.Condition()
         self._calls: list[tuple[float, int, Call]] = []
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
-
-    def start_over(self) -> None:
-        """In a forked child: the watching thread, the calls and maybe the holder of the lock stayed in the parent."""
-        for _, _, call in self._calls:
-            self._let_go(call)
-        self._reset()
 
     def watch(self, call: Call) -> None:
         """Watch a call until :meth:`finish`."""
@@ -137,9 +129,8 @@ class Watchdog:
                 pass  # the other side was faster
 
 
-watchdog = Watchdog()
-if hasattr(os, "register_at_fork"):  # pragma: no branch - not on Windows
-    os.register_at_fork(after_in_child=watchdog.start_over)
+#: In a forked child the watching thread, the calls and maybe the holder of the lock stayed in the parent.
+watchdog = PerProcess(Watchdog)
 
 #: The calling thread's call: urllib3 has no way to hand it through to a connection.
 current = threading.local()

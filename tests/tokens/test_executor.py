@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from partium_auth.processes import PerProcess
 from partium_auth.tokens import executor as executor_module
 from partium_auth.tokens.executor import THREADS_PER_LANE, Executor, Saturated
-from partium_auth.tokens.processes import PerProcess
 from tests.tokens.conftest import eventually
 
 

@@ -109,7 +109,10 @@ def test_an_answer_that_was_too_large_costs_the_connection(upstream: Start, tran
 
 
 @pytest.mark.processes
-def test_a_forked_child_makes_connections_and_a_watchdog_of_its_own(upstream: Start) -> None:
+@pytest.mark.parametrize("fork", ["os.fork()", "ctypes.PyDLL(None).fork()"], ids=["Python", "uWSGI"])
+def test_a_forked_child_makes_connections_and_a_watchdog_of_its_own(upstream: Start, fork: str) -> None:
+    """uWSGI forks without Python's hooks for it."""
+
     def script(peer: Peer) -> None:
         while True:
             if peer.request().target == "/slow":
@@ -118,7 +121,7 @@ def test_a_forked_child_makes_connections_and_a_watchdog_of_its_own(upstream: St
 
     server = upstream(script)
     program = f"""
-import os, sys, threading
+import ctypes, os, sys, threading
 from partium_auth.exceptions import TimedOut
 from partium_auth.transport import Transport
 from partium_auth.transport.deadline import watchdog
@@ -127,13 +130,13 @@ transport.send("GET", "{server.url}/parent")
 # Another thread holds the watchdog's lock at this moment; in the child nobody is left to release it.
 held, release = threading.Event(), threading.Event()
 def hold():
-    with watchdog._changed:
+    with watchdog()._changed:
         held.set()
         release.wait()
 thread = threading.Thread(target=hold)
 thread.start()
 held.wait()
-child = os.fork()
+child = {fork}
 if not child:
     transport.send("GET", "{server.url}/child")
     try:
