@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from partium_auth.version import __version__
 
 if TYPE_CHECKING:
-    from partium_auth.clients import OrganizationClient
+    from partium_auth.partium.find import FindClient
 
-__all__ = ["__version__", "for_organization"]
+__all__ = ["__version__", "afor_organization", "for_organization"]
 
 
-def for_organization(org_id: str) -> OrganizationClient:
+def for_organization(org_id: str) -> FindClient:
     """Return a client that acts for an organization where no request is at hand: Celery, cron, a shell.
 
     Args:
@@ -31,3 +31,12 @@ def for_organization(org_id: str) -> OrganizationClient:
     from partium_auth import clients
 
     return clients.for_organization(org_id)
+
+
+async def afor_organization(org_id: str) -> FindClient:
+    """Like :func:`for_organization`, without blocking the event loop."""
+    from asgiref.sync import sync_to_async
+
+    from partium_auth import clients
+
+    return await sync_to_async(clients.for_organization)(org_id)

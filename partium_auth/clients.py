@@ -19,8 +19,6 @@ from partium_auth.tokens.keeper import Issued, keeper
 if TYPE_CHECKING:
     from partium_auth.partium.find import Bearer, FindClient
 
-    OrganizationClient = FindClient
-
 
 class TokenHolder(Protocol):
     """A session, seen from its client."""

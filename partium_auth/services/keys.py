@@ -320,7 +320,8 @@ def _refuse_duplicate(organization: Organization, digest: str) -> None:
 
 
 def _report_duplicate(key: ApiKey) -> None:
-    others = ApiKey.objects.filter(fingerprint=key.fingerprint).exclude(organization=key.organization_id)
+    same = ApiKey.objects.filter(fingerprint=key.fingerprint).exclude(status=ApiKey.Status.REVOKED)
+    others = same.exclude(organization=key.organization_id)
     ids = sorted(others.values_list("organization__org_id", flat=True))
     if not ids:
         return
@@ -328,7 +329,7 @@ def _report_duplicate(key: ApiKey) -> None:
     organizations = [key.organization.org_id, *ids]
     # Not an event: an organization's developers read those, and another organization's keys are none of their business.
     logger.error("The API key %s is kept for several organizations: %s.", key.pk, ", ".join(organizations))
-    signals.duplicate_key.send_robust(sender=ApiKey, key=key, organizations=organizations)
+    signals.duplicate_key.send_robust(sender=ApiKey, key_id=key.pk, organizations=organizations)
 
 
 def _not_active() -> ValidationError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from partium_auth import signals
-from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, Grant, Organization
+from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, DuplicateKey, Grant, Organization
 from partium_auth.services import key_use, keys, verification
 from partium_auth.testing.sandbox import PartiumSandbox
 
@@ -168,8 +169,8 @@ def test_the_same_key_in_two_organizations_alerts_and_locks_nobody_out(
 ) -> None:
     heard = []
 
-    def listener(key: ApiKey, organizations: list[str], **_kwargs: Any) -> None:
-        heard.append(organizations)
+    def listener(key_id: uuid.UUID, organizations: list[str], **_kwargs: Any) -> None:
+        heard.append((ApiKey.objects.get(pk=key_id).organization, organizations))
 
     signals.duplicate_key.connect(listener)
     try:
@@ -177,11 +178,21 @@ def test_the_same_key_in_two_organizations_alerts_and_locks_nobody_out(
         keys.add_key(globex, "the-same-key-0000000", label="b", actor=None, verify=False)
     finally:
         signals.duplicate_key.disconnect(listener)
-    assert heard == [["globex", "acme"]]
+    assert heard == [(globex, ["globex", "acme"])]
     assert "acme" in caplog.text
     assert "the-same-key" not in caplog.text
     assert ApiKey.objects.usable().count() == 2
     assert not ApiKeyEvent.objects.filter(detail__contains="globex").exists()
+
+
+def test_a_key_that_another_organization_has_revoked_alerts_nobody(
+    acme: Organization, globex: Organization, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = keys.add_key(acme, "the-same-key-0000000", label="a", actor=None, verify=False)
+    keys.revoke_key(old, actor=None)
+    keys.add_key(globex, "the-same-key-0000000", label="b", actor=None, verify=False)
+    assert "several organizations" not in caplog.text
+    assert not DuplicateKey.objects.exists()
 
 
 def test_a_short_keys_hint_shows_nothing(acme: Organization) -> None:

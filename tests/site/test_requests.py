@@ -10,7 +10,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.test import AsyncClient, Client
 
-from partium_auth import exceptions, for_organization
+from partium_auth import afor_organization, exceptions, for_organization
 from partium_auth.models import Grant, Membership, Organization
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox
@@ -290,3 +290,17 @@ def test_half_a_surrogate_pair_is_no_500(partium_user: PartiumUser, field: str) 
     )
     assert response.status_code == {"next": 302, "organization": 403}[field]
     assert "ud800" not in response.headers.get("Location", "")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_organization_is_acted_for_in_async_code_too(partium_sandbox: PartiumSandbox) -> None:
+    from partium_auth.services.keys import add_key
+
+    organization = Organization.objects.create(org_id="acme")
+    add_key(organization, partium_sandbox.add_key("acme"), label="shop", actor=None)
+
+    async def search() -> Any:
+        client = await afor_organization("acme")
+        return await client.asearch(text="fan", limit=1)
+
+    assert async_to_sync(search)().results
