@@ -68,11 +68,11 @@ def expiry_field() -> forms.SplitDateTimeField:
         label=_("Expires"),
         required=False,
         widget=ExpiryWidget(),
-        help_text=_("If Partium told you; you are warned 30 days before."),
+        help_text=_("If Partium told you. It is pointed out from 30 days before."),
     )
 
 
-CANNOT_ENCRYPT = _("The site cannot encrypt at the moment. Its operator has to look at the settings.")
+CANNOT_ENCRYPT = _("Encryption is not set up correctly. Please tell the people who run this site.")
 
 
 def _forget(form: forms.BaseForm, *names: str) -> None:
@@ -111,7 +111,7 @@ class NewKeyForm(forms.Form):
         help_text=_("As Partium issued it. It is stored encrypted, and never shown again to anybody."),
     )
     allow_unverified = forms.BooleanField(
-        label=_("Save it although Partium cannot be asked"),
+        label=_("Save it without verification"),
         required=False,
         help_text=_("It serves only while the organization has no verified key."),
     )

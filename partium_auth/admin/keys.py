@@ -452,7 +452,7 @@ RESULTS = {
     "accepted": _("Partium accepted it."),
     "rejected": _("Partium does not accept it any more: create a new key at Partium and rotate."),
     "wrong_organization": _("It belongs to another organization: create one for this organization at Partium."),
-    "unverified": _("Partium could not be asked just now; what was known of the key before stays."),
+    "unverified": _("Partium could not be reached. What was known of the key before stays."),
     "revoked": _("Revoked. Its value is erased."),
     "failed": _("This did not work: the key is revoked already, or its stored value does not open."),
 }

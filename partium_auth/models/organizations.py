@@ -37,7 +37,7 @@ class Role(models.TextChoices):
 class Origin(models.TextChoices):
     """Where a membership came from: what claims gave, claims take away; what an administrator gave stays."""
 
-    CLAIMS = "claims", _("identity provider")
+    CLAIMS = "claims", _("by login")
     ADMIN = "admin", _("by hand")
 
 

@@ -1,4 +1,4 @@
-"""The only code that changes what is stored: admin, commands, login and a site's own code call it.
+"""The only code that changes what people may change: admin, commands, login and a site's own code call it.
 
 Every service is told who acts: a user, or None for the system itself; ``partium_auth.policy`` decides what they may.
 """

@@ -209,4 +209,4 @@ def test_health_mends_what_was_written_past_the_app(
     assert run("health", "--as", "dev")[0] == 4
     assert run("health", "--json") == (0, {"organizations": 1, "duplicate_keys": 1})
     assert run("health", "--json") == (0, {"organizations": 0, "duplicate_keys": 0})
-    assert run("health")[1].startswith("Mended: 0 organizations")
+    assert run("health")[1].startswith("Recalculated: 0 organizations")

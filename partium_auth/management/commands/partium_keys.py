@@ -85,7 +85,7 @@ class Command(BaseCommand):
         revoke.add_argument("--yes", action="store_true", help="do not ask")
         command(
             "health",
-            "Mend what the admin says of organizations' keys as a whole, where keys were written past the app.",
+            "Recalculate what the overview says, after keys were changed past the app.",
         )
 
     @no_translations
@@ -206,8 +206,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps({"organizations": len(stale), "duplicate_keys": len(unnoticed)}))
         else:
             self.stdout.write(
-                f"Mended: {len(stale)} organizations that were not shown as their keys are,"
-                f" {len(unnoticed)} keys that several organizations have and that were not named."
+                f"Recalculated: {len(stale)} organizations; keys of several organizations that were not named: {len(unnoticed)}."
             )
         return OK
 
