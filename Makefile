@@ -1,4 +1,4 @@
-# Everything this project can do, one word each. Needs Python 3.11 or newer with venv, and nothing else.
+# Everything this project can do, one word each. Needs Python 3.11 or newer with venv; a target that needs more says so.
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
@@ -28,15 +28,15 @@ test: $(VENV)/.installed-dev ## run the tests that need neither a browser nor No
 	@# Some of them wait for processes: three at a time keep two processors busy.
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not browser and not node" $(ARGS)
 
-node: $(VENV)/.installed-dev ## run the tests against oidc-provider from npm, in Chromium
+node: $(VENV)/.installed-dev ## run the tests against oidc-provider; needs Node.js and Debian's chromium
 	@$(BIN)/python -m pytest -m node $(ARGS)
 
-browser: $(VENV)/.installed-dev ## run the tests in Chromium
+browser: $(VENV)/.installed-dev ## run the tests in a browser; needs Debian's chromium
 	@# Playwright's event loop stays in its thread: one process for each suite.
 	@for suite in tests/browser tests/admin tests/hosts; do \
 	$(BIN)/python -m pytest -m browser $(ARGS) $$suite || exit 1; done
 
-screenshots: $(VENV)/.installed-dev ## take the pictures of the documentation anew, in Chromium
+screenshots: $(VENV)/.installed-dev ## take the pictures of the documentation anew; needs Debian's chromium
 	@SCREENSHOTS=1 $(MAKE) --no-print-directory browser
 
 lint: $(VENV)/.installed-dev ## check style and format

@@ -174,20 +174,20 @@ def _organizations() -> Iterator[Finding]:
             "Their developers can add one in the key admin.",
         )
     else:
-        yield Finding("ok", "organizations", f"{by_key.count()} use API keys, and each has a usable one.")
+        yield Finding("ok", "organizations", f"Organizations that use API keys: {by_key.count()}; each has a usable one.")
 
 
 def _overview() -> Iterator[Finding]:
     advice = "Run: manage.py partium_keys health"
     stale, unnoticed = health.stale(), health.unnoticed()
     if stale:
-        text = f"What the admin says of {len(stale)} organizations' keys as a whole is not what their keys say."
+        text = f"The stored key overview is out of date for {len(stale)} organizations."
         yield Finding("warning", "overview", text, advice)
     if unnoticed:
         text = f"Several organizations have the same key, and the overview does not say so (keys: {len(unnoticed)})."
         yield Finding("warning", "overview", text, advice)
     if not stale and not unnoticed:
-        yield Finding("ok", "overview", "What the admin says of organizations' keys as a whole is what their keys say.")
+        yield Finding("ok", "overview", "The stored key overview is up to date.")
 
 
 # --- identity providers ------------------------------------------------------------------------------------------------
