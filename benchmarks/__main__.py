@@ -14,10 +14,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=400, help="requests per round (default: 400)")
     parser.add_argument("--sessions", type=int, default=100, help="different people's sessions (default: 100)")
     parser.add_argument("--only", choices=["cpu", "expiry", "rows", "admin"], help="one table")
-    parser.add_argument("--grants", type=int, default=0, help="measure many rows too: so many grants, such as 1000000")
-    parser.add_argument(
-        "--organizations", type=int, default=0, help="measure the key admin too: so many, such as 10000"
-    )
+    parser.add_argument("--grants", type=int, default=0, help="measure many rows too: so many grants (1000000)")
+    parser.add_argument("--organizations", type=int, default=0, help="measure the key admin too: so many (10000)")
     options = parser.parse_args()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 
@@ -39,12 +37,12 @@ def main() -> None:
             say("")
         if options.only in {None, "expiry"}:
             expiry.measure(say)
-        if options.grants:
+        if options.grants or options.only == "rows":
             say("")
-            rows.measure(options.grants, say)
-        if options.organizations:
+            rows.measure(options.grants or 1_000_000, say)
+        if options.organizations or options.only == "admin":
             say("")
-            administration.measure(options.organizations, say)
+            administration.measure(options.organizations or 10_000, say)
     finally:
         connection.creation.destroy_test_db(name, verbosity=0)
 

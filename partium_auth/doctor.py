@@ -174,7 +174,9 @@ def _organizations() -> Iterator[Finding]:
             "Their developers can add one in the key admin.",
         )
     else:
-        yield Finding("ok", "organizations", f"Organizations that use API keys: {by_key.count()}; each has a usable one.")
+        yield Finding(
+            "ok", "organizations", f"Organizations that use API keys: {by_key.count()}; each has a usable one."
+        )
 
 
 def _overview() -> Iterator[Finding]:
