@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from partium_auth import upstream
 from partium_auth.exceptions import KeyRejected, LoginRequired, TimedOut, TokenUnavailable
-from partium_auth.models import ApiKey, Grant
+from partium_auth.models import ApiKey, Grant, Organization
 from partium_auth.partium.responses import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
@@ -286,6 +286,42 @@ def test_within_a_transaction_on_sqlite_the_answer_comes_soon_and_says_why(
         assert time.monotonic() - started_at < PATIENCE_SECONDS / 2  # it was the short patience, not the long one
     assert partium_sandbox.count(endpoint="refresh") == 0
     eventually(lambda: read(grant).generation == 2)
+
+
+@pytest.mark.parametrize("kind", ["key", "login"])
+def test_what_may_be_sent_twice_is_renewed_in_the_callers_transaction_on_sqlite(
+    keeper: Keeper, key_grant: MakeGrant, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, kind: str
+) -> None:
+    # Provided by "here" in Keeper._fly(): a roll-back takes a token with it that can be had again.
+    grant = key_grant() if kind == "key" else password_grant()
+    partium_sandbox.settings(rotate=False)
+    Grant.objects.update(reusable=True)
+    seen = age(grant, 0)
+    with transaction.atomic():
+        Organization.objects.update(display_name="written")
+        assert keeper.obtain(seen).generation == seen.generation + 1
+        transaction.set_rollback(True)
+    with transaction.atomic():
+        Organization.objects.update(display_name="written")
+        kept = keeper.obtain(read(grant))
+    assert keeper.obtain(read(grant)).value == kept.value
+
+
+def test_a_failure_in_the_callers_transaction_is_remembered_when_that_is_rolled_back(
+    keeper: Keeper, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by the second flight in Keeper._fly(): each request would ask an upstream that fails, and hold the database.
+    grant = key_grant()
+    partium_sandbox.fail("auth", status=503, retry_after=40)
+    with transaction.atomic():
+        Organization.objects.update(display_name="written")
+        with pytest.raises(TokenUnavailable):
+            keeper.obtain(read(grant))
+        transaction.set_rollback(True)
+    eventually(lambda: read(grant).waiting)
+    with pytest.raises(TokenUnavailable), transaction.atomic():
+        keeper.obtain(read(grant))
+    assert partium_sandbox.count(endpoint="auth") <= 2
 
 
 # --- asked to wait, refused, cut off -------------------------------------------------------------------------------------
