@@ -26,7 +26,7 @@ from partium_auth import crypto
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import Sealed, seal
-from partium_auth.models import Grant, Identity, Organization
+from partium_auth.models import ApiKey, Grant, Identity, Organization
 from partium_auth.tokens import invalidation, windows
 
 if TYPE_CHECKING:
@@ -250,8 +250,10 @@ def _snapshot(row: tuple[Any, ...]) -> Snapshot:
 
 
 def read(grant_id: uuid.UUID) -> Snapshot | None:
-    """Read one grant; None where there is no such row."""
-    return next(iter(read_all([grant_id])), None)
+    """Read one grant; None where it is gone. A key's is there as long as the key, though its first renewal makes the row."""
+    for seen in read_all([grant_id]):
+        return seen
+    return _not_begun(grant_id) if ApiKey.objects.using(alias()).filter(pk=grant_id).exists() else None
 
 
 def read_all(grant_ids: Sequence[uuid.UUID]) -> list[Snapshot]:

@@ -531,6 +531,29 @@ def test_a_machine_out_of_threads_serves_what_it_has_and_recovers(
     assert keeper.obtain(seen).generation == 2
 
 
+@pytest.mark.parametrize("missing", ["thread", "database"])
+def test_a_key_whose_first_renewal_cannot_begin_is_not_called_revoked(
+    keeper: Keeper, key_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    # Provided by grants.read(): it has no row yet, but that is no sign of its end.
+    key_id = key_grant().pk
+    Grant.objects.all().delete()
+    seen = grants.read_keys([key_id])[0]
+    with monkeypatch.context() as patch:
+        patch.setattr("partium_auth.tokens.keeper.PATIENCE_SECONDS", 0.3)
+        if missing == "thread":
+            patch.setattr(threading.Thread, "start", out_of_threads)
+        else:
+            patch.setattr(grants, "for_key", out_of_database)
+        with pytest.raises(TokenUnavailable):
+            keeper.obtain(seen)
+    assert keeper.obtain(seen).generation == 1
+
+
+def out_of_database(key_id: uuid.UUID) -> NoReturn:
+    raise OperationalError("too many connections")
+
+
 def out_of_threads(thread: threading.Thread) -> NoReturn:
     raise RuntimeError("can't start new thread")
 
