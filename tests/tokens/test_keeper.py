@@ -24,7 +24,6 @@ from partium_auth.tokens import grants
 from partium_auth.tokens.executor import THREADS_PER_LANE
 from partium_auth.tokens.grants import Login, Snapshot
 from partium_auth.tokens.keeper import PATIENCE_SECONDS, QUEUED_SECONDS, Keeper
-from partium_auth.tokens.renewal import DOUBTED_FAILURES
 from tests.tokens.conftest import age, ago, eventually, read
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -129,23 +128,28 @@ def test_the_api_says_with_json_that_it_refuses(
     assert read(grant).rejected
 
 
-def test_a_login_does_not_hang_on_a_doubtful_refusal_for_ever(
+def test_no_outage_of_partium_ends_a_login_however_long(
     keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by DOUBTED_FAILURES in renewal, and by its look at the window.
+    # Provided by sources.is_rejection(): only what Partium itself says about the refresh token ends a login.
+    partium_sandbox.settings(grace_seconds=60)
     grant = password_grant()
-    partium_sandbox.fail("refresh", status=400, body="")
-    for _ in range(DOUBTED_FAILURES + 2):  # as long as something is left of the token, nothing is decided
-        assert keeper.obtain(age(grant, 30)).generation == 1
-        Grant.objects.update(next_attempt_at=ago(1))
-    assert not read(grant).rejected
-    Grant.objects.update(failures=0)
-    for _ in range(DOUBTED_FAILURES - 1):
+    seen = age(grant, 0)
+
+    def attempt() -> None:
+        Grant.objects.update(failures=1000, next_attempt_at=ago(1))
         with pytest.raises(TokenUnavailable):
-            keeper.obtain(age(grant, 0))
-        Grant.objects.update(next_attempt_at=ago(1))
-    with pytest.raises(LoginRequired):
-        keeper.obtain(read(grant))
+            keeper.obtain(seen)
+
+    for status in (500, 502, 503, 504, 429, 404, 405, 422, 403, 400, 301):
+        with partium_sandbox.fail("refresh", status=status, body=PAGE, headers={"Content-Type": "text/html"}):
+            attempt()
+    with partium_sandbox.garbage("refresh"):
+        attempt()
+    with partium_sandbox.drop("refresh", after_processing=True):
+        attempt()
+    Grant.objects.update(next_attempt_at=ago(1))
+    assert keeper.obtain(read(grant)).generation == 2
 
 
 def test_a_firewalls_page_does_not_make_a_key_a_rejected_one(
