@@ -149,7 +149,6 @@ class _SnapshotFields(NamedTuple):
     waiting: bool
     rejected: bool
     revoked: bool
-    api_key_id: uuid.UUID | None
 
 
 class Snapshot(_SnapshotFields, _TokenLife):
@@ -188,7 +187,6 @@ class Glance(_GlanceFields, _TokenLife):
             sent=False,
             busy=True,
             waiting=False,
-            api_key_id=None,
         )
 
 
@@ -210,7 +208,6 @@ _COLUMNS = (
     "issued_at",
     "lifetime_seconds",
     "reusable",
-    "api_key_id",
     "_renewable",
     "_sent",
     "_busy",
@@ -225,7 +222,7 @@ def _is(condition: Q) -> ExpressionWrapper[Q]:
 
 
 def _snapshot(row: tuple[Any, ...]) -> Snapshot:
-    (grant_id, kind, provider, generation, token, issued_at, lifetime, reusable, api_key_id, *flags) = row
+    (grant_id, kind, provider, generation, token, issued_at, lifetime, reusable, *flags) = row
     renewable, sent, busy, waiting, rejected, revoked = map(bool, flags)
     if kind == Grant.Kind.API_KEY:
         # A rejected key is remembered until its next attempt is due, then it may be tried again.
@@ -245,7 +242,6 @@ def _snapshot(row: tuple[Any, ...]) -> Snapshot:
         waiting=waiting,
         rejected=rejected,
         revoked=revoked,
-        api_key_id=api_key_id,
     )
 
 
@@ -296,17 +292,15 @@ def _not_begun(key_id: uuid.UUID) -> Snapshot:
         waiting=False,
         rejected=False,
         revoked=False,
-        api_key_id=key_id,
     )
 
 
 def _rows() -> QuerySet[Grant]:
-    # Always the primary: a replica may lag behind a renewal.
-    return Grant.objects.using(router.db_for_write(Grant))
+    return Grant.objects.using(alias())
 
 
 def alias() -> str:
-    """The database that grants are in."""
+    """The database that grants are in, the primary: a replica may lag behind a renewal."""
     return router.db_for_write(Grant)
 
 
