@@ -137,18 +137,18 @@ class _GlanceFields(NamedTuple):
 class _SnapshotFields(NamedTuple):
     grant_id: uuid.UUID
     kind: str
-    provider: str
-    generation: int
-    token: str | None
-    issued_at: float | None
-    lifetime_seconds: int
-    reusable: bool
-    renewable: bool
-    sent: bool
-    busy: bool
-    waiting: bool
-    rejected: bool
-    revoked: bool
+    provider: str = ""
+    generation: int = 0
+    token: str | None = None
+    issued_at: float | None = None
+    lifetime_seconds: int = 0
+    reusable: bool = False
+    renewable: bool = False
+    sent: bool = False
+    busy: bool = False
+    waiting: bool = False
+    rejected: bool = False
+    revoked: bool = False
 
 
 class Snapshot(_SnapshotFields, _TokenLife):
@@ -179,15 +179,7 @@ class Glance(_GlanceFields, _TokenLife):
         """A snapshot for when the database cannot be asked: what is there is served, and somebody else renews it."""
         known = self._asdict()
         del known["resting"]
-        return Snapshot(
-            **known,
-            provider="",
-            reusable=False,
-            renewable=True,
-            sent=False,
-            busy=True,
-            waiting=False,
-        )
+        return Snapshot(**known, renewable=True, busy=True)
 
 
 @lru_cache(maxsize=1024)
@@ -277,22 +269,7 @@ def read_keys(key_ids: Sequence[uuid.UUID]) -> list[Snapshot]:
 
 
 def _not_begun(key_id: uuid.UUID) -> Snapshot:
-    return Snapshot(
-        grant_id=key_id,
-        kind=Grant.Kind.API_KEY,
-        provider="",
-        generation=0,
-        token=None,
-        issued_at=None,
-        lifetime_seconds=0,
-        reusable=True,
-        renewable=True,
-        sent=False,
-        busy=False,
-        waiting=False,
-        rejected=False,
-        revoked=False,
-    )
+    return Snapshot(key_id, Grant.Kind.API_KEY, reusable=True, renewable=True)
 
 
 def _rows() -> QuerySet[Grant]:
