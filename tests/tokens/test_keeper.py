@@ -554,7 +554,7 @@ def test_a_key_whose_first_renewal_cannot_begin_is_not_called_revoked(
     assert keeper.obtain(seen).generation == 1
 
 
-def out_of_database(key_id: uuid.UUID) -> NoReturn:
+def out_of_database(*args: object, **kwargs: object) -> NoReturn:
     raise OperationalError("too many connections")
 
 
@@ -614,6 +614,21 @@ def test_a_commit_that_fails_loses_nothing(
     eventually(lambda: not keeper.renewer.unsaved)
     assert keeper.obtain(age(grant, 0)).generation == 3  # the refresh token that came with it was kept
     assert partium_sandbox.count(endpoint="refresh", status=200) == 2
+
+
+def test_what_another_process_has_stored_comes_before_what_this_one_could_not(
+    keeper: Keeper, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by the comparison of generations in Keeper._course().
+    grant = password_grant()
+    seen = age(grant, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(grants, "commit", out_of_database)
+        assert keeper.obtain(seen).generation == 2
+        Grant.objects.update(generation=7, issued_at=time.time())
+        assert keeper.obtain(read(grant)).generation == 7
+    eventually(lambda: not keeper.renewer.unsaved)
+    assert read(grant).generation == 7
 
 
 def test_a_process_that_ends_waits_for_its_answer_and_stores_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -144,17 +145,22 @@ def test_a_page_that_has_written_on_sqlite_is_asked_for_again_with_the_renewed_t
     assert partium_sandbox.count(endpoint="refresh") == 1
 
 
-def test_what_is_posted_on_sqlite_is_not_repeated_by_itself(
-    ann: Person, atomic_requests: None, partium_sandbox: PartiumSandbox
+@pytest.mark.parametrize(
+    ("method", "query"), [("post", ""), ("get", "?q=" + 2000 * "a")], ids=["a POST", "what no redirect can hold"]
+)
+def test_what_cannot_be_repeated_on_sqlite_says_try_again(
+    ann: Person, atomic_requests: None, partium_sandbox: PartiumSandbox, method: str, query: str
 ) -> None:
+    # Provided by responses.may_repeat().
     browser = client_of(ann)
+    ask = functools.partial(getattr(browser, method), f"/write-then-token/{query}")
     age(grant_of(ann), 5)
-    response = browser.post("/write-then-token/")
+    response = ask()
     if connection.vendor == "sqlite":
         assert response.status_code == 503
         assert User.objects.get().first_name == ""  # rolled back, like after any error
         eventually(lambda: read(grant_of(ann)).generation == 2)
-        response = browser.post("/write-then-token/")
+        response = ask()
     assert response.json() == {"generation": 2}
     assert User.objects.get().first_name == "written"
     assert partium_sandbox.count(endpoint="refresh") == 1
