@@ -130,26 +130,43 @@ def test_a_token_is_as_old_as_its_request_not_as_its_answer(
     assert grant.issued_at < sent_at + 3
 
 
-@database
-def test_an_answer_that_takes_longer_than_its_token_lives_is_not_served(
-    clock: MovableClock,
-    keeper: Keeper,
-    password_grant: MakeGrant,
-    partium_sandbox: PartiumSandbox,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def slow(clock: MovableClock, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Have every exchange take so many seconds."""
     exchange = sources.exchange
 
-    def slow(*args: object) -> object:
-        tokens = exchange(*args)  # type: ignore[arg-type]
-        clock.advance(7)
-        return tokens
+    def take(seconds: float) -> None:
+        def slowly(*args: object) -> object:
+            tokens = exchange(*args)  # type: ignore[arg-type]
+            clock.advance(seconds)
+            return tokens
 
-    monkeypatch.setattr(sources, "exchange", slow)
+        monkeypatch.setattr(sources, "exchange", slowly)
+
+    return take
+
+
+@database
+def test_an_answer_that_takes_longer_than_its_token_lives_is_not_served(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, slow: Callable[[float], None]
+) -> None:
+    slow(7)
     grant = password_grant()
     partium_sandbox.settings(lifetime_seconds=8)
     with pytest.raises(TokenUnavailable):
         keeper.obtain(age(grant, 0))
+    assert partium_sandbox.count(endpoint="refresh") == 1
+
+
+@database
+def test_an_answer_that_takes_most_of_its_tokens_life_is_served_and_not_asked_for_again(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, slow: Callable[[float], None]
+) -> None:
+    # Provided by "waited" in Keeper._course().
+    slow(27.5)
+    grant = password_grant()
+    partium_sandbox.settings(lifetime_seconds=30)
+    assert keeper.obtain(age(grant, 0)).generation == 2
     assert partium_sandbox.count(endpoint="refresh") == 1
 
 
