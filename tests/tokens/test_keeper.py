@@ -311,6 +311,20 @@ def test_what_may_be_sent_twice_is_renewed_in_the_callers_transaction_on_sqlite(
     assert keeper.obtain(read(grant)).value == kept.value
 
 
+def test_while_a_token_is_good_no_transaction_waits_for_a_renewal(
+    keeper: Keeper, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by "window is Window.UNUSABLE" before "here" in Keeper._course().
+    grant = key_grant()
+    keeper.obtain(read(grant))
+    seen = age(grant, 120)
+    with transaction.atomic():
+        assert keeper.obtain(seen).generation == 1
+        if connection.vendor == "sqlite":  # the others have no need to wait for the transaction's end
+            assert partium_sandbox.count(endpoint="auth") == 1
+    eventually(lambda: read(grant).generation == 2)
+
+
 def test_a_failure_in_the_callers_transaction_is_remembered_when_that_is_rolled_back(
     keeper: Keeper, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
@@ -503,10 +517,11 @@ def test_tokens_that_live_too_short_cost_one_call_not_one_after_another(
     assert partium_sandbox.count(endpoint="refresh") == 1
 
 
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 def test_a_database_that_is_down_is_asked_ten_times_a_second_not_a_thousand_times(
-    keeper: Keeper, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
+    keeper: Keeper, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
 ) -> None:
-    # Provided by in_vain in Keeper._course().
+    # Provided by in_vain in Keeper._course(), and by the sleep in Keeper._wait() and Keeper._await().
     monkeypatch.setattr("partium_auth.tokens.keeper.PATIENCE_SECONDS", 0.5)
     seen = age(password_grant(), 0)
     attempts: list[int] = []
@@ -519,7 +534,7 @@ def test_a_database_that_is_down_is_asked_ten_times_a_second_not_a_thousand_time
     monkeypatch.setattr(grants, "read", down)
     monkeypatch.setattr(grants, "seconds_to_next_attempt", down)
     with pytest.raises(TokenUnavailable):
-        keeper.obtain(seen)
+        async_to_sync(keeper.aobtain)(seen) if asynchronous else keeper.obtain(seen)
     assert len(attempts) < 25
 
 
