@@ -434,8 +434,7 @@ def _refuse_if_hopeless(seen: Snapshot, failure: Exception | None) -> None:
 
 
 def _unavailable(failure: Exception | None, reason: str = "") -> TokenUnavailable:
-    retry_after = getattr(failure, "retry_after", None) or 1
-    error = TokenUnavailable(f"The access token could not be renewed in time.{reason}", retry_after=retry_after)
+    error = TokenUnavailable(f"The access token could not be renewed in time.{reason}")
     error.__cause__ = failure
     return error
 
@@ -450,7 +449,7 @@ def _blocked(failure: Exception | None, grant_id: uuid.UUID | None) -> TokenUnav
 
 def _say_when(grant_id: uuid.UUID, error: TokenUnavailable) -> None:
     with contextlib.suppress(AnyDatabaseError):
-        error.retry_after = min(300, max(error.retry_after, grants.seconds_to_next_attempt(grant_id)))
+        error.retry_after = grants.seconds_to_next_attempt(grant_id)
 
 
 def _patience_seconds() -> float:

@@ -20,7 +20,7 @@ from partium_auth.exceptions import KeyRejected, LoginRequired, TimedOut, TokenU
 from partium_auth.models import ApiKey, Grant, Organization
 from partium_auth.partium.responses import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import grants
+from partium_auth.tokens import grants, sources
 from partium_auth.tokens.executor import THREADS_PER_LANE
 from partium_auth.tokens.grants import Login, Snapshot
 from partium_auth.tokens.keeper import PATIENCE_SECONDS, QUEUED_SECONDS, Keeper
@@ -668,6 +668,57 @@ def test_a_process_that_ends_waits_for_its_answer_and_stores_it(
     hang.release()
     drain.join(10)
     assert read(grant).generation == 2
+
+
+def test_a_process_that_ends_waits_for_some_seconds_at_most(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by _EXIT_SECONDS in Keeper._drain(): once for the answer, once for the database.
+    monkeypatch.setattr("partium_auth.tokens.keeper._EXIT_SECONDS", 0.2)
+
+    def drain() -> None:
+        thread = threading.Thread(target=keeper._drain, daemon=True)
+        thread.start()
+        thread.join(5)
+        assert not thread.is_alive()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grants, "commit", out_of_database)
+        with partium_sandbox.hang("refresh") as hang:
+            keeper.obtain(age(password_grant(), 120))
+            hang.wait_until_met()
+            drain()
+        eventually(lambda: bool(keeper.renewer.unsaved))
+        drain()
+    eventually(lambda: not keeper.renewer.unsaved)
+
+
+def test_who_stops_the_process_is_not_held_up_by_a_renewal_in_the_callers_thread(
+    keeper: Keeper, password_grant: MakeGrant, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by the raise in Keeper._land().
+    settings.PARTIUM_EXECUTOR = "inline"
+    seen = age(password_grant(), 0)
+
+    def interrupted(*args: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sources, "exchange", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        keeper.obtain(seen)
+    assert not keeper._flights().by_grant
+
+
+def test_an_event_loop_that_is_gone_is_not_told(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Provided by suppress() in Keeper._await().
+    seen = age(password_grant(), 30)
+    with partium_sandbox.hang("refresh"):
+        assert async_to_sync(keeper.aobtain)(seen).generation == 1
+    eventually(lambda: read_id(seen).generation == 2)
+    eventually(lambda: not keeper._flights().by_grant)
+    assert "exception calling callback" not in caplog.text
 
 
 # --- one upstream and another ------------------------------------------------------------------------------------------------
