@@ -253,8 +253,7 @@ class Keeper:
                 flight = self._fly(seen, window, forced=refused, here=here)
             if window is Window.ADVISORY or (window is Window.MANDATORY and flight is None):
                 break
-            if not waited:
-                waited, give_up_at = True, min(give_up_at, self._elapsed() + patience())
+            waited, give_up_at = True, min(give_up_at, self._elapsed() + patience())
             left_seconds = max(0.0, give_up_at - self._elapsed())
             if window is Window.MANDATORY:
                 pause = _Pause(flight, min(BRIEF_SECONDS, left_seconds))
@@ -347,16 +346,12 @@ class Keeper:
             await asyncio.sleep(pause.seconds)
             return await sync_to_async(_look)(grant_id, None)
         # asyncio.wait, unlike wait_for, leaves the renewal alone when a client that disconnects cancels the waiting.
-        waiter = asyncio.get_running_loop().create_future()
         loop = asyncio.get_running_loop()
-
-        def wake() -> None:
-            if not waiter.done():
-                waiter.set_result(None)
+        waiter = loop.create_future()
 
         def landed(_: object) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
-                loop.call_soon_threadsafe(wake)
+                loop.call_soon_threadsafe(waiter.set_result, None)
 
         pause.flight.add_done_callback(landed)
         done, _ = await asyncio.wait([waiter], timeout=pause.seconds)

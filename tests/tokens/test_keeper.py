@@ -71,6 +71,18 @@ def test_a_mandatory_token_is_served_when_the_renewal_fails(
     assert partium_sandbox.count(endpoint="refresh") == 1  # the fleet leaves it alone for the 7 s
 
 
+def test_a_mandatory_token_that_nobody_may_renew_now_is_waited_for_by_nobody(
+    keeper: Keeper, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by "flight is None" in Keeper._course().
+    grant = password_grant()
+    Grant.objects.update(next_attempt_at=ago(-60))
+    waits: list[object] = []
+    monkeypatch.setattr(keeper, "_wait", lambda *args: waits.append(args))
+    assert keeper.obtain(age(grant, 30)).generation == 1
+    assert waits == []
+
+
 def test_an_unusable_token_and_503_say_when_to_come_back(
     keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
