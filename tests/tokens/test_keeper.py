@@ -83,6 +83,31 @@ def test_a_mandatory_token_that_nobody_may_renew_now_is_waited_for_by_nobody(
     assert waits == []
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"refresh_token": None},
+        {"rejected_at": ago(1)},
+        {"lease_until": ago(-7200)},
+        {"next_attempt_at": ago(-7200)},
+    ],
+    ids=lambda state: next(iter(state)),
+)
+def test_what_cannot_be_renewed_now_is_not_tried(
+    keeper: Keeper, password_grant: MakeGrant, settings: Any, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any]
+) -> None:
+    # Provided by keeper._may_renew(): take_lease() would refuse, at the cost of a statement for each request.
+    settings.PARTIUM_EXECUTOR = "inline"
+    grant = password_grant()
+    tried: list[object] = []
+    monkeypatch.setattr(keeper.renewer, "renew", lambda *args, **kwargs: tried.append(args))
+    keeper.obtain(age(grant, 30))
+    assert len(tried) == 1
+    Grant.objects.update(**state)
+    keeper.obtain(read(grant))
+    assert len(tried) == 1
+
+
 def test_an_unusable_token_and_503_say_when_to_come_back(
     keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
@@ -490,6 +515,19 @@ def test_the_next_key_takes_over_within_one_patience(
         with pytest.raises(TokenUnavailable):
             keeper.obtain_first([read(first), read(third)])
     assert sum(waits) <= 0.4
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_while_one_of_the_keys_may_serve_again_nobody_is_told_to_replace_them(
+    keeper: Keeper, key_grant: MakeGrant, asynchronous: bool
+) -> None:
+    # Provided by keeper._more_hopeful().
+    paused, refused = key_grant(), key_grant()
+    Grant.objects.update(next_attempt_at=ago(-60))
+    Grant.objects.filter(pk=refused.pk).update(rejected_at=ago(1))
+    for candidates in ([read(paused), read(refused)], [read(refused), read(paused)]):
+        with pytest.raises(TokenUnavailable):
+            async_to_sync(keeper.aobtain_first)(candidates) if asynchronous else keeper.obtain_first(candidates)
 
 
 # --- what must not spin, poison or hang ------------------------------------------------------------------------------------
