@@ -231,7 +231,8 @@ def check_sqlite(
     if connections[alias].settings_dict.get("ATOMIC_REQUESTS"):
         found.append(
             Warning(
-                "ATOMIC_REQUESTS on SQLite: a view keeps the database to itself, also from the renewal that it waits for.",
+                "ATOMIC_REQUESTS on SQLite: everybody who writes waits while a view waits for Partium, and a POST of a login "
+                "whose access token has expired may be answered with 503 once.",
                 hint="Put transaction.non_atomic_requests on views that use request.partium, or use PostgreSQL.",
                 id="partium_auth.W014",
             )

@@ -7,6 +7,11 @@ visitor or an administrator reads are made where they are shown.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import uuid
+
 
 class PartiumError(Exception):
     """Base of everything this app raises on purpose."""
@@ -47,11 +52,16 @@ class TokenUnavailable(PartiumError):
     Args:
         message: what happened, for a developer.
         retry_after: seconds until it makes sense to ask again; at least 1.
+
+    Attributes:
+        blocked_grant: the id of a grant whose renewal waits for the database, which the caller's own transaction holds
+            (SQLite): when that is over, there is a token. None: nothing of that kind.
     """
 
     def __init__(self, message: str = "", *, retry_after: int = 1) -> None:
         super().__init__(message or "No valid Partium access token is available right now.")
         self.retry_after = max(1, retry_after)
+        self.blocked_grant: uuid.UUID | None = None
 
 
 class UpstreamError(PartiumError):

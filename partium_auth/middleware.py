@@ -9,8 +9,9 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from partium_auth.exceptions import PartiumError
+from partium_auth.exceptions import PartiumError, TokenUnavailable
 from partium_auth.session import PartiumSession
+from partium_auth.tokens.keeper import keeper
 
 if TYPE_CHECKING:
 
@@ -42,4 +43,11 @@ class PartiumMiddleware:
             return None
         from partium_auth import responses
 
+        if isinstance(exception, TokenUnavailable) and responses.may_repeat(request):
+            try:
+                keeper.obtain_unblocked(exception)
+            except PartiumError as error:
+                exception = error
+            else:
+                return responses.once_more(request)
         return responses.for_error(request, exception)

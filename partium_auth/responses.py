@@ -132,6 +132,21 @@ def for_error(request: HttpRequest, error: PartiumError) -> HttpResponse:
     return response
 
 
+def may_repeat(request: HttpRequest) -> bool:
+    """Tell whether a browser may be sent to the same address again, when a view was rolled back.
+
+    Not after a POST: nobody but the site knows what else its view has done, a mail that it has sent for example.
+    """
+    return request.method in {"GET", "HEAD"} and is_safe_target(request, request.get_full_path())
+
+
+def once_more(request: HttpRequest) -> HttpResponse:
+    """Send a browser to the same address again; see :func:`may_repeat`."""
+    response = HttpResponseRedirect(request.get_full_path())
+    add_never_cache_headers(response)
+    return response
+
+
 def is_navigation(request: HttpRequest) -> bool:
     """Tell whether a person's browser is opening a page, as opposed to a script asking for data."""
     if request.headers.get("X-Requested-With") == "XMLHttpRequest":

@@ -77,7 +77,7 @@ def _end(provider: Provider, claims: dict[str, Any]) -> int:
 
 def _named(provider: Provider, claims: dict[str, Any]) -> QuerySet[Grant]:
     """The grants of the session ``sid``, or, where the token names none, all of the subject ``sub`` (§2.4)."""
-    found = Grant.objects.filter(kind=Grant.Kind.OIDC, provider=provider.slug, revoked_at=None)
+    found = Grant.objects.using(grants.alias()).filter(kind=Grant.Kind.OIDC, provider=provider.slug, revoked_at=None)
     if "sub" in claims:
         found = found.filter(identity__digest=identity_digest(claims["iss"], claims["sub"]))
     if "sid" in claims:

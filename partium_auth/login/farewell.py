@@ -19,6 +19,7 @@ from partium_auth.oidc import discovery, token_endpoint
 from partium_auth.oidc import provider as providers
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
+from partium_auth.tokens import grants
 from partium_auth.tokens.executor import Executor, Saturated
 
 logger = logging.getLogger("partium_auth.login")
@@ -84,7 +85,7 @@ def prepare(request: HttpRequest) -> LastWords | None:
     grant_id = request.session.get(session.GRANT)
     if not grant_id:
         return None
-    grant = Grant.objects.filter(pk=grant_id, kind=Grant.Kind.OIDC, revoked_at=None).first()
+    grant = Grant.objects.using(grants.alias()).filter(pk=grant_id, kind=Grant.Kind.OIDC, revoked_at=None).first()
     if grant is None:
         return None
     try:

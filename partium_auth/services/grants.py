@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied
-from django.db import router, transaction
+from django.db import transaction
 
 from partium_auth import policy
 from partium_auth.models import Grant
@@ -33,7 +33,6 @@ def revoke_grants(grant_ids: Iterable[uuid.UUID], *, actor: Actor) -> int:
     """
     if not policy.is_operator(actor):
         raise PermissionDenied
-    database = router.db_for_write(Grant)
-    with transaction.atomic(using=database):
-        logins = Grant.objects.using(database).filter(pk__in=list(grant_ids), api_key=None)
+    with transaction.atomic(using=grants.alias()):
+        logins = Grant.objects.filter(pk__in=list(grant_ids), api_key=None)
         return grants.revoke(logins, delete_sessions=True)

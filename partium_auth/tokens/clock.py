@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 
 _MAX_CORRECTION_SECONDS = 300.0
+_CATCH_UP_SHARE = (
+    0.005  # of the time that passes; a token seems younger by that, a fifth of what the unusable window is
+)
 _BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
@@ -15,10 +18,11 @@ def elapsed_clock() -> float:
 
 
 class SteadyClock:
-    """Seconds since the epoch. When the wall clock is set back, this one goes on for up to five minutes of difference.
+    """Seconds since the epoch. When the wall clock is set back by up to five minutes, this one goes on, a little slower.
 
     A token's age is measured with it: a clock that steps back by a minute would otherwise make every token seem a minute
-    younger than it is. A step of more than five minutes is followed, and tokens then seem to come from the future.
+    younger than it is. The two come together within a day, or a process that began while the clock was ahead would stay
+    ahead of the others. A step of more than five minutes is followed, and tokens then seem to come from the future.
     """
 
     def __init__(self, wall: Callable[[], float] = time.time, elapsed: Callable[[], float] = elapsed_clock) -> None:
@@ -28,9 +32,11 @@ class SteadyClock:
 
     def __call__(self) -> float:
         wall, elapsed = self._wall(), self._elapsed()
-        last_wall, last_elapsed = self._last
-        steady = last_wall + (elapsed - last_elapsed)
+        last, last_elapsed = self._last
+        passed = elapsed - last_elapsed
+        steady = last + passed
+        now = wall
         if wall < steady <= wall + _MAX_CORRECTION_SECONDS:
-            return steady
-        self._last = (wall, elapsed)
-        return wall
+            now = max(wall, steady - passed * _CATCH_UP_SHARE)
+        self._last = (now, elapsed)
+        return now

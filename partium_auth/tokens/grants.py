@@ -26,7 +26,7 @@ from partium_auth import crypto
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import Sealed, seal
-from partium_auth.models import Grant, Identity, Organization
+from partium_auth.models import ApiKey, Grant, Identity, Organization
 from partium_auth.tokens import invalidation, windows
 
 if TYPE_CHECKING:
@@ -137,19 +137,18 @@ class _GlanceFields(NamedTuple):
 class _SnapshotFields(NamedTuple):
     grant_id: uuid.UUID
     kind: str
-    provider: str
-    generation: int
-    token: str | None
-    issued_at: float | None
-    lifetime_seconds: int
-    reusable: bool
-    renewable: bool
-    sent: bool
-    busy: bool
-    waiting: bool
-    rejected: bool
-    revoked: bool
-    api_key_id: uuid.UUID | None
+    provider: str = ""
+    generation: int = 0
+    token: str | None = None
+    issued_at: float | None = None
+    lifetime_seconds: int = 0
+    reusable: bool = False
+    renewable: bool = False
+    sent: bool = False
+    busy: bool = False
+    waiting: bool = False
+    rejected: bool = False
+    revoked: bool = False
 
 
 class Snapshot(_SnapshotFields, _TokenLife):
@@ -180,16 +179,7 @@ class Glance(_GlanceFields, _TokenLife):
         """A snapshot for when the database cannot be asked: what is there is served, and somebody else renews it."""
         known = self._asdict()
         del known["resting"]
-        return Snapshot(
-            **known,
-            provider="",
-            reusable=False,
-            renewable=True,
-            sent=False,
-            busy=True,
-            waiting=False,
-            api_key_id=None,
-        )
+        return Snapshot(**known, renewable=True, busy=True)
 
 
 @lru_cache(maxsize=1024)
@@ -210,7 +200,6 @@ _COLUMNS = (
     "issued_at",
     "lifetime_seconds",
     "reusable",
-    "api_key_id",
     "_renewable",
     "_sent",
     "_busy",
@@ -225,7 +214,7 @@ def _is(condition: Q) -> ExpressionWrapper[Q]:
 
 
 def _snapshot(row: tuple[Any, ...]) -> Snapshot:
-    (grant_id, kind, provider, generation, token, issued_at, lifetime, reusable, api_key_id, *flags) = row
+    (grant_id, kind, provider, generation, token, issued_at, lifetime, reusable, *flags) = row
     renewable, sent, busy, waiting, rejected, revoked = map(bool, flags)
     if kind == Grant.Kind.API_KEY:
         # A rejected key is remembered until its next attempt is due, then it may be tried again.
@@ -245,13 +234,14 @@ def _snapshot(row: tuple[Any, ...]) -> Snapshot:
         waiting=waiting,
         rejected=rejected,
         revoked=revoked,
-        api_key_id=api_key_id,
     )
 
 
 def read(grant_id: uuid.UUID) -> Snapshot | None:
-    """Read one grant; None where there is no such row."""
-    return next(iter(read_all([grant_id])), None)
+    """Read one grant; None where it is gone. A key's is there as long as the key, though its first renewal makes the row."""
+    for seen in read_all([grant_id]):
+        return seen
+    return _not_begun(grant_id) if ApiKey.objects.using(alias()).filter(pk=grant_id).exists() else None
 
 
 def read_all(grant_ids: Sequence[uuid.UUID]) -> list[Snapshot]:
@@ -279,32 +269,15 @@ def read_keys(key_ids: Sequence[uuid.UUID]) -> list[Snapshot]:
 
 
 def _not_begun(key_id: uuid.UUID) -> Snapshot:
-    return Snapshot(
-        grant_id=key_id,
-        kind=Grant.Kind.API_KEY,
-        provider="",
-        generation=0,
-        token=None,
-        issued_at=None,
-        lifetime_seconds=0,
-        reusable=True,
-        renewable=True,
-        sent=False,
-        busy=False,
-        waiting=False,
-        rejected=False,
-        revoked=False,
-        api_key_id=key_id,
-    )
+    return Snapshot(key_id, Grant.Kind.API_KEY, reusable=True, renewable=True)
 
 
 def _rows() -> QuerySet[Grant]:
-    # Always the primary: a replica may lag behind a renewal.
-    return Grant.objects.using(router.db_for_write(Grant))
+    return Grant.objects.using(alias())
 
 
 def alias() -> str:
-    """The database that grants are in."""
+    """The database that grants are in, the primary: a replica may lag behind a renewal."""
     return router.db_for_write(Grant)
 
 

@@ -178,6 +178,20 @@ class Keeper:
             raise
         return step
 
+    def obtain_unblocked(self, error: TokenUnavailable) -> Issued:
+        """Return the token that the caller's own transaction has kept from it, now that this is over.
+
+        Args:
+            error: what the caller got then.
+
+        Raises:
+            TokenUnavailable: the same error, where it was for another reason; otherwise as :meth:`obtain`.
+        """
+        seen = None if error.blocked_grant is None else grants.read(error.blocked_grant)
+        if seen is None:
+            raise error
+        return self.obtain(seen)
+
     def obtain_first(self, candidates: Sequence[Snapshot], rejected: Issued | None = None) -> Issued:
         """Return a token of the first grant that has one: the next key takes over where one is refused or unavailable.
 
@@ -231,16 +245,20 @@ class Keeper:
             window = Window.UNUSABLE if refused else seen.window(self.clock())
             if window is Window.FRESH or (window is Window.MANDATORY and waited):
                 break
-            flight = None if in_vain == seen.generation else self._fly(seen, window, forced=refused)
+            flight = None
+            if in_vain != seen.generation:
+                # A transaction that keeps the database from every renewal can make one itself. Rolled back, it loses a
+                # token that can be had again; where the refresh token may be used up with it, that is too much.
+                here = window is Window.UNUSABLE and seen.reusable and _blocked_by_own_transaction()
+                flight = self._fly(seen, window, forced=refused, here=here)
             if window is Window.ADVISORY or (window is Window.MANDATORY and flight is None):
                 break
-            if not waited:
-                waited, give_up_at = True, min(give_up_at, self._elapsed() + patience())
+            waited, give_up_at = True, min(give_up_at, self._elapsed() + patience())
             left_seconds = max(0.0, give_up_at - self._elapsed())
             if window is Window.MANDATORY:
                 pause = _Pause(flight, min(BRIEF_SECONDS, left_seconds))
             else:
-                pause = _pause(seen, flight, answer, left_seconds)
+                pause = _pause(seen, flight, answer, left_seconds, refused=refused)
             found = yield pause
             # Neither a lost race nor a lost database is a reason to try again without a breath between.
             in_vain = seen.generation if flight is not None and not found.renewed else None
@@ -250,8 +268,8 @@ class Keeper:
 
     # --- single flight -------------------------------------------------------------------------------------------
 
-    def _fly(self, seen: Snapshot, window: Window, *, forced: bool) -> Future[Snapshot | None] | None:
-        """Join the renewal that is under way in this process, or start one where it is due."""
+    def _fly(self, seen: Snapshot, window: Window, *, forced: bool, here: bool) -> Future[Snapshot | None] | None:
+        """Join the renewal that is under way in this process, or start one where it is due; ``here`` in this thread."""
         flights = self._flights()
         inline = conf.executor == "inline"
         with flights.lock:
@@ -262,8 +280,11 @@ class Keeper:
                 return None
             flight = flights.by_grant[seen.grant_id] = Future()
         job = functools.partial(self._land, seen, flight, forced, self._elapsed())
-        if inline:
+        if inline or here:
             job()
+            if not inline and flight.exception() is not None:
+                # What the row says of this failure may be rolled back: then the fleet has to learn of it once more.
+                self._fly(seen, window, forced=forced, here=False)
         else:
             try:
                 self._executor.submit(seen.lane, job)
@@ -325,16 +346,12 @@ class Keeper:
             await asyncio.sleep(pause.seconds)
             return await sync_to_async(_look)(grant_id, None)
         # asyncio.wait, unlike wait_for, leaves the renewal alone when a client that disconnects cancels the waiting.
-        waiter = asyncio.get_running_loop().create_future()
         loop = asyncio.get_running_loop()
-
-        def wake() -> None:
-            if not waiter.done():
-                waiter.set_result(None)
+        waiter = loop.create_future()
 
         def landed(_: object) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
-                loop.call_soon_threadsafe(wake)
+                loop.call_soon_threadsafe(waiter.set_result, None)
 
         pause.flight.add_done_callback(landed)
         done, _ = await asyncio.wait([waiter], timeout=pause.seconds)
@@ -379,7 +396,14 @@ def _ended(seen: Snapshot) -> PartiumError:
     return LoginRequired("This login has been ended.")
 
 
-def _pause(seen: Snapshot, flight: Future[Snapshot | None] | None, answer: _Answer, left_seconds: float) -> _Pause:
+def _pause(
+    seen: Snapshot,
+    flight: Future[Snapshot | None] | None,
+    answer: _Answer,
+    left_seconds: float,
+    *,
+    refused: bool,
+) -> _Pause:
     """What to wait for where there is no usable token. Raises where waiting is no use."""
     if isinstance(answer.failure, EncryptionError):
         raise answer.failure
@@ -388,7 +412,10 @@ def _pause(seen: Snapshot, flight: Future[Snapshot | None] | None, answer: _Answ
     if flight is None:
         _refuse_if_hopeless(seen, answer.failure)
     if not left_seconds:
-        raise _unavailable(answer.failure)
+        if not _blocked_by_own_transaction():
+            raise _unavailable(answer.failure)
+        # Until a refused token is replaced, whoever asks once more is served the same one.
+        raise _blocked(answer.failure, None if refused else seen.grant_id)
     return _Pause(flight, left_seconds if flight is not None else min(left_seconds, POLL_SECONDS))
 
 
@@ -401,20 +428,23 @@ def _refuse_if_hopeless(seen: Snapshot, failure: Exception | None) -> None:
         raise _unavailable(failure)
 
 
-def _unavailable(failure: Exception | None) -> TokenUnavailable:
-    message = "The access token could not be renewed in time."
-    if _blocked_by_own_transaction():
-        message += " The renewal waits for the database, which this request's own transaction holds: "
-        message += 'read the token before writing. (In a test: PARTIUM_EXECUTOR = "inline".)'
-    retry_after = getattr(failure, "retry_after", None) or 1
-    error = TokenUnavailable(message, retry_after=retry_after)
+def _unavailable(failure: Exception | None, reason: str = "") -> TokenUnavailable:
+    error = TokenUnavailable(f"The access token could not be renewed in time.{reason}")
     error.__cause__ = failure
+    return error
+
+
+def _blocked(failure: Exception | None, grant_id: uuid.UUID | None) -> TokenUnavailable:
+    reason = " The renewal waits for the database, which this request's own transaction holds: "
+    reason += 'read the token before writing. (In a test: PARTIUM_EXECUTOR = "inline".)'
+    error = _unavailable(failure, reason)
+    error.blocked_grant = grant_id
     return error
 
 
 def _say_when(grant_id: uuid.UUID, error: TokenUnavailable) -> None:
     with contextlib.suppress(AnyDatabaseError):
-        error.retry_after = min(300, max(error.retry_after, grants.seconds_to_next_attempt(grant_id)))
+        error.retry_after = grants.seconds_to_next_attempt(grant_id)
 
 
 def _patience_seconds() -> float:

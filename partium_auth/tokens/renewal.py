@@ -29,7 +29,6 @@ from partium_auth.models import ApiKey, Grant
 from partium_auth.processes import PerProcess
 from partium_auth.tokens import grants, sources, windows
 from partium_auth.tokens.grants import Snapshot
-from partium_auth.tokens.windows import Window
 
 if TYPE_CHECKING:
     from partium_auth.partium.responses import TokenResponse
@@ -42,9 +41,6 @@ FORCED_PAUSE_SECONDS = 5.0
 """After a renewal that a 401 has forced there is none for this long: an upstream that refuses every token gets no storm."""
 KEY_REJECTED_SECONDS = 60.0
 """A rejected API key is not tried again for this long."""
-DOUBTED_FAILURES = 10
-"""After so many failures in a row (with their pauses more than a minute), and with nothing left of the access token, a
-refusal counts even where nothing shows that it is the API that refuses: a login does not hang on it for ever."""
 _LONGEST_SAVE_PAUSE_SECONDS = 5.0
 
 
@@ -144,11 +140,7 @@ class Renewer:
             self._back_off(grant, seen, lease_id, sent_at=F("sent_at"))
 
     def _failed(self, grant: Grant, seen: Snapshot, lease_id: uuid.UUID, error: UpstreamError) -> None:
-        rejected = sources.is_rejection(grant, error) or (
-            sources.is_doubtful_rejection(grant, error)
-            and grant.failures + 1 >= DOUBTED_FAILURES
-            and seen.window(self._clock()) is Window.UNUSABLE
-        )
+        rejected = sources.is_rejection(grant, error)
         logger.warning(
             "Renewing grant %s (%s, generation %s) failed: %s, status %s%s",
             seen.grant_id,

@@ -50,22 +50,17 @@ def is_rejection(grant: Grant, error: UpstreamError) -> bool:
     """Tell whether an error is about the credential itself, so that sending it again makes no sense.
 
     Partium documents 401 for invalid credentials and nothing for an invalid refresh token, so every answer that blames
-    the request counts there, if it is the API that gives it: what a firewall or a proxy refuses is a fault, see
-    :func:`is_doubtful_rejection`. At an identity provider ``invalid_grant`` arrives as 401 (``oidc.token_endpoint``); any other
+    the request counts there, if it is the API that gives it: what a firewall or a proxy refuses is a fault
+    (``UnexpectedResponse``). At an identity provider ``invalid_grant`` arrives as 401 (``oidc.token_endpoint``); any other
     error is about the client's configuration, which is the operator's to mend and no reason to log anybody out.
     """
-    if isinstance(error, UnexpectedResponse):
+    if not error.sent or isinstance(error, UnexpectedResponse):
         return False
     if grant.kind == Grant.Kind.OIDC:
         return error.status == 401
     if grant.kind == Grant.Kind.PASSWORD:
         return error.status == 401 or error.status in REFUSALS
     return error.status in {401, 403}
-
-
-def is_doubtful_rejection(grant: Grant, error: UpstreamError) -> bool:
-    """Tell whether a login's refresh token was refused without a sign that it was the API that did it."""
-    return grant.kind == Grant.Kind.PASSWORD and isinstance(error, UnexpectedResponse) and error.status in REFUSALS
 
 
 def outcome_is_unknown(error: UpstreamError) -> bool:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.contrib.auth import SESSION_KEY
 from django.db import connections
+from django.db.models import Model
 from django.test import Client
 
 from partium_auth.login import farewell
@@ -57,6 +58,30 @@ def test_logging_out_ends_the_session_here_and_at_the_provider(
     assert grant.revoked_at is not None
     assert (grant.access_token, grant.refresh_token, grant.id_token) == (None, None, None)
     assert op.revoked == [refresh_token]
+
+
+class Replica:
+    """Reads of grants go to a database that is not there: whoever needs them as they are does not ask it."""
+
+    def db_for_read(self, model: type[Model], **hints: object) -> str | None:
+        return "replica" if model is Grant else None
+
+
+@pytest.mark.parametrize("where", ["here", "at the provider"])
+def test_logging_out_does_not_ask_a_replica_that_may_lag(
+    browser: Browser, op: BendableProvider, settings: Any, where: str
+) -> None:
+    # Provided by using() in farewell.prepare() and backchannel._named().
+    browser.log_in()
+    grant = Grant.objects.get()
+    settings.DATABASE_ROUTERS = [f"{__name__}.Replica"]
+    if where == "here":
+        assert log_out(browser).headers["Location"].startswith(f"{op.url}/logout?")
+    else:
+        assert tell(op).status_code == 200
+    settings.DATABASE_ROUTERS = []
+    grant.refresh_from_db()
+    assert grant.revoked_at is not None
 
 
 def test_logging_out_works_while_the_provider_is_down(browser: Browser, op: BendableProvider, settings: Any) -> None:

@@ -17,14 +17,13 @@ from django.utils import timezone
 
 from partium_auth import upstream
 from partium_auth.exceptions import KeyRejected, LoginRequired, TimedOut, TokenUnavailable
-from partium_auth.models import ApiKey, Grant
+from partium_auth.models import ApiKey, Grant, Organization
 from partium_auth.partium.responses import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import grants
+from partium_auth.tokens import grants, sources
 from partium_auth.tokens.executor import THREADS_PER_LANE
 from partium_auth.tokens.grants import Login, Snapshot
 from partium_auth.tokens.keeper import PATIENCE_SECONDS, QUEUED_SECONDS, Keeper
-from partium_auth.tokens.renewal import DOUBTED_FAILURES
 from tests.tokens.conftest import age, ago, eventually, read
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -70,6 +69,43 @@ def test_a_mandatory_token_is_served_when_the_renewal_fails(
     assert keeper.obtain(age(grant, 30)).generation == 1
     assert keeper.obtain(read(grant)).generation == 1
     assert partium_sandbox.count(endpoint="refresh") == 1  # the fleet leaves it alone for the 7 s
+
+
+def test_a_mandatory_token_that_nobody_may_renew_now_is_waited_for_by_nobody(
+    keeper: Keeper, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by "flight is None" in Keeper._course().
+    grant = password_grant()
+    Grant.objects.update(next_attempt_at=ago(-60))
+    waits: list[object] = []
+    monkeypatch.setattr(keeper, "_wait", lambda *args: waits.append(args))
+    assert keeper.obtain(age(grant, 30)).generation == 1
+    assert waits == []
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"refresh_token": None},
+        {"rejected_at": ago(1)},
+        {"lease_until": ago(-7200)},
+        {"next_attempt_at": ago(-7200)},
+    ],
+    ids=lambda state: next(iter(state)),
+)
+def test_what_cannot_be_renewed_now_is_not_tried(
+    keeper: Keeper, password_grant: MakeGrant, settings: Any, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any]
+) -> None:
+    # Provided by keeper._may_renew(): take_lease() would refuse, at the cost of a statement for each request.
+    settings.PARTIUM_EXECUTOR = "inline"
+    grant = password_grant()
+    tried: list[object] = []
+    monkeypatch.setattr(keeper.renewer, "renew", lambda *args, **kwargs: tried.append(args))
+    keeper.obtain(age(grant, 30))
+    assert len(tried) == 1
+    Grant.objects.update(**state)
+    keeper.obtain(read(grant))
+    assert len(tried) == 1
 
 
 def test_an_unusable_token_and_503_say_when_to_come_back(
@@ -129,23 +165,28 @@ def test_the_api_says_with_json_that_it_refuses(
     assert read(grant).rejected
 
 
-def test_a_login_does_not_hang_on_a_doubtful_refusal_for_ever(
+def test_no_outage_of_partium_ends_a_login_however_long(
     keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by DOUBTED_FAILURES in renewal, and by its look at the window.
+    # Provided by sources.is_rejection(): only what Partium itself says about the refresh token ends a login.
+    partium_sandbox.settings(grace_seconds=60)
     grant = password_grant()
-    partium_sandbox.fail("refresh", status=400, body="")
-    for _ in range(DOUBTED_FAILURES + 2):  # as long as something is left of the token, nothing is decided
-        assert keeper.obtain(age(grant, 30)).generation == 1
-        Grant.objects.update(next_attempt_at=ago(1))
-    assert not read(grant).rejected
-    Grant.objects.update(failures=0)
-    for _ in range(DOUBTED_FAILURES - 1):
+    seen = age(grant, 0)
+
+    def attempt() -> None:
+        Grant.objects.update(failures=1000, next_attempt_at=ago(1))
         with pytest.raises(TokenUnavailable):
-            keeper.obtain(age(grant, 0))
-        Grant.objects.update(next_attempt_at=ago(1))
-    with pytest.raises(LoginRequired):
-        keeper.obtain(read(grant))
+            keeper.obtain(seen)
+
+    for status in (500, 502, 503, 504, 429, 404, 405, 422, 403, 400, 301):
+        with partium_sandbox.fail("refresh", status=status, body=PAGE, headers={"Content-Type": "text/html"}):
+            attempt()
+    with partium_sandbox.garbage("refresh"):
+        attempt()
+    with partium_sandbox.drop("refresh", after_processing=True):
+        attempt()
+    Grant.objects.update(next_attempt_at=ago(1))
+    assert keeper.obtain(read(grant)).generation == 2
 
 
 def test_a_firewalls_page_does_not_make_a_key_a_rejected_one(
@@ -288,6 +329,56 @@ def test_within_a_transaction_on_sqlite_the_answer_comes_soon_and_says_why(
     eventually(lambda: read(grant).generation == 2)
 
 
+@pytest.mark.parametrize("kind", ["key", "login"])
+def test_what_may_be_sent_twice_is_renewed_in_the_callers_transaction_on_sqlite(
+    keeper: Keeper, key_grant: MakeGrant, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, kind: str
+) -> None:
+    # Provided by "here" in Keeper._fly(): a roll-back takes a token with it that can be had again.
+    grant = key_grant() if kind == "key" else password_grant()
+    partium_sandbox.settings(rotate=False)
+    Grant.objects.update(reusable=True)
+    seen = age(grant, 0)
+    with transaction.atomic():
+        Organization.objects.update(display_name="written")
+        assert keeper.obtain(seen).generation == seen.generation + 1
+        transaction.set_rollback(True)
+    with transaction.atomic():
+        Organization.objects.update(display_name="written")
+        kept = keeper.obtain(read(grant))
+    assert keeper.obtain(read(grant)).value == kept.value
+
+
+def test_while_a_token_is_good_no_transaction_waits_for_a_renewal(
+    keeper: Keeper, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by "window is Window.UNUSABLE" before "here" in Keeper._course().
+    grant = key_grant()
+    keeper.obtain(read(grant))
+    seen = age(grant, 120)
+    with transaction.atomic():
+        assert keeper.obtain(seen).generation == 1
+        if connection.vendor == "sqlite":  # the others have no need to wait for the transaction's end
+            assert partium_sandbox.count(endpoint="auth") == 1
+    eventually(lambda: read(grant).generation == 2)
+
+
+def test_a_failure_in_the_callers_transaction_is_remembered_when_that_is_rolled_back(
+    keeper: Keeper, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by the second flight in Keeper._fly(): each request would ask an upstream that fails, and hold the database.
+    grant = key_grant()
+    partium_sandbox.fail("auth", status=503, retry_after=40)
+    with transaction.atomic():
+        Organization.objects.update(display_name="written")
+        with pytest.raises(TokenUnavailable):
+            keeper.obtain(read(grant))
+        transaction.set_rollback(True)
+    eventually(lambda: read(grant).waiting)
+    with pytest.raises(TokenUnavailable), transaction.atomic():
+        keeper.obtain(read(grant))
+    assert partium_sandbox.count(endpoint="auth") <= 2
+
+
 # --- asked to wait, refused, cut off -------------------------------------------------------------------------------------
 
 
@@ -426,6 +517,19 @@ def test_the_next_key_takes_over_within_one_patience(
     assert sum(waits) <= 0.4
 
 
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_while_one_of_the_keys_may_serve_again_nobody_is_told_to_replace_them(
+    keeper: Keeper, key_grant: MakeGrant, asynchronous: bool
+) -> None:
+    # Provided by keeper._more_hopeful().
+    paused, refused = key_grant(), key_grant()
+    Grant.objects.update(next_attempt_at=ago(-60))
+    Grant.objects.filter(pk=refused.pk).update(rejected_at=ago(1))
+    for candidates in ([read(paused), read(refused)], [read(refused), read(paused)]):
+        with pytest.raises(TokenUnavailable):
+            async_to_sync(keeper.aobtain_first)(candidates) if asynchronous else keeper.obtain_first(candidates)
+
+
 # --- what must not spin, poison or hang ------------------------------------------------------------------------------------
 
 
@@ -463,10 +567,11 @@ def test_tokens_that_live_too_short_cost_one_call_not_one_after_another(
     assert partium_sandbox.count(endpoint="refresh") == 1
 
 
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 def test_a_database_that_is_down_is_asked_ten_times_a_second_not_a_thousand_times(
-    keeper: Keeper, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
+    keeper: Keeper, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch, asynchronous: bool
 ) -> None:
-    # Provided by in_vain in Keeper._course().
+    # Provided by in_vain in Keeper._course(), and by the sleep in Keeper._wait() and Keeper._await().
     monkeypatch.setattr("partium_auth.tokens.keeper.PATIENCE_SECONDS", 0.5)
     seen = age(password_grant(), 0)
     attempts: list[int] = []
@@ -479,7 +584,7 @@ def test_a_database_that_is_down_is_asked_ten_times_a_second_not_a_thousand_time
     monkeypatch.setattr(grants, "read", down)
     monkeypatch.setattr(grants, "seconds_to_next_attempt", down)
     with pytest.raises(TokenUnavailable):
-        keeper.obtain(seen)
+        async_to_sync(keeper.aobtain)(seen) if asynchronous else keeper.obtain(seen)
     assert len(attempts) < 25
 
 
@@ -493,6 +598,29 @@ def test_a_machine_out_of_threads_serves_what_it_has_and_recovers(
         patch.setattr(threading.Thread, "start", out_of_threads)
         assert keeper.obtain(seen).generation == 1
     assert keeper.obtain(seen).generation == 2
+
+
+@pytest.mark.parametrize("missing", ["thread", "database"])
+def test_a_key_whose_first_renewal_cannot_begin_is_not_called_revoked(
+    keeper: Keeper, key_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    # Provided by grants.read(): it has no row yet, but that is no sign of its end.
+    key_id = key_grant().pk
+    Grant.objects.all().delete()
+    seen = grants.read_keys([key_id])[0]
+    with monkeypatch.context() as patch:
+        patch.setattr("partium_auth.tokens.keeper.PATIENCE_SECONDS", 0.3)
+        if missing == "thread":
+            patch.setattr(threading.Thread, "start", out_of_threads)
+        else:
+            patch.setattr(grants, "for_key", out_of_database)
+        with pytest.raises(TokenUnavailable):
+            keeper.obtain(seen)
+    assert keeper.obtain(seen).generation == 1
+
+
+def out_of_database(*args: object, **kwargs: object) -> NoReturn:
+    raise OperationalError("too many connections")
 
 
 def out_of_threads(thread: threading.Thread) -> NoReturn:
@@ -553,6 +681,21 @@ def test_a_commit_that_fails_loses_nothing(
     assert partium_sandbox.count(endpoint="refresh", status=200) == 2
 
 
+def test_what_another_process_has_stored_comes_before_what_this_one_could_not(
+    keeper: Keeper, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by the comparison of generations in Keeper._course().
+    grant = password_grant()
+    seen = age(grant, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(grants, "commit", out_of_database)
+        assert keeper.obtain(seen).generation == 2
+        Grant.objects.update(generation=7, issued_at=time.time())
+        assert keeper.obtain(read(grant)).generation == 7
+    eventually(lambda: not keeper.renewer.unsaved)
+    assert read(grant).generation == 7
+
+
 def test_a_process_that_ends_waits_for_its_answer_and_stores_it(
     keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -575,6 +718,57 @@ def test_a_process_that_ends_waits_for_its_answer_and_stores_it(
     hang.release()
     drain.join(10)
     assert read(grant).generation == 2
+
+
+def test_a_process_that_ends_waits_for_some_seconds_at_most(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by _EXIT_SECONDS in Keeper._drain(): once for the answer, once for the database.
+    monkeypatch.setattr("partium_auth.tokens.keeper._EXIT_SECONDS", 0.2)
+
+    def drain() -> None:
+        thread = threading.Thread(target=keeper._drain, daemon=True)
+        thread.start()
+        thread.join(5)
+        assert not thread.is_alive()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grants, "commit", out_of_database)
+        with partium_sandbox.hang("refresh") as hang:
+            keeper.obtain(age(password_grant(), 120))
+            hang.wait_until_met()
+            drain()
+        eventually(lambda: bool(keeper.renewer.unsaved))
+        drain()
+    eventually(lambda: not keeper.renewer.unsaved)
+
+
+def test_who_stops_the_process_is_not_held_up_by_a_renewal_in_the_callers_thread(
+    keeper: Keeper, password_grant: MakeGrant, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by the raise in Keeper._land().
+    settings.PARTIUM_EXECUTOR = "inline"
+    seen = age(password_grant(), 0)
+
+    def interrupted(*args: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sources, "exchange", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        keeper.obtain(seen)
+    assert not keeper._flights().by_grant
+
+
+def test_an_event_loop_that_is_gone_is_not_told(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Provided by suppress() in Keeper._await().
+    seen = age(password_grant(), 30)
+    with partium_sandbox.hang("refresh"):
+        assert async_to_sync(keeper.aobtain)(seen).generation == 1
+    eventually(lambda: read_id(seen).generation == 2)
+    eventually(lambda: not keeper._flights().by_grant)
+    assert "exception calling callback" not in caplog.text
 
 
 # --- one upstream and another ------------------------------------------------------------------------------------------------

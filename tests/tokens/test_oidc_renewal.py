@@ -108,17 +108,35 @@ def test_what_is_the_operators_to_mend_logs_nobody_out(
     assert keeper.obtain(read(grant)).generation == 2
 
 
+@pytest.mark.parametrize("status", [500, 401])
 def test_a_provider_whose_discovery_fails_has_not_been_sent_anything(
-    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider, settings: Any
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider, settings: Any, status: int
 ) -> None:
+    # Provided by error.sent in sources.is_rejection(): a 401 to something else refuses no refresh token.
     settings.PARTIUM_CACHE = None  # where another process's copy of the document would do
     grant = oidc_grant()
-    op.answers["/.well-known/openid-configuration"] = Answer(500)
+    op.answers["/.well-known/openid-configuration"] = Answer(status)
     documents.forget()
     with pytest.raises(TokenUnavailable):
         keeper.obtain(age(grant, 0))
     assert not read(grant).outcome_unknown
+    assert not read(grant).rejected
     assert op.forms == []
+
+
+def test_no_outage_of_a_provider_ends_a_login_however_long(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    grant = oidc_grant()
+    seen = age(grant, 0)
+    for status in (500, 502, 503, 504, 429, 404, 403, 401, 400, 301, 200):
+        Grant.objects.update(failures=1000, next_attempt_at=ago(1))
+        op.answers["/token"] = Answer(status, b"<html>Maintenance</html>", "text/html")
+        with pytest.raises(TokenUnavailable):
+            keeper.obtain(seen)
+    del op.answers["/token"]
+    Grant.objects.update(next_attempt_at=ago(1))
+    assert keeper.obtain(read(grant)).generation == 2
 
 
 def test_a_login_without_a_refresh_token_lives_as_long_as_its_access_token(

@@ -503,12 +503,10 @@ def test_a_key_without_a_grant_gets_one_on_first_use(acme: Organization, log_in:
 
 @pytest.mark.parametrize("by_hand", [False, True], ids=["session", "organization"])
 def test_a_key_without_a_grant_serves_inside_a_transaction(
-    mode: str, acme: Organization, log_in: LogIn, key_grant: MakeGrant, by_hand: bool, settings: Any
+    mode: str, acme: Organization, log_in: LogIn, key_grant: MakeGrant, by_hand: bool
 ) -> None:
     # Provided by for_key() in Renewer.renew(): made by the reader, the grant was not seen by the renewal, and was gone again
     # when the view had failed for that.
-    if connection.vendor == "sqlite":
-        settings.PARTIUM_EXECUTOR = "inline"  # this transaction has the database to itself
     Grant.objects.filter(pk=key_grant().pk).delete()
     use_keys(acme)
     person = log_in(acme, kind=None)

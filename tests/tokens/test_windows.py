@@ -25,6 +25,8 @@ def test_a_token_of_600_seconds_has_the_documented_windows() -> None:
     limits = thresholds(600)
     assert (limits.advisory_seconds, limits.mandatory_seconds, limits.unusable_seconds) == (240, 60, 15)
     assert thresholds(600, jitter=1.0).advisory_seconds == 180
+    assert thresholds(60, jitter=1.0).advisory_seconds == 18
+    assert thresholds(86_400, jitter=1.0).advisory_seconds == 840
     assert window(600, 0) is Window.FRESH
     assert window(600, 359) is Window.FRESH
     assert window(600, 360) is Window.ADVISORY
@@ -63,6 +65,8 @@ def test_a_token_from_the_future_is_not_served(lifetime: float, ahead: float) ->
 
 def test_another_machines_clock_may_be_ten_seconds_ahead() -> None:
     assert window(600, -10) is Window.FRESH
+    assert window(3, 0) is Window.FRESH
+    assert window(2, -10) is Window.UNUSABLE  # but a token has no more to live for it
 
 
 @given(st.uuids(), st.integers(0, 2**40))
