@@ -78,8 +78,8 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
     def get_or_create_user(self, access_token: Any, id_token: Any, payload: Any) -> Any:
         """Refuse: nobody has verified that the token was issued for this site (``mozilla_django_oidc.contrib.drf``)."""
         raise ImproperlyConfigured(
-            "PartiumOIDCBackend logs people in; it does not authenticate requests by a bearer. Name another backend in "
-            "OIDC_DRF_AUTH_BACKEND; see docs/migrating-from-mozilla-django-oidc.md."
+            "PartiumOIDCBackend logs people in; it does not authenticate requests by a bearer. Name another one, "
+            "such as mozilla_django_oidc.auth.OIDCAuthenticationBackend, in OIDC_DRF_AUTH_BACKEND."
         )
 
     def verify_claims(self, claims: Any) -> bool:

@@ -129,7 +129,7 @@ def check_installation(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
     found.extend(
         Warning(
             f"{old} is still in the settings, and lets through what partium_auth closes.",
-            hint=f'Replace it by "{replaced[old]}". See docs/migrating-from-mozilla-django-oidc.md.',
+            hint=f'Replace it by "{replaced[old]}".',
             id="partium_auth.W009",
         )
         for old in (*settings.AUTHENTICATION_BACKENDS, *middleware)
