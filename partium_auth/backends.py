@@ -164,4 +164,13 @@ class PartiumPasswordBackend(ModelBackend):
 
 def is_password_login_enabled() -> bool:
     """Tell whether ``AUTHENTICATION_BACKENDS`` has :class:`PartiumPasswordBackend`, or a subclass."""
-    return any(issubclass(import_string(path), PartiumPasswordBackend) for path in settings.AUTHENTICATION_BACKENDS)
+    return _is_enabled(PartiumPasswordBackend)
+
+
+def is_oidc_login_enabled() -> bool:
+    """Tell whether ``AUTHENTICATION_BACKENDS`` has :class:`PartiumOIDCBackend`, or a subclass."""
+    return _is_enabled(PartiumOIDCBackend)
+
+
+def _is_enabled(backend: type) -> bool:
+    return any(issubclass(import_string(path), backend) for path in settings.AUTHENTICATION_BACKENDS)

@@ -25,7 +25,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from partium_auth import crypto, session
-from partium_auth.backends import PasswordLogin, is_password_login_enabled
+from partium_auth.backends import PasswordLogin, is_oidc_login_enabled, is_password_login_enabled
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.login import attempts, failures, farewell, flow
 from partium_auth.login.flow import ProviderError
@@ -141,6 +141,8 @@ def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
         verified = VerifiedLogin(op, vouched.claims)
         user = auth.authenticate(request, partium_login_attempt=verified)
         if user is None or verified.identity is None:
+            if not is_oidc_login_enabled():
+                raise Refused("configuration", "PartiumOIDCBackend is not in AUTHENTICATION_BACKENDS.", permanent=True)
             raise verified.refusal or Refused("throttled", "no backend let the login through.")
         sid = vouched.claims.get("sid")
         _begin(
