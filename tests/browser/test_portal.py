@@ -366,3 +366,17 @@ def test_nothing_is_wider_than_the_screen(visit_as: Visit, width: int) -> None:
         assert fits_its_width(page), path
         page.evaluate(lengthen)
         assert fits_its_width(page), f"{path} with long words"
+
+
+def test_the_scripts_speak_german_too(visit_as: Visit, demo: RunningDemo) -> None:
+    page = visit_as("ada", path="/in-the-browser/", locale="de-DE")
+    expect(page.locator("#browser-log")).to_contain_text("Das SDK wurde mit einem Zugriffstoken gestartet.")
+    page.get_by_label("Name, Teilenummer oder ein paar Wörter").fill("qqqq")
+    page.get_by_role("button", name="Suchen", exact=True).click()
+    expect(page.get_by_role("heading", name="Kein Teil gefunden für „qqqq“")).to_be_visible()
+    expect(page.locator("#browser-log")).to_contain_text("mit 0 Teilen beantwortet")
+
+    page.goto(demo.site)
+    page.get_by_role("link", name="Dieses Bild probieren").click()
+    expect(page.get_by_role("heading", name="Teile, die aussehen wie Ihr Foto")).to_be_visible()
+    expect(page).to_have_title("Mit Foto suchen · Teileportal")
