@@ -54,6 +54,11 @@ def test_the_portals_pages(browser: Client) -> None:
     assert browser.get("/session-state/").json()["window_label"] in {"Frisch", "Noch nicht geholt"}
 
 
+def test_the_login_page_has_the_sites_name(client: Client, db: None) -> None:
+    page = client.get("/partium/login/", headers={"Accept-Language": GERMAN})
+    assert_german(page, "Anmelden", "Teileportal")
+
+
 def test_a_problem(ada: PartiumUser, partium_sandbox: PartiumSandbox) -> None:
     ada.client.defaults["HTTP_ACCEPT_LANGUAGE"] = GERMAN
     with partium_sandbox.fail("search", status=503, retry_after=20):
