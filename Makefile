@@ -54,9 +54,12 @@ check: lint types ## lint, types, layers and migrations
 
 messages: $(VENV)/.installed-dev ## extract the texts for translation, and compile what is translated; needs gettext
 	@command -v msgfmt >/dev/null || { echo "gettext is missing (Debian: apt install gettext)."; exit 1; }
-	@cd partium_auth && $(abspath $(BIN))/django-admin makemessages --all --no-obsolete --add-location file --verbosity 0
-	@cd partium_auth && $(abspath $(BIN))/django-admin compilemessages --verbosity 0
-	@for catalog in partium_auth/locale/*/LC_MESSAGES/*.po; do echo "$$catalog:"; msgfmt --check --statistics --output-file=- "$$catalog" >/dev/null; done
+	@for app in partium_auth example_project; do (cd $$app && \
+	$(abspath $(BIN))/django-admin makemessages --all --no-obsolete --add-location file --verbosity 0 && \
+	$(abspath $(BIN))/django-admin compilemessages --verbosity 0) || exit 1; done
+	@cd example_project && $(abspath $(BIN))/django-admin makemessages --domain djangojs --all --no-obsolete --add-location file --verbosity 0
+	@cd example_project && $(abspath $(BIN))/django-admin compilemessages --verbosity 0
+	@for catalog in */locale/*/LC_MESSAGES/*.po; do echo "$$catalog:"; msgfmt --check --statistics --output-file=- "$$catalog" >/dev/null; done
 
 clean: ## remove what was built and the demo's data; .env and the virtual environment stay
 	@rm -rf .demo build dist *.egg-info htmlcov .coverage .coverage.* \

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import http.client
 import json
 import os
@@ -34,7 +35,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, Self
+from typing import NoReturn, Self, TextIO
 from urllib.parse import quote, urlsplit
 
 from example_project.demo_provider import (
@@ -367,6 +368,37 @@ def choose_ports(environment: Mapping[str, str]) -> Ports:
     return Ports(chosen["DEMO_PORT"], chosen["DEMO_IDP_PORT"], chosen["DEMO_SANDBOX_PORT"])
 
 
+def claim(directory: Path) -> TextIO:
+    """Take a directory for one demo, until the file that is returned is closed, by the end of this process at the latest.
+
+    Raises:
+        DemoError: another demo has it; the message says where that one is.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = (directory / "running").open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with file:
+            file.seek(0)
+            address = file.read()
+        raise DemoError(
+            f"A demo is running already, {f'at {address}' if address else f'in {directory}'}. "
+            "Stop it with Ctrl-C where it was started.\n"
+            "A second one needs a folder and ports of its own: "
+            "DEMO_DIRECTORY=.demo/second DEMO_PORT=8001 DEMO_IDP_PORT=9001 DEMO_SANDBOX_PORT=8901 make demo\n"
+            "Open it in a private window: a browser keeps one login for both."
+        ) from None
+    file.truncate(0)
+    return file
+
+
+def write_address(claimed: TextIO, ports: Ports) -> None:
+    """Write down where the demo is, for whoever starts another one."""
+    claimed.write(f"http://127.0.0.1:{ports.site}/")
+    claimed.flush()
+
+
 def variables_in(env_file: Path) -> frozenset[str]:
     """The names that an env file sets; none where there is no file."""
     if not env_file.exists():
@@ -521,7 +553,9 @@ def main() -> int:
     env_file = ROOT / (os.environ.get("DJANGO_ENV_FILE") or ".env")
     manage = [sys.executable, "manage.py"]
     try:
+        claimed = claim(directory)
         ports = choose_ports(os.environ)
+        write_address(claimed, ports)
         token_minutes = choose_token_minutes(os.environ)
         environment = _site_environment(ports, directory, env_file, secrets.token_urlsafe(32))
 
@@ -544,13 +578,14 @@ def main() -> int:
     if added:
         _say(f"Wrote {' and '.join(added)} to {env_file.name}.")
     _say("Starting the demo …")
-    return supervise(
-        Processes(directory),
-        {"migrate": [*manage, "migrate", "--noinput"], "seed": [*manage, "seed_demo"]},
-        _services(ports, directory, environment, token_minutes),
-        environment,
-        _welcome(ports, read_cast(), directory),
-    )
+    with claimed:
+        return supervise(
+            Processes(directory),
+            {"migrate": [*manage, "migrate", "--noinput"], "seed": [*manage, "seed_demo"]},
+            _services(ports, directory, environment, token_minutes),
+            environment,
+            _welcome(ports, read_cast(), directory),
+        )
 
 
 if __name__ == "__main__":

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from django import forms
 from django.core.files.uploadedfile import UploadedFile
+from django.utils.translation import get_language
+from django.utils.translation import gettext_lazy as _
 
 LANGUAGES = (("en", "English"), ("de", "Deutsch"), ("fr", "Français"), ("es", "Español"), ("it", "Italiano"))
 LIMITS = (6, 12, 24, 48)
-DEFAULT_LANGUAGE = "en"
 DEFAULT_LIMIT = 12
 MAX_IMAGE_BYTES = 5_700_000
 """A little under Partium's 5.5 MiB, which count the image and the rest of the request together."""
 MAX_OFFSET = 10_000
+
+
+def default_language() -> str:
+    """The language of parts that nobody has chosen: the page's own, where there are parts in it."""
+    language = (get_language() or "").partition("-")[0]
+    return language if language in dict(LANGUAGES) else "en"
 
 
 class _OptionsForm(forms.Form):
@@ -20,16 +27,16 @@ class _OptionsForm(forms.Form):
     language = forms.ChoiceField(
         choices=LANGUAGES,
         required=False,
-        error_messages={"invalid_choice": "Choose one of the languages in the list."},
+        error_messages={"invalid_choice": _("Choose one of the languages in the list.")},
     )
     limit = forms.ChoiceField(
         choices=[(str(limit), str(limit)) for limit in LIMITS],
         required=False,
-        error_messages={"invalid_choice": "Choose one of the numbers in the list."},
+        error_messages={"invalid_choice": _("Choose one of the numbers in the list.")},
     )
 
     def clean_language(self) -> str:
-        return self.cleaned_data["language"] or DEFAULT_LANGUAGE
+        return self.cleaned_data["language"] or default_language()
 
     def clean_limit(self) -> int:
         return int(self.cleaned_data["limit"] or DEFAULT_LIMIT)
@@ -41,9 +48,9 @@ class TextSearchForm(_OptionsForm):
     text = forms.CharField(
         max_length=200,
         error_messages={
-            "required": "Type what you are looking for: a name, a part number or a few words.",
-            "max_length": "Shorten this to 200 characters or fewer.",
-            "null_characters_not_allowed": "Remove the characters that cannot be typed and try again.",
+            "required": _("Type what you are looking for: a name, a part number or a few words."),
+            "max_length": _("Shorten this to 200 characters or fewer."),
+            "null_characters_not_allowed": _("Remove the characters that cannot be typed and try again."),
         },
     )
 
@@ -53,17 +60,19 @@ class PhotoSearchForm(_OptionsForm):
 
     image = forms.FileField(
         error_messages={
-            "required": "Choose or take a photo first.",
-            "empty": "This file is empty. Choose another photo.",
-            "invalid": "Choose or take a photo first.",
-            "missing": "Choose or take a photo first.",
+            "required": _("Choose or take a photo first."),
+            "empty": _("This file is empty. Choose another photo."),
+            "invalid": _("Choose or take a photo first."),
+            "missing": _("Choose or take a photo first."),
         }
     )
 
     def clean_image(self) -> UploadedFile[bytes]:
         image: UploadedFile[bytes] = self.cleaned_data["image"]
         if image.size is not None and image.size > MAX_IMAGE_BYTES:
-            raise forms.ValidationError("This photo is too large. Choose one of at most 5 MB, or a smaller resolution.")
+            raise forms.ValidationError(
+                _("This photo is too large. Choose one of at most 5 MB, or a smaller resolution.")
+            )
         return image
 
 

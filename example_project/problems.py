@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
 from partium_auth import exceptions as errors
 
 
@@ -27,8 +30,8 @@ class Problem:
     """
 
     code: str
-    title: str
-    text: str
+    title: str | Promise
+    text: str | Promise
     status: int
     level: Literal["error", "warning"] = "error"
     retry_after: int | None = None
@@ -41,32 +44,32 @@ class Problem:
 
 INVALID_PAGE = Problem(
     "invalid_page",
-    "This link does not lead to any results",
-    "It is incomplete or was altered. Start a new search above.",
+    _("This link does not lead to any results"),
+    _("It is incomplete or was altered. Start a new search above."),
     status=400,
 )
 INVALID_FORM = Problem(
-    "invalid_form", "Nothing was searched yet", "Correct what is marked above and search again.", 422, "warning"
+    "invalid_form", _("Nothing was searched yet"), _("Correct what is marked above and search again."), 422, "warning"
 )
 UNREACHABLE = Problem(
     "unreachable",
-    "Partium did not answer",
-    "The network between this portal and Partium may be down. Try again in a moment.",
+    _("Partium did not answer"),
+    _("The network between this portal and Partium may be down. Try again in a moment."),
     status=503,
     retry_after=5,
     retry=True,
 )
 EXPIRED = Problem(
     "search_expired",
-    "These results are no longer kept",
-    "Results are kept for a while only. Run the search again.",
+    _("These results are no longer kept"),
+    _("Results are kept for a while only. Run the search again."),
     404,
     "warning",
 )
 NO_ANSWER = Problem(
     "no_answer",
-    "The portal did not answer",
-    "Check your connection to the network and try again. Nothing you typed is lost.",
+    _("The portal did not answer"),
+    _("Check your connection to the network and try again. Nothing you typed is lost."),
     status=503,
 )
 
@@ -76,8 +79,8 @@ _BY_ERROR: tuple[tuple[type[errors.PartiumError], Problem], ...] = (
         errors.NoOrganization,
         Problem(
             "no_organization",
-            "You are in no organization yet",
-            "Ask your company’s administrator to give you access to the parts catalog, then log in again.",
+            _("You are in no organization yet"),
+            _("Ask your company’s administrator to give you access to the parts catalog, then log in again."),
             403,
             "warning",
         ),
@@ -86,8 +89,8 @@ _BY_ERROR: tuple[tuple[type[errors.PartiumError], Problem], ...] = (
         errors.NoUsableKey,
         Problem(
             "no_usable_key",
-            "Your organization has no working API key",
-            "Parts can be searched as soon as one of your organization’s developers has added a key.",
+            _("Your organization has no working API key"),
+            _("Parts can be searched as soon as one of your organization’s developers has added a key."),
             503,
             "warning",
             for_developers=True,
@@ -97,8 +100,8 @@ _BY_ERROR: tuple[tuple[type[errors.PartiumError], Problem], ...] = (
         errors.KeyRejected,
         Problem(
             "key_rejected",
-            "Partium does not accept your organization’s API key",
-            "One of your organization’s developers has to replace it. Your search itself was fine.",
+            _("Partium does not accept your organization’s API key"),
+            _("One of your organization’s developers has to replace it. Your search itself was fine."),
             503,
             for_developers=True,
         ),
@@ -107,8 +110,8 @@ _BY_ERROR: tuple[tuple[type[errors.PartiumError], Problem], ...] = (
         errors.TokenUnavailable,
         Problem(
             "token_unavailable",
-            "Access to Partium is being renewed",
-            "This takes a moment. You are still logged in and nothing is lost.",
+            _("Access to Partium is being renewed"),
+            _("This takes a moment. You are still logged in and nothing is lost."),
             503,
             "warning",
             retry_after=1,
@@ -119,8 +122,8 @@ _BY_ERROR: tuple[tuple[type[errors.PartiumError], Problem], ...] = (
         errors.EncryptionError,
         Problem(
             "encryption",
-            "This portal is not set up correctly",
-            "Its operators find the reason in the log. Please come back later.",
+            _("This portal is not set up correctly"),
+            _("Its operators find the reason in the log. Please come back later."),
             503,
         ),
     ),
@@ -128,8 +131,8 @@ _BY_ERROR: tuple[tuple[type[errors.PartiumError], Problem], ...] = (
         errors.RateLimited,
         Problem(
             "rate_limited",
-            "Too many searches at the moment",
-            "Your organization has reached the number of searches that Partium allows.",
+            _("Too many searches at the moment"),
+            _("Your organization has reached the number of searches that Partium allows."),
             503,
             "warning",
             retry_after=1,
@@ -140,8 +143,8 @@ _BY_ERROR: tuple[tuple[type[errors.PartiumError], Problem], ...] = (
         errors.ServiceUnavailable,
         Problem(
             "service_unavailable",
-            "Partium is not available at the moment",
-            "The search service is busy or being maintained. Nothing is wrong with your search.",
+            _("Partium is not available at the moment"),
+            _("The search service is busy or being maintained. Nothing is wrong with your search."),
             503,
             "warning",
             retry_after=5,
@@ -152,8 +155,8 @@ _BY_ERROR: tuple[tuple[type[errors.PartiumError], Problem], ...] = (
         errors.UnsupportedImage,
         Problem(
             "unsupported_image",
-            "This file was not recognized as a photo",
-            "Use a JPEG or PNG picture; most phones and cameras make these.",
+            _("This file was not recognized as a photo"),
+            _("Use a JPEG or PNG picture; most phones and cameras make these."),
             415,
             "warning",
         ),
@@ -162,8 +165,8 @@ _BY_ERROR: tuple[tuple[type[errors.PartiumError], Problem], ...] = (
         errors.PayloadTooLarge,
         Problem(
             "payload_too_large",
-            "This photo is too large",
-            "Use a photo of at most 5 MB: a smaller resolution is enough to recognize a part.",
+            _("This photo is too large"),
+            _("Use a photo of at most 5 MB: a smaller resolution is enough to recognize a part."),
             413,
             "warning",
         ),
@@ -172,8 +175,8 @@ _BY_ERROR: tuple[tuple[type[errors.PartiumError], Problem], ...] = (
         errors.UnprocessableRequest,
         Problem(
             "unprocessable",
-            "Partium could not make sense of this search",
-            "Change the words or the photo and try again.",
+            _("Partium could not make sense of this search"),
+            _("Change the words or the photo and try again."),
             422,
             "warning",
         ),
@@ -182,8 +185,8 @@ _BY_ERROR: tuple[tuple[type[errors.PartiumError], Problem], ...] = (
         errors.NotPermitted,
         Problem(
             "not_permitted",
-            "You may not search this organization’s catalog",
-            "Switch to another organization, or ask your company’s administrator for access to this one.",
+            _("You may not search this organization’s catalog"),
+            _("Switch to another organization, or ask your company’s administrator for access to this one."),
             403,
             for_developers=True,
         ),
@@ -192,8 +195,8 @@ _BY_ERROR: tuple[tuple[type[errors.PartiumError], Problem], ...] = (
         errors.CredentialsRejected,
         Problem(
             "credentials_rejected",
-            "Partium did not accept this portal’s access",
-            "Log out and in again; if it stays like this, tell the operator of this portal.",
+            _("Partium did not accept this portal’s access"),
+            _("Log out and in again; if it stays like this, tell the operator of this portal."),
             503,
             for_developers=True,
         ),
@@ -204,8 +207,8 @@ _BY_ERROR: tuple[tuple[type[errors.PartiumError], Problem], ...] = (
         errors.PartiumError,
         Problem(
             "upstream_error",
-            "Partium gave an answer that cannot be used",
-            "This is not about your search. Try again; if it stays like this, tell the operator of this portal.",
+            _("Partium gave an answer that cannot be used"),
+            _("This is not about your search. Try again; if it stays like this, tell the operator of this portal."),
             502,
             retry=True,
         ),

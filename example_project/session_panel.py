@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
 from partium_auth.exceptions import NoOrganization, NoUsableKey
 
 if TYPE_CHECKING:
@@ -11,16 +14,19 @@ if TYPE_CHECKING:
     from partium_auth.session import TokenState
 
 WINDOWS = {
-    "fresh": ("Fresh", "Served at once, from storage."),
-    "advisory": ("Renewal due", "Still served at once. Its next use fetches a new one in the background."),
-    "mandatory": ("Renewal overdue", "Its next use waits briefly for a new one, and takes this one if that fails."),
-    "unusable": ("Used up", "Not served any more. The next use fetches a new one first."),
-    "none": ("Not fetched yet", "A token is fetched when something needs it, and not before."),
+    "fresh": (_("Fresh"), _("Served at once, from storage.")),
+    "advisory": (_("Renewal due"), _("Still served at once. Its next use fetches a new one in the background.")),
+    "mandatory": (
+        _("Renewal overdue"),
+        _("Its next use waits briefly for a new one, and takes this one if that fails."),
+    ),
+    "unusable": (_("Used up"), _("Not served any more. The next use fetches a new one first.")),
+    "none": (_("Not fetched yet"), _("A token is fetched when something needs it, and not before.")),
 }
 SOURCES = {
-    "oidc": "company login",
-    "password": "Partium login",
-    "api_key": "organization’s key",
+    "oidc": _("company login"),
+    "password": _("Partium login"),
+    "api_key": _("organization’s key"),
 }
 
 
@@ -43,7 +49,7 @@ def describe(request: PartiumRequest) -> dict[str, Any]:
         state = None
     organization = request.partium.organization
     window = state.window if state else "none"
-    label, text = WINDOWS.get(window, (window, ""))
+    label, text = map(str, WINDOWS.get(window, (window, "")))
     content = {
         "window": window,
         "window_label": label,
@@ -54,10 +60,10 @@ def describe(request: PartiumRequest) -> dict[str, Any]:
         "lifetime": "–",
         "renewals": 0,
         "source_label": "–",
-        "organization": str(organization) if organization else "none",
+        "organization": str(organization) if organization else gettext("none"),
     }
     if state is not None:
-        content["source_label"] = SOURCES.get(state.source, state.source)
+        content["source_label"] = str(SOURCES.get(state.source, state.source))
         content["renewals"] = max(0, state.generation - 1)
     if state is not None and window != "none":
         content |= {

@@ -84,7 +84,8 @@ LOGIN_REDIRECT_URL = "search"
 LOGOUT_REDIRECT_URL = "partium_auth:login"
 
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", _("English"))]
+# Pages are in the one of these that the browser asks for.
+LANGUAGES = [("en", _("English")), ("de", _("German"))]
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True
 

@@ -4,6 +4,7 @@ from django.contrib import admin
 from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
+from django.views.i18n import JavaScriptCatalog
 
 from example_project import views
 from partium_auth.admin import key_site
@@ -13,6 +14,8 @@ urlpatterns = [
     path("more/", views.more, name="more"),
     path("session-state/", views.session_state, name="session_state"),
     path("in-the-browser/", views.in_the_browser, name="in_the_browser"),
+    # What portal.js and in-the-browser.js say, in the page's language.
+    path("texts.js", JavaScriptCatalog.as_view(packages=["example_project"]), name="javascript-catalog"),
     # Everything that partium_auth brings: login, logout, the token endpoint, switching the organization.
     path("partium/", include("partium_auth.urls")),
     # For an organization's developers: its API keys, without is_staff.

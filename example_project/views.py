@@ -14,12 +14,13 @@ from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
 from example_project import problems, session_panel
 from example_project.forms import (
-    DEFAULT_LANGUAGE,
     DEFAULT_LIMIT,
     LANGUAGES,
     LIMITS,
@@ -28,6 +29,7 @@ from example_project.forms import (
     PageForm,
     PhotoSearchForm,
     TextSearchForm,
+    default_language,
 )
 from example_project.parts import Card, card
 from example_project.problems import Problem
@@ -44,7 +46,7 @@ logger = logging.getLogger(__name__)
 FRAGMENT_HEADER = "X-Fragment"
 """The page's own JavaScript sends this with a search: it wants the results alone."""
 
-EXAMPLES = ("fan", "oil filter", "ball bearing", "pressure sensor")
+EXAMPLES = (_("fan"), _("oil filter"), _("ball bearing"), _("pressure sensor"))
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def _problem(request: PartiumRequest, error: PartiumError) -> Problem:
     if problem.retry and request.method == "GET":
         problem = replace(problem, retry_url=request.get_full_path())
     if problem.for_developers and key_site.has_permission(request):
-        problem = replace(problem, link_url=_keys_url(), link_text="Manage API keys")
+        problem = replace(problem, link_url=_keys_url(), link_text=gettext("Manage API keys"))
     return problem
 
 
@@ -119,6 +121,7 @@ def _search_page(
         "languages": LANGUAGES,
         "limits": LIMITS,
         "default_limit": DEFAULT_LIMIT,
+        "default_language": default_language(),
         "max_image_bytes": MAX_IMAGE_BYTES,
         "examples": EXAMPLES,
         "result": result,
@@ -137,7 +140,7 @@ def _search_page(
 
 
 def _empty_form() -> TextSearchForm:
-    return TextSearchForm(initial={"language": DEFAULT_LANGUAGE, "limit": DEFAULT_LIMIT})
+    return TextSearchForm(initial={"language": default_language(), "limit": DEFAULT_LIMIT})
 
 
 @login_required

@@ -78,8 +78,8 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
     def get_or_create_user(self, access_token: Any, id_token: Any, payload: Any) -> Any:
         """Refuse: nobody has verified that the token was issued for this site (``mozilla_django_oidc.contrib.drf``)."""
         raise ImproperlyConfigured(
-            "PartiumOIDCBackend logs people in; it does not authenticate requests by a bearer. Name another backend in "
-            "OIDC_DRF_AUTH_BACKEND; see docs/migrating-from-mozilla-django-oidc.md."
+            "PartiumOIDCBackend logs people in; it does not authenticate requests by a bearer. Name another one, "
+            "such as mozilla_django_oidc.auth.OIDCAuthenticationBackend, in OIDC_DRF_AUTH_BACKEND."
         )
 
     def verify_claims(self, claims: Any) -> bool:
@@ -164,4 +164,13 @@ class PartiumPasswordBackend(ModelBackend):
 
 def is_password_login_enabled() -> bool:
     """Tell whether ``AUTHENTICATION_BACKENDS`` has :class:`PartiumPasswordBackend`, or a subclass."""
-    return any(issubclass(import_string(path), PartiumPasswordBackend) for path in settings.AUTHENTICATION_BACKENDS)
+    return _is_enabled(PartiumPasswordBackend)
+
+
+def is_oidc_login_enabled() -> bool:
+    """Tell whether ``AUTHENTICATION_BACKENDS`` has :class:`PartiumOIDCBackend`, or a subclass."""
+    return _is_enabled(PartiumOIDCBackend)
+
+
+def _is_enabled(backend: type) -> bool:
+    return any(issubclass(import_string(path), backend) for path in settings.AUTHENTICATION_BACKENDS)

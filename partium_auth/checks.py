@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,8 +22,10 @@ from django.db import connections, router
 from django.urls import NoReverseMatch, Resolver404, get_resolver, get_script_prefix, resolve, reverse
 
 from partium_auth import crypto
+from partium_auth.backends import is_oidc_login_enabled
 from partium_auth.conf import PREFIX, SETTINGS, conf
 from partium_auth.exceptions import EncryptionError
+from partium_auth.oidc import provider as providers
 from partium_auth.tokens import grants
 
 MIDDLEWARE = "partium_auth.middleware.PartiumMiddleware"
@@ -72,6 +75,14 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 def _check_api_url() -> list[CheckMessage]:
     parts = urlsplit(conf.api_url)
+    if re.search(r"/\d+$", parts.path):
+        return [
+            Error(
+                "PARTIUM_API_URL has to be without the version, which the paths begin with.",
+                hint='Set PARTIUM_API_URL = "https://api.partium.io".',
+                id="partium_auth.E005",
+            )
+        ]
     if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))):
         return []
     return [
@@ -129,13 +140,37 @@ def check_installation(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
     found.extend(
         Warning(
             f"{old} is still in the settings, and lets through what partium_auth closes.",
-            hint=f'Replace it by "{replaced[old]}". See docs/migrating-from-mozilla-django-oidc.md.',
+            hint=f'Replace it by "{replaced[old]}".',
             id="partium_auth.W009",
         )
         for old in (*settings.AUTHENTICATION_BACKENDS, *middleware)
         if old in replaced
     )
     return found
+
+
+@register()
+def check_provider(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """W017 the settings' provider without the backend that logs people in; W018 without a client id."""
+    if providers.is_configured():
+        if is_oidc_login_enabled():
+            return []
+        return [
+            Warning(
+                "OIDC_RP_CLIENT_ID is set, but nothing in AUTHENTICATION_BACKENDS logs people in at that provider.",
+                hint='Add "partium_auth.backends.PartiumOIDCBackend".',
+                id="partium_auth.W017",
+            )
+        ]
+    named = [name for name in ("OIDC_OP_DISCOVERY_ENDPOINT", "OIDC_OP_ISSUER") if getattr(settings, name, "")]
+    return [
+        Warning(
+            f"{name} is set, but OIDC_RP_CLIENT_ID is not: nobody can log in at that provider.",
+            hint="Set OIDC_RP_CLIENT_ID and OIDC_RP_CLIENT_SECRET to what the provider gave you.",
+            id="partium_auth.W018",
+        )
+        for name in named[:1]
+    ]
 
 
 @register(Tags.urls)

@@ -19,6 +19,7 @@ from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as AnyDatabaseError
 from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -37,6 +38,7 @@ from partium_auth.tokens import grants
 Level = Literal["ok", "warning", "error"]
 AUTH_PATHS = ("/1/auth", "/auth/")
 REFRESH_PATHS = ("/auth/refresh", "/1/auth/refresh")
+_DISCOVERY, _WELL_KNOWN = "OIDC_OP_DISCOVERY_ENDPOINT", "/.well-known/openid-configuration"
 _CLOCK_TOLERANCE_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
 
@@ -60,11 +62,25 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Look at everything, one finding at a time; what fails becomes a finding, not an exception."""
+    try:
+        if _lacks_migrations():
+            text = "The tables of partium_auth are missing, or those of an older version."
+            yield Finding("error", "database", text, "Run: manage.py migrate")
+            return
+    except AnyDatabaseError as error:
+        yield Finding("error", "database", str(error) or type(error).__name__, "Check DATABASES.")
+        return
     for look in (_encryption, _database, _cache, _partium, _organizations, _overview, _providers):
         try:
             yield from look()
         except (PartiumError, ImproperlyConfigured, AnyDatabaseError) as error:
             yield Finding("error", look.__name__.strip("_"), str(error) or type(error).__name__)
+
+
+def _lacks_migrations() -> bool:
+    executor = MigrationExecutor(connections[grants.alias()])
+    ours = [node for node in executor.loader.graph.leaf_nodes() if node[0] == Organization._meta.app_label]
+    return bool(executor.migration_plan(ours))
 
 
 def _encryption() -> Iterator[Finding]:
@@ -207,9 +223,10 @@ def _providers() -> Iterator[Finding]:
         try:
             yield from examine_provider(load())
         except (PartiumError, ImproperlyConfigured) as error:
-            yield Finding(
-                "error", f"provider {slug}", str(error), "Compare issuer and endpoints with the provider's own pages."
-            )
+            advice = "Compare issuer and endpoints with the provider's own pages."
+            if slug == providers.DEFAULT and _WELL_KNOWN not in getattr(settings, _DISCOVERY, _WELL_KNOWN):
+                advice = f"{_DISCOVERY} is most often the issuer, followed by {_WELL_KNOWN}."
+            yield Finding("error", f"provider {slug}", str(error), advice)
 
     for row in rows.exclude(organization=None).defer("client_secret"):
         yield from _shared_issuer(row)

@@ -154,3 +154,24 @@ def test_deployment_checks(settings: Any) -> None:
     settings.PARTIUM_API_URL = "http://127.0.0.1:8900"
     found = ids(deploy=True)
     assert {f"partium_auth.W02{n}" for n in range(4)} <= set(found)
+
+
+def test_a_provider_whose_backend_is_missing_is_a_warning(settings: Any) -> None:
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+    assert ids() == {}
+    settings.OIDC_RP_CLIENT_ID = "x"
+    assert "PartiumOIDCBackend" in ids()["partium_auth.W017"]
+
+
+@pytest.mark.parametrize("name", ["OIDC_OP_DISCOVERY_ENDPOINT", "OIDC_OP_ISSUER"])
+def test_a_provider_without_a_client_id_is_a_warning(settings: Any, name: str) -> None:
+    setattr(settings, name, "https://login.example.com")
+    assert "OIDC_RP_CLIENT_ID" in ids()["partium_auth.W018"]
+    settings.OIDC_RP_CLIENT_ID = "x"
+    assert ids() == {}
+
+
+@pytest.mark.parametrize("url", ["https://api.partium.io/1", "https://api.partium.io/1/"])
+def test_an_api_url_with_the_version_is_an_error(settings: Any, url: str) -> None:
+    settings.PARTIUM_API_URL = url
+    assert "without the version" in ids()["partium_auth.E005"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.migrations.recorder import MigrationRecorder
 
 from partium_auth import crypto, doctor
 from partium_auth.fields import seal
@@ -184,3 +185,23 @@ def test_one_issuer_for_two_organizations_is_a_warning(other_op: BendableProvide
     warnings = [f.text for f in examine("provider acme") if f.level == "warning"]
     assert any("Globex of another organization has the same issuer" in text for text in warnings)
     assert "error" not in levels(examine("provider acme"))
+
+
+def test_tables_that_are_missing_are_one_error_that_says_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MigrationRecorder, "applied_migrations", lambda self: {})
+    (finding,) = doctor.examine()
+    assert (finding.level, finding.subject) == ("error", "database")
+    assert "manage.py migrate" in finding.advice
+
+
+def test_another_issuer_than_configured_is_named(op: BendableProvider) -> None:  # noqa: F811
+    op.metadata["issuer"] = "https://issuer.example/of/the/document"
+    (error,) = examine("provider default")
+    assert "https://issuer.example/of/the/document" in error.text
+    assert op.url in error.text
+
+
+def test_a_discovery_endpoint_that_is_none_gets_the_form_of_one(op: BendableProvider, settings: Any) -> None:  # noqa: F811
+    settings.OIDC_OP_DISCOVERY_ENDPOINT = f"{op.url}/nothing/here"
+    (error,) = examine("provider default")
+    assert "/.well-known/openid-configuration" in error.advice

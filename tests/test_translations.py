@@ -1,4 +1,4 @@
-"""The catalogs have every text of the app and no other, translated; what is compiled is what is written. Needs no gettext tools."""
+"""The catalogs have every text of the app, or of the example project, and no other, translated; what is compiled is what is written. Needs no gettext tools."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from django.utils.translation.template import templatize
 import partium_auth
 
 APP = Path(partium_auth.__file__).parent
-CATALOGS = sorted((APP / "locale").glob("*/LC_MESSAGES/*.po"))
+EXAMPLE = APP.parent / "example_project"
+CATALOGS = sorted(path for root in (APP, EXAMPLE) for path in (root / "locale").glob("*/LC_MESSAGES/*.po"))
 WHAT_TO_DO = (
     "Run: make messages (Debian: apt install gettext), translate what is empty or fuzzy in {}, and run it again."
 )
@@ -29,6 +30,7 @@ POSITIONS = {
 }
 PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[a-z]|%%|\{\w*\}")
 STRING = r"""u?(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")"""
+IN_SCRIPT = re.compile(r"""\bgettext\(("(?:\\.|[^"\\])*")""")
 CALL = re.compile(rf"\b(_|n?p?gettext)\(({STRING}(?:\s*,\s*(?:{STRING}|count))*)\)")
 
 
@@ -77,9 +79,18 @@ def texts_in_template(path: Path) -> Iterator[Text]:
             yield text
 
 
-def texts_of_the_app() -> set[Text]:
-    python = (text for path in APP.rglob("*.py") for text in texts_in_python(path))
-    templates = (text for path in APP.rglob("*.html") for text in texts_in_template(path))
+def texts_in_script(path: Path) -> Iterator[Text]:
+    for match in IN_SCRIPT.finditer(path.read_text()):
+        yield Text("", ast.literal_eval(match[1]))
+
+
+def texts_of(catalog: Path) -> set[Text]:
+    """Every text that a catalog has to have."""
+    root = catalog.parents[3]
+    if catalog.stem == "djangojs":
+        return {text for path in root.rglob("*.js") for text in texts_in_script(path)}
+    python = (text for path in root.rglob("*.py") for text in texts_in_python(path))
+    templates = (text for path in root.rglob("*.html") for text in texts_in_template(path))
     return {*python, *templates}
 
 
@@ -104,7 +115,7 @@ def read(path: Path) -> dict[Text, Entry]:
     return entries
 
 
-@pytest.fixture(params=CATALOGS, ids=lambda path: str(path.relative_to(APP / "locale")))
+@pytest.fixture(params=CATALOGS, ids=lambda path: str(path.relative_to(APP.parent)))
 def catalog(request: pytest.FixtureRequest) -> Path:
     path: Path = request.param
     return path
@@ -116,11 +127,12 @@ def what_to_do(catalog: Path) -> str:
 
 def test_there_is_a_german_catalog() -> None:
     assert APP / "locale/de/LC_MESSAGES/django.po" in CATALOGS
+    assert {EXAMPLE / f"locale/de/LC_MESSAGES/{name}.po" for name in ("django", "djangojs")} <= set(CATALOGS)
 
 
 def test_it_has_the_texts_of_the_app_and_no_others(catalog: Path) -> None:
-    texts, entries = texts_of_the_app(), {text for text in read(catalog) if text.text}
-    assert len(texts) > 250
+    texts, entries = texts_of(catalog), {text for text in read(catalog) if text.text}
+    assert len(texts) > {"partium_auth": 250, "example_project": 20}[catalog.parents[3].name]
     missing, left_over = sorted(texts - entries), sorted(entries - texts)
     assert (missing, left_over) == ([], []), f"Missing: {missing}\nLeft over: {left_over}\n{what_to_do(catalog)}"
 

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.contrib.admin import AdminSite
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
+from partium_auth import policy
 from partium_auth.admin.scope import scope_of
-from partium_auth.responses import is_safe_target
+from partium_auth.responses import Answer, is_safe_target
 
 if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
@@ -29,6 +30,17 @@ elif apps.is_installed("unfold"):
     from unfold.sites import UnfoldAdminSite as Site
 else:
     Site = AdminSite
+
+
+_NAMED = 10
+"""So many of a person's organizations are named to them."""
+
+_CLOSED = Answer(
+    403,
+    "no_developer",
+    _("This page is for developers"),
+    _("Here an organization's developers keep its Partium API keys. You are not a developer of an organization."),
+)
 
 
 class KeySite(Site):
@@ -48,11 +60,18 @@ class KeySite(Site):
         index = reverse("admin:index", current_app=self.name)
         if self.has_permission(request):
             return HttpResponseRedirect(index)
-        if request.user.is_authenticated:
-            raise PermissionDenied(_("Only developers of an organization keep API keys."))
         target = request.GET.get(REDIRECT_FIELD_NAME, "")
         query = urlencode({REDIRECT_FIELD_NAME: target if is_safe_target(request, target) else index})
-        return HttpResponseRedirect(f"{reverse('partium_auth:login')}?{query}")
+        login_url = f"{reverse('partium_auth:login')}?{query}"
+        if not request.user.is_authenticated:
+            return HttpResponseRedirect(login_url)
+        names = [str(one) for one in policy.organizations_of(request.user)[: _NAMED + 1]]
+        context = {
+            "answer": _CLOSED,
+            "organizations": ", ".join([*names[:_NAMED], *("…" for _name in names[_NAMED:])]),
+            "login_url": login_url,
+        }
+        return render(request, "partium_auth/keys_closed.html", context, status=_CLOSED.status)
 
     def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:  # type: ignore[override]
         """Log out where everybody does, at the identity provider too. 307 keeps the POST and its CSRF token."""

@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from django.conf import settings
 from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
 from django.http import HttpRequest
@@ -77,6 +78,12 @@ def take(request: HttpRequest, provider: str) -> Attempt:
     """
     state = request.GET.get("state", "")
     attempts = _all(request)
+    if state and settings.SESSION_COOKIE_NAME not in request.COOKIES:
+        raise Refused(
+            "state",
+            "the browser sent no session cookie: it was started under another host name (localhost is not 127.0.0.1), "
+            "cookies are blocked, or SESSION_COOKIE_SECURE is on without https.",
+        )
     if not state or state not in attempts:
         raise Refused("state", "unknown, of another session, or used before.")
     value = attempts.pop(state)

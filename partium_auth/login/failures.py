@@ -15,9 +15,10 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from partium_auth.exceptions import EncryptionError, UpstreamError
+from partium_auth.exceptions import CredentialsRejected, EncryptionError, UpstreamError
 from partium_auth.login.flow import ProviderError
 from partium_auth.oidc.errors import Refused
+from partium_auth.transport import InsecureURL
 
 logger = logging.getLogger("partium_auth.login")
 
@@ -138,4 +139,14 @@ def _named(failure: LoginFailure) -> tuple[str, str]:
 def _text(failure: LoginFailure, check: str) -> _Text:
     if isinstance(failure, ProviderError) and failure.was_cancelled:
         return _CANCELLED
+    if isinstance(failure, UpstreamError) and _needs_a_change(failure):
+        return _MISCONFIGURED
     return _TEXTS.get(check, _UNVERIFIED)
+
+
+def _needs_a_change(failure: UpstreamError) -> bool:
+    """Whether it will be the same in a few minutes: a wrong client secret or URL. A code that was not taken is none of these."""
+    if isinstance(failure, CredentialsRejected):
+        return False
+    is_refusal = failure.status is not None and 400 <= failure.status < 500 and failure.status not in {408, 429}
+    return is_refusal or isinstance(failure, InsecureURL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
@@ -24,7 +25,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from partium_auth import crypto, session
-from partium_auth.backends import PasswordLogin, is_password_login_enabled
+from partium_auth.backends import PasswordLogin, is_oidc_login_enabled, is_password_login_enabled
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.login import attempts, failures, farewell, flow
 from partium_auth.login.flow import ProviderError
@@ -35,6 +36,13 @@ from partium_auth.oidc.provider import Provider
 from partium_auth.responses import is_safe_target
 from partium_auth.services.logins import VerifiedLogin
 from partium_auth.tokens.grants import Login
+
+logger = logging.getLogger("partium_auth")
+
+_ELSEWHERE_COOKIE = "partium_elsewhere"
+_ELSEWHERE_SECONDS = 10
+_MOST_TIMES_ELSEWHERE = 5
+"""Who is back so often within the seconds above goes round in circles; browsers give up after 20 redirects."""
 
 
 class EmailForm(forms.Form):
@@ -90,11 +98,9 @@ def login(request: HttpRequest) -> HttpResponse:
         "next_field": _next_field(),
         "organization": org_id,
     }
-    if not (context["providers"] or context["show_email"] or context["show_password"]):
-        elsewhere = _login_of_the_site(request, next_url)
-        if elsewhere:
-            return HttpResponseRedirect(elsewhere)
-    return render(request, "partium_auth/login.html", context)
+    if context["providers"] or context["show_email"] or context["show_password"]:
+        return render(request, "partium_auth/login.html", context)
+    return _elsewhere(request, next_url) or _nowhere(request, context)
 
 
 @login_not_required
@@ -135,6 +141,8 @@ def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
         verified = VerifiedLogin(op, vouched.claims)
         user = auth.authenticate(request, partium_login_attempt=verified)
         if user is None or verified.identity is None:
+            if not is_oidc_login_enabled():
+                raise Refused("configuration", "PartiumOIDCBackend is not in AUTHENTICATION_BACKENDS.", permanent=True)
             raise verified.refusal or Refused("throttled", "no backend let the login through.")
         sid = vouched.claims.get("sid")
         _begin(
@@ -272,6 +280,48 @@ def _listed_providers(next_url: str, org_id: str) -> list[dict[str, str]]:
         {"slug": slug, "name": name, "url": reverse("partium_auth:oidc_login", args=[slug]) + suffix}
         for slug, name in providers.site_wide()
     ]
+
+
+def _elsewhere(request: HttpRequest, next_url: str) -> HttpResponse | None:
+    """Send people to the site's own login page; None where there is none, or where it only sends them back here."""
+    url = _login_of_the_site(request, next_url)
+    times = _times_sent_elsewhere(request)
+    if not url or times >= _MOST_TIMES_ELSEWHERE:
+        return None
+    response = HttpResponseRedirect(url)
+    # What the site's page does cannot be seen from here, only that people are back at once, again and again.
+    response.set_cookie(
+        _ELSEWHERE_COOKIE,
+        "x" * (times + 1),
+        max_age=_ELSEWHERE_SECONDS,
+        path=request.path,
+        secure=request.is_secure(),
+        httponly=True,
+        samesite="Lax",
+    )
+    return response
+
+
+def _nowhere(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+    """Answer where nobody can log in: to visitors whom to ask, to the site's developer what is missing."""
+    advice = (
+        "There is no identity provider (OIDC_OP_DISCOVERY_ENDPOINT in the settings, or one in the admin) and no Partium "
+        "password login (PartiumPasswordBackend in AUTHENTICATION_BACKENDS). Set up one of them; "
+        "manage.py partium_doctor says what is missing."
+    )
+    in_circles = not request.user.is_authenticated and _times_sent_elsewhere(request) >= _MOST_TIMES_ELSEWHERE
+    if in_circles:
+        advice = (
+            f"LOGIN_URL ({settings.LOGIN_URL}) should log people in, but sends them back to partium_auth:login. {advice} "
+            "Or let LOGIN_URL name a page that logs people in itself."
+        )
+        logger.error("Nobody can log in: %s", advice)
+    context["developers_advice"] = advice if settings.DEBUG else ""
+    return render(request, "partium_auth/login.html", context, status=503 if in_circles else 200)
+
+
+def _times_sent_elsewhere(request: HttpRequest) -> int:
+    return len(request.COOKIES.get(_ELSEWHERE_COOKIE, ""))
 
 
 def _login_of_the_site(request: HttpRequest, next_url: str) -> str:

@@ -86,8 +86,11 @@ def is_secure(url: str) -> bool:
 def _issuer(provider: Provider, document: Mapping[str, Any]) -> str:
     issuer = document.get("issuer")
     if not isinstance(issuer, str) or issuer not in provider.issuers:
+        named = repr(issuer[:200]) if isinstance(issuer, str) else "none"
         raise Refused(
-            "discovery_issuer", "the discovery document is of another issuer than configured.", permanent=True
+            "discovery_issuer",
+            f"the discovery document's issuer is {named}, the one configured {' or '.join(map(repr, provider.issuers))}.",
+            permanent=True,
         )
     return issuer
 

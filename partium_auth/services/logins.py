@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from partium_auth.conf import conf
-from partium_auth.models import EmailDomain, Identity, Organization, Role
+from partium_auth.models import EmailDomain, Identity, Membership, Organization, Role
 from partium_auth.models.identities import identity_digest
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
@@ -228,7 +228,16 @@ def _record_login(login: VerifiedLogin, accounts: Accounts) -> Any:
     owner = Organization.objects.get(pk=provider.organization_id) if provider.organization_id else None
     if email:
         accept_invitations(user, email, only=owner)
-    set_claimed_memberships(identity, _claimed_roles(owner, claims, provider.slug))
+    roles = _claimed_roles(owner, claims, provider.slug)
+    set_claimed_memberships(identity, roles)
+    if not roles and not Membership.objects.filter(user_id=user.pk).exists():
+        is_missing = claims_.read(claims, conf.organizations_claim) is claims_.MISSING
+        logger.warning(
+            "A login through %s opens no organization: the claim %r (PARTIUM_ORGANIZATIONS_CLAIM) %s.",
+            provider.slug,
+            conf.organizations_claim,
+            "is missing" if is_missing else "names none that this site has",
+        )
     if owner is None:
         _set_privileges(user, claims)
     return user

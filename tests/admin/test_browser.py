@@ -1,6 +1,6 @@
 """A developer's day with keys, in Chromium, from logging in through a real identity provider on, while somebody else goes on searching.
 
-``PARTIUM_SCREENSHOTS=docs/images`` keeps the pictures of ``docs/administration.md``.
+``SCREENSHOTS=1`` takes the pictures anew that are in ``docs/administration.md``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.demo.processes import free_port, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 CHROMIUM = "/usr/bin/chromium"
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 KEY = "partium_keys:partium_auth_apikey_"
 
 
@@ -100,8 +101,8 @@ def log_in(page: Any, name: str) -> None:
 
 
 def picture(page: Any, name: str) -> None:
-    if folder := os.environ.get("PARTIUM_SCREENSHOTS"):
-        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
+    if os.environ.get("SCREENSHOTS") == "1":
+        page.screenshot(path=IMAGES / f"{name}.png", full_page=True)
 
 
 def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_somebody_searches(
@@ -121,13 +122,14 @@ def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_someb
     picture(page, "keys-empty")
     page.click("a.addlink")
     page.fill("#id_label", "Web shop 2026")
+    page.fill("#id_value", first)
+    picture(page, "keys-add")
     page.fill("#id_value", "a-key-that-partium-never-issued")
     page.click("text=Try and add")
     page.wait_for_selector("text=Partium does not accept this key")
     assert page.input_value("#id_value") == ""
     picture(page, "keys-refused")
     page.fill("#id_value", first)
-    picture(page, "keys-add")
     page.click("text=Try and add")
     page.wait_for_selector("text=The key was added. Partium accepted it.")
 

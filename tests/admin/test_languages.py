@@ -160,6 +160,13 @@ def test_the_login_page_and_what_it_answers(db: None, ours: Tenant, settings: An
         assert_translatable(client.post(url, data), data)
 
 
+def test_the_page_of_who_may_not_enter_the_key_site(ours: Tenant) -> None:
+    client = login(ours.member)
+    assert_translatable(client.get(reverse("partium_keys:login")), "member")
+    ours.membership.delete()
+    assert_translatable(client.get(reverse("partium_keys:login")), "nobody")
+
+
 def test_every_refused_login(db: None, rf: RequestFactory) -> None:
     for check in [*failures._TEXTS, "anything else"]:
         assert_translatable(failures.page(rf.get("/"), Refused(check), provider="x"), check)

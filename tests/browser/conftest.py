@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,11 @@ def visit_as(visit: Visit) -> Visit:
 
     def open_page(username: str, *, path: str = "/", **options: Any) -> Page:
         page = visit(path=path, **options)
-        page.get_by_role("link", name="Log in with Demo identity provider").click()
+        page.get_by_role("link", name="Demo identity provider").click()
         page.get_by_label("User name").fill(username)
         page.get_by_label("Password").fill(PASSWORD)
         page.get_by_role("button", name="Sign in", exact=True).click()
-        expect(page.get_by_role("button", name="Log out")).to_be_visible()
+        expect(page.get_by_role("button", name=re.compile("Log out|Abmelden"))).to_be_visible()
         page.wait_for_load_state()  # until the page's script has run
         return page
 

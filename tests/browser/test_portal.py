@@ -95,6 +95,18 @@ def test_a_photo_is_shown_before_it_is_sent_and_finds_its_part(visit_as: Visit) 
     expect(page.locator(".part .number").first).to_contain_text(number)
 
 
+@pytest.mark.parametrize(("username", "number"), [("ada", "AC1918932"), ("hedy", "GL19")])
+def test_who_has_no_photo_at_hand_tries_the_picture_that_is_offered(
+    visit_as: Visit, username: str, number: str
+) -> None:
+    page = visit_as(username)
+    page.get_by_role("link", name="Try this picture").press("Enter")
+
+    expect(page.get_by_role("heading", name="Parts that look like your photo")).to_be_visible()
+    expect(page.locator(".part .number").first).to_contain_text(number)
+    expect(page.get_by_role("img", name="The photo you chose")).to_be_visible()
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [(bytes(6_000_000), "This photo is too large."), (b"no picture", "This file was not recognized as a photo")],
@@ -198,8 +210,12 @@ def test_a_member_finds_no_way_to_the_keys(visit_as: Visit, demo: RunningDemo) -
 
     page.goto(demo.site + "/keys/")
 
-    assert page.evaluate("document.title")
-    expect(page.get_by_role("link", name="Add")).to_have_count(0)
+    expect(page.get_by_role("heading", name="This page is for developers")).to_be_visible()
+    page.get_by_role("link", name="Log in with another account").press("Enter")
+    expect(page.get_by_role("heading", name="Log in", exact=True)).to_be_visible()
+    page.go_back()
+    page.get_by_role("button", name="Log out").press("Enter")
+    expect(page.get_by_role("heading", name="Log in", exact=True)).to_be_visible()
 
 
 def test_everything_can_be_done_with_the_keyboard(visit: Visit) -> None:
@@ -350,3 +366,17 @@ def test_nothing_is_wider_than_the_screen(visit_as: Visit, width: int) -> None:
         assert fits_its_width(page), path
         page.evaluate(lengthen)
         assert fits_its_width(page), f"{path} with long words"
+
+
+def test_the_scripts_speak_german_too(visit_as: Visit, demo: RunningDemo) -> None:
+    page = visit_as("ada", path="/in-the-browser/", locale="de-DE")
+    expect(page.locator("#browser-log")).to_contain_text("Das SDK wurde mit einem Zugriffstoken gestartet.")
+    page.get_by_label("Name, Teilenummer oder ein paar Wörter").fill("qqqq")
+    page.get_by_role("button", name="Suchen", exact=True).click()
+    expect(page.get_by_role("heading", name="Kein Teil gefunden für „qqqq“")).to_be_visible()
+    expect(page.locator("#browser-log")).to_contain_text("mit 0 Teilen beantwortet")
+
+    page.goto(demo.site)
+    page.get_by_role("link", name="Dieses Bild probieren").click()
+    expect(page.get_by_role("heading", name="Teile, die aussehen wie Ihr Foto")).to_be_visible()
+    expect(page).to_have_title("Mit Foto suchen · Teileportal")

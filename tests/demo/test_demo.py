@@ -242,20 +242,52 @@ def test_a_command_that_does_not_exist_is_said_in_its_log(tmp_path: Path) -> Non
     assert "cannot start" in done.stdout
 
 
+def run_demo(directory: Path, ports: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The real demo, where it comes to its end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "example_project.demo"],
+        cwd=ROOT,
+        env={**os.environ, **ports, "DEMO_DIRECTORY": str(directory), "DJANGO_ENV_FILE": str(directory / "env")},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+
+
+def test_a_second_demo_names_the_first_and_leaves_its_files_alone(tmp_path: Path) -> None:
+    log = tmp_path / "site.log"
+    log.write_text("of the first")
+    ports = {name: str(free_port()) for name in demo.PORT_VARIABLES}
+    with demo.claim(tmp_path) as claimed:
+        demo.write_address(claimed, demo.Ports(8123, 9000, 8900))
+        done = run_demo(tmp_path, ports)
+    assert done.returncode == 1
+    assert "A demo is running already, at http://127.0.0.1:8123/" in done.stdout
+    assert "DEMO_DIRECTORY=" in done.stdout
+    assert log.read_text() == "of the first"
+    assert {path.name for path in tmp_path.iterdir()} == {"site.log", "running"}
+
+
+def test_a_demo_that_has_just_been_started_has_no_address_yet(tmp_path: Path) -> None:
+    with demo.claim(tmp_path), pytest.raises(demo.DemoError, match="A demo is running already, in "):
+        demo.claim(tmp_path)
+
+
+def test_what_a_demo_left_behind_stops_no_other(tmp_path: Path) -> None:
+    with demo.claim(tmp_path) as claimed:
+        demo.write_address(claimed, demo.Ports(8123, 9000, 8900))
+    with demo.claim(tmp_path) as claimed:
+        claimed.seek(0)
+        assert claimed.read() == ""
+
+
 @pytest.mark.parametrize("variable", list(demo.PORT_VARIABLES))
-def test_a_taken_port_ends_the_demo_with_the_variable_to_change(variable: str) -> None:
+def test_a_taken_port_ends_the_demo_with_the_variable_to_change(variable: str, tmp_path: Path) -> None:
     ports = {name: str(free_port()) for name in demo.PORT_VARIABLES}
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports[variable] = str(taken.getsockname()[1])
-        done = subprocess.run(
-            [sys.executable, "-m", "example_project.demo"],
-            cwd=ROOT,
-            env={**os.environ, **ports},
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_SECONDS,
-            check=False,
-        )
+        done = run_demo(tmp_path, ports)
     assert done.returncode == 1
     assert done.stdout == f"Port {ports[variable]} is in use. Choose another one with {variable}=… make demo\n"
 

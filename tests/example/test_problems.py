@@ -321,4 +321,4 @@ def test_the_key_admin_is_closed_to_members_with_words(hedy: PartiumUser) -> Non
     response = hedy.client.get(KEYS, follow=True)
 
     assert response.status_code == 403
-    assert "This page is not open to you" in response.content.decode()
+    assert "This page is for developers" in response.content.decode()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from pathlib import Path
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
+from example_project import views
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox, part_png
 
+EXAMPLE = Path(views.__file__).parent
 FRAGMENT = {"X-Fragment": "1", "Sec-Fetch-Mode": "cors"}
 
 
@@ -71,6 +74,17 @@ def test_a_part_number_is_found(browser: Client) -> None:
     known = numbers(browser.get("/", {"text": "pump"}).content.decode())[3]
 
     assert numbers(browser.get("/", {"text": known}).content.decode())[0] == known
+
+
+def test_a_picture_to_try_is_offered_and_finds_something(browser: Client, partium_sandbox: PartiumSandbox) -> None:
+    page = browser.get("/").content.decode()
+    (address,) = re.findall(r'<a href="([^"]+)"[^>]* data-try', page)
+    picture = (EXAMPLE / "static/portal" / address.rpartition("/")[2]).read_bytes()
+
+    found = browser.post("/", {"image": SimpleUploadedFile("part.png", picture, "image/png")}).content.decode()
+
+    assert numbers(found)[0] == "AC1918932"
+    assert picture == part_png("AC1918932")
 
 
 def test_nothing_found_says_so_and_what_to_try(browser: Client) -> None:

@@ -123,6 +123,7 @@ def test_a_revocation_that_fails_is_one_line_in_the_log(
     browser: Browser, op: BendableProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
     browser.log_in()
+    caplog.clear()
     op.answers["/revoke"] = Answer(500, b"private words")
     log_out(browser)
     assert [r.getMessage() for r in caplog.records if r.name.startswith("partium_auth")] == [
@@ -307,6 +308,7 @@ def test_a_logout_token_that_is_not_right(
 
     caplog.set_level(logging.INFO, "partium_auth.login")
     browser.log_in()
+    caplog.clear()
     op.sign = lambda claims: unchecked(claims)
     token = op.logout_token(**changes)
     response = tell(op, token)

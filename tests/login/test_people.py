@@ -180,6 +180,30 @@ def test_organizations_that_are_not_known_are_passed_over_with_one_line(
     ]
 
 
+@pytest.mark.parametrize(
+    ("claims", "why"), [({}, "is missing"), ({"organizations": ["hidden"]}, "names none that this site has")]
+)
+def test_a_login_that_opens_no_organization_says_why_in_the_log(
+    browser: Browser, op: BendableProvider, acme: Organization, caplog: pytest.LogCaptureFixture, claims: Any, why: str
+) -> None:
+    caplog.set_level(logging.WARNING, "partium_auth.login")
+    browser.log_in(claims=claims)
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "partium_auth.login"]
+    assert f"the claim 'organizations' (PARTIUM_ORGANIZATIONS_CLAIM) {why}" in line
+    assert "hidden" not in line
+
+
+def test_whose_membership_was_given_by_hand_needs_no_claim(
+    browser: Browser, op: BendableProvider, acme: Organization, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser.log_in()
+    Membership.objects.create(user=browser.user, organization=acme)
+    caplog.clear()
+    caplog.set_level(logging.WARNING, "partium_auth.login")
+    browser.log_in()
+    assert not [r for r in caplog.records if r.name == "partium_auth.login"]
+
+
 def test_an_organizations_provider_opens_that_organization_and_no_other(
     op: BendableProvider, other_op: BendableProvider, acme: Organization, globex: Organization, settings: Any
 ) -> None:

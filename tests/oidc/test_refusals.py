@@ -376,8 +376,48 @@ def test_the_token_endpoint_fails(
 
 def test_a_wrong_client_secret(browser: Browser, op: BendableProvider, refused: Refusals, settings: Any) -> None:
     settings.OIDC_RP_CLIENT_SECRET = "wrong"
-    refused.check(browser.log_in(), browser, "upstream", status=503)
+    response = browser.log_in()
+    refused.check(response, browser, "upstream", status=503)
+    assert "Trying again will not help" in response.content.decode()
     assert "Check client id, client secret" in refused.caplog.text
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_provider_that_may_answer_later(
+    browser: Browser, op: BendableProvider, refused: Refusals, status: int
+) -> None:
+    op.answers["/token"] = Answer(status, b"private words")
+    response = browser.log_in()
+    refused.check(response, browser, "upstream", status=503)
+    assert "try again in a few minutes" in response.content.decode()
+
+
+def test_a_discovery_document_that_is_not_there(
+    browser: Browser, op: BendableProvider, refused: Refusals, settings: Any
+) -> None:
+    settings.OIDC_OP_DISCOVERY_ENDPOINT = f"{op.url}/nothing/here"
+    response = start(browser)
+    refused.check(response, browser, "upstream", status=503)
+    assert "Trying again will not help" in response.content.decode()
+
+
+def test_a_site_that_forgot_the_backend(
+    browser: Browser, op: BendableProvider, refused: Refusals, settings: Any
+) -> None:
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+    response = browser.log_in()
+    refused.check(response, browser, "configuration", status=503)
+    assert "PartiumOIDCBackend" in refused.caplog.text
+
+
+def test_a_browser_without_the_sessions_cookie_is_said_in_the_log(
+    browser: Browser, op: BendableProvider, refused: Refusals, db: None
+) -> None:
+    answer = op.authorize(browser.start())
+    browser.client.cookies.clear()
+    refused.check(browser.come_back(answer), browser, "state")
+    assert "sent no session cookie" in refused.caplog.text
+    assert "SESSION_COOKIE_SECURE" in refused.caplog.text
 
 
 # --- discovery ---------------------------------------------------------------------------------------------------------

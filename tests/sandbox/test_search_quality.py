@@ -274,3 +274,12 @@ def test_an_image_search_shows_the_same_kind_before_others_and_prefers_what_fits
     first = catalog.parts[with_text.parts[0]]
     assert "230 V" in first.name(0)
     assert first.category is shown.category
+
+
+@pytest.mark.parametrize("slug", ["fans", "gears", "valves"])
+def test_an_image_of_another_organizations_part_finds_the_same_kind_of_thing(slug: str) -> None:
+    theirs = next(part for part in catalog_of("acme").parts if part.category.slug == slug)
+    catalog = catalog_of("globex")
+    found = search_image("globex", 0, part_png(theirs.id) or b"", None).parts
+    assert found
+    assert {catalog.parts[one].category.slug for one in found} == {slug}

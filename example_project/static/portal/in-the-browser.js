@@ -10,7 +10,7 @@
   function note(text) {
     const item = document.createElement("li");
     const time = document.createElement("time");
-    time.textContent = new Date().toLocaleTimeString();
+    time.textContent = new Date().toLocaleTimeString(document.documentElement.lang);
     item.append(time, text);
     if (starts < 2 && log.children.length === 1 && !log.querySelector("time")) log.replaceChildren();
     log.prepend(item);
@@ -26,13 +26,13 @@
 
   document.addEventListener("partium:ready", () => {
     starts += 1;
-    note(starts === 1 ? "The SDK was started with an access token." : "The SDK was started again with a new access token.");
+    note(starts === 1 ? gettext("The SDK was started with an access token.") : gettext("The SDK was started again with a new access token."));
     form?.querySelector("button").removeAttribute("disabled");
   });
 
   document.addEventListener("partium:login", () => {
-    note("The session has ended: log in again.");
-    if (form) explain("You are logged out", "Load the page again to log in.");
+    note(gettext("The session has ended: log in again."));
+    if (form) explain(gettext("You are logged out"), gettext("Load the page again to log in."));
   });
 
   form?.addEventListener("submit", async (event) => {
@@ -44,9 +44,10 @@
       const startedAt = performance.now();
       const answer = await window.Partium.search({ organization: form.dataset.organization, text });
       const parts = Array.isArray(answer.results) ? answer.results : [];
-      note(`Partium answered “${text}” with ${parts.length} parts in ${Math.round(performance.now() - startedAt)} ms.`);
+      const known = { text, count: parts.length, time: Math.round(performance.now() - startedAt) };
+      note(interpolate(gettext("Partium answered “%(text)s” with %(count)s parts in %(time)s ms."), known, true));
       if (!parts.length) {
-        explain(`No part found for “${text}”`, "Try fewer or more general words.");
+        explain(interpolate(gettext("No part found for “%s”"), [text]), gettext("Try fewer or more general words."));
         return;
       }
       const list = document.createElement("ul");
@@ -61,11 +62,11 @@
       }
       results.replaceChildren(list);
     } catch (error) {
-      note("The search failed.");
-      if (error.status === 429 || error.status === 503) explain("Partium is busy", "Wait a few seconds and search again.");
-      else if (error.status === 401) explain("The token was not accepted", "Load the page again to get another one.");
-      else if (error.status === 403) explain("You may not search this catalog", "Switch to another organization.");
-      else explain("Partium did not answer", "Check your connection to the network and search again.");
+      note(gettext("The search failed."));
+      if (error.status === 429 || error.status === 503) explain(gettext("Partium is busy"), gettext("Wait a few seconds and search again."));
+      else if (error.status === 401) explain(gettext("The token was not accepted"), gettext("Load the page again to get another one."));
+      else if (error.status === 403) explain(gettext("You may not search this catalog"), gettext("Switch to another organization."));
+      else explain(gettext("Partium did not answer"), gettext("Check your connection to the network and search again."));
     } finally {
       results.setAttribute("aria-busy", "false");
     }

@@ -75,7 +75,7 @@
     const words = textForm.elements.text.value.trim();
     history.pushState(null, "", url);
     shownUrl = location.pathname + location.search;
-    document.title = `${words || "Find a part"} · Parts Portal`;
+    document.title = `${words || gettext("Find a part")} · ${gettext("Parts Portal")}`;
     show(fragment);
   });
 
@@ -106,7 +106,7 @@
     }
     for (const note of results.querySelectorAll(".note")) note.remove();
     byId("shown").textContent = fragment.querySelector("#shown")?.textContent
-      ?? `${results.querySelectorAll(".part").length} shown, that is all`;
+      ?? interpolate(gettext("%s shown, that is all"), [results.querySelectorAll(".part").length]);
     byId("cards").append(...further);
     const next = fragment.querySelector(".more");
     if (next) row.replaceWith(next); else row.remove();
@@ -151,17 +151,33 @@
       address = URL.createObjectURL(file);
       picture.src = address;
       caption.textContent = `${file.name}, ${(file.size / 1e6).toFixed(1)} MB`;
-      if (file.size > most) complain("This photo is too large. Choose one of at most 5 MB, or a smaller resolution.");
+      if (file.size > most) complain(gettext("This photo is too large. Choose one of at most 5 MB, or a smaller resolution."));
+    });
+
+    // Without this script the link saves the picture.
+    photoForm.querySelector("[data-try]").addEventListener("click", async (event) => {
+      event.preventDefault();
+      const chosen = new DataTransfer();
+      try {
+        const answer = await fetch(event.currentTarget.href);
+        if (!answer.ok) throw new Error(String(answer.status));
+        chosen.items.add(new File([await answer.blob()], "try-this.png", { type: "image/png" }));
+      } catch {
+        return show(byId("no-answer").content.cloneNode(true));
+      }
+      input.files = chosen.files;
+      input.dispatchEvent(new Event("change"));
+      photoForm.requestSubmit();
     });
 
     photoForm.addEventListener("submit", async (event) => {
       event.preventDefault();
       const [file] = input.files;
-      if (file && file.size > most) return complain("This photo is too large. Choose one of at most 5 MB, or a smaller resolution.");
+      if (file && file.size > most) return complain(gettext("This photo is too large. Choose one of at most 5 MB, or a smaller resolution."));
       clearMarks();
       const fragment = await fetchResults(photoForm.action, { method: "POST", body: new FormData(photoForm) });
       if (!fragment) return;
-      document.title = "Search by photo · Parts Portal";
+      document.title = `${gettext("Search by photo")} · ${gettext("Parts Portal")}`;
       show(fragment);
       results.focus({ preventScroll: true });
       results.scrollIntoView({ block: "start" });
@@ -194,7 +210,7 @@
     function note(text) {
       const item = document.createElement("li");
       const time = document.createElement("time");
-      time.textContent = new Date().toLocaleTimeString();
+      time.textContent = new Date().toLocaleTimeString(document.documentElement.lang);
       item.append(time, text);
       events.prepend(item);
       while (events.children.length > 4) events.lastElementChild.remove();
@@ -211,8 +227,8 @@
 
     function take(next) {
       if (state) {
-        if (next.renewals > state.renewals) note("A new token was fetched.");
-        else if (state.window === "none" && next.window !== "none") note("The first token was fetched.");
+        if (next.renewals > state.renewals) note(gettext("A new token was fetched."));
+        else if (state.window === "none" && next.window !== "none") note(gettext("The first token was fetched."));
         else if (next.window !== state.window) note(`${next.window_label}. ${next.window_text}`);
       }
       if (next.problem) note(`${next.problem.title}.`);
@@ -229,8 +245,8 @@
       try {
         const response = await fetch(panel.dataset.url, { ...options, headers: { "X-Fragment": "1", Accept: "application/json" } });
         if (response.status === 401) {
-          put("window_label", "Logged out");
-          put("window_text", "This session has ended. Load the page again to log in.");
+          put("window_label", gettext("Logged out"));
+          put("window_text", gettext("This session has ended. Load the page again to log in."));
           state = null;
           panel.dataset.window = "none";
           return;
@@ -240,7 +256,7 @@
         failures = 0;
       } catch {
         failures += 1;
-        put("window_text", "The portal does not answer at the moment; trying again.");
+        put("window_text", gettext("The portal does not answer at the moment; trying again."));
       }
       if (!document.hidden) timer = setTimeout(poll, Math.min(60, EVERY_SECONDS * 2 ** failures) * 1000);
     }

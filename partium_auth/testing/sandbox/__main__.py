@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=8900, help="0 takes a free one (default: %(default)s)")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--public-url", help="how browsers reach the sandbox, if not as its callers do")
-    add("--seed-file", type=Path, help="JSON with organizations, users, keys, issuers, settings (see docs/sandbox.md)")
+    add("--seed-file", type=Path, help="JSON in the form of partium_auth.testing.sandbox.seed.DEFAULT_SEED")
     add("--oidc-issuer", action="append", default=[], metavar="URL", help="accept this provider's tokens; repeatable")
     add("--oidc-organizations", default="", metavar="ID,ID", help="what those tokens open without the claim")
     add("--oidc-claim", default="organizations", metavar="NAME", help="claim with a user's organizations")

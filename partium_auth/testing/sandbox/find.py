@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from .catalog import CATEGORIES, LANGUAGES, Catalog, Part, catalog_of
+from .catalog import CATEGORIES, LANGUAGES, Catalog, Part, catalog_of, category_of
 
 _WORD = re.compile(r"\w+")
 _NAME, _KEYWORD, _ATTRIBUTE = 3.0, 2.0, 1.0
@@ -166,9 +166,11 @@ def search_image(org_id: str, language: int, image: bytes, text: str | None) -> 
     """
     catalog = catalog_of(org_id)
     digest = hashlib.sha256(image).digest()
-    named = catalog.by_id.get(part_number_in(image) or "")
+    number = part_number_in(image) or ""
+    named = catalog.by_id.get(number)
     shown = catalog.parts[named] if named is not None else None
-    category = shown.category if shown else CATEGORIES[digest[0] % len(CATEGORIES)]
+    # The number of another organization's part names a category too.
+    category = category_of(number) or CATEGORIES[digest[0] % len(CATEGORIES)]
 
     def likeness(index: int) -> tuple[bool, bool, bytes]:
         part = catalog.parts[index]
