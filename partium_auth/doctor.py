@@ -278,7 +278,7 @@ def examine_provider(provider: Provider) -> Iterator[Finding]:
 
 def _habits(subject: str, provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding]:
     algorithms = document.get("id_token_signing_alg_values_supported")
-    if isinstance(algorithms, list) and not set(algorithms) & set(provider.signing_algorithms):
+    if isinstance(algorithms, list) and not any(name in algorithms for name in provider.signing_algorithms):
         yield Finding(
             "error",
             subject,

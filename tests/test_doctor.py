@@ -145,6 +145,17 @@ def test_algorithms_that_are_not_allowed_are_an_error(op: BendableProvider) -> N
     assert any("HS256" in f.text and f.level == "error" for f in examine("provider default"))
 
 
+def test_a_document_with_junk_in_its_lists_is_looked_at_too(op: BendableProvider) -> None:  # noqa: F811
+    junk = [{}, [], None, 7]
+    op.metadata = {
+        "id_token_signing_alg_values_supported": junk,
+        "code_challenge_methods_supported": junk,
+        "scopes_supported": junk,
+        "token_endpoint_auth_methods_supported": junk,
+    }
+    assert "error" in levels(examine("provider default"))
+
+
 def test_a_provider_in_the_database_is_looked_at_too(other_op: BendableProvider) -> None:  # noqa: F811
     add_provider(other_op, slug="acme-sso")
     assert "error" not in levels(examine("provider acme-sso"))

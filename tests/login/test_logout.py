@@ -252,6 +252,14 @@ def test_used_tokens_are_forgotten_when_they_could_not_be_replayed_any_more(
     assert LogoutTokenId.objects.get() != first
 
 
+def test_a_token_that_lasts_for_ever_is_used_once(browser: Browser, op: BendableProvider) -> None:
+    browser.log_in()
+    token = op.logout_token(exp=900_000_000_000)  # in a year that no database knows
+    assert tell(op, token).status_code == 200
+    assert browser.user is None
+    assert tell(op, token).status_code == 400
+
+
 @pytest.mark.parametrize(
     ("check", "changes"),
     [
@@ -273,6 +281,10 @@ def test_used_tokens_are_forgotten_when_they_could_not_be_replayed_any_more(
         ("sid", {"sid": None}),
         ("sid", {"sid": 7}),
         ("sub", {"sub": ""}),
+        ("claims", {"jti": "\ud800"}),
+        ("claims", {"sid": "\ud800"}),
+        ("claims", {"sid": "session\0"}),
+        ("claims", {"sub": "\ud800"}),
     ],
 )
 def test_a_logout_token_that_is_not_right(
@@ -299,6 +311,18 @@ def test_something_that_is_no_token(
 ) -> None:
     assert tell(op, token).status_code == 400
     assert f"check={check}" in caplog.text
+
+
+def test_a_token_that_json_reads_no_further_is_refused(
+    browser: Browser, op: BendableProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may send one. PyJWT before 2.15 lets the exception through."""
+
+    def like_an_older_one(token: str) -> Any:
+        raise RecursionError
+
+    monkeypatch.setattr("jwt.get_unverified_header", like_an_older_one)
+    assert tell(op, "a.b.c").status_code == 400
 
 
 def test_an_access_token_is_no_logout_token(browser: Browser, op: BendableProvider) -> None:

@@ -17,6 +17,8 @@ from django.test import Client
 from partium_auth.login import attempts
 from partium_auth.models import Grant, Organization
 from partium_auth.oidc import token_endpoint, userinfo
+from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.id_token import refuse_what_cannot_be_stored
 from tests.oidc.conftest import Browser, Refusals, add_provider
 from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, Answer, BendableProvider, jwk, private_key
 
@@ -277,6 +279,16 @@ def test_a_state_that_is_older_than_ten_minutes(browser: Browser, op: BendablePr
     session.save()
     refused.check(browser.come_back(answer), browser, "state")
     assert op.forms == []
+
+
+def test_claims_that_are_nested_without_end_are_looked_through_all_the_same() -> None:
+    """Python 3.12 and later read JSON that is nested more deeply than functions may call each other."""
+    nested: list[Any] = ["\0"]
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(Refused) as caught:
+        refuse_what_cannot_be_stored({"deep": nested})
+    assert caught.value.check == "claims"
 
 
 def test_a_state_of_another_session(browser: Browser, op: BendableProvider, refused: Refusals) -> None:
