@@ -13,6 +13,9 @@ from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any
 
+import jwt
+from jwt.exceptions import PyJWTError
+
 from partium_auth.oidc.discovery import Metadata
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.keys import verify_signature
@@ -67,6 +70,19 @@ def verify_id_token(
         raise Refused("at_hash", "not of the access token that came with it.")
     _check_age_of_authentication(provider, claims, now)
     return claims
+
+
+def is_about_somebody_else(token: str, issuer: str, subject: str) -> bool:
+    """Tell whether an ID token that came with renewed tokens is about another person than the login was (Core §12.2).
+
+    Its signature is not looked at: it came straight from the token endpoint (Core §3.1.3.7, 6), and nobody is logged in by it.
+    One that cannot be read, because it is encrypted say, tells nothing.
+    """
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except (PyJWTError, ValueError, RecursionError):
+        return False
+    return (claims.get("iss"), claims.get("sub")) != (issuer, subject)
 
 
 def verify_userinfo_token(provider: Provider, metadata: Metadata, token: str) -> dict[str, Any]:

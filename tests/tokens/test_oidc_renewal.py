@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from partium_auth.exceptions import LoginRequired, TokenUnavailable
-from partium_auth.models import Grant
+from partium_auth.models import Grant, Identity
+from partium_auth.models.identities import identity_digest
 from partium_auth.oidc import documents
 from partium_auth.tokens.keeper import Keeper
 from tests.oidc.provider import Answer, BendableProvider
@@ -81,6 +82,50 @@ def test_invalid_grant_is_the_end_and_names_the_provider(
     assert caught.value.provider == "default"  # which may log the person in again silently
     assert len(op.forms) == 1
     assert Grant.objects.get().refresh_token is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "whose"),
+    [({}, "ann"), ({"sub": "bob"}, "bob"), ({"sub": None}, "bob"), ({"iss": "https://evil.example"}, "bob")],
+)
+def test_tokens_of_somebody_else_are_not_taken(
+    keeper: Keeper,
+    oidc_grant: MakeGrant,
+    op: BendableProvider,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, Any],
+    whose: str,
+) -> None:
+    """A provider, or a cache in front of it, that mixes people up (Core §12.2)."""
+    grant = oidc_grant()
+    digest = identity_digest(op.issuer, "ann")
+    Grant.objects.update(
+        identity=Identity.objects.create(issuer=op.issuer, subject="ann", digest=digest, user_id=grant.user_id)
+    )
+    claims = {"iss": op.issuer, "sub": "ann", **changes}
+    id_token = op.sign({name: value for name, value in claims.items() if value is not None})
+    op.answers["/token"] = answer(op, id_token=id_token)
+    if whose == "ann":
+        assert renew(keeper, grant).generation == 2
+        return
+    assert keeper.obtain(age(grant, 30)).generation == 1  # what is left of the person's own
+    with pytest.raises(LoginRequired):
+        keeper.obtain(age(grant, 5))
+    assert Grant.objects.get().refresh_token is None
+    assert "somebody else" in caplog.text
+    assert id_token not in caplog.text
+
+
+def test_an_id_token_that_nobody_can_read_says_nothing(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    grant = oidc_grant()
+    digest = identity_digest(op.issuer, "ann")
+    Grant.objects.update(
+        identity=Identity.objects.create(issuer=op.issuer, subject="ann", digest=digest, user_id=grant.user_id)
+    )
+    op.answers["/token"] = answer(op, id_token="encrypted.for.some.other.client")
+    assert renew(keeper, grant).generation == 2
 
 
 @pytest.mark.parametrize(
