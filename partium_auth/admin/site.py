@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
 from partium_auth.admin.scope import scope_of
+from partium_auth.charset import utf8_only
 from partium_auth.responses import is_safe_target
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ class KeySite(Site):
 
     def has_permission(self, request: HttpRequest) -> bool:
         return scope_of(request).enters
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        return super().admin_view(utf8_only(view), cacheable)
 
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

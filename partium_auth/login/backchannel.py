@@ -19,6 +19,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_POST
 
+from partium_auth.charset import utf8_only
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.models import Grant, LogoutTokenId
 from partium_auth.models.identities import identity_digest
@@ -34,6 +35,7 @@ logger = logging.getLogger("partium_auth.login")
 
 @csrf_exempt
 @login_not_required
+@utf8_only
 @require_POST
 @sensitive_post_parameters("logout_token")
 @sensitive_variables()

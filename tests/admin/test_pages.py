@@ -513,3 +513,10 @@ def test_a_key_is_named_as_kept_twice_only_while_it_is(root: Any, db: None) -> N
     assert shared() == [["b", "c"]]
     keys.revoke_key(made[2], actor=None)
     assert shared() == []
+
+
+@pytest.mark.parametrize("query", ["q", "organization", "at__gte"])
+def test_the_key_site_understands_utf_8_only(ours: Tenant, query: str) -> None:
+    url = reverse("partium_keys:partium_auth_apikeyevent_changelist")
+    page = login(ours.developer).get(url, {query: "+2AA-"}, CONTENT_TYPE="x/y; charset=utf-7")
+    assert page.status_code == 400

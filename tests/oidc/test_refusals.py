@@ -420,7 +420,9 @@ def test_a_discovery_document_without_a_usable_endpoint(
     refused.check(start(browser), browser, "discovery", status=503)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:8500/v1/agent/service/register", "HTTP://localhost/", "http://[::1]/"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8500/v1/agent/service/register", "HTTP://localhost/", "http://[::1]/"]
+)
 def test_a_document_from_elsewhere_that_names_this_machine(url: str) -> None:
     """Whoever runs an organization's provider would otherwise have this server call what listens on loopback."""
     elsewhere = Provider(slug="acme", display_name="Acme", issuer="https://login.acme.example", client_id=CLIENT_ID)
