@@ -124,6 +124,14 @@ class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # the stubs' class
         except EncryptionError:
             raise ValidationError(CANNOT_ENCRYPT) from None
 
+    def clean_expires_at(self) -> dt.datetime | None:
+        expires_at: dt.datetime | None = self.cleaned_data["expires_at"]
+        try:
+            keys.check_storable(expires_at)
+        except ValidationError as error:
+            raise ValidationError(error.error_dict["expires_at"]) from None
+        return expires_at
+
 
 class NewKeyForm(forms.Form):
     """What adding and rotating have in common."""
@@ -633,7 +641,7 @@ def _results(text: str) -> list[tuple[uuid.UUID, str]]:
     # The page hands back what it was told; it shows words of ours only.
     try:
         return [(uuid.UUID(pk), result) for pk, result in json.loads(text or "[]") if result in RESULTS]
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return []
 
 

@@ -44,6 +44,7 @@ VERIFICATION_SECONDS = 5.0
 DEFAULT_OVERLAP = dt.timedelta(hours=24)
 LONGEST_OVERLAP = dt.timedelta(days=90)
 LONGEST_VALUE = 4096
+EARLIEST_YEAR, LATEST_YEAR = 1001, 9998
 
 _OUTAGE = dt.timedelta(minutes=10)
 # Rejections this close to each other are one outage, and one event in the history.
@@ -238,11 +239,13 @@ def change_key(
 
     Raises:
         PermissionDenied: the actor may not keep this organization's keys.
-        ValidationError: the label cannot be shown. An expiry in the past is accepted: it ends the key.
+        ValidationError: the label cannot be shown, or no database can store the expiry. One in the past is accepted: it ends
+            the key.
         EncryptionError: the key's value does not open, so nobody knows whether the label contains it.
     """
     _permit(actor, key.organization)
     label = clean_label_of(key, label)
+    check_storable(expires_at)
     before = ApiKey.objects.only("label", "expires_at").get(pk=key.pk)
     relabeled, reexpired = label != before.label, expires_at != before.expires_at
     if relabeled and reexpired:
@@ -587,7 +590,14 @@ def clean_label_of(key: ApiKey, label: str) -> str:
     return clean_label(label, "" if key.secret is None else key.secret.reveal())
 
 
+def check_storable(expires_at: dt.datetime | None) -> None:
+    """Raises ValidationError where a moment could not be stored or read by every database, in whatever time zone."""
+    if expires_at is not None and not EARLIEST_YEAR <= expires_at.year <= LATEST_YEAR:
+        raise ValidationError({"expires_at": _("This date cannot be stored.")})
+
+
 def _check_expiry(expires_at: dt.datetime | None) -> None:
+    check_storable(expires_at)
     if expires_at is not None and expires_at <= timezone.now():
         raise ValidationError({"expires_at": _("This is in the past.")})
 
