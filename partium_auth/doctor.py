@@ -80,7 +80,7 @@ def _encryption() -> Iterator[Finding]:
                 f"{count} stored secrets are sealed with the key {kid!r}, which is not in PARTIUM_ENCRYPTION_KEYS."
                 if kid
                 else f"{count} stored values are not sealed.",
-                "Add the key again, behind the first one."
+                "Add the key again, behind the first one. If it is lost: docs/administration.md."
                 if kid
                 else "They were altered outside the app; replace them.",
             )
