@@ -197,6 +197,14 @@ def _providers() -> Iterator[Finding]:
     found: list[tuple[str, Callable[[], Provider]]] = []
     if providers.is_configured():
         found.append((providers.DEFAULT, providers.from_settings))
+        if IdentityProvider.objects.filter(slug=providers.DEFAULT).exists():
+            yield Finding(
+                "error",
+                "providers",
+                f"A provider in the database is called {providers.DEFAULT!r}, as the one of the settings is: its organization, "
+                "and whether it is active, are taken for that one's.",
+                "Rename or delete it; or remove OIDC_RP_CLIENT_ID from the settings.",
+            )
     rows = IdentityProvider.objects.filter(is_active=True).order_by("slug")
     found.extend((row.slug, partial(providers.from_row, row)) for row in rows)
     if not found:

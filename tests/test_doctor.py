@@ -161,6 +161,13 @@ def test_a_provider_in_the_database_is_looked_at_too(other_op: BendableProvider)
     assert "error" not in levels(examine("provider acme-sso"))
 
 
+def test_a_provider_called_as_the_one_of_the_settings_is_an_error(op: BendableProvider) -> None:  # noqa: F811
+    add_provider(op, "default", is_active=False)
+    (finding,) = examine("providers")
+    assert finding.level == "error"
+    assert "is called 'default'" in finding.text
+
+
 def test_what_a_provider_lacks_is_a_warning(op: BendableProvider) -> None:  # noqa: F811
     op.metadata = {
         "end_session_endpoint": None,

@@ -577,7 +577,7 @@ def clean_label(label: str, value: str = "") -> str:
         raise ValidationError({"label": ValidationError(_("Give the key a label."), code="required")})
     if len(clean) > 100:
         raise ValidationError({"label": ValidationError(_("At most 100 characters."), code="invalid")})
-    if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in clean):
+    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in clean):
         raise ValidationError({"label": ValidationError(_("No line breaks or control characters."), code="invalid")})
     if value and value in clean:
         message = _("The key itself was pasted here too. A label is shown to everybody who sees the list.")

@@ -394,6 +394,12 @@ def test_a_provider_is_not_given_to_an_organization_while_its_issuer_is_site_wid
     assert "Everybody, which is active, has this issuer too" in response.content.decode()
 
 
+def test_a_provider_is_not_called_as_the_one_of_the_settings(root: Any, settings: Any) -> None:
+    settings.OIDC_RP_CLIENT_ID = "portal"
+    page = login(root).post(reverse("admin:partium_auth_identityprovider_add"), {"slug": "default"})
+    assert "the settings describe has this name" in str(page.context["adminform"].form.errors["slug"])
+
+
 def test_a_provider_is_checked_and_told_what_is_wrong(ours: Tenant, root: Any) -> None:
     IdentityProvider.objects.filter(pk=ours.provider.pk).update(issuer="http://127.0.0.1:9/nobody")
     url = reverse("admin:partium_auth_identityprovider_check", args=[ours.provider.pk])

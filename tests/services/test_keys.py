@@ -125,7 +125,7 @@ def test_what_cannot_be_a_key_is_refused_without_asking(
     assert partium_sandbox.calls() == []
 
 
-@pytest.mark.parametrize("label", ["", " ", "x" * 101, "two\nlines", "key {value}"])
+@pytest.mark.parametrize("label", ["", " ", "x" * 101, "two\nlines", "half \ud800", "key {value}"])
 def test_labels_that_cannot_be_shown_are_refused(
     label: str, acme: Organization, partium_sandbox: PartiumSandbox
 ) -> None:
