@@ -109,4 +109,4 @@ def _cells(event: ApiKeyEvent) -> list[str]:
 
 def _inert(cell: str) -> str:
     # A spreadsheet runs what begins like a formula; labels and names are written by people.
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")) else cell

@@ -240,14 +240,17 @@ def test_no_transaction_is_open_while_partium_is_asked(
 # -- events
 
 
-def test_events_are_exported_as_they_are_filtered_and_start_no_formula(client: Client, acme: Organization) -> None:
-    key = keys.add_key(acme, "value-000000000000000", label="=HYPERLINK(1)", actor=None, verify=False)
+@pytest.mark.parametrize("label", ["=HYPERLINK(1)", "＝HYPERLINK(1)", "+1", "－1"])
+def test_events_are_exported_as_they_are_filtered_and_start_no_formula(
+    client: Client, acme: Organization, label: str
+) -> None:
+    key = keys.add_key(acme, "value-000000000000000", label=label, actor=None, verify=False)
     keys.revoke_key(key, actor=None)
     url = reverse("partium_keys:partium_auth_apikeyevent_csv")
     response = client.get(url, {"action__exact": "revoked"})
     rows = list(csv.reader(io.StringIO(response.content.decode("utf-8-sig"))))
     assert rows[0][:2] == ["when", "action"]
-    assert [row[1:5] for row in rows[1:]] == [["revoked", "acme", "'=HYPERLINK(1)", key.masked]]
+    assert [row[1:5] for row in rows[1:]] == [["revoked", "acme", f"'{label}", key.masked]]
     assert "no-store" in response["Cache-Control"]
     assert len(client.get(url).content.decode().splitlines()) == 3
 

@@ -14,7 +14,7 @@ from django.db import connections
 from django.test import Client
 
 from partium_auth.login import farewell
-from partium_auth.models import Grant, LogoutTokenId
+from partium_auth.models import Grant, LogoutTokenId, Organization
 from partium_auth.tokens.executor import THREADS_PER_LANE, Executor
 from tests.oidc.conftest import Browser, add_provider
 from tests.oidc.provider import CLIENT_ID, LOGOUT_EVENT, Answer, BendableProvider
@@ -198,6 +198,20 @@ def test_a_sid_ends_that_session_and_no_other(browser: Browser, op: BendableProv
     assert SESSION_KEY not in browser.client.session
     assert all(other.user is not None for other in others)
     assert Grant.objects.exclude(revoked_at=None).get().session_id == "session-1"
+
+
+def test_where_there_is_no_session_to_delete_there_is_no_token_any_more(
+    browser: Browser, op: BendableProvider, acme: Organization
+) -> None:
+    browser.log_in(claims={"organizations": ["acme"]})
+    kept = browser.client.session
+    kept.cycle_key()  # as Django does when somebody changes a password
+    kept.save()
+    browser.client.cookies["sessionid"] = kept.session_key
+    assert browser.client.post("/partium/token/").status_code == 200
+    assert tell(op).status_code == 200
+    assert browser.user is not None
+    assert browser.client.post("/partium/token/").status_code == 401
 
 
 def test_a_sub_ends_all_sessions_of_that_person_at_that_provider(
