@@ -246,7 +246,7 @@ class PartiumSession:
         if chosen is not None:
             return chosen
         # A login that this app did not see (force_login, an organization that was added later).
-        found = policy.organizations_of(user).values_list("pk", flat=True).first()
+        found = policy.organizations_by_joining(user).values_list("pk", flat=True).first()
         if found is None:
             raise NoOrganization("This person belongs to no active organization.")
         return found
@@ -390,7 +390,7 @@ def end(request: HttpRequest) -> None:
 
 
 def _choose_organization(request: HttpRequest, user: Any, wanted: Organization | None) -> None:
-    open_to_user = policy.organizations_of(user)
+    open_to_user = policy.organizations_by_joining(user)
     chosen = open_to_user.filter(pk=wanted.pk).first() if wanted is not None else None
     if chosen is None:
         kept = _uuid(request.session.get(ORGANIZATION))

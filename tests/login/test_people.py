@@ -213,6 +213,18 @@ def test_an_invitation_is_accepted_by_a_verified_email_address_only(
     assert memberships(browser.user) == {("acme", "developer", "admin")}
 
 
+def test_an_invitation_does_not_move_anybody_elsewhere(browser: Browser, op: BendableProvider) -> None:
+    """Nobody is asked: whoever invites others would get their searches."""
+    tomorrow = timezone.now() + dt.timedelta(days=1)
+    zeta, alpha = (Organization.objects.create(org_id=name) for name in ("zeta", "alpha"))
+    browser.log_in(claims={"organizations": ["zeta"]})
+    Invitation.objects.create(email="ann@example.com", organization=alpha, expires_at=tomorrow)
+    new = Browser(op)
+    new.log_in(claims={"organizations": ["zeta"]})
+    assert memberships(new.user) == {("zeta", "member", "claims"), ("alpha", "member", "admin")}
+    assert new.client.session[session.ORGANIZATION] == str(zeta.pk)
+
+
 def test_an_organizations_provider_accepts_invitations_in_its_own_domains_only(
     other_op: BendableProvider, acme: Organization
 ) -> None:
