@@ -285,12 +285,13 @@ def examine_provider(provider: Provider) -> Iterator[Finding]:
 
 
 def _habits(subject: str, provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding]:
+    # Written as ascii() does: what a provider says could do anything to a terminal.
     algorithms = document.get("id_token_signing_alg_values_supported")
     if isinstance(algorithms, list) and not any(name in algorithms for name in provider.signing_algorithms):
         yield Finding(
             "error",
             subject,
-            _("It signs ID tokens with %s, none of which is allowed here.") % ", ".join(map(str, algorithms)),
+            _("It signs ID tokens with %s, none of which is allowed here.") % ", ".join(map(ascii, algorithms)),
             _("Allow one of them in the provider's signing algorithms (OIDC_RP_SIGN_ALGO for the default provider)."),
         )
     methods = document.get("code_challenge_methods_supported")

@@ -61,6 +61,8 @@ def organizations_by_joining(user: User) -> OrganizationQuerySet:
 
     An invitation becomes a membership without a question, so it must not lead anybody elsewhere.
     """
+    if not _is_active(user):
+        return Organization.objects.none()
     since = Membership.objects.filter(user_id=user.pk, organization_id=OuterRef("pk")).order_by("created_at")
     return _joined(user).order_by(Subquery(since.values("created_at")[:1]), "display_name", "org_id")
 

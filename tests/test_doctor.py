@@ -145,6 +145,15 @@ def test_algorithms_that_are_not_allowed_are_an_error(op: BendableProvider) -> N
     assert any("HS256" in f.text and f.level == "error" for f in examine("provider default"))
 
 
+def test_a_document_writes_nothing_to_the_terminal(op: BendableProvider) -> None:  # noqa: F811
+    op.metadata = {"id_token_signing_alg_values_supported": ["\x1b[2J\x1b]0;all is well\x07"]}
+    out = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("partium_doctor", "--no-color", stdout=out)
+    assert "\x1b" not in out.getvalue()
+    assert "all is well" in out.getvalue()
+
+
 def test_a_document_with_junk_in_its_lists_is_looked_at_too(op: BendableProvider) -> None:  # noqa: F811
     junk = [{}, [], None, 7]
     op.metadata = {
