@@ -239,7 +239,7 @@ class PartiumSession:
         return user
 
     def _grant_id(self) -> uuid.UUID | None:
-        return _uuid(self._request.session.get(GRANT))
+        return grant_id_of(self._request)
 
     def _organization_id(self, user: Any) -> uuid.UUID:
         chosen = _uuid(self._request.session.get(ORGANIZATION))
@@ -381,9 +381,14 @@ def begin_without_grant(request: HttpRequest, user: Any) -> None:
     _choose_organization(request, user, None)
 
 
+def grant_id_of(request: HttpRequest) -> uuid.UUID | None:
+    """Return which grant the session names, if it names one."""
+    return _uuid(request.session.get(GRANT))
+
+
 def end(request: HttpRequest) -> None:
     """Revoke the session's grant; nothing is handed out for it any more, in any process."""
-    grant_id = _uuid(request.session.get(GRANT))
+    grant_id = grant_id_of(request)
     if grant_id is not None:
         grants.revoke(Grant.objects.filter(pk=grant_id))
         del request.session[GRANT]

@@ -81,8 +81,8 @@ class LastWords:
 
 def prepare(request: HttpRequest) -> LastWords | None:
     """Return the last words of the request's session; None where it did not log in through a provider."""
-    grant_id = request.session.get(session.GRANT)
-    if not grant_id:
+    grant_id = session.grant_id_of(request)
+    if grant_id is None:
         return None
     grant = Grant.objects.filter(pk=grant_id, kind=Grant.Kind.OIDC, revoked_at=None).first()
     if grant is None:

@@ -13,6 +13,7 @@ from django.contrib.auth import SESSION_KEY
 from django.db import connections
 from django.test import Client
 
+from partium_auth import session
 from partium_auth.login import farewell
 from partium_auth.models import Grant, LogoutTokenId, Organization
 from partium_auth.tokens.executor import THREADS_PER_LANE, Executor
@@ -84,6 +85,15 @@ def test_logging_out_works_while_the_site_is_misconfigured(
     assert log_out(browser).headers["Location"] == "/partium/login/"
     assert SESSION_KEY not in browser.client.session
     assert Grant.objects.get().revoked_at is not None
+
+
+def test_logging_out_works_whatever_the_session_says(browser: Browser) -> None:
+    browser.log_in()
+    kept = browser.client.session
+    kept[session.GRANT] = "no id"
+    kept.save()
+    assert log_out(browser).headers["Location"] == "/partium/login/"
+    assert SESSION_KEY not in browser.client.session
 
 
 def test_a_provider_without_log_out_or_revocation(browser: Browser, op: BendableProvider) -> None:
