@@ -84,12 +84,16 @@ def prepare(request: HttpRequest) -> LastWords | None:
     grant_id = session.grant_id_of(request)
     if grant_id is None:
         return None
-    grant = Grant.objects.filter(pk=grant_id, kind=Grant.Kind.OIDC, revoked_at=None).first()
+    grants = Grant.objects.select_related("identity").filter(pk=grant_id, kind=Grant.Kind.OIDC, revoked_at=None)
+    grant = grants.first()
     if grant is None:
         return None
     try:
+        provider = providers.get(grant.provider)
+        if grant.identity is not None and grant.identity.issuer not in provider.issuers:
+            return None  # another one has its name now
         return LastWords(
-            provider=providers.get(grant.provider),
+            provider=provider,
             id_token=grant.id_token.reveal() if grant.id_token is not None else "",
             refresh_token=grant.refresh_token.reveal() if grant.refresh_token is not None else "",
         )

@@ -87,6 +87,16 @@ def test_logging_out_works_while_the_site_is_misconfigured(
     assert Grant.objects.get().revoked_at is not None
 
 
+def test_last_words_go_to_whom_the_login_was_at_only(
+    browser: Browser, op: BendableProvider, other_op: BendableProvider, settings: Any
+) -> None:
+    browser.log_in()
+    settings.OIDC_OP_ISSUER = other_op.url  # the site has moved meanwhile
+    assert log_out(browser).headers["Location"] == "/partium/login/"
+    assert op.revoked == other_op.revoked == []
+    assert "/revoke" not in other_op.calls
+
+
 def test_logging_out_works_whatever_the_session_says(browser: Browser) -> None:
     browser.log_in()
     kept = browser.client.session

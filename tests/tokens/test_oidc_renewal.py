@@ -12,6 +12,7 @@ from partium_auth.models import Grant, Identity
 from partium_auth.models.identities import identity_digest
 from partium_auth.oidc import documents
 from partium_auth.tokens.keeper import Keeper
+from tests.oidc.conftest import _other_provider_server, other_op  # noqa: F401
 from tests.oidc.provider import Answer, BendableProvider
 from tests.tokens.conftest import age, ago, read
 
@@ -114,6 +115,25 @@ def test_tokens_of_somebody_else_are_not_taken(
     assert Grant.objects.get().refresh_token is None
     assert "somebody else" in caplog.text
     assert id_token not in caplog.text
+
+
+def test_a_refresh_token_goes_to_whom_it_came_from_only(
+    keeper: Keeper,
+    oidc_grant: MakeGrant,
+    op: BendableProvider,
+    other_op: BendableProvider,  # noqa: F811
+    settings: Any,
+) -> None:
+    """The site has moved to another provider, in the settings or in a row of the same name."""
+    grant = oidc_grant()
+    digest = identity_digest(op.issuer, "ann")
+    Grant.objects.update(
+        identity=Identity.objects.create(issuer=op.issuer, subject="ann", digest=digest, user_id=grant.user_id)
+    )
+    settings.OIDC_OP_ISSUER = other_op.url
+    with pytest.raises(LoginRequired):
+        keeper.obtain(age(grant, 0))
+    assert (op.forms, other_op.forms) == ([], [])
 
 
 def test_an_id_token_that_nobody_can_read_says_nothing(
