@@ -96,7 +96,7 @@ def _encryption() -> Iterator[Finding]:
                 f"{count} stored secrets are sealed with the key {kid!r}, which is not in PARTIUM_ENCRYPTION_KEYS."
                 if kid
                 else f"{count} stored values are not sealed.",
-                "Add the key again, behind the first one."
+                "Add the key again, behind the first one. If it is lost, see “Changing the encryption key” in the administration guide."
                 if kid
                 else "They were altered outside the app; replace them.",
             )
@@ -215,6 +215,14 @@ def _providers() -> Iterator[Finding]:
     found: list[tuple[str, Callable[[], Provider]]] = []
     if providers.is_configured():
         found.append((providers.DEFAULT, providers.from_settings))
+        if IdentityProvider.objects.filter(slug=providers.DEFAULT).exists():
+            yield Finding(
+                "error",
+                "providers",
+                f"A provider in the database is called {providers.DEFAULT!r}, as the one of the settings is: its organization, "
+                "and whether it is active, are taken for that one's.",
+                "Rename or delete it; or remove OIDC_RP_CLIENT_ID from the settings.",
+            )
     rows = IdentityProvider.objects.filter(is_active=True).order_by("slug")
     found.extend((row.slug, partial(providers.from_row, row)) for row in rows)
     if not found:
@@ -296,12 +304,13 @@ def examine_provider(provider: Provider) -> Iterator[Finding]:
 
 
 def _habits(subject: str, provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding]:
+    # Written as ascii() does: what a provider says could do anything to a terminal.
     algorithms = document.get("id_token_signing_alg_values_supported")
-    if isinstance(algorithms, list) and not set(algorithms) & set(provider.signing_algorithms):
+    if isinstance(algorithms, list) and not any(name in algorithms for name in provider.signing_algorithms):
         yield Finding(
             "error",
             subject,
-            _("It signs ID tokens with %s, none of which is allowed here.") % ", ".join(map(str, algorithms)),
+            _("It signs ID tokens with %s, none of which is allowed here.") % ", ".join(map(ascii, algorithms)),
             _("Allow one of them in the provider's signing algorithms (OIDC_RP_SIGN_ALGO for the default provider)."),
         )
     methods = document.get("code_challenge_methods_supported")

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
+from django.utils.encoding import escape_uri_path  # or a path could forge lines of the log
 from django.utils.functional import Promise
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext_lazy as _
@@ -200,7 +201,7 @@ def login_url(request: HttpRequest, *, provider: str = "", silent: bool = False)
 
 
 def _login(request: HttpRequest, error: LoginRequired) -> HttpResponse:
-    logger.info("%s %s: %s", request.method, request.path, error)
+    logger.info("%s %s: %s", request.method, escape_uri_path(request.path), error)
     if not is_navigation(request):
         return JsonResponse({"error": "login_required", "login_url": login_url(request)}, status=401)
     silent = request.method == "GET" and bool(error.provider) and not _has_just_logged_in(request)
@@ -216,7 +217,7 @@ def _has_just_logged_in(request: HttpRequest) -> bool:
 def _explain(request: HttpRequest, error: PartiumError) -> HttpResponse:
     answer = answer_for(error)
     log = logger.error if isinstance(error, exceptions.EncryptionError) else logger.warning
-    log("%s %s: %s: %s", request.method, request.path, type(error).__name__, error)
+    log("%s %s: %s: %s", request.method, escape_uri_path(request.path), type(error).__name__, error)
     if is_navigation(request):
         response = render(request, "partium_auth/error.html", {"answer": answer}, status=answer.status)
     else:

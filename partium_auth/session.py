@@ -239,14 +239,14 @@ class PartiumSession:
         return user
 
     def _grant_id(self) -> uuid.UUID | None:
-        return _uuid(self._request.session.get(GRANT))
+        return grant_id_of(self._request)
 
     def _organization_id(self, user: Any) -> uuid.UUID:
         chosen = _uuid(self._request.session.get(ORGANIZATION))
         if chosen is not None:
             return chosen
         # A login that this app did not see (force_login, an organization that was added later).
-        found = policy.organizations_of(user).values_list("pk", flat=True).first()
+        found = policy.organizations_by_joining(user).values_list("pk", flat=True).first()
         if found is None:
             raise NoOrganization("This person belongs to no active organization.")
         return found
@@ -381,16 +381,21 @@ def begin_without_grant(request: HttpRequest, user: Any) -> None:
     _choose_organization(request, user, None)
 
 
+def grant_id_of(request: HttpRequest) -> uuid.UUID | None:
+    """Return which grant the session names, if it names one."""
+    return _uuid(request.session.get(GRANT))
+
+
 def end(request: HttpRequest) -> None:
     """Revoke the session's grant; nothing is handed out for it any more, in any process."""
-    grant_id = _uuid(request.session.get(GRANT))
+    grant_id = grant_id_of(request)
     if grant_id is not None:
         grants.revoke(Grant.objects.filter(pk=grant_id))
         del request.session[GRANT]
 
 
 def _choose_organization(request: HttpRequest, user: Any, wanted: Organization | None) -> None:
-    open_to_user = policy.organizations_of(user)
+    open_to_user = policy.organizations_by_joining(user)
     chosen = open_to_user.filter(pk=wanted.pk).first() if wanted is not None else None
     if chosen is None:
         kept = _uuid(request.session.get(ORGANIZATION))

@@ -14,11 +14,13 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
 
 from partium_auth import responses
+from partium_auth.charset import utf8_only
 from partium_auth.exceptions import PartiumError
 from partium_auth.session import PartiumSession
 
 
 @login_not_required  # a script is told 401 in JSON, not redirected to a page
+@utf8_only
 @require_POST
 @csrf_protect
 @never_cache
@@ -44,6 +46,7 @@ def token(request: HttpRequest) -> HttpResponse:
 
 
 @login_not_required
+@utf8_only
 @require_POST
 @csrf_protect
 @never_cache

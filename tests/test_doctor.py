@@ -146,9 +146,36 @@ def test_algorithms_that_are_not_allowed_are_an_error(op: BendableProvider) -> N
     assert any("HS256" in f.text and f.level == "error" for f in examine("provider default"))
 
 
+def test_a_document_writes_nothing_to_the_terminal(op: BendableProvider) -> None:  # noqa: F811
+    op.metadata = {"id_token_signing_alg_values_supported": ["\x1b[2J\x1b]0;all is well\x07"]}
+    out = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("partium_doctor", "--no-color", stdout=out)
+    assert "\x1b" not in out.getvalue()
+    assert "all is well" in out.getvalue()
+
+
+def test_a_document_with_junk_in_its_lists_is_looked_at_too(op: BendableProvider) -> None:  # noqa: F811
+    junk = [{}, [], None, 7]
+    op.metadata = {
+        "id_token_signing_alg_values_supported": junk,
+        "code_challenge_methods_supported": junk,
+        "scopes_supported": junk,
+        "token_endpoint_auth_methods_supported": junk,
+    }
+    assert "error" in levels(examine("provider default"))
+
+
 def test_a_provider_in_the_database_is_looked_at_too(other_op: BendableProvider) -> None:  # noqa: F811
     add_provider(other_op, slug="acme-sso")
     assert "error" not in levels(examine("provider acme-sso"))
+
+
+def test_a_provider_called_as_the_one_of_the_settings_is_an_error(op: BendableProvider) -> None:  # noqa: F811
+    add_provider(op, "default", is_active=False)
+    (finding,) = examine("providers")
+    assert finding.level == "error"
+    assert "is called 'default'" in finding.text
 
 
 def test_what_a_provider_lacks_is_a_warning(op: BendableProvider) -> None:  # noqa: F811

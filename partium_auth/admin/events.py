@@ -6,8 +6,10 @@ import csv
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -74,7 +76,11 @@ class ApiKeyEventAdmin(PolicyAdmin):
         """The list as it is filtered, as CSV in UTF-8."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        events = self.get_changelist_instance(request).get_queryset(request)
+        try:
+            events = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters:  # as the list itself does
+            url = reverse("admin:partium_auth_apikeyevent_changelist", current_app=self.admin_site.name)
+            return HttpResponseRedirect(f"{url}?{ERROR_FLAG}=1")
         response = HttpResponse(
             content_type="text/csv; charset=utf-8",
             headers={"Content-Disposition": 'attachment; filename="key-events.csv"', "Cache-Control": "no-store"},
@@ -103,4 +109,4 @@ def _cells(event: ApiKeyEvent) -> list[str]:
 
 def _inert(cell: str) -> str:
     # A spreadsheet runs what begins like a formula; labels and names are written by people.
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")) else cell

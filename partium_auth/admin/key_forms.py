@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -100,6 +101,14 @@ class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # the stubs' class
             raise ValidationError(error.error_dict["label"]) from None
         except EncryptionError:
             raise ValidationError(CANNOT_ENCRYPT) from None
+
+    def clean_expires_at(self) -> dt.datetime | None:
+        expires_at: dt.datetime | None = self.cleaned_data["expires_at"]
+        try:
+            key_input.check_storable(expires_at)
+        except ValidationError as error:
+            raise ValidationError(error.error_dict["expires_at"]) from None
+        return expires_at
 
 
 class NewKeyForm(forms.Form):

@@ -490,5 +490,5 @@ def _results(text: str) -> list[tuple[uuid.UUID, str]]:
     # The page hands back what it was told; it shows words of ours only.
     try:
         return [(uuid.UUID(pk), result) for pk, result in json.loads(text or "[]") if result in RESULTS]
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return []

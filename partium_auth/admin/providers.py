@@ -26,7 +26,7 @@ from partium_auth.fields import MASK
 from partium_auth.models import EmailDomain, IdentityProvider
 from partium_auth.oidc.discovery import is_secure
 from partium_auth.oidc.provider import from_row
-from partium_auth.services.providers import is_used, refuse_shared_issuer, save_provider
+from partium_auth.services.providers import is_used, refuse_what_is_taken, save_provider
 
 URLS = (
     "issuer",
@@ -69,10 +69,11 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]  # the instance is now as it should become
         try:
-            refuse_shared_issuer(self.instance)
+            refuse_what_is_taken(self.instance)
         except ValidationError as error:
-            # The issuer of a provider that people have logged in through is shown, but not a field of the form.
-            self.add_error("issuer" if "issuer" in self.fields else None, error.error_dict["issuer"])
+            for name, errors in error.error_dict.items():
+                # What is fixed since people have logged in through the provider is shown, but no field of the form.
+                self.add_error(name if name in self.fields else None, errors)
 
 
 class EmailDomainInline(admin.TabularInline):  # type: ignore[type-arg]

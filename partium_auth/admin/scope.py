@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import BadRequest, ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
 else:
     ModelAdmin = admin.ModelAdmin
+
+LONGEST_SEARCH = 1000
+"""In characters. Each word is a condition, and databases take so many."""
 
 MANY = 50
 """From so many organizations on, a select box is no help: people search or type instead."""
@@ -128,6 +133,16 @@ class PolicyAdmin(ModelAdmin):
     def organization_name(self, obj: Any) -> str:
         # A method, because Django makes a link of a foreign key, to a page that developers may not open.
         return str(obj.organization)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        # Django shows the list without what was asked where that makes no sense, but notices only some of it.
+        asked = [value for _name, values in request.GET.lists() for value in values]
+        if any("\0" in value for value in asked) or len(request.GET.get(SEARCH_VAR, "")) > LONGEST_SEARCH:
+            raise IncorrectLookupParameters
+        try:
+            return super().get_changelist_instance(request)
+        except OverflowError:  # a date that Python cannot put into another time zone
+            raise IncorrectLookupParameters from None
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         title = capfirst(self.opts.verbose_name_plural)

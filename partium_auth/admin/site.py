@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.contrib.admin import AdminSite
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.contrib.contenttypes.views import shortcut
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.decorators import method_decorator
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
@@ -17,6 +18,7 @@ from django.views.decorators.cache import never_cache
 
 from partium_auth import policy
 from partium_auth.admin.scope import scope_of
+from partium_auth.charset import utf8_only
 from partium_auth.responses import Answer, is_safe_target
 
 if TYPE_CHECKING:
@@ -53,6 +55,20 @@ class KeySite(Site):
 
     def has_permission(self, request: HttpRequest) -> bool:
         return scope_of(request).enters
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        return super().admin_view(utf8_only(view), cacheable)
+
+    def get_urls(self) -> list[Any]:
+        # Before Django's own, which says where any object of the host is, to whoever may enter.
+        route, view = "r/<path:content_type_id>/<path:object_id>/", self.admin_view(self.view_on_site, cacheable=True)
+        return [path(route, view, name="view_on_site"), *super().get_urls()]
+
+    def view_on_site(self, request: HttpRequest, content_type_id: str, object_id: str) -> HttpResponseBase:
+        """Lead to an object's page of its own, for operators: nothing that developers see here has one."""
+        if not scope_of(request).operates:
+            raise Http404
+        return shortcut(request, content_type_id, object_id)
 
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

@@ -19,6 +19,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_POST
 
+from partium_auth.charset import utf8_only
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.models import Grant, LogoutTokenId
 from partium_auth.models.identities import identity_digest
@@ -34,6 +35,7 @@ logger = logging.getLogger("partium_auth.login")
 
 @csrf_exempt
 @login_not_required
+@utf8_only
 @require_POST
 @sensitive_post_parameters("logout_token")
 @sensitive_variables()
@@ -76,18 +78,16 @@ def _end(provider: Provider, claims: dict[str, Any]) -> int:
 
 
 def _named(provider: Provider, claims: dict[str, Any]) -> QuerySet[Grant]:
-    """The grants of the session ``sid``, or, where the token names none, all of the subject ``sub`` (§2.4)."""
+    """The grants of the session ``sid`` (and of ``sub``, if it is there), or, where the token names none, all of ``sub`` (§2.4)."""
     found = Grant.objects.using(grants.alias()).filter(kind=Grant.Kind.OIDC, provider=provider.slug, revoked_at=None)
     if "sub" in claims:
         found = found.filter(identity__digest=identity_digest(claims["iss"], claims["sub"]))
     if "sid" in claims:
-        # Compared exactly: not every database does.
-        same = [
-            pk
-            for pk, sid in found.filter(session_id=claims["sid"]).values_list("pk", "session_id")
-            if sid == claims["sid"]
-        ]
-        found = Grant.objects.filter(pk__in=same)
+        # Of a person whose sessions the provider has not named before, nobody can say which one it is: then all of those.
+        wanted = {claims["sid"], ""} if "sub" in claims else {claims["sid"]}
+        # Compared once more: not every database does so exactly.
+        rows = found.filter(session_id__in=wanted).values_list("pk", "session_id")
+        found = Grant.objects.using(grants.alias()).filter(pk__in=[pk for pk, sid in rows if sid in wanted])
     return found
 
 

@@ -82,15 +82,19 @@ class LastWords:
 
 def prepare(request: HttpRequest) -> LastWords | None:
     """Return the last words of the request's session; None where it did not log in through a provider."""
-    grant_id = request.session.get(session.GRANT)
-    if not grant_id:
+    grant_id = session.grant_id_of(request)
+    if grant_id is None:
         return None
-    grant = Grant.objects.using(grants.alias()).filter(pk=grant_id, kind=Grant.Kind.OIDC, revoked_at=None).first()
+    found = Grant.objects.using(grants.alias()).select_related("identity")
+    grant = found.filter(pk=grant_id, kind=Grant.Kind.OIDC, revoked_at=None).first()
     if grant is None:
         return None
     try:
+        provider = providers.get(grant.provider)
+        if grant.identity is not None and grant.identity.issuer not in provider.issuers:
+            return None  # another one has its name now
         return LastWords(
-            provider=providers.get(grant.provider),
+            provider=provider,
             id_token=grant.id_token.reveal() if grant.id_token is not None else "",
             refresh_token=grant.refresh_token.reveal() if grant.refresh_token is not None else "",
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 import secrets
 import time
 from base64 import urlsafe_b64encode
@@ -24,12 +23,11 @@ from partium_auth.oidc import discovery, token_endpoint, userinfo
 from partium_auth.oidc import provider as providers
 from partium_auth.oidc.discovery import Metadata
 from partium_auth.oidc.errors import Refused
-from partium_auth.oidc.id_token import verify_id_token
+from partium_auth.oidc.id_token import refuse_what_cannot_be_stored, verify_id_token
 from partium_auth.oidc.provider import Provider
 from partium_auth.partium.responses import TokenResponse
 from partium_auth.services import claims as claims_
 
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _INTERACTION_ERRORS = frozenset(
     {"login_required", "interaction_required", "consent_required", "account_selection_required"}
 )
@@ -148,7 +146,7 @@ def finish(request: HttpRequest, provider: Provider, attempt: Attempt) -> Vouche
     if metadata.userinfo_endpoint and (provider.use_userinfo or _lacks_claims(provider, claims)):
         more = userinfo.fetch(provider, metadata, tokens.access_token, subject=claims["sub"])
         claims = userinfo.merged(claims, more)
-    _refuse_what_cannot_be_stored(claims)
+    refuse_what_cannot_be_stored(claims)
     # The nonce has served; a site's hooks, and the report of an error in one, get the rest.
     rest = {name: value for name, value in claims.items() if name != "nonce"}
     return Vouched(rest, tokens, issued_at)
@@ -183,19 +181,6 @@ def _check_issuer_parameter(request: HttpRequest, metadata: Metadata) -> None:
         raise Refused("iss_parameter", "missing, although the provider promises it.")
     if issuer is not None and issuer != metadata.issuer:
         raise Refused("iss_parameter", "of another provider.")
-
-
-def _refuse_what_cannot_be_stored(claims: Any) -> None:
-    """JSON's strings may hold what is no text: half a surrogate pair, or a NUL, which PostgreSQL does not take."""
-    if isinstance(claims, dict):
-        for name, value in claims.items():
-            _refuse_what_cannot_be_stored(name)
-            _refuse_what_cannot_be_stored(value)
-    elif isinstance(claims, list):
-        for value in claims:
-            _refuse_what_cannot_be_stored(value)
-    elif isinstance(claims, str) and _NO_TEXT.search(claims):
-        raise Refused("claims", "a claim is not a text.", permanent=True)
 
 
 def _lacks_claims(provider: Provider, claims: dict[str, Any]) -> bool:

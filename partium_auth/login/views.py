@@ -26,6 +26,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from partium_auth import crypto, session
 from partium_auth.backends import PasswordLogin, is_oidc_login_enabled, is_password_login_enabled
+from partium_auth.charset import utf8_only
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.login import attempts, failures, farewell, flow
 from partium_auth.login.flow import ProviderError
@@ -59,6 +60,7 @@ class PasswordForm(forms.Form):
 
 
 @login_not_required
+@utf8_only
 @require_http_methods(["GET", "HEAD", "POST"])
 @sensitive_post_parameters("password")
 @csrf_protect
@@ -104,6 +106,7 @@ def login(request: HttpRequest) -> HttpResponse:
 
 
 @login_not_required
+@utf8_only
 @require_http_methods(["GET", "HEAD", "POST"])
 @csrf_protect
 @never_cache
@@ -120,6 +123,7 @@ def oidc_login(request: HttpRequest, provider: str) -> HttpResponse:
 
 
 @login_not_required
+@utf8_only
 @require_GET
 @never_cache
 @sensitive_variables()
@@ -176,6 +180,7 @@ oidc_callback.is_partium_callback = True  # type: ignore[attr-defined]  # see fl
 
 
 @login_not_required
+@utf8_only
 @require_POST
 @csrf_protect
 @never_cache

@@ -63,6 +63,10 @@ def interpret(provider: Provider, document: Mapping[str, Any]) -> Metadata:
     for name, url in endpoints.items():
         if url and not is_secure(url):
             raise Refused("discovery", f"the {name} is not an https URL.", permanent=True)
+        # Who writes a document elsewhere does not decide what is called on this machine.
+        is_plain = urlsplit(url).scheme == "http" and name not in provider.endpoints
+        if is_plain and urlsplit(provider.discovery_url).scheme == "https":
+            raise Refused("discovery", f"the {name} is on this machine, and the provider is not.", permanent=True)
     return Metadata(
         issuer=issuer,
         client_authentication=provider.client_authentication or _client_authentication(document),

@@ -207,6 +207,6 @@ def _fresh_seconds(headers: Mapping[str, str]) -> float:
             seconds = (
                 until - parsedate_to_datetime(headers["Date"]).timestamp() if "Date" in headers else until - time.time()
             )
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             seconds = 0
     return min(max(seconds, FRESH_AT_LEAST_SECONDS), FRESH_AT_MOST_SECONDS)

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any
+
+import jwt
+from jwt.exceptions import PyJWTError
 
 from partium_auth.oidc.discovery import Metadata
 from partium_auth.oidc.errors import Refused
@@ -24,6 +28,10 @@ LOGOUT_TOKEN_LASTS_SECONDS = 120
 """How old a logout token without ``exp`` may be, besides the leeway."""
 
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+
+_LATEST = 250_000_000_000.0  # in the year 9892: Python and every database can tell what day that is
+
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def verify_id_token(
@@ -64,6 +72,19 @@ def verify_id_token(
     return claims
 
 
+def is_about_somebody_else(token: str, issuer: str, subject: str) -> bool:
+    """Tell whether an ID token that came with renewed tokens is about another person than the login was (Core §12.2).
+
+    Its signature is not looked at: it came straight from the token endpoint (Core §3.1.3.7, 6), and nobody is logged in by it.
+    One that cannot be read, because it is encrypted say, tells nothing.
+    """
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except (PyJWTError, ValueError, RecursionError):
+        return False
+    return (claims.get("iss"), claims.get("sub")) != (issuer, subject)
+
+
 def verify_userinfo_token(provider: Provider, metadata: Metadata, token: str) -> dict[str, Any]:
     """Return the claims of a signed userinfo answer (Core §5.3.2). Raises Refused and UpstreamError."""
     _, claims = verify_signature(provider, metadata.jwks_uri, token)
@@ -85,6 +106,7 @@ def verify_logout_token(provider: Provider, metadata: Metadata, token: str, *, n
         UpstreamError: the provider's keys could not be fetched.
     """
     header, claims = verify_signature(provider, metadata.jwks_uri, token)
+    refuse_what_cannot_be_stored(claims)
     if str(header.get("typ", "JWT")).lower().removeprefix("application/") not in {"jwt", "logout+jwt"}:
         raise Refused("typ", "a token of another kind.")
     _check_issuer(claims, metadata.issuer)
@@ -112,7 +134,26 @@ def verify_logout_token(provider: Provider, metadata: Metadata, token: str, *, n
 def logout_token_usable_until(claims: Mapping[str, Any]) -> float:
     """Until when (seconds since the epoch) a verified logout token would be taken, were it not for its ``jti``."""
     expires = _number(claims, "exp") if "exp" in claims else None
-    return (claims["iat"] + LOGOUT_TOKEN_LASTS_SECONDS if expires is None else expires) + LEEWAY_SECONDS
+    until = (claims["iat"] + LOGOUT_TOKEN_LASTS_SECONDS if expires is None else expires) + LEEWAY_SECONDS
+    return min(until, _LATEST)
+
+
+def refuse_what_cannot_be_stored(claims: Mapping[str, Any]) -> None:
+    """Refuse half a surrogate pair, or a NUL, which PostgreSQL does not take: JSON's strings may hold what is no text.
+
+    Raises:
+        Refused: check ``claims``.
+    """
+    left: list[Any] = [claims]
+    while left:  # no recursion: claims may be nested as deeply as somebody likes
+        value = left.pop()
+        if isinstance(value, Mapping):
+            left += value.keys()
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, str) and _NO_TEXT.search(value):
+            raise Refused("claims", "a claim is not a text.", permanent=True)
 
 
 def _check_issuer(claims: Mapping[str, Any], issuer: str) -> None:

@@ -32,7 +32,7 @@ def verify_signature(provider: Provider, jwks_uri: str, token: str) -> tuple[dic
         raise Refused("jwt", "not a JWT of a reasonable size.")
     try:
         header = jwt.get_unverified_header(token)
-    except (PyJWTError, ValueError):
+    except (PyJWTError, ValueError, RecursionError):  # PyJWT before 2.15 lets JSON's recursion through
         raise Refused("jwt", "not a JWT.") from None
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in provider.signing_algorithms:
@@ -74,7 +74,7 @@ def _decode(token: str, algorithm: str, key: Any) -> dict[str, Any]:
         claims: dict[str, Any] = jwt.decode(
             token, key, algorithms=[algorithm], options=cast("Any", {f"verify_{name}": False for name in names})
         )
-    except (PyJWTError, ValueError, TypeError):
+    except (PyJWTError, ValueError, TypeError, RecursionError):
         raise Refused("signature", "the signature is wrong, or not of a key that the provider publishes.") from None
     return claims
 

@@ -14,6 +14,7 @@ from partium_auth.exceptions import CredentialsRejected, UnexpectedResponse, Ups
 from partium_auth.oidc import discovery
 from partium_auth.oidc.discovery import Metadata
 from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.id_token import is_about_somebody_else
 from partium_auth.oidc.provider import Provider
 from partium_auth.partium.responses import TokenResponse, parse_token_response
 from partium_auth.transport import Response, parse_retry_after
@@ -66,19 +67,23 @@ def redeem_code(provider: Provider, code: str, redirect_uri: str, code_verifier:
 
 
 def refresh(
-    provider: Provider, refresh_token: str, *, before_send: Callable[[], object] | None = None
+    provider: Provider,
+    refresh_token: str,
+    *,
+    who: tuple[str, str] | None = None,
+    before_send: Callable[[], object] | None = None,
 ) -> TokenResponse:
     """Exchange a refresh token (RFC 6749 §6).
-
-    An ID token in the answer is not used: it could only say who it is once more, and nobody is logged in by it.
 
     Args:
         provider: who issued it.
         refresh_token: may be used up by this.
+        who: issuer and subject of the login. An ID token in the answer has to be about them, and serves for nothing else.
         before_send: called just before the first byte is sent; see ``Transport.send``.
 
     Raises:
-        CredentialsRejected: ``invalid_grant``: this refresh token is dead for good; ``status`` is 401.
+        CredentialsRejected: ``invalid_grant``: this refresh token is dead for good; or the answer is about somebody else, who
+            is not to be served with its tokens. ``status`` is 401.
         UpstreamError: anything else. A refusal that concerns our registration (``invalid_client``, …) is the operator's
             to mend, is logged as such, and never has the status 401.
     """
@@ -95,11 +100,15 @@ def refresh(
         raise
     response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS, before_send=before_send)
     try:
-        return _tokens(provider, response)
+        tokens = _tokens(provider, response)
     except UpstreamError as e:
         if e.status == 400:
             logger.error("Nobody's tokens can be renewed: %s", e)
         raise
+    if who is not None and tokens.id_token and is_about_somebody_else(tokens.id_token, *who):
+        logger.error("%s answered a refresh token with tokens of somebody else; they are not used.", response.url)
+        raise CredentialsRejected(f"{response.url} answered with tokens of somebody else.", status=401)
+    return tokens
 
 
 def revoke(provider: Provider, refresh_token: str) -> bool:

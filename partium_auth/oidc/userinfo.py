@@ -79,7 +79,9 @@ def merged(id_token: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict[str
     ``email_verified`` always comes from where ``email`` comes from.
     """
     claims = dict(id_token)
-    if "email" in userinfo and userinfo["email"] != claims.get("email"):
+    more = {name: value for name, value in userinfo.items() if name not in _OF_THE_ID_TOKEN}
+    if "email" not in more:
+        more.pop("email_verified", None)
+    elif more["email"] != claims.get("email"):
         claims.pop("email_verified", None)
-    claims.update((name, value) for name, value in userinfo.items() if name not in _OF_THE_ID_TOKEN)
-    return claims
+    return {**claims, **more}

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from partium_auth.partium.parts import Part, SearchResult, parse
 from partium_auth.partium.photos import Image, Upload
+from partium_auth.partium.responses import refuse_what_nothing_shows_to_be_the_apis
 from partium_auth.transport import Response, Transport, raise_for_status
 
 __all__ = ["Bearer", "BearerSource", "FindClient", "Part", "SearchResult"]
@@ -91,7 +92,8 @@ class FindClient:
             ``limit``).
 
     All methods raise the subclasses of ``UpstreamError``: ``CredentialsRejected`` where the replacement was rejected too,
-    ``NotPermitted`` where the bearer does not open the organization, ``RateLimited`` and ``ServiceUnavailable`` with
+    ``NotPermitted`` where the bearer does not open the organization (Partium says so in JSON; a 403 without is a firewall's,
+    and an ``UnexpectedResponse``), ``RateLimited`` and ``ServiceUnavailable`` with
     ``retry_after``, and so on; and whatever the source raises.
     """
 
@@ -249,16 +251,14 @@ class FindClient:
         response = send(bearer)
         if response.status == 401:
             response = send(self._source.replace(bearer))
-        raise_for_status(response, _WHAT)
-        return response
+        return _checked(response)
 
     async def _arun(self, send: _Send) -> Response:
         bearer = await self._source.acurrent()
         response = await asyncio.to_thread(send, bearer)
         if response.status == 401:
             response = await asyncio.to_thread(send, await self._source.areplace(bearer))
-        raise_for_status(response, _WHAT)
-        return response
+        return _checked(response)
 
     def _search(
         self,
@@ -379,3 +379,10 @@ class _Following:
         self.more = bool(self.session_id) and len(page.results) >= self._limit and not repeated
         self._last = page.results
         return page
+
+
+def _checked(response: Response) -> Response:
+    if response.status == 403:  # "another organization's key": what a firewall says must not end a key's use
+        refuse_what_nothing_shows_to_be_the_apis(response, _WHAT)
+    raise_for_status(response, _WHAT)
+    return response

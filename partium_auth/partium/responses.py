@@ -61,13 +61,8 @@ def parse_token_response(response: Response, *, what: str = "Token request") -> 
             :data:`REFUSALS` and the body no JSON object: then nothing shows that it is the API that refuses.
         UpstreamError: the status is not 2xx; see :func:`partium_auth.transport.raise_for_status`.
     """
-    if response.status in REFUSALS and not _is_json_object(response):
-        raise UnexpectedResponse(
-            f"{what}: {response.url} answered {response.status}, but with no JSON: perhaps a firewall or a proxy did; "
-            "check what stands between, and the URL.",
-            status=response.status,
-            retry_after=parse_retry_after(response.headers),
-        )
+    if response.status in REFUSALS:
+        refuse_what_nothing_shows_to_be_the_apis(response, what)
     raise_for_status(response, what)
     answer = _Answer(response, what)
     answer.check_type()
@@ -84,6 +79,25 @@ def parse_token_response(response: Response, *, what: str = "Token request") -> 
         scope=answer.scope(),
         id_token=answer.token("id_token", "idToken"),
     )
+
+
+def refuse_what_nothing_shows_to_be_the_apis(response: Response, what: str) -> None:
+    """Take a refusal for what it says only where its body is a JSON object: a firewall in front of an API refuses too.
+
+    Args:
+        response: with a status that says something about a credential.
+        what: as in :func:`parse_token_response`.
+
+    Raises:
+        UnexpectedResponse: the body is a page, empty, or anything else.
+    """
+    if not _is_json_object(response):
+        raise UnexpectedResponse(
+            f"{what}: {response.url} answered {response.status}, but with no JSON: perhaps a firewall or a proxy did; "
+            "check what stands between, and the URL.",
+            status=response.status,
+            retry_after=parse_retry_after(response.headers),
+        )
 
 
 class _Answer:

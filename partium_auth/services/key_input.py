@@ -13,6 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 from partium_auth.models import ApiKey
 
 LONGEST_VALUE = 4096
+EARLIEST_YEAR, LATEST_YEAR = 1001, 9998
 
 
 @sensitive_variables("value", "clean")
@@ -50,7 +51,7 @@ def clean_label(label: str, value: str = "") -> str:
         raise ValidationError({"label": ValidationError(_("Give the key a label."), code="required")})
     if len(clean) > 100:
         raise ValidationError({"label": ValidationError(_("At most 100 characters."), code="invalid")})
-    if any(unicodedata.category(character) in {"Cc", "Zl", "Zp"} for character in clean):
+    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in clean):
         raise ValidationError({"label": ValidationError(_("No line breaks or control characters."), code="invalid")})
     if value and value in clean:
         message = _("The key itself was pasted here too. A label is shown to everybody who sees the list.")
@@ -63,7 +64,14 @@ def clean_label_of(key: ApiKey, label: str) -> str:
     return clean_label(label, "" if key.secret is None else key.secret.reveal())
 
 
+def check_storable(expires_at: dt.datetime | None) -> None:
+    """Raises ValidationError where a moment could not be stored or read by every database, in whatever time zone."""
+    if expires_at is not None and not EARLIEST_YEAR <= expires_at.year <= LATEST_YEAR:
+        raise ValidationError({"expires_at": _("This date cannot be stored.")})
+
+
 def check_expiry(expires_at: dt.datetime | None) -> None:
+    check_storable(expires_at)
     if expires_at is not None and expires_at <= timezone.now():
         raise ValidationError({"expires_at": _("This is in the past.")})
 

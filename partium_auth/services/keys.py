@@ -23,7 +23,14 @@ from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.keys import mask
 from partium_auth.services import health
 from partium_auth.services.key_events import changed, key_database, record
-from partium_auth.services.key_input import check_expiry, clean_label, clean_label_of, clean_value, hint_of
+from partium_auth.services.key_input import (
+    check_expiry,
+    check_storable,
+    clean_label,
+    clean_label_of,
+    clean_value,
+    hint_of,
+)
 from partium_auth.services.verification import Outcome, refusal, try_at_partium
 from partium_auth.tokens import grants
 
@@ -207,11 +214,13 @@ def change_key(
 
     Raises:
         PermissionDenied: the actor may not keep this organization's keys.
-        ValidationError: the label cannot be shown. An expiry in the past is accepted: it ends the key.
+        ValidationError: the label cannot be shown, or no database can store the expiry. One in the past is accepted: it ends
+            the key.
         EncryptionError: the key's value does not open, so nobody knows whether the label contains it.
     """
     _permit(actor, key.organization)
     label = clean_label_of(key, label)
+    check_storable(expires_at)
     before = ApiKey.objects.only("label", "expires_at").get(pk=key.pk)
     relabeled, reexpired = label != before.label, expires_at != before.expires_at
     if relabeled and reexpired:

@@ -207,10 +207,10 @@ def _record_login(login: VerifiedLogin, accounts: Accounts) -> Any:
     provider, claims = login.provider, dict(login.claims)
     if not accounts.verify_claims(claims):
         raise Refused("claims", "verify_claims() does not accept them.", permanent=True)
+    believed = _believed(provider, claims)
     identity = _find(login.issuer, login.subject)
     if identity is not None:
-        user = _active(identity.user)
-        user = accounts.update_user(user, claims)
+        user = accounts.update_user(_active(identity.user), believed)
     else:
         found = list(accounts.filter_users_by_claims(claims)[:2])  # type: ignore[index]  # a query set, or a list
         if len(found) > 1:
@@ -218,13 +218,13 @@ def _record_login(login: VerifiedLogin, accounts: Accounts) -> Any:
         if found and not provider.is_site_wide:
             raise Refused("account", "an organization's provider is never linked to an account.", permanent=True)
         if found:
-            user = accounts.update_user(_active(found[0]), claims)
+            user = accounts.update_user(_active(found[0]), believed)
         else:
-            user = _created(lambda: accounts.create_user(_claims_for_account(provider, claims)))
+            user = _created(lambda: accounts.create_user(believed))
     if user is None:
         raise Refused("account", "a hook of the backend returned nobody.", permanent=True)
     login.identity = identity = _store_identity(identity, login.issuer, login.subject, user)
-    email = claims_.verified_email(claims)
+    email = claims_.verified_email(believed)
     owner = Organization.objects.get(pk=provider.organization_id) if provider.organization_id else None
     if email:
         accept_invitations(user, email, only=owner)
@@ -243,11 +243,11 @@ def _record_login(login: VerifiedLogin, accounts: Accounts) -> Any:
     return user
 
 
-def _claims_for_account(provider: Provider, claims: dict[str, Any]) -> dict[str, Any]:
-    """The claims that a new account is made of: an organization's provider gives e-mail addresses in its own domains only.
+def _believed(provider: Provider, claims: dict[str, Any]) -> dict[str, Any]:
+    """The claims that count for accounts and invitations: an organization's provider gives e-mail addresses in its own domains only.
 
     Otherwise one customer's provider could take the address, and with it the user name, of anybody who has not been here
-    yet, and keep them out.
+    yet, and keep them out; and its people the invitation of somebody from outside.
     """
     if provider.is_site_wide:
         return claims

@@ -242,7 +242,8 @@ def normalize_email(email: str) -> str:
 
 def _give(organization: Organization, user: AbstractBaseUser, role: str, *, lower: bool = True) -> Membership:
     with transaction.atomic(using=_database()):
-        membership, created = Membership.objects.get_or_create(
+        # Locked: it could be removed just now, and there would be nothing to change.
+        membership, created = Membership.objects.select_for_update().get_or_create(
             user_id=user.pk, organization=organization, origin=Origin.ADMIN, defaults={"role": role}
         )
         if not created and membership.role != role and (lower or role == Role.DEVELOPER):

@@ -30,8 +30,8 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
 
     Raises:
         PermissionDenied: the actor is not an operator.
-        ValidationError: the short name or the issuer of a provider that people have logged in through was changed; or the
-            issuer is shared where it may not be, see :func:`refuse_shared_issuer`.
+        ValidationError: the short name or the issuer of a provider that people have logged in through was changed; or one of
+            them is taken, see :func:`refuse_what_is_taken`.
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
     if not policy.is_operator(actor):
@@ -42,7 +42,7 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
         for name in ("issuer", "slug"):
             if getattr(provider, name) != getattr(before, name):
                 raise ValidationError({name: _("People have logged in through this provider: this cannot change.")})
-    refuse_shared_issuer(provider)
+    refuse_what_is_taken(provider)
     if not provider.pk:  # Django's inline forms take a new row's primary key away
         provider.pk = uuid.uuid4()
     if client_secret is not None:
@@ -51,18 +51,22 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
     return provider
 
 
-def refuse_shared_issuer(provider: IdentityProvider) -> None:
-    """Refuse that an organization's own provider and a site-wide one have the same issuer, both being active.
+def refuse_what_is_taken(provider: IdentityProvider) -> None:
+    """Refuse the short name of the provider of the settings, and the issuer of somebody else's.
 
-    People are known by issuer and subject: whoever came in through the one would have, through the other, the same
+    An organization's own provider and a site-wide one may not have the same issuer while both are active: people are known by issuer and subject: whoever came in through the one would have, through the other, the same
     account. An organization's provider is to give accounts of its own, and never a privileged one.
 
     Args:
         provider: as it should become.
 
     Raises:
-        ValidationError: for ``issuer``.
+        ValidationError: for ``slug`` or ``issuer``.
     """
+    of_settings = provider.slug == providers.DEFAULT and providers.is_configured()
+    # One that was there before the settings can at least still be changed.
+    if of_settings and not IdentityProvider.objects.filter(pk=provider.pk, slug=provider.slug).exists():
+        raise ValidationError({"slug": _("The provider that the settings describe has this name.")})
     if not provider.is_active:
         return
     for name, owner in who_else_has_issuer(provider):

@@ -489,5 +489,5 @@ def seconds_to_next_attempt(grant_id: uuid.UUID) -> int:
 
 
 def load(grant_id: uuid.UUID) -> Grant | None:
-    """Read the row itself, with what a renewal needs: the refresh token or the key."""
-    return _rows().select_related("api_key").filter(pk=grant_id).first()
+    """Read the row itself, with what a renewal needs: the refresh token and whose it is, or the key."""
+    return _rows().select_related("api_key", "identity").filter(pk=grant_id).first()

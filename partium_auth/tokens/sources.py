@@ -43,7 +43,10 @@ def exchange(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
         op = provider.get(grant.provider)
     except LookupError:
         raise LoginRequired(f"The identity provider {grant.provider!r} is not configured or not active.") from None
-    return token_endpoint.refresh(op, refresh_token, before_send=before_send)
+    who = None if grant.identity is None else (grant.identity.issuer, grant.identity.subject)
+    if who is not None and who[0] not in op.issuers:
+        raise LoginRequired(f"The identity provider {grant.provider!r} is another one than this login was at.")
+    return token_endpoint.refresh(op, refresh_token, who=who, before_send=before_send)
 
 
 def is_rejection(grant: Grant, error: UpstreamError) -> bool:

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
+from partium_auth.admin import MODEL_ADMINS
 from partium_auth.admin.keys import ApiKeyAdmin
 from partium_auth.models import ApiKey, ApiKeyEvent, Grant, IdentityProvider, Invitation, Membership, Organization, Role
 from partium_auth.services import keys
@@ -237,14 +240,17 @@ def test_no_transaction_is_open_while_partium_is_asked(
 # -- events
 
 
-def test_events_are_exported_as_they_are_filtered_and_start_no_formula(client: Client, acme: Organization) -> None:
-    key = keys.add_key(acme, "value-000000000000000", label="=HYPERLINK(1)", actor=None, verify=False)
+@pytest.mark.parametrize("label", ["=HYPERLINK(1)", "＝HYPERLINK(1)", "+1", "－1"])
+def test_events_are_exported_as_they_are_filtered_and_start_no_formula(
+    client: Client, acme: Organization, label: str
+) -> None:
+    key = keys.add_key(acme, "value-000000000000000", label=label, actor=None, verify=False)
     keys.revoke_key(key, actor=None)
     url = reverse("partium_keys:partium_auth_apikeyevent_csv")
     response = client.get(url, {"action__exact": "revoked"})
     rows = list(csv.reader(io.StringIO(response.content.decode("utf-8-sig"))))
     assert rows[0][:2] == ["when", "action"]
-    assert [row[1:5] for row in rows[1:]] == [["revoked", "acme", "'=HYPERLINK(1)", key.masked]]
+    assert [row[1:5] for row in rows[1:]] == [["revoked", "acme", f"'{label}", key.masked]]
     assert "no-store" in response["Cache-Control"]
     assert len(client.get(url).content.decode().splitlines()) == 3
 
@@ -391,6 +397,12 @@ def test_a_provider_is_not_given_to_an_organization_while_its_issuer_is_site_wid
     assert "Everybody, which is active, has this issuer too" in response.content.decode()
 
 
+def test_a_provider_is_not_called_as_the_one_of_the_settings(root: Any, settings: Any) -> None:
+    settings.OIDC_RP_CLIENT_ID = "portal"
+    page = login(root).post(reverse("admin:partium_auth_identityprovider_add"), {"slug": "default"})
+    assert "the settings describe has this name" in str(page.context["adminform"].form.errors["slug"])
+
+
 def test_a_provider_is_checked_and_told_what_is_wrong(ours: Tenant, root: Any) -> None:
     IdentityProvider.objects.filter(pk=ours.provider.pk).update(issuer="http://127.0.0.1:9/nobody")
     url = reverse("admin:partium_auth_identityprovider_check", args=[ours.provider.pk])
@@ -513,3 +525,84 @@ def test_a_key_is_named_as_kept_twice_only_while_it_is(root: Any, db: None) -> N
     assert shared() == [["b", "c"]]
     keys.revoke_key(made[2], actor=None)
     assert shared() == []
+
+
+@pytest.mark.parametrize("query", ["q", "organization", "at__gte"])
+def test_the_key_site_understands_utf_8_only(ours: Tenant, query: str) -> None:
+    url = reverse("partium_keys:partium_auth_apikeyevent_changelist")
+    page = login(ours.developer).get(url, {query: "+2AA-"}, CONTENT_TYPE="x/y; charset=utf-7")
+    assert page.status_code == 400
+
+
+LIST_OF_EVENTS = "/keys/partium_auth/apikeyevent/"
+WACKY = [
+    "at__gte=junk",
+    "at__lt=9999-12-31T23:59:59-12:00",
+    "action__exact=%00",
+    "api_key__id__exact=7",
+    "p=99",
+    "q=" + "a+" * 2000,
+]
+
+
+@pytest.mark.parametrize("page", ["changelist", "csv"])
+@pytest.mark.parametrize("query", WACKY, ids=lambda query: query[:20])
+def test_what_no_list_can_be_asked_for_leads_to_the_list_without_it(ours: Tenant, page: str, query: str) -> None:
+    for _ in range(60):  # more than a page
+        ApiKeyEvent.objects.create(api_key=ours.key, organization=ours.organization, action="changed")
+    answer = login(ours.developer).get(f"{reverse(f'partium_keys:partium_auth_apikeyevent_{page}')}?{query}")
+    if "9999" in query and connection.vendor == "postgresql":
+        assert answer.status_code == 200  # knows later years
+    else:
+        assert (answer.status_code, answer["Location"]) == (302, f"{LIST_OF_EVENTS}?e=1")
+
+
+def test_filters_and_searches_for_what_cannot_be_are_no_500_anywhere(ours: Tenant, root: Any) -> None:
+    client = login(root)
+    for model in MODEL_ADMINS:
+        url = reverse(f"partium_keys:partium_auth_{model._meta.model_name}_changelist")
+        for name in ("q", "organization", "state", "health", "role__exact", "kind__exact", "token_source__exact"):
+            assert client.get(url, {name: "\0"}).status_code in {200, 302, 400}, (url, name)
+        assert client.get(url, {"q": "a " * 500}).status_code == 200, url  # as much as may be asked
+
+
+def test_results_that_are_nested_without_end_are_no_results(ours: Tenant) -> None:
+    url = reverse("partium_keys:partium_auth_apikey_verify")
+    assert login(ours.developer).post(url, {"done": "[" * 100_000}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("zone", "date", "time"),
+    [("America/New_York", "9999-12-31", "23:59:59"), ("Europe/Berlin", "0001-01-01", "00:00:00")],
+)
+@pytest.mark.parametrize("page", ["add", "change", "rotate"])
+def test_an_expiry_that_no_database_can_store_is_refused_beside_its_field(
+    ours: Tenant, settings: Any, page: str, zone: str, date: str, time: str
+) -> None:
+    settings.TIME_ZONE = zone
+    url = reverse(f"partium_keys:partium_auth_apikey_{page}", args=[] if page == "add" else [ours.key.pk])
+    form = {
+        "organization": ours.organization.org_id,
+        "label": "x",
+        "value": "another-value-0000",
+        "overlap_hours": "1",
+        "expires_at_0": date,
+        "expires_at_1": time,
+    }
+    answer = login(ours.developer).post(url, form)
+    assert answer.status_code == 200
+    assert "This date cannot be stored." in answer.content.decode()
+    assert ApiKey.objects.count() == 1
+
+
+def test_the_key_site_leads_to_nothing_else_of_the_host(
+    ours: Tenant, theirs: Tenant, root: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django's view_on_site says where any object of the site is, to whoever may enter: to developers, here."""
+    monkeypatch.setattr(
+        type(theirs.developer), "get_absolute_url", lambda user: f"/people/{user.email}/", raising=False
+    )
+    kind = ContentType.objects.get_for_model(theirs.developer)
+    url = reverse("partium_keys:view_on_site", args=[kind.pk, theirs.developer.pk])
+    assert login(ours.developer).get(url).status_code == 404
+    assert login(root).get(url)["Location"] == "http://testserver/people/badger-dev@example.com/"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -157,3 +159,22 @@ def test_a_key_is_generated_where_none_is_configured() -> None:
     assert crypto._keyring((line,))
     with pytest.raises(EncryptionError):
         crypto._keyring(())
+
+
+def test_a_site_that_has_lost_its_key_comes_back_as_the_documentation_says(db: None, settings: Any) -> None:
+    organization = Organization.objects.create(org_id="acme")
+    old = keys.add_key(organization, "value-00000000000000", label="old", actor=None, verify=False)
+    grants(3)
+    Grant.objects.update(session_key=Grant.objects.filter(kind="password")[0].access_token)
+    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key()]
+    with pytest.raises(EncryptionError):
+        keys.add_key(organization, "value-00000000000000", label="new", actor=None, verify=False)
+
+    text = Path("docs/administration.md").read_text()
+    (steps,) = re.findall(r"```python\n(from [^`]+FingerprintKey[^`]+)```", text)
+    exec(steps, {})
+
+    new = keys.add_key(organization, "value-00000000000000", label="new", actor=None, verify=False)
+    keys.revoke_key(old, actor=None)
+    assert ApiKey.objects.usable().get() == new
+    assert not Grant.objects.filter(kind="password", revoked_at=None).exists()

@@ -46,7 +46,7 @@ def told(response: Any, code: str) -> bool:
 def test_every_answer_of_partium_has_its_words(
     browser: Client, partium_sandbox: PartiumSandbox, upstream: int, code: str, status: int
 ) -> None:
-    with partium_sandbox.fail("search", status=upstream, body="<b>secret of the upstream</b>"):
+    with partium_sandbox.fail("search", status=upstream, body='{"message": "secret of the upstream"}'):
         response = browser.get("/", {"text": "fan"})
 
     assert response.status_code == status

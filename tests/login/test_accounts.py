@@ -16,7 +16,7 @@ from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
 from partium_auth.services import logins
 from partium_auth.services.logins import VerifiedLogin
-from tests.oidc.conftest import Browser
+from tests.oidc.conftest import Browser, add_provider
 from tests.oidc.provider import BendableProvider, callback_url
 
 pytestmark = pytest.mark.django_db
@@ -41,9 +41,9 @@ class Hooks:
         return user
 
 
-def login(organization_id: uuid.UUID | None = None) -> VerifiedLogin:
+def login(organization_id: uuid.UUID | None = None, **claims: Any) -> VerifiedLogin:
     provider = Provider("p", "P", "https://p.example", "client", organization_id=organization_id)
-    return VerifiedLogin(provider, {"iss": "https://p.example", "sub": "ann"})
+    return VerifiedLogin(provider, {"iss": "https://p.example", "sub": "ann", **claims})
 
 
 def user(name: str = "bob", **fields: Any) -> Any:
@@ -71,6 +71,27 @@ def test_an_organizations_provider_is_not_connected_whatever_a_hook_finds(acme: 
     with pytest.raises(Refused, match="never linked"):
         logins.record_login(login(acme.pk), Hooks(user()))
     assert Identity.objects.count() == 0
+
+
+def test_hooks_get_the_addresses_of_an_organizations_provider_in_its_own_domains_only(
+    acme: Organization, op: BendableProvider
+) -> None:
+    """Many a site keeps addresses up to date in update_user(); a first login and a later one say the same."""
+    add_provider(op, "p", organization=acme).email_domains.create(domain="acme.example")
+    given: list[Any] = []
+
+    class Noting(Hooks):
+        def create_user(self, claims: Any) -> Any:
+            given.append(claims.get("email"))
+            return super().create_user(claims)
+
+        def update_user(self, user: Any, claims: Any) -> Any:
+            given.append(claims.get("email"))
+            return user
+
+    for email in ("chief@host.example", "ann@acme.example", "chief@host.example"):
+        logins.record_login(login(acme.pk, email=email, email_verified=True), Noting())
+    assert given == [None, "ann@acme.example", None]
 
 
 def test_a_hook_that_returns_nobody_is_refused_and_leaves_nothing() -> None:

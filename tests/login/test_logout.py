@@ -14,8 +14,9 @@ from django.db import connections
 from django.db.models import Model
 from django.test import Client
 
+from partium_auth import session
 from partium_auth.login import farewell
-from partium_auth.models import Grant, LogoutTokenId
+from partium_auth.models import Grant, LogoutTokenId, Organization
 from partium_auth.tokens.executor import THREADS_PER_LANE, Executor
 from tests.oidc.conftest import Browser, add_provider
 from tests.oidc.provider import CLIENT_ID, LOGOUT_EVENT, Answer, BendableProvider
@@ -109,6 +110,25 @@ def test_logging_out_works_while_the_site_is_misconfigured(
     assert log_out(browser).headers["Location"] == "/partium/login/"
     assert SESSION_KEY not in browser.client.session
     assert Grant.objects.get().revoked_at is not None
+
+
+def test_last_words_go_to_whom_the_login_was_at_only(
+    browser: Browser, op: BendableProvider, other_op: BendableProvider, settings: Any
+) -> None:
+    browser.log_in()
+    settings.OIDC_OP_ISSUER = other_op.url  # the site has moved meanwhile
+    assert log_out(browser).headers["Location"] == "/partium/login/"
+    assert op.revoked == other_op.revoked == []
+    assert "/revoke" not in other_op.calls
+
+
+def test_logging_out_works_whatever_the_session_says(browser: Browser) -> None:
+    browser.log_in()
+    kept = browser.client.session
+    kept[session.GRANT] = "no id"
+    kept.save()
+    assert log_out(browser).headers["Location"] == "/partium/login/"
+    assert SESSION_KEY not in browser.client.session
 
 
 def test_a_provider_without_log_out_or_revocation(browser: Browser, op: BendableProvider) -> None:
@@ -226,6 +246,20 @@ def test_a_sid_ends_that_session_and_no_other(browser: Browser, op: BendableProv
     assert Grant.objects.exclude(revoked_at=None).get().session_id == "session-1"
 
 
+def test_where_there_is_no_session_to_delete_there_is_no_token_any_more(
+    browser: Browser, op: BendableProvider, acme: Organization
+) -> None:
+    browser.log_in(claims={"organizations": ["acme"]})
+    kept = browser.client.session
+    kept.cycle_key()  # as Django does when somebody changes a password
+    kept.save()
+    browser.client.cookies["sessionid"] = kept.session_key
+    assert browser.client.post("/partium/token/").status_code == 200
+    assert tell(op).status_code == 200
+    assert browser.user is not None
+    assert browser.client.post("/partium/token/").status_code == 401
+
+
 def test_a_sub_ends_all_sessions_of_that_person_at_that_provider(
     browser: Browser, op: BendableProvider, others: list[Browser]
 ) -> None:
@@ -233,6 +267,17 @@ def test_a_sub_ends_all_sessions_of_that_person_at_that_provider(
     assert tell(op, op.logout_token(sid=None, sub="ann-1")).status_code == 200
     assert SESSION_KEY not in browser.client.session
     assert [other.user is not None for other in others] == [False, True, True]
+
+
+def test_a_session_without_a_sid_ends_with_its_sub(
+    browser: Browser, op: BendableProvider, others: list[Browser]
+) -> None:
+    """A provider that names sessions in logout tokens, and did not in the ID token: one log-out too many is no harm."""
+    op.changed_claims["sid"] = None
+    browser.log_in()
+    assert tell(op, op.logout_token(sub="ann-1", sid="session-9")).status_code == 200
+    assert browser.user is None
+    assert all(other.user is not None for other in others)
 
 
 def test_sid_and_sub_have_to_belong_together(browser: Browser, op: BendableProvider) -> None:
@@ -278,6 +323,14 @@ def test_used_tokens_are_forgotten_when_they_could_not_be_replayed_any_more(
     assert LogoutTokenId.objects.get() != first
 
 
+def test_a_token_that_lasts_for_ever_is_used_once(browser: Browser, op: BendableProvider) -> None:
+    browser.log_in()
+    token = op.logout_token(exp=900_000_000_000)  # in a year that no database knows
+    assert tell(op, token).status_code == 200
+    assert browser.user is None
+    assert tell(op, token).status_code == 400
+
+
 @pytest.mark.parametrize(
     ("check", "changes"),
     [
@@ -299,6 +352,10 @@ def test_used_tokens_are_forgotten_when_they_could_not_be_replayed_any_more(
         ("sid", {"sid": None}),
         ("sid", {"sid": 7}),
         ("sub", {"sub": ""}),
+        ("claims", {"jti": "\ud800"}),
+        ("claims", {"sid": "\ud800"}),
+        ("claims", {"sid": "session\0"}),
+        ("claims", {"sub": "\ud800"}),
     ],
 )
 def test_a_logout_token_that_is_not_right(
@@ -326,6 +383,18 @@ def test_something_that_is_no_token(
 ) -> None:
     assert tell(op, token).status_code == 400
     assert f"check={check}" in caplog.text
+
+
+def test_a_token_that_json_reads_no_further_is_refused(
+    browser: Browser, op: BendableProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may send one. PyJWT before 2.15 lets the exception through."""
+
+    def like_an_older_one(token: str) -> Any:
+        raise RecursionError
+
+    monkeypatch.setattr("jwt.get_unverified_header", like_an_older_one)
+    assert tell(op, "a.b.c").status_code == 400
 
 
 def test_an_access_token_is_no_logout_token(browser: Browser, op: BendableProvider) -> None:

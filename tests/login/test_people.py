@@ -237,6 +237,33 @@ def test_an_invitation_is_accepted_by_a_verified_email_address_only(
     assert memberships(browser.user) == {("acme", "developer", "admin")}
 
 
+def test_an_invitation_does_not_move_anybody_elsewhere(browser: Browser, op: BendableProvider) -> None:
+    """Nobody is asked: whoever invites others would get their searches."""
+    tomorrow = timezone.now() + dt.timedelta(days=1)
+    zeta, alpha = (Organization.objects.create(org_id=name) for name in ("zeta", "alpha"))
+    browser.log_in(claims={"organizations": ["zeta"]})
+    Invitation.objects.create(email="ann@example.com", organization=alpha, expires_at=tomorrow)
+    new = Browser(op)
+    new.log_in(claims={"organizations": ["zeta"]})
+    assert memberships(new.user) == {("zeta", "member", "claims"), ("alpha", "member", "admin")}
+    assert new.client.session[session.ORGANIZATION] == str(zeta.pk)
+
+
+def test_an_organizations_provider_accepts_invitations_in_its_own_domains_only(
+    other_op: BendableProvider, acme: Organization
+) -> None:
+    """Whatever its people may call themselves there: the invitation of somebody outside is not theirs to take."""
+    row = add_provider(other_op, organization=acme)
+    tomorrow = timezone.now() + dt.timedelta(days=1)
+    Invitation.objects.create(email="ann@example.com", organization=acme, role=Role.DEVELOPER, expires_at=tomorrow)
+    member = Browser(other_op)
+    member.log_in("other")
+    assert memberships(member.user) == {("acme", "member", "claims")}
+    row.email_domains.create(domain="example.com")
+    member.log_in("other")
+    assert memberships(member.user) == {("acme", "member", "claims"), ("acme", "developer", "admin")}
+
+
 def test_the_login_link_of_an_organization_chooses_it(
     browser: Browser, op: BendableProvider, acme: Organization, globex: Organization
 ) -> None:

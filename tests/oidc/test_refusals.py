@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from base64 import urlsafe_b64encode
@@ -16,7 +17,10 @@ from django.test import Client
 
 from partium_auth.login import attempts
 from partium_auth.models import Grant, Organization
-from partium_auth.oidc import token_endpoint, userinfo
+from partium_auth.oidc import discovery, token_endpoint, userinfo
+from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.id_token import refuse_what_cannot_be_stored
+from partium_auth.oidc.provider import Provider, discovery_url_of
 from tests.oidc.conftest import Browser, Refusals, add_provider
 from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, Answer, BendableProvider, jwk, private_key
 
@@ -279,6 +283,16 @@ def test_a_state_that_is_older_than_ten_minutes(browser: Browser, op: BendablePr
     assert op.forms == []
 
 
+def test_claims_that_are_nested_without_end_are_looked_through_all_the_same() -> None:
+    """Python 3.12 and later read JSON that is nested more deeply than functions may call each other."""
+    nested: list[Any] = ["\0"]
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(Refused) as caught:
+        refuse_what_cannot_be_stored({"deep": nested})
+    assert caught.value.check == "claims"
+
+
 def test_a_state_of_another_session(browser: Browser, op: BendableProvider, refused: Refusals) -> None:
     answer = op.authorize(browser.start())
     victim = Browser(op)
@@ -444,6 +458,28 @@ def test_a_discovery_document_without_a_usable_endpoint(
 ) -> None:
     op.metadata[name] = url
     refused.check(start(browser), browser, "discovery", status=503)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8500/v1/agent/service/register", "HTTP://localhost/", "http://[::1]/"]
+)
+def test_a_document_from_elsewhere_that_names_this_machine(url: str) -> None:
+    """Whoever runs an organization's provider would otherwise have this server call what listens on loopback."""
+    elsewhere = Provider(slug="acme", display_name="Acme", issuer="https://login.acme.example", client_id=CLIENT_ID)
+    elsewhere = dataclasses.replace(elsewhere, discovery_url=discovery_url_of(elsewhere.issuer))
+    document = {
+        "issuer": elsewhere.issuer,
+        "authorization_endpoint": "https://login.acme.example/authorize",
+        "token_endpoint": "https://login.acme.example/token",
+        "jwks_uri": "https://login.acme.example/jwks",
+    }
+    assert discovery.interpret(elsewhere, document)
+    for name in ("token_endpoint", "jwks_uri", "userinfo_endpoint", "revocation_endpoint"):
+        with pytest.raises(Refused) as caught:
+            discovery.interpret(elsewhere, {**document, name: url})
+        assert caught.value.check == "discovery"
+        by_hand = dataclasses.replace(elsewhere, endpoints={name: url})
+        assert getattr(discovery.interpret(by_hand, document), name) == url
 
 
 @pytest.mark.parametrize(

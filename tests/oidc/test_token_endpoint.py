@@ -194,6 +194,11 @@ class TestClaimsOfTwoSources:
         merged = userinfo.merged(id_token, {"sub": "ann", "email": "root@example.com"})
         assert merged == {"sub": "ann", "email": "root@example.com"}
 
+    @pytest.mark.parametrize("said", [{}, {"email_verified": False}])
+    def test_userinfo_does_not_verify_the_address_of_the_id_token(self, said: dict[str, Any]) -> None:
+        id_token = {"sub": "ann", "email": "root@example.com", **said}
+        assert userinfo.merged(id_token, {"sub": "ann", "email_verified": True}) == id_token
+
     def test_what_is_about_the_login_itself_comes_from_the_id_token_alone(self) -> None:
         id_token = {"iss": "https://p.example", "sub": "ann", "sid": "1", "exp": 1}
         merged = userinfo.merged(id_token, {"iss": "https://evil.example", "sub": "ann", "sid": "2", "name": "Ann"})

@@ -71,11 +71,17 @@ def test_another_organizations_key_is_not_stored(
     assert not ApiKey.objects.exists()
 
 
-def test_a_firewalls_page_says_nothing_about_a_key(acme: Organization, partium_sandbox: PartiumSandbox) -> None:
-    partium_sandbox.fail("auth", status=403, body="<html>blocked</html>", headers={"Content-Type": "text/html"})
+@pytest.mark.parametrize("endpoint", ["auth", "search"])
+def test_a_firewalls_page_says_nothing_about_a_key(
+    endpoint: Any, acme: Organization, partium_sandbox: PartiumSandbox
+) -> None:
+    stored = keys.add_key(acme, partium_sandbox.add_key("acme"), label="in use", actor=None)
+    partium_sandbox.fail(endpoint, status=403, body="<html>blocked</html>", headers={"Content-Type": "text/html"})
     with pytest.raises(ValidationError) as caught:
         keys.add_key(acme, partium_sandbox.add_key("acme"), label="x", actor=None)
     assert code_of(caught.value) == "unreachable"
+    assert keys.verify_key(stored, actor=None).verification == Verification.UNVERIFIED
+    assert ApiKey.objects.usable().get() == stored  # it serves on
 
 
 @pytest.mark.parametrize("endpoint", ["auth", "search"])
@@ -120,7 +126,7 @@ def test_what_cannot_be_a_key_is_refused_without_asking(
     assert partium_sandbox.calls() == []
 
 
-@pytest.mark.parametrize("label", ["", " ", "x" * 101, "two\nlines", "key {value}"])
+@pytest.mark.parametrize("label", ["", " ", "x" * 101, "two\nlines", "half \ud800", "key {value}"])
 def test_labels_that_cannot_be_shown_are_refused(
     label: str, acme: Organization, partium_sandbox: PartiumSandbox
 ) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from partium_auth.models import Identity, Invitation, Membership, Organization, Role
@@ -167,3 +168,28 @@ def test_every_process_is_told_after_the_commit_and_only_then(
         members.change_organization(acme, actor=None, is_active=False)
         assert told == []
     assert set(told) == {("user", user.pk), ("organization", acme.pk)}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="one writer at a time")
+def test_a_member_who_is_just_being_removed_is_made_one_anew(acme: Organization, person: Person) -> None:
+    """By a login that accepts an invitation, say, which would end in an error otherwise."""
+    member = person("member")
+    members.add_member(acme, member, actor=None)
+    outcome: list[Any] = []
+
+    def promote() -> None:
+        try:
+            outcome.append(members.add_member(acme, member, role=Role.DEVELOPER, actor=None))
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        members.remove_member(acme, member, actor=None)
+        second = threading.Thread(target=promote)
+        second.start()
+        second.join(0.5)
+        assert second.is_alive()  # it waits
+    second.join(10)
+    assert outcome
+    assert roles(member) == {("acme", "developer", "admin")}

@@ -54,6 +54,19 @@ def test_nor_does_it_share_one_with_the_provider_of_the_settings_or_with_partium
     save_provider(provider("site-wide", None), actor=None)
 
 
+def test_the_name_of_the_provider_of_the_settings_is_taken(settings: Any) -> None:
+    """A row of that name would be taken for it: switched off, it would end everybody's login."""
+    settings.OIDC_RP_CLIENT_ID = "portal"
+    with pytest.raises(ValidationError) as caught:
+        save_provider(provider("default", None), actor=None)
+    assert list(caught.value.error_dict) == ["slug"]
+    settings.OIDC_RP_CLIENT_ID = ""
+    row = save_provider(provider("default", None), actor=None)
+    settings.OIDC_RP_CLIENT_ID = "portal"
+    row.slug = "renamed"
+    assert save_provider(row, actor=None).slug == "renamed"
+
+
 def test_a_provider_cannot_be_given_to_an_organization_or_made_active_into_a_shared_issuer(acme: Organization) -> None:
     save_provider(provider("site-wide", None), actor=None)
     other = save_provider(provider("other", None), actor=None)

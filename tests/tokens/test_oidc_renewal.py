@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from partium_auth.exceptions import LoginRequired, TokenUnavailable
-from partium_auth.models import Grant
+from partium_auth.models import Grant, Identity
+from partium_auth.models.identities import identity_digest
 from partium_auth.oidc import documents
 from partium_auth.tokens.keeper import Keeper
+from tests.oidc.conftest import _other_provider_server, other_op  # noqa: F401
 from tests.oidc.provider import Answer, BendableProvider
 from tests.tokens.conftest import age, ago, read
 
@@ -81,6 +83,69 @@ def test_invalid_grant_is_the_end_and_names_the_provider(
     assert caught.value.provider == "default"  # which may log the person in again silently
     assert len(op.forms) == 1
     assert Grant.objects.get().refresh_token is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "whose"),
+    [({}, "ann"), ({"sub": "bob"}, "bob"), ({"sub": None}, "bob"), ({"iss": "https://evil.example"}, "bob")],
+)
+def test_tokens_of_somebody_else_are_not_taken(
+    keeper: Keeper,
+    oidc_grant: MakeGrant,
+    op: BendableProvider,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, Any],
+    whose: str,
+) -> None:
+    """A provider, or a cache in front of it, that mixes people up (Core §12.2)."""
+    grant = oidc_grant()
+    digest = identity_digest(op.issuer, "ann")
+    Grant.objects.update(
+        identity=Identity.objects.create(issuer=op.issuer, subject="ann", digest=digest, user_id=grant.user_id)
+    )
+    claims = {"iss": op.issuer, "sub": "ann", **changes}
+    id_token = op.sign({name: value for name, value in claims.items() if value is not None})
+    op.answers["/token"] = answer(op, id_token=id_token)
+    if whose == "ann":
+        assert renew(keeper, grant).generation == 2
+        return
+    assert keeper.obtain(age(grant, 30)).generation == 1  # what is left of the person's own
+    with pytest.raises(LoginRequired):
+        keeper.obtain(age(grant, 5))
+    assert Grant.objects.get().refresh_token is None
+    assert "somebody else" in caplog.text
+    assert id_token not in caplog.text
+
+
+def test_a_refresh_token_goes_to_whom_it_came_from_only(
+    keeper: Keeper,
+    oidc_grant: MakeGrant,
+    op: BendableProvider,
+    other_op: BendableProvider,  # noqa: F811
+    settings: Any,
+) -> None:
+    """The site has moved to another provider, in the settings or in a row of the same name."""
+    grant = oidc_grant()
+    digest = identity_digest(op.issuer, "ann")
+    Grant.objects.update(
+        identity=Identity.objects.create(issuer=op.issuer, subject="ann", digest=digest, user_id=grant.user_id)
+    )
+    settings.OIDC_OP_ISSUER = other_op.url
+    with pytest.raises(LoginRequired):
+        keeper.obtain(age(grant, 0))
+    assert (op.forms, other_op.forms) == ([], [])
+
+
+def test_an_id_token_that_nobody_can_read_says_nothing(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    grant = oidc_grant()
+    digest = identity_digest(op.issuer, "ann")
+    Grant.objects.update(
+        identity=Identity.objects.create(issuer=op.issuer, subject="ann", digest=digest, user_id=grant.user_id)
+    )
+    op.answers["/token"] = answer(op, id_token="encrypted.for.some.other.client")
+    assert renew(keeper, grant).generation == 2
 
 
 @pytest.mark.parametrize(
