@@ -138,4 +138,6 @@ def _named(failure: LoginFailure) -> tuple[str, str]:
 def _text(failure: LoginFailure, check: str) -> _Text:
     if isinstance(failure, ProviderError) and failure.was_cancelled:
         return _CANCELLED
+    if isinstance(failure, UpstreamError) and failure.status == 400:
+        return _MISCONFIGURED  # the token endpoint does not accept this site, or its request
     return _TEXTS.get(check, _UNVERIFIED)

@@ -52,7 +52,7 @@ def is_rejection(grant: Grant, error: UpstreamError) -> bool:
     Partium documents 401 for invalid credentials and nothing for an invalid refresh token, so every answer that blames
     the request counts there, if it is the API that gives it: what a firewall or a proxy refuses is a fault, see
     :func:`is_doubtful_rejection`. At an identity provider ``invalid_grant`` arrives as 401 (``oidc.token_endpoint``); any other
-    error is about the client's configuration, which is the operator's to mend and no reason to log anybody out.
+    that says why is about the client's configuration, which is the operator's to mend and no reason to log anybody out.
     """
     if isinstance(error, UnexpectedResponse):
         return False
@@ -64,8 +64,9 @@ def is_rejection(grant: Grant, error: UpstreamError) -> bool:
 
 
 def is_doubtful_rejection(grant: Grant, error: UpstreamError) -> bool:
-    """Tell whether a login's refresh token was refused without a sign that it was the API that did it."""
-    return grant.kind == Grant.Kind.PASSWORD and isinstance(error, UnexpectedResponse) and error.status in REFUSALS
+    """Tell whether a login's refresh token was refused without a sign that it was the API that did it, or, by an identity
+    provider, without saying why (``oidc.token_endpoint``)."""
+    return grant.kind != Grant.Kind.API_KEY and isinstance(error, UnexpectedResponse) and error.status in REFUSALS
 
 
 def outcome_is_unknown(error: UpstreamError) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 
 import jwt
 import pytest
@@ -45,6 +46,16 @@ def test_a_login_through_the_code_flow_with_pkce_opens_a_session(browser: Browse
 def test_the_client_authenticates_as_discovery_says(browser: Browser, op: BendableProvider, method: str) -> None:
     op.client_authentication = method
     assert browser.log_in().status_code == 302
+    assert browser.user is not None
+
+
+@pytest.mark.parametrize("decode", [unquote_plus, unquote])
+def test_basic_credentials_are_read_by_whoever_decodes_them(
+    browser: Browser, op: BendableProvider, decode: Callable[[str], str]
+) -> None:
+    # Authlib, and with it Canaille, does not take "+" for a space.
+    op.decode_basic = decode
+    browser.log_in()
     assert browser.user is not None
 
 

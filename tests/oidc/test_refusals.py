@@ -376,8 +376,19 @@ def test_the_token_endpoint_fails(
 
 def test_a_wrong_client_secret(browser: Browser, op: BendableProvider, refused: Refusals, settings: Any) -> None:
     settings.OIDC_RP_CLIENT_SECRET = "wrong"
-    refused.check(browser.log_in(), browser, "upstream", status=503)
+    response = browser.log_in()
+    refused.check(response, browser, "upstream", status=503)
     assert "Check client id, client secret" in refused.caplog.text
+    assert "Trying again will not help" in response.content.decode()
+    assert [r.levelname for r in refused.caplog.records if r.name == "partium_auth.login"] == ["ERROR"]
+
+
+def test_a_provider_that_does_not_decode_basic_credentials(
+    browser: Browser, op: BendableProvider, refused: Refusals
+) -> None:
+    op.decode_basic = str  # Glewlwyd's way
+    refused.check(browser.log_in(), browser, "upstream", status=503)
+    assert "client_secret_post" in refused.caplog.text
 
 
 # --- discovery ---------------------------------------------------------------------------------------------------------

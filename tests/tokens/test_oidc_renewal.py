@@ -11,6 +11,7 @@ from partium_auth.exceptions import LoginRequired, TokenUnavailable
 from partium_auth.models import Grant
 from partium_auth.oidc import documents
 from partium_auth.tokens.keeper import Keeper
+from partium_auth.tokens.renewal import DOUBTED_FAILURES
 from tests.oidc.provider import Answer, BendableProvider
 from tests.tokens.conftest import age, ago, read
 
@@ -106,6 +107,31 @@ def test_what_is_the_operators_to_mend_logs_nobody_out(
     del op.answers["/token"]
     Grant.objects.update(next_attempt_at=ago(1))
     assert keeper.obtain(read(grant)).generation == 2
+
+
+@pytest.mark.parametrize("refusal", [Answer(400), Answer(400, {"error": "invalid_request"})])
+def test_a_login_does_not_hang_for_ever_on_a_refusal_that_does_not_say_why(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider, refusal: Answer
+) -> None:
+    # What Glewlwyd and LemonLDAP::NG answer to a refresh token that they do not know.
+    grant = oidc_grant()
+    op.answers["/token"] = refusal
+    Grant.objects.update(failures=DOUBTED_FAILURES)
+    assert keeper.obtain(age(grant, 30)).generation == 1  # as long as something is left of the token
+    Grant.objects.update(next_attempt_at=ago(1))
+    with pytest.raises(LoginRequired):
+        keeper.obtain(age(grant, 0))
+    assert read(grant).rejected
+
+
+def test_a_refusal_of_our_registration_ends_no_login_however_often_it_comes(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    op.answers["/token"] = Answer(401, {"error": "invalid_client"})
+    grant = oidc_grant()
+    Grant.objects.update(failures=DOUBTED_FAILURES)
+    with pytest.raises(TokenUnavailable):
+        keeper.obtain(age(grant, 0))
 
 
 def test_a_provider_whose_discovery_fails_has_not_been_sent_anything(
