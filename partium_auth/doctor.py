@@ -299,8 +299,12 @@ def examine_provider(provider: Provider) -> Iterator[Finding]:
         text = _("It has no end_session_endpoint: logging out here leaves the person logged in there.")
         yield Finding("warning", subject, text)
     if not metadata.revocation_endpoint:
-        text = _("It has no revocation_endpoint: refresh tokens live on after a log-out, until they expire.")
-        yield Finding("warning", subject, text)
+        yield Finding(
+            "warning",
+            subject,
+            _("It has no revocation_endpoint: refresh tokens live on after a log-out, until they expire."),
+            _("If it has one all the same, set it by hand (OIDC_OP_REVOCATION_ENDPOINT for the default provider)."),
+        )
 
 
 def _habits(subject: str, provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding]:

@@ -188,6 +188,8 @@ def test_what_a_provider_lacks_is_a_warning(op: BendableProvider) -> None:  # no
     text = " ".join(f.text for f in examine("provider default") if f.level == "warning")
     for word in ("end_session_endpoint", "revocation_endpoint", "PKCE", "email", "offline_access"):
         assert word in text
+    # django-oauth-toolkit has one that its document does not name.
+    assert any("OIDC_OP_REVOCATION_ENDPOINT" in f.advice for f in examine("provider default"))
 
 
 def test_a_provider_whose_clock_differs_is_a_warning(op: BendableProvider) -> None:  # noqa: F811

@@ -25,6 +25,8 @@ AT_MOST_CHARACTERS_IN_COOKIE = 2000  # browsers drop a cookie of more than 4096
 LASTS_SECONDS = 600
 CLOCKS_DIFFER_SECONDS = 60
 """The server that takes a login up may be so far behind the one that started it."""
+ANSWERED_WITHIN_SECONDS = 10
+"""A provider that has not answered ``prompt=none`` by then has shown the person something else."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,15 @@ def take(request: HttpRequest, provider: str) -> Attempt:
     if not -CLOCKS_DIFFER_SECONDS <= time.time() - attempt.created_at < LASTS_SECONDS:
         raise Refused("state", "the login was started too long ago.")
     return attempt
+
+
+def is_left_unanswered(request: HttpRequest, provider: str) -> bool:
+    """Tell whether this session's browser was sent to a provider with ``prompt=none`` and did not come back."""
+    until = time.time() - ANSWERED_WITHIN_SECONDS
+    return any(
+        value["silent"] and value["provider"] == provider and until - LASTS_SECONDS < value["created_at"] < until
+        for value in _all(request).values()
+    )
 
 
 def _all(request: HttpRequest) -> dict[str, Any]:

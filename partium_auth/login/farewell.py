@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from partium_auth import session
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, UpstreamError
-from partium_auth.login.flow import with_query
+from partium_auth.login.flow import with_hint, with_query
 from partium_auth.models import Grant
 from partium_auth.oidc import discovery, token_endpoint
 from partium_auth.oidc import provider as providers
@@ -26,7 +26,6 @@ logger = logging.getLogger("partium_auth.login")
 
 WAITING_LIMIT = 200
 """So many refresh tokens may wait to be revoked at one provider; while it hangs, two of them take three seconds."""
-_LONGEST_URL = 8000
 _executor = Executor(after_job=connections.close_all, queue_limit=WAITING_LIMIT)
 
 
@@ -55,11 +54,8 @@ class LastWords:
             "post_logout_redirect_uri": target,
             "state": secrets.token_urlsafe(16),
         }
-        url = with_query(endpoint, parameters)
-        # Without the hint the provider asks whether to log out; a longer URL many servers refuse altogether.
-        if self.id_token and len(url) + len(self.id_token) < _LONGEST_URL:
-            url = with_query(url, {"id_token_hint": self.id_token})
-        return url
+        # Without the hint the provider asks whether to log out.
+        return with_hint(with_query(endpoint, parameters), self.id_token)
 
     def revoke(self) -> None:
         """Revoke the refresh token at the provider in the background, where it offers that. Never raises or waits."""

@@ -16,9 +16,11 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils import timezone
 
+from partium_auth import session
 from partium_auth.conf import conf
 from partium_auth.login import attempts
 from partium_auth.login.attempts import Attempt
+from partium_auth.models import Grant
 from partium_auth.oidc import discovery, token_endpoint, userinfo
 from partium_auth.oidc import provider as providers
 from partium_auth.oidc.discovery import Metadata
@@ -28,19 +30,30 @@ from partium_auth.oidc.provider import Provider
 from partium_auth.partium.responses import TokenResponse
 from partium_auth.services import claims as claims_
 
-_INTERACTION_ERRORS = frozenset(
-    {"login_required", "interaction_required", "consent_required", "account_selection_required"}
+_ERRORS = frozenset(
+    {
+        "access_denied",
+        "invalid_request",
+        "invalid_scope",
+        "server_error",
+        "temporarily_unavailable",
+        "unauthorized_client",
+        "unsupported_response_type",
+        "account_selection_required",
+        "consent_required",
+        "interaction_required",
+        "login_required",
+    }
 )
+_LONGEST_URL = 8000  # many servers refuse more
 
 
 class ProviderError(Refused):
     """The provider answered the login with an error (RFC 6749 §4.1.2.1, Core §3.1.2.6)."""
 
     def __init__(self, error: str) -> None:
-        known = {"access_denied", "temporarily_unavailable", "server_error", "invalid_scope", *_INTERACTION_ERRORS}
-        super().__init__("provider_error", error if error in known else "")
-        self.needs_interaction = error in _INTERACTION_ERRORS
-        self.was_cancelled = error == "access_denied"
+        super().__init__("provider_error", error if error in _ERRORS else "")
+        self.was_cancelled = error in {"access_denied", "consent_required"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ def start(
         next_url: where to go afterwards; the caller has found it to be on this site.
         organization: Partium's id of the organization whose login link was used.
         login_hint: the e-mail address that was typed in.
-        silent: with ``prompt=none``.
+        silent: with ``prompt=none``, and with the ID token of the session's own login there as a hint.
 
     Raises:
         Refused: the provider's metadata is not acceptable.
@@ -108,7 +121,8 @@ def start(
             created_at=time.time(),
         ),
     )
-    return with_query(metadata.authorization_endpoint, parameters)
+    url = with_query(metadata.authorization_endpoint, parameters)
+    return with_hint(url, _id_token(request, provider)) if silent else url
 
 
 def finish(request: HttpRequest, provider: Provider, attempt: Attempt) -> Vouched:
@@ -174,10 +188,28 @@ def with_query(url: str, parameters: dict[str, Any]) -> str:
     return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(parameters)}"
 
 
+def with_hint(url: str, id_token: str) -> str:
+    """Return a URL at a provider with an ``id_token_hint``, where there is one and the URL does not get too long for servers."""
+    return with_query(url, {"id_token_hint": id_token}) if id_token and len(url) + len(id_token) < _LONGEST_URL else url
+
+
+def _id_token(request: HttpRequest, provider: Provider) -> str:
+    """The ID token that the session was logged in with at this provider; an empty string where there is none."""
+    grant_id = request.session.get(session.GRANT)
+    if not grant_id:
+        return ""
+    grant = Grant.objects.filter(pk=grant_id, kind=Grant.Kind.OIDC, provider=provider.slug, revoked_at=None).first()
+    return grant.id_token.reveal() if grant is not None and grant.id_token is not None else ""
+
+
 def _check_issuer_parameter(request: HttpRequest, metadata: Metadata) -> None:
-    """RFC 9207 §2.4: against a response of one provider that is passed off as another's."""
+    """RFC 9207 §2.4: against a response of one provider that is passed off as another's.
+
+    An error may come without: it logs nobody in, and some providers (Authlib's, django-oauth-toolkit) promise the parameter
+    and send it with codes only.
+    """
     issuer = request.GET.get("iss")
-    if issuer is None and metadata.sends_issuer:
+    if issuer is None and metadata.sends_issuer and "error" not in request.GET:
         raise Refused("iss_parameter", "missing, although the provider promises it.")
     if issuer is not None and issuer != metadata.issuer:
         raise Refused("iss_parameter", "of another provider.")

@@ -118,7 +118,8 @@ def oidc_login(request: HttpRequest, provider: str) -> HttpResponse:
         next_url=_next_url(request),
         organization=_parameter(request, "organization")[:190],
         login_hint=_parameter(request, "login_hint")[:254],
-        silent=_parameter(request, "prompt") == "none",
+        # Whom a provider answers with a page of its own, or a 500, would be sent to it again and again.
+        silent=_parameter(request, "prompt") == "none" and not attempts.is_left_unanswered(request, provider),
     )
 
 
@@ -138,8 +139,8 @@ def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
         crypto.current_key_id()  # without a key nothing could be stored, and the code would be spent for nothing
         try:
             vouched = flow.finish(request, op, attempt)
-        except ProviderError as e:
-            if e.needs_interaction and attempt.silent:
+        except ProviderError:
+            if attempt.silent:  # whatever the reason: where it lasts, the person learns of it now
                 return _start(request, provider, next_url=next_url, organization=attempt.organization)
             raise
         verified = VerifiedLogin(op, vouched.claims)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import quote
 
 from partium_auth.exceptions import CredentialsRejected, UnexpectedResponse, UpstreamError
 from partium_auth.oidc import discovery
@@ -40,6 +40,11 @@ _ERRORS = frozenset(
 )
 
 
+_DEAD_CODE = frozenset({"invalid_grant"})
+_DEAD_REFRESH_TOKEN = frozenset({"invalid_grant", "invalid_request"})
+"""LemonLDAP::NG says the latter; it can be about nothing else, since nothing else differs from one renewal to the next."""
+
+
 def redeem_code(provider: Provider, code: str, redirect_uri: str, code_verifier: str) -> TokenResponse:
     """Exchange an authorization code; the answer has an ``id_token``, which nobody has verified yet.
 
@@ -60,7 +65,9 @@ def redeem_code(provider: Provider, code: str, redirect_uri: str, code_verifier:
         "code_verifier": code_verifier,
     }
     del code, code_verifier  # an error report prints every frame's variables; _post() empties the form
-    tokens = _tokens(provider, _post(provider, discovery.of(provider), "token_endpoint", form, EXCHANGE_SECONDS))
+    metadata = discovery.of(provider)
+    response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS)
+    tokens = _tokens(provider, metadata, response, _DEAD_CODE)
     if not tokens.id_token:
         raise UnexpectedResponse(f"The token endpoint of {provider.slug!r} answered without an id_token.", status=200)
     return tokens
@@ -82,10 +89,10 @@ def refresh(
         before_send: called just before the first byte is sent; see ``Transport.send``.
 
     Raises:
-        CredentialsRejected: ``invalid_grant``: this refresh token is dead for good; or the answer is about somebody else, who
+        CredentialsRejected: ``invalid_grant`` or ``invalid_request``: this refresh token is dead for good; or the answer is about somebody else, who
             is not to be served with its tokens. ``status`` is 401.
         UpstreamError: anything else. A refusal that concerns our registration (``invalid_client``, …) is the operator's
-            to mend, is logged as such, and never has the status 401.
+            to mend, is logged as such, and never has the status 401; nor has UnexpectedResponse: refused, and not said why.
     """
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     del refresh_token
@@ -100,9 +107,11 @@ def refresh(
         raise
     response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS, before_send=before_send)
     try:
-        tokens = _tokens(provider, response)
+        tokens = _tokens(provider, metadata, response, _DEAD_REFRESH_TOKEN)
     except UpstreamError as e:
-        if e.status == 400:
+        if e.status == 400 and isinstance(e, UnexpectedResponse):
+            logger.warning("A refresh token was refused, and not said why: %s", e)
+        elif e.status == 400:
             logger.error("Nobody's tokens can be renewed: %s", e)
         raise
     if who is not None and tokens.id_token and is_about_somebody_else(tokens.id_token, *who):
@@ -142,8 +151,9 @@ def _post(
     basic: list[str] = []
     try:
         if metadata.client_authentication == "client_secret_basic" and provider.client_secret:
-            # RFC 6749 §2.3.1: both are form-encoded before they become user name and password.
-            basic += [quote_plus(provider.client_id), quote_plus(provider.client_secret)]
+            # RFC 6749 §2.3.1: both are form-encoded before they become user name and password. A space as "%20", which
+            # everybody decodes; not all read "+".
+            basic += [_encoded(provider.client_id), _encoded(provider.client_secret)]
         else:
             form["client_id"] = provider.client_id
             if metadata.client_authentication == "client_secret_post" and provider.client_secret:
@@ -162,20 +172,36 @@ def _post(
         basic.clear()
 
 
-def _tokens(provider: Provider, response: Response) -> TokenResponse:
+def _tokens(provider: Provider, metadata: Metadata, response: Response, dead: frozenset[str]) -> TokenResponse:
     if response.status == 200:
         return parse_token_response(response, what="Identity provider")
     error = _error_code(response)
-    if response.status in {400, 401} and error == "invalid_grant":
+    if response.status in {400, 401} and error in dead:
         raise CredentialsRejected(
-            f"{response.url} does not accept this code or refresh token any more (invalid_grant).", status=401
+            f"{response.url} does not accept this code or refresh token any more ({error}).", status=401
         )
     message = f"{response.url} answered {response.status}" + (f" ({error})." if error else ".")
     status = response.status
+    kind: type[UpstreamError] = UpstreamError
     if 400 <= status < 500 and status != 429:
         message += f" Check client id, client secret and client authentication of {provider.slug}."
+        if metadata.client_authentication == "client_secret_basic" and _is_changed_by_encoding(provider):
+            message += (
+                " Both are sent percent-encoded (RFC 6749 §2.3.1); a provider that does not decode them needs "
+                "client_secret_post (OIDC_TOKEN_USE_BASIC_AUTH = False), or a secret of letters and digits."
+            )
         status = 400
-    raise UpstreamError(message, status=status, retry_after=parse_retry_after(response.headers))
+        if not error:
+            kind = UnexpectedResponse
+    raise kind(message, status=status, retry_after=parse_retry_after(response.headers))
+
+
+def _encoded(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _is_changed_by_encoding(provider: Provider) -> bool:
+    return any(_encoded(text) != text for text in (provider.client_id, provider.client_secret))
 
 
 def _error_code(response: Response) -> str:

@@ -54,7 +54,7 @@ def is_rejection(grant: Grant, error: UpstreamError) -> bool:
 
     Partium documents 401 for invalid credentials and nothing for an invalid refresh token, so every answer that blames
     the request counts there, if it is the API that gives it: what a firewall or a proxy refuses is a fault
-    (``UnexpectedResponse``). At an identity provider ``invalid_grant`` arrives as 401 (``oidc.token_endpoint``); any other
+    (``UnexpectedResponse``). At an identity provider a refused token arrives as 401 (``oidc.token_endpoint``); any other
     error is about the client's configuration, which is the operator's to mend and no reason to log anybody out.
     """
     if not error.sent or isinstance(error, UnexpectedResponse):

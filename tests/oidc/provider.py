@@ -115,6 +115,7 @@ class BendableProvider:
         self.response_headers: dict[str, dict[str, str]] = {}
         self.sends_issuer = False
         self.client_authentication = "client_secret_basic"
+        self.decode_basic: Callable[[str], str] = unquote_plus
         self.refresh_tokens: dict[str, str] = {}
         self.revoked: list[str] = []
         self.codes: dict[str, Code] = {}
@@ -234,7 +235,7 @@ class BendableProvider:
         if self.client_authentication == "client_secret_basic":
             encoded = http.headers.get("Authorization", "").removeprefix("Basic ")
             name, _, secret = base64.b64decode(encoded).decode().partition(":")
-            return (unquote_plus(name), unquote_plus(secret)) == (
+            return (self.decode_basic(name), self.decode_basic(secret)) == (
                 CLIENT_ID,
                 CLIENT_SECRET,
             ) and "client_secret" not in form

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 
 import jwt
 import pytest
@@ -46,6 +47,16 @@ def test_a_login_through_the_code_flow_with_pkce_opens_a_session(browser: Browse
 def test_the_client_authenticates_as_discovery_says(browser: Browser, op: BendableProvider, method: str) -> None:
     op.client_authentication = method
     assert browser.log_in().status_code == 302
+    assert browser.user is not None
+
+
+@pytest.mark.parametrize("decode", [unquote_plus, unquote])
+def test_basic_credentials_are_read_by_whoever_decodes_them(
+    browser: Browser, op: BendableProvider, decode: Callable[[str], str]
+) -> None:
+    # Authlib, and with it Canaille, does not take "+" for a space.
+    op.decode_basic = decode
+    browser.log_in()
     assert browser.user is not None
 
 
@@ -239,15 +250,58 @@ def test_a_silent_login_asks_for_prompt_none_and_replaces_the_grant(browser: Bro
     assert browser.client.session.session_key != key
 
 
-@pytest.mark.parametrize("error", ["login_required", "interaction_required", "consent_required"])
-def test_a_silent_login_that_needs_the_person_becomes_an_interactive_one(
-    browser: Browser, op: BendableProvider, error: str
+@pytest.mark.parametrize("error", ["login_required", "consent_required", "invalid_request", "made up"])
+@pytest.mark.parametrize("promises_issuer", [False, True])
+def test_a_silent_login_that_fails_becomes_an_interactive_one(
+    browser: Browser, op: BendableProvider, error: str, promises_issuer: bool
 ) -> None:
+    # Canaille and django-oauth-toolkit promise the iss parameter (RFC 9207), and leave it out where they refuse.
+    op.metadata["authorization_response_iss_parameter_supported"] = promises_issuer
     url = browser.start(prompt="none", next="/page/")
     response = browser.come_back({"error": error, "state": query(url)["state"]})
     again = response.headers["Location"]
     assert "prompt" not in query(again)
+    op.sends_issuer = promises_issuer
     assert browser.come_back(op.authorize(again)).headers["Location"] == "/page/"
+
+
+def test_a_silent_login_says_who_was_logged_in(browser: Browser, op: BendableProvider) -> None:
+    # Core §3.1.2.1: id_token_hint SHOULD be there with prompt=none. Glewlwyd refuses without.
+    assert "id_token_hint" not in query(browser.start(prompt="none"))
+    browser.log_in()
+    grant = Grant.objects.get()
+    assert query(browser.start(prompt="none"))["id_token_hint"] == grant.id_token.reveal()
+    assert "id_token_hint" not in query(browser.start())
+
+
+def test_a_provider_is_told_nothing_of_a_login_at_another_one(
+    browser: Browser, op: BendableProvider, other_op: BendableProvider
+) -> None:
+    add_provider(other_op)
+    browser.log_in()
+    url = Browser(other_op, browser.client).start("other", prompt="none")
+    assert query(url)["prompt"] == "none"
+    assert "id_token_hint" not in query(url)
+
+
+def test_a_silent_login_goes_without_a_hint_that_is_too_long_for_a_url(browser: Browser, op: BendableProvider) -> None:
+    op.claims["groups"] = ["x" * 8000]
+    browser.log_in()
+    url = browser.start(prompt="none")
+    assert query(url)["prompt"] == "none"
+    assert "id_token_hint" not in query(url)
+
+
+def test_a_silent_login_that_the_provider_left_unanswered_is_not_tried_again(
+    browser: Browser, op: BendableProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # django-oauth-toolkit answers prompt=none with a 500 unless the site there has taken care of it.
+    browser.start(prompt="none")
+    assert query(browser.start(prompt="none"))["prompt"] == "none"  # another tab
+    monkeypatch.setattr(attempts, "ANSWERED_WITHIN_SECONDS", 0)
+    url = browser.start(prompt="none", next="/page/")
+    assert "prompt" not in query(url)
+    assert browser.come_back(op.authorize(url)).headers["Location"] == "/page/"
 
 
 def test_the_authorization_request(browser: Browser, settings: Any, op: BendableProvider) -> None:

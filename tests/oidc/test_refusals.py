@@ -332,15 +332,44 @@ def test_an_error_without_our_state_logs_nobody_out(browser: Browser, op: Bendab
     assert Grant.objects.filter(revoked_at=None).count() == 1
 
 
-@pytest.mark.parametrize(("error", "status"), [("access_denied", 403), ("server_error", 400), ("private words", 400)])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [("access_denied", 403), ("consent_required", 403), ("server_error", 400), ("private words", 400)],
+)
+@pytest.mark.parametrize("promises_issuer", [False, True])
 def test_an_error_with_our_state(
-    browser: Browser, op: BendableProvider, refused: Refusals, error: str, status: int
+    browser: Browser, op: BendableProvider, refused: Refusals, error: str, status: int, promises_issuer: bool
 ) -> None:
+    op.metadata["authorization_response_iss_parameter_supported"] = promises_issuer
     answer = op.authorize(browser.start(next="/page/"))
     parameters = {"state": answer["state"], "error": error, "error_description": "private words"}
     response = browser.come_back(parameters)
     refused.check(response, browser, "provider_error", status=status)
     assert "/partium/login/?next=%2Fpage%2F" in response.content.decode()
+
+
+@pytest.mark.parametrize("error", ["invalid_request", "unauthorized_client", "unsupported_response_type"])
+def test_what_the_operator_has_to_mend_is_in_the_log(
+    browser: Browser, op: BendableProvider, refused: Refusals, error: str
+) -> None:
+    answer = op.authorize(browser.start())
+    refused.check(browser.come_back({"state": answer["state"], "error": error}), browser, "provider_error")
+    assert error in refused.caplog.text
+
+
+def test_an_error_that_another_provider_sends(browser: Browser, op: BendableProvider, refused: Refusals) -> None:
+    answer = op.authorize(browser.start())
+    parameters = {"state": answer["state"], "error": "access_denied", "iss": "https://evil.example"}
+    refused.check(browser.come_back(parameters), browser, "iss_parameter")
+
+
+def test_a_code_beside_an_error_is_not_redeemed_and_needs_no_issuer_parameter(
+    browser: Browser, op: BendableProvider, refused: Refusals
+) -> None:
+    op.metadata["authorization_response_iss_parameter_supported"] = True
+    answer = op.authorize(browser.start())
+    refused.check(browser.come_back({**answer, "error": ""}), browser, "provider_error")
+    assert op.forms == []
 
 
 def test_the_issuer_parameter_of_another_provider(browser: Browser, op: BendableProvider, refused: Refusals) -> None:
@@ -392,8 +421,17 @@ def test_a_wrong_client_secret(browser: Browser, op: BendableProvider, refused: 
     settings.OIDC_RP_CLIENT_SECRET = "wrong"
     response = browser.log_in()
     refused.check(response, browser, "upstream", status=503)
-    assert "Trying again will not help" in response.content.decode()
     assert "Check client id, client secret" in refused.caplog.text
+    assert "Trying again will not help" in response.content.decode()
+    assert [r.levelname for r in refused.caplog.records if r.name == "partium_auth.login"] == ["ERROR"]
+
+
+def test_a_provider_that_does_not_decode_basic_credentials(
+    browser: Browser, op: BendableProvider, refused: Refusals
+) -> None:
+    op.decode_basic = str  # Glewlwyd's way
+    refused.check(browser.log_in(), browser, "upstream", status=503)
+    assert "client_secret_post" in refused.caplog.text
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

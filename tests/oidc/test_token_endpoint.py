@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import quote
 
 import pytest
 
-from partium_auth.exceptions import CredentialsRejected, UpstreamError
+from partium_auth.exceptions import CredentialsRejected, UnexpectedResponse, UpstreamError
 from partium_auth.oidc import documents, provider, token_endpoint, userinfo
 from tests.oidc.provider import CLIENT_SECRET, Answer, BendableProvider
 
@@ -39,10 +39,10 @@ def test_a_dead_refresh_token_is_rejected_for_good(op: BendableProvider, refresh
     assert "private words" not in str(caught.value)
 
 
-@pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client", "invalid_scope", "made up", None])
+@pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client", "invalid_scope"])
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_a_refusal_of_our_registration_logs_nobody_out(
-    op: BendableProvider, refresh_token: str, caplog: pytest.LogCaptureFixture, error: str | None, status: int
+    op: BendableProvider, refresh_token: str, caplog: pytest.LogCaptureFixture, error: str, status: int
 ) -> None:
     op.answers["/token"] = Answer(status, {"error": error, "error_description": "private words"})
     with pytest.raises(UpstreamError) as caught:
@@ -54,6 +54,35 @@ def test_a_refusal_of_our_registration_logs_nobody_out(
     assert "Check client id, client secret" in record.getMessage()
     assert "private words" not in record.getMessage()
     assert refresh_token not in record.getMessage()
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>private words</html>", {"error": "made up"}, {}])
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_refusal_that_does_not_say_why_is_doubtful(
+    op: BendableProvider, refresh_token: str, caplog: pytest.LogCaptureFixture, body: Any, status: int
+) -> None:
+    op.answers["/token"] = Answer(status, body)
+    with pytest.raises(UnexpectedResponse) as caught:
+        refresh(refresh_token)
+    assert caught.value.status == 400
+    (record,) = [r for r in caplog.records if r.name == "partium_auth.oidc"]
+    assert record.levelno == logging.WARNING  # it may be about this one token
+    assert "private words" not in record.getMessage()
+    assert refresh_token not in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("secret", "method", "is_told"),
+    [("a b", "client_secret_basic", True), ("a b", "client_secret_post", False), ("ab", "client_secret_basic", False)],
+)
+def test_who_may_have_a_provider_that_does_not_decode_is_told_so(
+    op: BendableProvider, settings: Any, secret: str, method: str, is_told: bool
+) -> None:
+    settings.OIDC_RP_CLIENT_ID, settings.OIDC_RP_CLIENT_SECRET = "site", secret
+    op.client_authentication = method
+    with pytest.raises(UpstreamError) as caught:
+        refresh("x")
+    assert ("client_secret_post" in str(caught.value)) is is_told
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -109,7 +138,7 @@ def test_no_frame_of_a_failed_call_holds_a_credential(
     assert len(frames) >= 2
     for frame in frames:
         shown = repr(dict(frame.f_locals))
-        if refresh_token in shown or CLIENT_SECRET in shown or quote_plus(CLIENT_SECRET) in shown:
+        if refresh_token in shown or CLIENT_SECRET in shown or quote(CLIENT_SECRET, safe="") in shown:
             pytest.fail(f"{frame.code.name} holds a credential")
 
 

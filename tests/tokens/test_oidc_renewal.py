@@ -173,6 +173,30 @@ def test_what_is_the_operators_to_mend_logs_nobody_out(
     assert keeper.obtain(read(grant)).generation == 2
 
 
+def test_a_refusal_as_an_invalid_request_ends_the_login_when_its_token_has_ended(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    """What LemonLDAP::NG answers to a refresh token that it does not know."""
+    grant = oidc_grant()
+    op.answers["/token"] = Answer(400, {"error": "invalid_request"})
+    assert keeper.obtain(age(grant, 30)).generation == 1  # as long as something is left of the token
+    assert read(grant).rejected
+    with pytest.raises(LoginRequired):
+        keeper.obtain(age(grant, 0))
+
+
+@pytest.mark.parametrize("refusal", [Answer(401, {"error": "invalid_client"}), Answer(400)])
+def test_a_refusal_of_our_registration_or_of_whoever_is_in_between_ends_no_login_however_often_it_comes(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider, refusal: Answer
+) -> None:
+    op.answers["/token"] = refusal
+    grant = oidc_grant()
+    Grant.objects.update(failures=1000)
+    with pytest.raises(TokenUnavailable):
+        keeper.obtain(age(grant, 0))
+    assert not read(grant).rejected
+
+
 @pytest.mark.parametrize("status", [500, 401])
 def test_a_provider_whose_discovery_fails_has_not_been_sent_anything(
     keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider, settings: Any, status: int
