@@ -230,12 +230,17 @@ def _provider(slug: str) -> Provider:
 
 def _begin(request: HttpRequest, login: Login) -> None:
     """Make the session that of a login that has succeeded; the tokens are stored last."""
-    is_same = request.user.is_authenticated and request.user.pk == login.user.pk
-    if not is_same:
+    user = cast("Any", login.user)
+    if request.user.is_authenticated and request.user.pk == user.pk:
+        # Once more: the session gets another key, which Django omits, and the browser no other CSRF token: with each silent
+        # login the forms in other tabs, and the SDK's script there, would be out of service.
+        request.session[auth.BACKEND_SESSION_KEY] = user.backend
+        request.session.cycle_key()
+        request.user = user
+        auth.user_logged_in.send(sender=type(user), request=request, user=user)
+    else:
         session.end(request)  # Django throws another person's session away without a word
-    auth.login(request, cast("Any", login.user))
-    if is_same:
-        request.session.cycle_key()  # which Django omits when somebody logs in once more
+        auth.login(request, user)
     try:
         session.begin(request, login)
     except EncryptionError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from django.test import Client
 
 from partium_auth.login import attempts
 from partium_auth.models import Grant, Identity
@@ -248,6 +250,31 @@ def test_a_silent_login_asks_for_prompt_none_and_replaces_the_grant(browser: Bro
     assert before.revoked_at is not None
     assert Grant.objects.filter(revoked_at=None).count() == 1
     assert browser.client.session.session_key != key
+
+
+def test_a_page_in_another_tab_works_on_when_the_same_person_has_logged_in_once_more(
+    op: BendableProvider, db: None
+) -> None:
+    """As a silent login does by itself: the forms of other tabs, and the SDK's script, keep their CSRF token."""
+    browser = Browser(op, Client(enforce_csrf_checks=True))
+
+    def token() -> str:
+        page = browser.client.get("/partium/login/").content.decode()
+        return re.findall('name="csrfmiddlewaretoken" value="([^"]+)"', page)[0]
+
+    def is_accepted(csrf_token: str) -> bool:
+        answer = browser.client.post("/partium/organization/", headers={"X-CSRFToken": csrf_token, "Accept": "x/y"})
+        return "no_organization" in answer.content.decode()  # and not Django's 403
+
+    before = token()
+    browser.log_in()
+    assert not is_accepted(before)  # somebody else may have known it
+    in_another_tab = token()
+    assert is_accepted(in_another_tab)
+    key = browser.client.session.session_key
+    browser.log_in(prompt="none")
+    assert browser.client.session.session_key != key
+    assert is_accepted(in_another_tab)
 
 
 @pytest.mark.parametrize("error", ["login_required", "consent_required", "invalid_request", "made up"])
