@@ -108,6 +108,17 @@ def test_what_cannot_be_renewed_now_is_not_tried(
     assert len(tried) == 1
 
 
+@pytest.mark.parametrize("reusable", [False, True])
+def test_an_outcome_that_nobody_knows_is_looked_into_at_once_where_nothing_is_at_stake(
+    keeper: Keeper, password_grant: MakeGrant, settings: Any, reusable: bool
+) -> None:
+    # Provided by "reusable" in keeper._may_renew(): a used refresh token may end the login, while its access token is good.
+    settings.PARTIUM_EXECUTOR = "inline"
+    grant = password_grant()
+    Grant.objects.update(sent_at=ago(60), reusable=reusable)
+    assert keeper.obtain(age(grant, 30)).generation == (2 if reusable else 1)
+
+
 def test_an_unusable_token_and_503_say_when_to_come_back(
     keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
