@@ -594,9 +594,10 @@ def test_a_database_that_is_down_is_asked_ten_times_a_second_not_a_thousand_time
     monkeypatch.setattr(grants, "take_lease", down)
     monkeypatch.setattr(grants, "read", down)
     monkeypatch.setattr(grants, "seconds_to_next_attempt", down)
-    with pytest.raises(TokenUnavailable):
+    with pytest.raises(TokenUnavailable) as caught:
         async_to_sync(keeper.aobtain)(seen) if asynchronous else keeper.obtain(seen)
     assert len(attempts) < 25
+    assert isinstance(caught.value.__cause__, OperationalError)
 
 
 def test_a_machine_out_of_threads_serves_what_it_has_and_recovers(
