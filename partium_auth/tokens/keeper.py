@@ -261,7 +261,7 @@ class Keeper:
                 pause = _pause(seen, flight, answer, left_seconds, refused=refused)
             found = yield pause
             # Neither a lost race nor a lost database is a reason to try again without a breath between.
-            in_vain = seen.generation if flight is not None and not found.renewed else None
+            in_vain = seen.generation if flight is not None else None
             seen = found.seen or seen
             answer = found if found.failure is not None else replace(found, failure=answer.failure)
         yield Issued(seen.reveal(), seen, self.clock())

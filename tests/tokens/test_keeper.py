@@ -544,6 +544,24 @@ def test_while_one_of_the_keys_may_serve_again_nobody_is_told_to_replace_them(
 # --- what must not spin, poison or hang ------------------------------------------------------------------------------------
 
 
+def test_who_waits_for_another_takes_over_when_that_gives_up(
+    keeper: Keeper, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by "flight is not None" at in_vain in Keeper._course().
+    grant = password_grant()
+    age(grant, 0)
+    Grant.objects.update(lease_until=ago(-60))
+    wait = keeper._wait
+
+    def given_up(*args: Any) -> Any:
+        Grant.objects.update(lease_until=None)
+        return wait(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper, "_wait", given_up)
+        assert keeper.obtain(read(grant)).generation == 2
+
+
 def test_a_grant_that_is_deleted_meanwhile_has_ended(
     keeper: Keeper, password_grant: MakeGrant, key_grant: MakeGrant, django_assert_max_num_queries: Any
 ) -> None:
