@@ -21,7 +21,7 @@ from partium_auth.models import ApiKey, Grant, Organization
 from partium_auth.partium.responses import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants, sources
-from partium_auth.tokens.executor import THREADS_PER_LANE
+from partium_auth.tokens.executor import THREADS_PER_LANE, Saturated
 from partium_auth.tokens.grants import Login, Snapshot
 from partium_auth.tokens.keeper import PATIENCE_SECONDS, QUEUED_SECONDS, Keeper
 from tests.tokens.conftest import age, ago, eventually, read
@@ -544,6 +544,24 @@ def test_while_one_of_the_keys_may_serve_again_nobody_is_told_to_replace_them(
 # --- what must not spin, poison or hang ------------------------------------------------------------------------------------
 
 
+def test_a_renewal_under_way_is_waited_for_whatever_the_row_said_before(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by "flight is None" in keeper._pause().
+    grant = password_grant()
+    wait = keeper._wait
+    with partium_sandbox.hang("refresh") as hang, monkeypatch.context() as patch:
+        keeper.obtain(age(grant, 120))
+        hang.wait_until_met()
+
+        def released(*args: Any) -> Any:
+            hang.release()
+            return wait(*args)
+
+        patch.setattr(keeper, "_wait", released)
+        assert keeper.obtain(age(grant, 0)._replace(busy=False, waiting=True)).generation == 2
+
+
 def test_who_waits_for_another_takes_over_when_that_gives_up(
     keeper: Keeper, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -644,8 +662,9 @@ def test_a_key_whose_first_renewal_cannot_begin_is_not_called_revoked(
             patch.setattr(threading.Thread, "start", out_of_threads)
         else:
             patch.setattr(grants, "for_key", out_of_database)
-        with pytest.raises(TokenUnavailable):
+        with pytest.raises(TokenUnavailable) as caught:
             keeper.obtain(seen)
+    assert isinstance(caught.value.__cause__, Saturated if missing == "thread" else OperationalError)
     assert keeper.obtain(seen).generation == 1
 
 
