@@ -63,7 +63,7 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
 
     revoked = rows.filter(revoked_at__isnull=False)
     rejected = logins.annotate(_expires_at=expires_at).filter(
-        expired, revoked_at__isnull=True, rejected_at__isnull=False, refresh_token__isnull=True
+        expired, revoked_at__isnull=True, rejected_at__isnull=False
     )
     unused = logins.filter(_not_renewed_since(now - older_than), revoked_at__isnull=True)
     idle = logins.filter(

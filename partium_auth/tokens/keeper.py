@@ -90,7 +90,7 @@ class _Answer:
     """What was found after a pause: the row as it is now, and what the renewal failed with."""
 
     seen: Snapshot | None = None
-    failure: Exception | None = None
+    failure: BaseException | None = None
     renewed: bool = False  # by the renewal that was waited for
     gone: bool = False  # there is no such row any more
 
@@ -261,7 +261,7 @@ class Keeper:
                 pause = _pause(seen, flight, answer, left_seconds, refused=refused)
             found = yield pause
             # Neither a lost race nor a lost database is a reason to try again without a breath between.
-            in_vain = seen.generation if flight is not None and not found.renewed else None
+            in_vain = seen.generation if flight is not None else None
             seen = found.seen or seen
             answer = found if found.failure is not None else replace(found, failure=answer.failure)
         yield Issued(seen.reveal(), seen, self.clock())
@@ -377,12 +377,12 @@ def _may_renew(seen: Snapshot, window: Window) -> bool:
 def _landed(grant_id: uuid.UUID, flight: Future[Snapshot | None]) -> _Answer:
     failure = flight.exception()
     if failure is not None:
-        return _look(grant_id, failure if isinstance(failure, Exception) else None)
+        return _look(grant_id, failure)
     result = flight.result()
     return _look(grant_id, None) if result is None else _Answer(result, renewed=True)
 
 
-def _look(grant_id: uuid.UUID, failure: Exception | None) -> _Answer:
+def _look(grant_id: uuid.UUID, failure: BaseException | None) -> _Answer:
     try:
         seen = grants.read(grant_id)
     except AnyDatabaseError as error:
@@ -419,7 +419,7 @@ def _pause(
     return _Pause(flight, left_seconds if flight is not None else min(left_seconds, POLL_SECONDS))
 
 
-def _refuse_if_hopeless(seen: Snapshot, failure: Exception | None) -> None:
+def _refuse_if_hopeless(seen: Snapshot, failure: BaseException | None) -> None:
     if seen.rejected or not seen.renewable:
         if seen.kind == Grant.Kind.API_KEY:
             raise KeyRejected("Partium does not accept the API key. Verify it, or add another one, in the key admin.")
@@ -428,13 +428,13 @@ def _refuse_if_hopeless(seen: Snapshot, failure: Exception | None) -> None:
         raise _unavailable(failure)
 
 
-def _unavailable(failure: Exception | None, reason: str = "") -> TokenUnavailable:
+def _unavailable(failure: BaseException | None, reason: str = "") -> TokenUnavailable:
     error = TokenUnavailable(f"The access token could not be renewed in time.{reason}")
     error.__cause__ = failure
     return error
 
 
-def _blocked(failure: Exception | None, grant_id: uuid.UUID | None) -> TokenUnavailable:
+def _blocked(failure: BaseException | None, grant_id: uuid.UUID | None) -> TokenUnavailable:
     reason = " The renewal waits for the database, which this request's own transaction holds: "
     reason += 'read the token before writing. (In a test: PARTIUM_EXECUTOR = "inline".)'
     error = _unavailable(failure, reason)

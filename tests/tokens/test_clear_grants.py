@@ -50,24 +50,40 @@ def with_session(grant: Grant) -> str:
 def everything(password_grant: MakeGrant, key_grant: MakeGrant) -> dict[str, Grant]:
     """One grant of every kind, dead or alive."""
     made = {
-        "revoked": password_grant(),
+        "revoked": change(password_grant(), rejected_at=ago(10), issued_at=time.time() - 700, renewed_at=ago(31 * DAY)),
+        "revoked, no session": change(password_grant(), renewed_at=ago(2 * DAY)),
         "revoked key": key_grant(),
+        "expired": change(password_grant(), refresh_token=None, issued_at=time.time() - 700),
+        "rejected, never had a token": change(
+            password_grant(), rejected_at=ago(10), refresh_token=None, issued_at=None
+        ),
         "rejected": change(password_grant(), rejected_at=ago(10), refresh_token=None, issued_at=time.time() - 700),
-        "rejected, still serving": change(password_grant(), rejected_at=ago(10), refresh_token=None),
+        "rejected, still serving": change(
+            password_grant(), rejected_at=ago(10), refresh_token=None, renewed_at=ago(2 * DAY)
+        ),
         "unused": change(password_grant(), renewed_at=ago(31 * DAY)),
         "unused key": change(key_grant(), renewed_at=ago(400 * DAY), created_at=ago(400 * DAY)),
         "no session": change(password_grant(), renewed_at=ago(2 * DAY)),
-        "no session, in use": password_grant(),
+        "no session, in use": change(password_grant(), created_at=ago(400 * DAY)),
+        "never renewed": change(password_grant(), renewed_at=None),
         "idle": change(password_grant(), renewed_at=ago(2 * DAY)),
         "alive": password_grant(),
     }
-    grants.revoke(Grant.objects.filter(pk__in=[made["revoked"].pk, made["revoked key"].pk]))
+    grants.revoke(Grant.objects.filter(pk__in=[made[name].pk for name in made if name.startswith("revoked")]))
     with_session(made["idle"])
     with_session(made["alive"])
     return made
 
 
-DEAD = {"revoked", "revoked key", "rejected", "unused", "no session"}
+DEAD = {
+    "revoked",
+    "revoked, no session",
+    "revoked key",
+    "rejected",
+    "rejected, never had a token",
+    "unused",
+    "no session",
+}
 
 
 def left(everything: dict[str, Grant]) -> set[str]:
@@ -79,7 +95,7 @@ def left(everything: dict[str, Grant]) -> set[str]:
 def test_what_is_dead_goes_and_what_may_be_used_stays(everything: dict[str, Grant], batch_size: str) -> None:
     LogoutTokenId.objects.create(digest="old", expires_at=ago(1))
     LogoutTokenId.objects.create(digest="new", expires_at=timezone.now() + dt.timedelta(hours=1))
-    expected = "2 revoked grants, 1 rejected, 1 unused, 1 without a session; 1 expired logout tokens."
+    expected = "3 revoked grants, 2 rejected, 1 unused, 1 without a session; 1 expired logout tokens."
     assert clear("--dry-run", "--batch-size", batch_size) == f"Would remove: {expected}\n"
     assert left(everything) == set(everything)
     assert clear("--batch-size", batch_size) == f"Removed: {expected}\n"

@@ -21,7 +21,7 @@ from partium_auth.models import ApiKey, Grant, Organization
 from partium_auth.partium.responses import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants, sources
-from partium_auth.tokens.executor import THREADS_PER_LANE
+from partium_auth.tokens.executor import THREADS_PER_LANE, Saturated
 from partium_auth.tokens.grants import Login, Snapshot
 from partium_auth.tokens.keeper import PATIENCE_SECONDS, QUEUED_SECONDS, Keeper
 from tests.tokens.conftest import age, ago, eventually, read
@@ -106,6 +106,17 @@ def test_what_cannot_be_renewed_now_is_not_tried(
     Grant.objects.update(**state)
     keeper.obtain(read(grant))
     assert len(tried) == 1
+
+
+@pytest.mark.parametrize("reusable", [False, True])
+def test_an_outcome_that_nobody_knows_is_looked_into_at_once_where_nothing_is_at_stake(
+    keeper: Keeper, password_grant: MakeGrant, settings: Any, reusable: bool
+) -> None:
+    # Provided by "reusable" in keeper._may_renew(): a used refresh token may end the login, while its access token is good.
+    settings.PARTIUM_EXECUTOR = "inline"
+    grant = password_grant()
+    Grant.objects.update(sent_at=ago(60), reusable=reusable)
+    assert keeper.obtain(age(grant, 30)).generation == (2 if reusable else 1)
 
 
 def test_an_unusable_token_and_503_say_when_to_come_back(
@@ -533,6 +544,42 @@ def test_while_one_of_the_keys_may_serve_again_nobody_is_told_to_replace_them(
 # --- what must not spin, poison or hang ------------------------------------------------------------------------------------
 
 
+def test_a_renewal_under_way_is_waited_for_whatever_the_row_said_before(
+    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by "flight is None" in keeper._pause().
+    grant = password_grant()
+    wait = keeper._wait
+    with partium_sandbox.hang("refresh") as hang, monkeypatch.context() as patch:
+        keeper.obtain(age(grant, 120))
+        hang.wait_until_met()
+
+        def released(*args: Any) -> Any:
+            hang.release()
+            return wait(*args)
+
+        patch.setattr(keeper, "_wait", released)
+        assert keeper.obtain(age(grant, 0)._replace(busy=False, waiting=True)).generation == 2
+
+
+def test_who_waits_for_another_takes_over_when_that_gives_up(
+    keeper: Keeper, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by "flight is not None" at in_vain in Keeper._course().
+    grant = password_grant()
+    age(grant, 0)
+    Grant.objects.update(lease_until=ago(-60))
+    wait = keeper._wait
+
+    def given_up(*args: Any) -> Any:
+        Grant.objects.update(lease_until=None)
+        return wait(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper, "_wait", given_up)
+        assert keeper.obtain(read(grant)).generation == 2
+
+
 def test_a_grant_that_is_deleted_meanwhile_has_ended(
     keeper: Keeper, password_grant: MakeGrant, key_grant: MakeGrant, django_assert_max_num_queries: Any
 ) -> None:
@@ -583,9 +630,10 @@ def test_a_database_that_is_down_is_asked_ten_times_a_second_not_a_thousand_time
     monkeypatch.setattr(grants, "take_lease", down)
     monkeypatch.setattr(grants, "read", down)
     monkeypatch.setattr(grants, "seconds_to_next_attempt", down)
-    with pytest.raises(TokenUnavailable):
+    with pytest.raises(TokenUnavailable) as caught:
         async_to_sync(keeper.aobtain)(seen) if asynchronous else keeper.obtain(seen)
     assert len(attempts) < 25
+    assert isinstance(caught.value.__cause__, OperationalError)
 
 
 def test_a_machine_out_of_threads_serves_what_it_has_and_recovers(
@@ -614,8 +662,9 @@ def test_a_key_whose_first_renewal_cannot_begin_is_not_called_revoked(
             patch.setattr(threading.Thread, "start", out_of_threads)
         else:
             patch.setattr(grants, "for_key", out_of_database)
-        with pytest.raises(TokenUnavailable):
+        with pytest.raises(TokenUnavailable) as caught:
             keeper.obtain(seen)
+    assert isinstance(caught.value.__cause__, Saturated if missing == "thread" else OperationalError)
     assert keeper.obtain(seen).generation == 1
 
 
