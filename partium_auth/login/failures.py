@@ -85,6 +85,11 @@ _TEXTS = {
     "email": _EMAIL_TAKEN,
     "email_verified": _EMAIL_TAKEN,
     "throttled": _THROTTLED,
+    "somebody_else": _Text(
+        403,
+        _("Somebody else is logged in at your company's login service"),
+        _("You are still logged in here as yourself. Log out there, or log in again to go on as that person."),
+    ),
     "configuration": _MISCONFIGURED,
     "discovery": _MISCONFIGURED,
     "discovery_issuer": _MISCONFIGURED,

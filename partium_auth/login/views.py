@@ -149,6 +149,8 @@ def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
             if not is_oidc_login_enabled():
                 raise Refused("configuration", "PartiumOIDCBackend is not in AUTHENTICATION_BACKENDS.", permanent=True)
             raise verified.refusal or Refused("throttled", "no backend let the login through.")
+        if attempt.silent and request.user.is_authenticated and request.user.pk != user.pk:
+            raise Refused("somebody_else", "a silent login came back as another person than the session's.")
         sid = vouched.claims.get("sid")
         _begin(
             request,

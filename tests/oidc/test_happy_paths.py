@@ -252,6 +252,20 @@ def test_a_silent_login_asks_for_prompt_none_and_replaces_the_grant(browser: Bro
     assert browser.client.session.session_key != key
 
 
+def test_a_silent_login_of_somebody_else_leaves_the_session_as_it_is(browser: Browser, op: BendableProvider) -> None:
+    """At a provider that does not read the hint: nobody becomes another person without having asked for it."""
+    browser.log_in()
+    grant, ann = Grant.objects.get(), browser.user
+    response = browser.log_in(claims={"sub": "bob-1", "email": "bob@example.com"}, prompt="none")
+    assert response.status_code == 403
+    assert "Somebody else is logged in" in response.content.decode()
+    assert browser.user == ann
+    grant.refresh_from_db()
+    assert grant.revoked_at is None
+    assert browser.log_in(claims={"sub": "bob-1", "email": "bob@example.com"}).status_code == 302
+    assert browser.user != ann
+
+
 def test_a_page_in_another_tab_works_on_when_the_same_person_has_logged_in_once_more(
     op: BendableProvider, db: None
 ) -> None:
