@@ -147,7 +147,7 @@ def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
         user = auth.authenticate(request, partium_login_attempt=verified)
         if user is None or verified.identity is None:
             if not is_oidc_login_enabled():
-                raise Refused("configuration", "PartiumOIDCBackend is not in AUTHENTICATION_BACKENDS.", permanent=True)
+                raise Refused("configuration", "PartiumOIDCBackend is not in AUTHENTICATION_BACKENDS.")
             raise verified.refusal or Refused("throttled", "no backend let the login through.")
         if attempt.silent and request.user.is_authenticated and request.user.pk != user.pk:
             raise Refused("somebody_else", "a silent login came back as another person than the session's.")
@@ -227,7 +227,7 @@ def _provider(slug: str) -> Provider:
     try:
         return providers.get(slug)
     except LookupError as e:
-        raise Refused("provider", str(e), permanent=True) from None
+        raise Refused("provider", str(e)) from None
 
 
 def _begin(request: HttpRequest, login: Login) -> None:

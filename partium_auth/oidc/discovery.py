@@ -59,14 +59,14 @@ def interpret(provider: Provider, document: Mapping[str, Any]) -> Metadata:
     endpoints = {name: provider.endpoints.get(name) or _url(document, name) for name in _ENDPOINTS}
     for name in ("authorization_endpoint", "token_endpoint", *(() if provider.signing_key else ("jwks_uri",))):
         if not endpoints[name]:
-            raise Refused("discovery", f"the provider names no {name}.", permanent=True)
+            raise Refused("discovery", f"the provider names no {name}.")
     for name, url in endpoints.items():
         if url and not is_secure(url):
-            raise Refused("discovery", f"the {name} is not an https URL.", permanent=True)
+            raise Refused("discovery", f"the {name} is not an https URL.")
         # Who writes a document elsewhere does not decide what is called on this machine.
         is_plain = urlsplit(url).scheme == "http" and name not in provider.endpoints
         if is_plain and urlsplit(provider.discovery_url).scheme == "https":
-            raise Refused("discovery", f"the {name} is on this machine, and the provider is not.", permanent=True)
+            raise Refused("discovery", f"the {name} is on this machine, and the provider is not.")
     return Metadata(
         issuer=issuer,
         client_authentication=provider.client_authentication or _client_authentication(document),
@@ -94,7 +94,6 @@ def _issuer(provider: Provider, document: Mapping[str, Any]) -> str:
         raise Refused(
             "discovery_issuer",
             f"the discovery document's issuer is {named}, the one configured {' or '.join(map(repr, provider.issuers))}.",
-            permanent=True,
         )
     return issuer
 

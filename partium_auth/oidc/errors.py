@@ -11,11 +11,9 @@ class Refused(PartiumError):
     Args:
         check: the name of the check that failed, such as ``"aud"``: a word for the log, never a value from outside.
         detail: for a developer; no token, and nothing that was read from outside unless it is harmless.
-        permanent: trying again will not help, somebody has to change something first.
     """
 
-    def __init__(self, check: str, detail: str = "", *, permanent: bool = False) -> None:
+    def __init__(self, check: str, detail: str = "") -> None:
         super().__init__(f"{check}: {detail}" if detail else check)
         self.check = check
         self.detail = detail
-        self.permanent = permanent

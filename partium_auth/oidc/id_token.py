@@ -153,7 +153,7 @@ def refuse_what_cannot_be_stored(claims: Mapping[str, Any]) -> None:
         elif isinstance(value, list):
             left += value
         elif isinstance(value, str) and _NO_TEXT.search(value):
-            raise Refused("claims", "a claim is not a text.", permanent=True)
+            raise Refused("claims", "a claim is not a text.")
 
 
 def _check_issuer(claims: Mapping[str, Any], issuer: str) -> None:

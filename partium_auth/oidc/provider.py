@@ -84,9 +84,7 @@ class Provider:
     def refuse_unless_complete(self) -> None:
         """Raises Refused where the configuration lacks what a login needs."""
         if not self.issuer and not self.discovery_url:
-            raise Refused(
-                "configuration", "OIDC_OP_ISSUER or OIDC_OP_DISCOVERY_ENDPOINT has to be set.", permanent=True
-            )
+            raise Refused("configuration", "OIDC_OP_ISSUER or OIDC_OP_DISCOVERY_ENDPOINT has to be set.")
 
 
 def get(slug: str) -> Provider:

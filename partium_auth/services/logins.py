@@ -120,17 +120,15 @@ def users_for(login: VerifiedLogin) -> QuerySet[Any]:
     if not same:
         return users.none()
     if any(_is_privileged(user) for user in same):
-        raise Refused("email", "the address of a privileged account is never linked.", permanent=True)
+        raise Refused("email", "the address of a privileged account is never linked.")
     if not conf.link_by_verified_email or not login.provider.is_site_wide:
-        raise Refused(
-            "email", "an account has this address; PARTIUM_LINK_BY_VERIFIED_EMAIL would connect it.", permanent=True
-        )
+        raise Refused("email", "an account has this address; PARTIUM_LINK_BY_VERIFIED_EMAIL would connect it.")
     if not claims_.verified_email(login.claims):
         raise Refused("email_verified", "an account has this address, and the provider does not vouch for it.")
     if len(same) > 1:
-        raise Refused("email", "several accounts have this address.", permanent=True)
+        raise Refused("email", "several accounts have this address.")
     if Identity.objects.filter(user_id=same[0].pk).exists():
-        raise Refused("email", "the account with this address is somebody's at a provider already.", permanent=True)
+        raise Refused("email", "the account with this address is somebody's at a provider already.")
     return users.filter(pk=same[0].pk)
 
 
@@ -200,13 +198,13 @@ def _once_more_on_conflict(record: Callable[[], _T]) -> _T:
         except IntegrityError:
             if is_last:
                 break
-    raise Refused("account", "the account cannot be stored: a unique value is taken.", permanent=True)
+    raise Refused("account", "the account cannot be stored: a unique value is taken.")
 
 
 def _record_login(login: VerifiedLogin, accounts: Accounts) -> Any:
     provider, claims = login.provider, dict(login.claims)
     if not accounts.verify_claims(claims):
-        raise Refused("claims", "verify_claims() does not accept them.", permanent=True)
+        raise Refused("claims", "verify_claims() does not accept them.")
     believed = _believed(provider, claims)
     identity = _find(login.issuer, login.subject)
     if identity is not None:
@@ -214,15 +212,15 @@ def _record_login(login: VerifiedLogin, accounts: Accounts) -> Any:
     else:
         found = list(accounts.filter_users_by_claims(claims)[:2])  # type: ignore[index]  # a query set, or a list
         if len(found) > 1:
-            raise Refused("account", "several accounts fit.", permanent=True)
+            raise Refused("account", "several accounts fit.")
         if found and not provider.is_site_wide:
-            raise Refused("account", "an organization's provider is never linked to an account.", permanent=True)
+            raise Refused("account", "an organization's provider is never linked to an account.")
         if found:
             user = accounts.update_user(_active(found[0]), believed)
         else:
             user = _created(lambda: accounts.create_user(believed))
     if user is None:
-        raise Refused("account", "a hook of the backend returned nobody.", permanent=True)
+        raise Refused("account", "a hook of the backend returned nobody.")
     login.identity = identity = _store_identity(identity, login.issuer, login.subject, user)
     email = claims_.verified_email(believed)
     owner = Organization.objects.get(pk=provider.organization_id) if provider.organization_id else None
@@ -294,13 +292,13 @@ def _store_identity(identity: Identity | None, issuer: str, subject: str, user: 
 
 def _created(create: Callable[[], Any]) -> Any:
     if not getattr(settings, "OIDC_CREATE_USER", True):
-        raise Refused("unknown_person", "there is no account, and OIDC_CREATE_USER is False.", permanent=True)
+        raise Refused("unknown_person", "there is no account, and OIDC_CREATE_USER is False.")
     return create()
 
 
 def _active(user: Any) -> Any:
     if not getattr(user, "is_active", True):
-        raise Refused("inactive", "the account is deactivated.", permanent=True)
+        raise Refused("inactive", "the account is deactivated.")
     return user
 
 
