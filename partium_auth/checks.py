@@ -7,7 +7,6 @@ where it is used first.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +24,7 @@ from partium_auth import crypto
 from partium_auth.backends import is_oidc_login_enabled
 from partium_auth.conf import PREFIX, SETTINGS, conf
 from partium_auth.exceptions import EncryptionError
+from partium_auth.loopback import is_loopback
 from partium_auth.oidc import provider as providers
 from partium_auth.tokens import grants
 
@@ -83,7 +83,7 @@ def _check_api_url() -> list[CheckMessage]:
                 id="partium_auth.E005",
             )
         ]
-    if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))):
+    if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))):
         return []
     return [
         Error(
@@ -92,13 +92,6 @@ def _check_api_url() -> list[CheckMessage]:
             id="partium_auth.E005",
         )
     ]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @register()

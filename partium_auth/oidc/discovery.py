@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from partium_auth.loopback import is_loopback
 from partium_auth.oidc import documents
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
-
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _ENDPOINTS = (
     "authorization_endpoint",
@@ -84,7 +83,7 @@ def is_secure(url: str) -> bool:
         return False
     if not host or "@" in parts.netloc or any(ord(c) <= 32 for c in url):
         return False
-    return parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK_HOSTS)
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
 
 
 def _issuer(provider: Provider, document: Mapping[str, Any]) -> str:

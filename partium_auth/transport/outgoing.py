@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, TypeAlias
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import requests
 
 from partium_auth.exceptions import UpstreamError
+from partium_auth.loopback import is_loopback
 
 Body: TypeAlias = bytes | str | Mapping[str, Any] | BinaryIO | Iterable[bytes]
 
@@ -97,18 +97,9 @@ def _checked_url(url: str) -> str:
         raise InsecureURL("Only absolute https:// URLs are called; see PARTIUM_API_URL or the provider.")
     if "@" in parts.netloc:
         raise InsecureURL(f"{endpoint_of(url)}: credentials do not belong in a URL; remove what stands before the @.")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise InsecureURL(f"{endpoint_of(url)}: plain http:// is for loopback only; use https://.")
     return url
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def is_replayable(body: object) -> bool:
