@@ -25,11 +25,13 @@ class PartiumAuthConfig(AppConfig):
         from django.contrib.auth.signals import user_logged_in, user_logged_out
 
         from partium_auth import checks  # noqa: F401  # registers
-        from partium_auth.services import key_use
+        from partium_auth.services import health, key_use
+        from partium_auth.tokens import invalidation
 
         user_logged_in.connect(_logged_in, dispatch_uid="partium_auth")
         user_logged_out.connect(_logged_out, dispatch_uid="partium_auth")
-        key_use.connect_signals()
+        for room in (invalidation, health, key_use):
+            room.connect_signals()
 
 
 def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> None:

@@ -76,6 +76,7 @@ def _changed(instance: ApiKey, using: str, raw: bool = False, **kwargs: object) 
         remake(instance.organization_id, using)
 
 
-# A site's own code that saves or deletes keys need not think of it; whoever calls update() has to.
-post_save.connect(_changed, sender=ApiKey, dispatch_uid="partium_auth.health")
-post_delete.connect(_changed, sender=ApiKey, dispatch_uid="partium_auth.health")
+def connect_signals() -> None:
+    """Hear of keys that are saved and deleted, by a site's own code too; ``update()`` tells nobody. Called by the app's ``ready()``."""
+    post_save.connect(_changed, sender=ApiKey, dispatch_uid="partium_auth.health")
+    post_delete.connect(_changed, sender=ApiKey, dispatch_uid="partium_auth.health")

@@ -172,6 +172,8 @@ def _changed(sender: Any, instance: Any, using: str, **kwargs: object) -> None:
     transaction.on_commit(distrust, using=using)
 
 
-for _model in (ApiKey, IdentityProvider, Membership, Organization):
-    post_save.connect(_changed, sender=_model, dispatch_uid="partium_auth.invalidation")
-    post_delete.connect(_changed, sender=_model, dispatch_uid="partium_auth.invalidation")
+def connect_signals() -> None:
+    """Hear of what is saved and deleted. Called by the app's ``ready()``."""
+    for model in (ApiKey, IdentityProvider, Membership, Organization):
+        post_save.connect(_changed, sender=model, dispatch_uid="partium_auth.invalidation")
+        post_delete.connect(_changed, sender=model, dispatch_uid="partium_auth.invalidation")
