@@ -22,7 +22,8 @@ def partium_find_sdk(context: Context) -> dict[str, Any]:
 
     Renders nothing where nobody is logged in or the person has no organization. The page is given no token: its script
     asks the token endpoint. ``partiumAuth.token()`` gives other scripts a promise of a valid one; the event
-    ``partium:ready`` on ``document`` says that the SDK has been started, ``partium:login`` that the person has to log in.
+    ``partium:ready`` on ``document`` says that the SDK has been started, ``partium:login`` that the person has to log in, and
+    ``partium:reload`` that the page is out of date, because somebody has logged in or switched organization in another tab.
     """
     # A site need not have the context processor "request"; render() passes the request all the same.
     request = getattr(context, "request", None) or context["request"]

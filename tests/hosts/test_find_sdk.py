@@ -28,7 +28,7 @@ window.fetch = (...parameters) => {
 window.hiddenNow = false;
 Object.defineProperty(document, "hidden", { get: () => window.hiddenNow });
 window.events = [];
-for (const name of ["partium:ready", "partium:login"]) {
+for (const name of ["partium:ready", "partium:login", "partium:reload"]) {
   document.addEventListener(name, () => window.events.push(name));
 }
 """
@@ -39,6 +39,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.lifetime = 600
+        self.organization = "acme"
         self.answer: Callable[[], tuple[int, dict[str, str], bytes]] = self.token
         self.calls: list[dict[str, str]] = []
         self.values: list[str] = []
@@ -89,7 +90,12 @@ class Endpoint:
     def token(self) -> tuple[int, dict[str, str], bytes]:
         value = f"access-token-number-{next(self.numbers)}"
         self.values.append(value)
-        body = {"access_token": value, "token_type": "Bearer", "expires_in": self.lifetime, "organization": "acme"}
+        body = {
+            "access_token": value,
+            "token_type": "Bearer",
+            "expires_in": self.lifetime,
+            "organization": self.organization,
+        }
         return 200, {"Content-Type": "application/json"}, json.dumps(body).encode()
 
     def fails(self, status: int, body: bytes = b"", **headers: str) -> None:
@@ -214,6 +220,23 @@ def test_who_has_to_log_in_is_told_once_and_nobody_is_asked_again(
     assert tab.token() is None
 
 
+@pytest.mark.parametrize("change", ["csrf", "organization"])
+def test_a_page_that_is_out_of_date_is_told_to_load_anew_and_is_given_nothing(
+    open_tab: Callable[[], Tab], endpoint: Endpoint, change: str
+) -> None:
+    """In another tab somebody has logged in, or switched to another organization."""
+    tab = open_tab()
+    if change == "csrf":
+        endpoint.fails(403, b"<html>CSRF</html>")
+    else:
+        endpoint.organization = "globex"
+    tab.pass_seconds(580)
+    assert tab.events == ["partium:ready", "partium:reload"]
+    tab.pass_seconds(3600)
+    assert tab.calls == 2
+    assert tab.token() is None
+
+
 def test_retry_after_is_respected_whoever_asks(open_tab: Callable[[], Tab], endpoint: Endpoint) -> None:
     endpoint.fails(503, Retry_After="40")
     tab = open_tab()
@@ -236,7 +259,6 @@ def test_retry_after_is_respected_whoever_asks(open_tab: Callable[[], Tab], endp
         (200, b"<html>log in</html>", {}),
         (200, b"{}", {}),
         (200, b'{"access_token": "x", "expires_in": "soon"}', {}),
-        (403, b"CSRF", {}),
         (500, b"", {}),
         (503, b"", {"Retry_After": "99999999"}),
         (503, b"", {"Retry_After": "Wed, 21 Oct 2026 07:28:00 GMT"}),

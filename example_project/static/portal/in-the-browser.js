@@ -35,6 +35,8 @@
     if (form) explain(gettext("You are logged out"), gettext("Load the page again to log in."));
   });
 
+  document.addEventListener("partium:reload", () => location.reload());
+
   form?.addEventListener("submit", async (event) => {
     event.preventDefault();
     const text = form.elements.text.value.trim();

@@ -30,6 +30,7 @@
     const at = now();
     let status = 0;
     let retryAfter = 0;
+    let isOutdated = false; // in another tab somebody has logged in, or switched to another organization
     try {
       const response = await fetch(options.tokenUrl, {
         method: "POST",
@@ -40,7 +41,8 @@
       status = response.status;
       retryAfter = Number(response.headers.get("Retry-After"));
       const answer = response.ok ? await response.json() : {};
-      if (typeof answer.access_token === "string" && answer.expires_in > 0) {
+      isOutdated = status === 403 || (typeof answer.organization === "string" && answer.organization !== options.organization);
+      if (!isOutdated && typeof answer.access_token === "string" && answer.expires_in > 0) {
         return keep(answer, at);
       }
     } catch {
@@ -52,6 +54,11 @@
     if (status === 401) {
       announce("login");
       throw new Error("Log in again.");
+    }
+    if (isOutdated) {
+      current = null;
+      announce("reload");
+      throw new Error("Load the page again.");
     }
     schedule(waiting.seconds);
     throw new Error("No access token right now; trying again in " + waiting.seconds + " s.");
@@ -84,7 +91,7 @@
       });
     }
     return pending.catch(function (error) {
-      if (rest) {
+      if (rest && current) {
         return rest;
       }
       throw error;
