@@ -85,6 +85,24 @@ def test_what_a_job_raises_ends_neither_the_thread_nor_the_lane(caplog: pytest.L
     eventually(lambda: caplog.text.count("A job in the background raised") == 3)
 
 
+def test_a_lane_with_one_thread_needs_no_second(released: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Provided by "not lane.threads" in Executor.submit().
+    def out_of_threads(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    started, done = threading.Semaphore(0), threading.Event()
+    executor = Executor(after_job=lambda: None)
+    executor.submit("lane", blocking(released, started))
+    assert started.acquire(timeout=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", out_of_threads)
+        executor.submit("lane", done.set)
+        with pytest.raises(Saturated):
+            executor.submit("other", done.set)
+    released.set()
+    assert done.wait(5)
+
+
 def test_a_lane_does_not_grow_without_end(released: threading.Event) -> None:
     executor = Executor(after_job=lambda: None, queue_limit=3)
     for _ in range(3):
