@@ -42,6 +42,8 @@ def exchange(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
     try:
         op = provider.get(grant.provider)
     except LookupError:
+        if grant.provider == provider.DEFAULT:  # this process may have been started without the site's settings
+            raise UpstreamError("The identity provider of the settings is not in this process's.", sent=False) from None
         raise LoginRequired(f"The identity provider {grant.provider!r} is not configured or not active.") from None
     who = None if grant.identity is None else (grant.identity.issuer, grant.identity.subject)
     if who is not None and who[0] not in op.issuers:

@@ -213,6 +213,20 @@ def test_a_provider_whose_discovery_fails_has_not_been_sent_anything(
     assert op.forms == []
 
 
+def test_a_process_that_lacks_the_providers_settings_ends_no_login(
+    keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider, settings: Any
+) -> None:
+    """A worker that was started with another environment than the site."""
+    grant, client_id = oidc_grant(), settings.OIDC_RP_CLIENT_ID
+    settings.OIDC_RP_CLIENT_ID = ""
+    with pytest.raises(TokenUnavailable):
+        keeper.obtain(age(grant, 0))
+    assert not read(grant).rejected
+    settings.OIDC_RP_CLIENT_ID = client_id
+    Grant.objects.update(next_attempt_at=ago(1))
+    assert keeper.obtain(read(grant)).generation == 2
+
+
 def test_no_outage_of_a_provider_ends_a_login_however_long(
     keeper: Keeper, oidc_grant: MakeGrant, op: BendableProvider
 ) -> None:
