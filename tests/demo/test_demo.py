@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -101,7 +102,8 @@ def stand_ins(tmp_path: Path) -> Iterator[StandInDemo]:
         stand_in_demo.process.kill()
         stand_in_demo.process.wait(DEADLINE_SECONDS)
     for pid in stand_in_demo.running():
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ends by itself, too
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("number", demo.STOP_SIGNALS, ids=lambda number: number.name)
