@@ -24,7 +24,7 @@ def is_running(pid: int) -> bool:
     try:
         # The state follows the command's name in brackets; a zombie has ended and waits for its parent to notice.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
