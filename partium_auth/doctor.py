@@ -30,7 +30,7 @@ from partium_auth.exceptions import PartiumError
 from partium_auth.models import ApiKey, IdentityProvider, Organization
 from partium_auth.oidc import discovery, documents
 from partium_auth.oidc import provider as providers
-from partium_auth.oidc.provider import Provider
+from partium_auth.oidc.provider import WELL_KNOWN, Provider
 from partium_auth.services import encryption, health
 from partium_auth.services.providers import who_else_has_issuer
 from partium_auth.tokens import grants
@@ -38,7 +38,7 @@ from partium_auth.tokens import grants
 Level = Literal["ok", "warning", "error"]
 AUTH_PATHS = ("/1/auth", "/auth/")
 REFRESH_PATHS = ("/auth/refresh", "/1/auth/refresh")
-_DISCOVERY, _WELL_KNOWN = "OIDC_OP_DISCOVERY_ENDPOINT", "/.well-known/openid-configuration"
+_DISCOVERY = "OIDC_OP_DISCOVERY_ENDPOINT"
 _CLOCK_TOLERANCE_SECONDS = 10.0
 _LOOK_SECONDS = 5.0
 
@@ -232,8 +232,8 @@ def _providers() -> Iterator[Finding]:
             yield from examine_provider(load())
         except (PartiumError, ImproperlyConfigured) as error:
             advice = "Compare issuer and endpoints with the provider's own pages."
-            if slug == providers.DEFAULT and _WELL_KNOWN not in getattr(settings, _DISCOVERY, _WELL_KNOWN):
-                advice = f"{_DISCOVERY} is most often the issuer, followed by {_WELL_KNOWN}."
+            if slug == providers.DEFAULT and WELL_KNOWN not in getattr(settings, _DISCOVERY, WELL_KNOWN):
+                advice = f"{_DISCOVERY} is most often the issuer, followed by {WELL_KNOWN}."
             yield Finding("error", f"provider {slug}", str(error), advice)
 
     for row in rows.exclude(organization=None).defer("client_secret"):

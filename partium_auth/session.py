@@ -386,6 +386,15 @@ def grant_id_of(request: HttpRequest) -> uuid.UUID | None:
     return _uuid(request.session.get(GRANT))
 
 
+def oidc_grant_of(request: HttpRequest) -> Grant | None:
+    """Return the session's login at an identity provider, with its identity, if there is one that has not ended."""
+    grant_id = grant_id_of(request)
+    if grant_id is None:
+        return None
+    found = Grant.objects.using(grants.alias()).select_related("identity")
+    return found.filter(pk=grant_id, kind=Grant.Kind.OIDC, revoked_at=None).first()
+
+
 def end(request: HttpRequest) -> None:
     """Revoke the session's grant; nothing is handed out for it any more, in any process."""
     grant_id = grant_id_of(request)

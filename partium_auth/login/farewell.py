@@ -14,12 +14,10 @@ from partium_auth import session
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.login.flow import with_hint, with_query
-from partium_auth.models import Grant
 from partium_auth.oidc import discovery, token_endpoint
 from partium_auth.oidc import provider as providers
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
-from partium_auth.tokens import grants
 from partium_auth.tokens.executor import Executor, Saturated
 
 logger = logging.getLogger("partium_auth.login")
@@ -78,17 +76,13 @@ class LastWords:
 
 def prepare(request: HttpRequest) -> LastWords | None:
     """Return the last words of the request's session; None where it did not log in through a provider."""
-    grant_id = session.grant_id_of(request)
-    if grant_id is None:
-        return None
-    found = Grant.objects.using(grants.alias()).select_related("identity")
-    grant = found.filter(pk=grant_id, kind=Grant.Kind.OIDC, revoked_at=None).first()
+    grant = session.oidc_grant_of(request)
     if grant is None:
         return None
     try:
         provider = providers.get(grant.provider)
-        if grant.identity is not None and grant.identity.issuer not in provider.issuers:
-            return None  # another one has its name now
+        if not provider.was_asked_by(grant):
+            return None
         return LastWords(
             provider=provider,
             id_token=grant.id_token.reveal() if grant.id_token is not None else "",

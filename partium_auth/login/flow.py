@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import secrets
 import time
@@ -18,9 +19,9 @@ from django.utils import timezone
 
 from partium_auth import session
 from partium_auth.conf import conf
+from partium_auth.exceptions import EncryptionError
 from partium_auth.login import attempts
 from partium_auth.login.attempts import Attempt
-from partium_auth.models import Grant
 from partium_auth.oidc import discovery, token_endpoint, userinfo
 from partium_auth.oidc import provider as providers
 from partium_auth.oidc.discovery import Metadata
@@ -195,11 +196,12 @@ def with_hint(url: str, id_token: str) -> str:
 
 def _id_token(request: HttpRequest, provider: Provider) -> str:
     """The ID token that the session was logged in with at this provider; an empty string where there is none."""
-    grant_id = request.session.get(session.GRANT)
-    if not grant_id:
+    grant = session.oidc_grant_of(request)
+    if grant is None or not provider.was_asked_by(grant):
         return ""
-    grant = Grant.objects.filter(pk=grant_id, kind=Grant.Kind.OIDC, provider=provider.slug, revoked_at=None).first()
-    return grant.id_token.reveal() if grant is not None and grant.id_token is not None else ""
+    with contextlib.suppress(EncryptionError):
+        return grant.id_token.reveal() if grant.id_token is not None else ""
+    return ""
 
 
 def _check_issuer_parameter(request: HttpRequest, metadata: Metadata) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from partium_auth.models import EmailDomain, IdentityProvider, Organization
+from partium_auth.models import EmailDomain, Grant, IdentityProvider, Organization
 from partium_auth.oidc.errors import Refused
 
 DEFAULT = "default"
@@ -80,6 +80,10 @@ class Provider:
         # The path of a discovery URL does not say whether the issuer ends in a slash (Discovery §4).
         base = self.discovery_url.removesuffix(WELL_KNOWN)
         return (base, base + "/")
+
+    def was_asked_by(self, grant: Grant) -> bool:
+        """Tell whether a login was at this provider, and not at another one that had its name then."""
+        return grant.provider == self.slug and (grant.identity is None or grant.identity.issuer in self.issuers)
 
     def refuse_unless_complete(self) -> None:
         """Raises Refused where the configuration lacks what a login needs."""

@@ -89,8 +89,8 @@ def refresh(
         before_send: called just before the first byte is sent; see ``Transport.send``.
 
     Raises:
-        CredentialsRejected: ``invalid_grant`` or ``invalid_request``: this refresh token is dead for good; or the answer is about somebody else, who
-            is not to be served with its tokens. ``status`` is 401.
+        CredentialsRejected: ``invalid_grant`` or ``invalid_request``: this refresh token is dead for good; or the answer is
+            about somebody else, whose tokens must not serve here. ``status`` is 401.
         UpstreamError: anything else. A refusal that concerns our registration (``invalid_client``, …) is the operator's
             to mend, is logged as such, and never has the status 401; nor has UnexpectedResponse: refused, and not said why.
     """

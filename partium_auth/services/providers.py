@@ -54,8 +54,9 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
 def refuse_what_is_taken(provider: IdentityProvider) -> None:
     """Refuse the short name of the provider of the settings, and the issuer of somebody else's.
 
-    An organization's own provider and a site-wide one may not have the same issuer while both are active: people are known by issuer and subject: whoever came in through the one would have, through the other, the same
-    account. An organization's provider is to give accounts of its own, and never a privileged one.
+    An organization's own provider and a site-wide one may not have the same issuer while both are active. People are
+    known by issuer and subject: whoever came in through the one would have the same account through the other, and an
+    organization's provider is to give accounts of its own, never a privileged one.
 
     Args:
         provider: as it should become.

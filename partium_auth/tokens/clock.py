@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable
 
 _MAX_CORRECTION_SECONDS = 300.0
-_CATCH_UP_SHARE = (
-    0.005  # of the time that passes; a token seems younger by that, a fifth of what the unusable window is
-)
+# Of the time that passes. A token seems younger by that, a fifth of what the unusable window is.
+_CATCH_UP_SHARE = 0.005
 _BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 

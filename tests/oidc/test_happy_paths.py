@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.test import Client
 
+from partium_auth import session
 from partium_auth.login import attempts
 from partium_auth.models import Grant, Identity
 from partium_auth.oidc import documents
@@ -264,6 +265,25 @@ def test_a_silent_login_of_somebody_else_leaves_the_session_as_it_is(browser: Br
     assert grant.revoked_at is None
     assert browser.log_in(claims={"sub": "bob-1", "email": "bob@example.com"}).status_code == 302
     assert browser.user != ann
+
+
+@pytest.mark.parametrize("change", ["another issuer", "junk in the session", "a lost key"])
+def test_a_silent_login_names_nobody_where_there_is_nothing_to_name_them_with(
+    browser: Browser, op: BendableProvider, settings: Any, change: str
+) -> None:
+    """The ID token goes to the issuer that the login was at only, as at a log-out."""
+    browser.log_in()
+    if change == "another issuer":
+        Identity.objects.update(issuer="https://elsewhere.example")
+    elif change == "junk in the session":
+        kept = browser.client.session
+        kept[session.GRANT] = "junk"
+        kept.save()
+    else:
+        Grant.objects.update(id_token=Grant.objects.values("access_token")[:1])  # does not open there
+    url = browser.start(prompt="none")
+    assert query(url)["prompt"] == "none"
+    assert "id_token_hint" not in query(url)
 
 
 def test_a_page_in_another_tab_works_on_when_the_same_person_has_logged_in_once_more(
