@@ -22,21 +22,34 @@ class ThreadingWSGIServer(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
 
+def be_patient() -> None:
+    """Wait for a renewal as long as for a search; see the settings."""
+    from django.conf import settings
+
+    from partium_auth.tokens import keeper
+
+    keeper.PATIENCE_SECONDS = settings.PARTIUM_TIMEOUT
+
+
 def main(kind: str, descriptor: int) -> None:
     if kind == "asgi":
         import uvicorn
         from django.core.asgi import get_asgi_application
 
-        uvicorn.run(get_asgi_application(), fd=descriptor, log_level="warning", lifespan="off")
+        application = get_asgi_application()
+        be_patient()
+        uvicorn.run(application, fd=descriptor, log_level="warning", lifespan="off")
         return
     from django.core.wsgi import get_wsgi_application
 
+    application = get_wsgi_application()
+    be_patient()
     server = ThreadingWSGIServer(("127.0.0.1", 0), Quiet, bind_and_activate=False)
     server.socket.close()
     server.socket = socket.socket(fileno=descriptor)
     server.server_name, server.server_port = server.socket.getsockname()
     server.setup_environ()
-    server.set_app(get_wsgi_application())
+    server.set_app(application)
     server.serve_forever(0.1)
 
 

@@ -64,7 +64,7 @@ def visit(site: str, person: PartiumUser, path: str, method: str = "GET", **head
         session.cookies.set("sessionid", person.client.cookies["sessionid"].value)
         session.cookies.set("csrftoken", "c" * 32)
         headers = {"Accept": "application/json", "X-CSRFToken": "c" * 32, **headers}
-        return session.request(method, site + path, headers=headers, timeout=30)
+        return session.request(method, site + path, headers=headers, timeout=90)
 
 
 def let_tokens_expire() -> None:
@@ -78,13 +78,16 @@ def test_many_requests_of_two_people_at_once(
 ) -> None:
     ann, bob = log_in(partium_sandbox, "ann", "acme"), log_in(partium_sandbox, "bob", "globex")
     site = serve(kind)
-    assert visit(site, ann, "/home/").text == "home"
+    assert visit(site, ann, "/search/?text=fan").status_code == 200  # what is imported at first use is imported now
     let_tokens_expire()
     paths = ["/token/", "/atoken/", "/search/?text=fan", "/asearch/?text=fan"] * 4
     wanted = [(person, path) for path in paths for person in (ann, bob)]
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda one: visit(site, *one), wanted))
-    assert {answer.status_code for answer in answers} == {200}, [answer.text[:200] for answer in answers]
+    refused = [
+        (path, answer.text) for (_, path), answer in zip(wanted, answers, strict=True) if answer.status_code != 200
+    ]
+    assert not refused
     for (person, path), answer in zip(wanted, answers, strict=True):
         if "token" in path:
             assert answer.json()["organization"] == person.organization.org_id
