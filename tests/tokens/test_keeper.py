@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
+from unittest.mock import Mock
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -338,6 +339,18 @@ def test_within_a_transaction_on_sqlite_the_answer_comes_soon_and_says_why(
         assert time.monotonic() - started_at < PATIENCE_SECONDS / 2  # it was the short patience, not the long one
     assert partium_sandbox.count(endpoint="refresh") == 0
     eventually(lambda: read(grant).generation == 2)
+
+
+def test_where_the_database_stays_locked_the_first_answer_stands(
+    keeper: Keeper, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grant = password_grant()
+    first = TokenUnavailable("The renewal waits for the database.")
+    first.blocked_grant = grant.pk
+    monkeypatch.setattr(grants, "read", Mock(side_effect=OperationalError("database is locked")))
+    with pytest.raises(TokenUnavailable) as caught:
+        keeper.obtain_unblocked(first)
+    assert caught.value is first
 
 
 @pytest.mark.parametrize("kind", ["key", "login"])
