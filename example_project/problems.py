@@ -218,8 +218,6 @@ _BY_ERROR: tuple[tuple[type[errors.PartiumError], Problem], ...] = (
 
 def describe(error: errors.PartiumError) -> Problem:
     """Return what a visitor reads about an error of a search."""
-    if getattr(error, "status", None) == 404:
-        return EXPIRED
     problem = next(problem for kind, problem in _BY_ERROR if isinstance(error, kind))
     wait_seconds: int | None = getattr(error, "retry_after", None)
     return replace(problem, retry_after=wait_seconds) if problem.retry and wait_seconds else problem

@@ -199,7 +199,9 @@ def more(request: PartiumRequest) -> HttpResponse:
     try:
         result = request.partium.client.page(str(wanted["session"]), offset=wanted["offset"], limit=wanted["limit"])
     except PartiumError as error:
-        return _search_page(request, _empty_form(), problem=_problem(request, error))
+        is_gone = getattr(error, "status", None) == 404
+        problem = problems.EXPIRED if is_gone else _problem(request, error)
+        return _search_page(request, _empty_form(), problem=problem)
     return _search_page(request, _empty_form(), result=_found(result, offset=wanted["offset"], limit=wanted["limit"]))
 
 

@@ -34,6 +34,7 @@ def told(response: Any, code: str) -> bool:
     ("upstream", "code", "status"),
     [
         (403, "not_permitted", 403),
+        (404, "upstream_error", 502),  # a wrong PARTIUM_API_URL, and no search that has expired
         (411, "upstream_error", 502),
         (413, "payload_too_large", 413),
         (415, "unsupported_image", 415),
