@@ -28,7 +28,7 @@ from partium_auth import crypto, session
 from partium_auth.backends import PasswordLogin, is_oidc_login_enabled, is_password_login_enabled
 from partium_auth.charset import utf8_only
 from partium_auth.exceptions import EncryptionError, UpstreamError
-from partium_auth.login import attempts, failures, farewell, flow
+from partium_auth.login import attempts, failures, flow, provider_logout
 from partium_auth.login.flow import ProviderError
 from partium_auth.models import EmailDomain, Grant, Organization
 from partium_auth.oidc import provider as providers
@@ -193,13 +193,13 @@ def logout(request: HttpRequest) -> HttpResponse:
     target = resolve_url(settings.LOGOUT_REDIRECT_URL or failures.login_page_url())
     method = getattr(settings, "OIDC_OP_LOGOUT_URL_METHOD", "")
     own_target = import_string(method)(request) if method and request.user.is_authenticated else None
-    last_words = farewell.prepare(request)
+    at_provider = provider_logout.prepare(request)
     auth.logout(request)  # ends the grant too
-    if last_words is None:
+    if at_provider is None:
         return HttpResponseRedirect(own_target or target)
-    last_words.revoke()
-    at_provider = "" if own_target else last_words.url(request.build_absolute_uri(target))
-    return _to_provider(at_provider) if at_provider else HttpResponseRedirect(own_target or target)
+    at_provider.revoke()
+    url = "" if own_target else at_provider.url(request.build_absolute_uri(target))
+    return _to_provider(url) if url else HttpResponseRedirect(own_target or target)
 
 
 def _start(request: HttpRequest, slug: str, *, next_url: str = "", **options: Any) -> HttpResponse:

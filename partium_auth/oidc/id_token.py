@@ -1,6 +1,6 @@
 """Signed tokens of a provider: ID tokens (OpenID Connect Core §3.1.3.7) and logout tokens (Back-Channel Logout §2.6).
 
-PyJWT checks the signature (``oidc.keys``); each claim is checked here, under its own name, so that the log says which
+PyJWT checks the signature (``oidc.signatures``); each claim is checked here, under its own name, so that the log says which
 one it was. The time is passed in.
 """
 
@@ -18,8 +18,8 @@ from jwt.exceptions import PyJWTError
 
 from partium_auth.oidc.discovery import Metadata
 from partium_auth.oidc.errors import Refused
-from partium_auth.oidc.keys import verify_signature
 from partium_auth.oidc.provider import Provider
+from partium_auth.oidc.signatures import verify_signature
 
 LEEWAY_SECONDS = 60
 """How far the provider's clock may be from ours."""

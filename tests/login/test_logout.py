@@ -15,7 +15,7 @@ from django.db.models import Model
 from django.test import Client
 
 from partium_auth import session
-from partium_auth.login import farewell
+from partium_auth.login import provider_logout
 from partium_auth.models import Grant, LogoutTokenId, Organization
 from partium_auth.tokens.executor import THREADS_PER_LANE, Executor
 from tests.oidc.conftest import Browser, add_provider
@@ -72,7 +72,7 @@ class Replica:
 def test_logging_out_does_not_ask_a_replica_that_may_lag(
     browser: Browser, op: BendableProvider, settings: Any, where: str
 ) -> None:
-    # Provided by using() in farewell.prepare() and backchannel._named().
+    # Provided by using() in provider_logout.prepare() and backchannel._named().
     browser.log_in()
     grant = Grant.objects.get()
     settings.DATABASE_ROUTERS = [f"{__name__}.Replica"]
@@ -112,7 +112,7 @@ def test_logging_out_works_while_the_site_is_misconfigured(
     assert Grant.objects.get().revoked_at is not None
 
 
-def test_last_words_go_to_whom_the_login_was_at_only(
+def test_a_log_out_is_told_to_whom_the_login_was_at_only(
     browser: Browser, op: BendableProvider, other_op: BendableProvider, settings: Any
 ) -> None:
     browser.log_in()
@@ -158,8 +158,8 @@ def test_a_provider_that_hangs_neither_delays_log_outs_nor_collects_threads(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # Provided by the executor's lanes and by WAITING_LIMIT in login.farewell.
-    monkeypatch.setattr(farewell, "_executor", Executor(after_job=connections.close_all, queue_limit=4))
+    # Provided by the executor's lanes and by WAITING_LIMIT in login.provider_logout.
+    monkeypatch.setattr(provider_logout, "_executor", Executor(after_job=connections.close_all, queue_limit=4))
     browsers = [Browser(op) for _ in range(6)]
     for browser in browsers:
         browser.log_in()

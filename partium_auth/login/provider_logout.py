@@ -28,7 +28,7 @@ _executor = Executor(after_job=connections.close_all, queue_limit=WAITING_LIMIT)
 
 
 @dataclass(frozen=True)
-class LastWords:
+class ProviderLogout:
     """What has to be known of a session to end it at the provider, taken before it is ended here."""
 
     provider: Provider
@@ -74,8 +74,8 @@ class LastWords:
         token_endpoint.revoke(self.provider, self.refresh_token)
 
 
-def prepare(request: HttpRequest) -> LastWords | None:
-    """Return the last words of the request's session; None where it did not log in through a provider."""
+def prepare(request: HttpRequest) -> ProviderLogout | None:
+    """Return how to end the request's session at the provider; None where it did not log in through one."""
     grant = session.oidc_grant_of(request)
     if grant is None:
         return None
@@ -83,7 +83,7 @@ def prepare(request: HttpRequest) -> LastWords | None:
         provider = providers.get(grant.provider)
         if not provider.was_asked_by(grant):
             return None
-        return LastWords(
+        return ProviderLogout(
             provider=provider,
             id_token=grant.id_token.reveal() if grant.id_token is not None else "",
             refresh_token=grant.refresh_token.reveal() if grant.refresh_token is not None else "",
