@@ -17,6 +17,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.views.debug import ExceptionReporter
 
 from partium_auth.models import ApiKey, Membership, Organization, Role
 from partium_auth.services import key_use, keys
@@ -170,6 +171,33 @@ def test_no_value_is_in_an_error_report(
     assert "shop" in whole, "the report shows variables, so the test can fail"
     assert value not in whole
     assert value not in response.content.decode()
+
+
+@pytest.mark.parametrize("encryption_keys", ["k:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", []])
+def test_no_client_secret_is_in_the_report_of_a_site_that_cannot_encrypt(
+    client: Client, settings: Any, encryption_keys: Any
+) -> None:
+    settings.PARTIUM_ENCRYPTION_KEYS = encryption_keys  # one string where a list belongs, or nothing
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if not name.startswith("partium_auth.")]
+    client.raise_request_exception = False
+    provider = {
+        "display_name": "Acme",
+        "slug": "acme",
+        "issuer": "https://login.acme.example",
+        "client_id": "portal",
+        "client_authentication": "client_secret_basic",
+        "new_client_secret": "canary-0000000000000",
+        "scopes": "openid",
+        "extra_parameters": "{}",
+        "signing_algorithms": "RS256",
+        "email_domains-TOTAL_FORMS": "0",
+        "email_domains-INITIAL_FORMS": "0",
+    }
+    response = client.post(reverse("admin:partium_auth_identityprovider_add"), provider)
+    report = ExceptionReporter(response.wsgi_request, *response.exc_info).get_traceback_html()
+    assert "https://login.acme.example" in report
+    assert "plaintext" in report, "the report shows variables, so the test can fail"
+    assert "canary-0000" not in report
 
 
 def test_find_keeps_the_value_out_of_an_error_report(
