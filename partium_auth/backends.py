@@ -99,14 +99,14 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
         """Hook: return a new user."""
         email = claims.get("email")
         user = logins.new_user(self.get_username(claims), email if isinstance(email, str) else "")
-        if logins.set_names(user, claims):
-            user.save()
+        if changed := logins.set_names(user, claims):
+            user.save(update_fields=changed)
         return user
 
     def update_user(self, user: Any, claims: Any) -> Any:
         """Hook: bring a known user up to date, and return the user."""
-        if logins.set_names(user, claims):
-            user.save()
+        if changed := logins.set_names(user, claims):
+            user.save(update_fields=changed)
         return user
 
     def get_username(self, claims: Any) -> str:

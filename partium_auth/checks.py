@@ -10,7 +10,6 @@ import difflib
 import re
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.apps import AppConfig, apps
 from django.conf import settings
@@ -24,8 +23,8 @@ from partium_auth import crypto
 from partium_auth.backends import is_oidc_login_enabled
 from partium_auth.conf import PREFIX, SETTINGS, conf
 from partium_auth.exceptions import EncryptionError
-from partium_auth.loopback import is_loopback
 from partium_auth.oidc import provider as providers
+from partium_auth.oidc.discovery import is_secure
 from partium_auth.tokens import grants
 
 MIDDLEWARE = "partium_auth.middleware.PartiumMiddleware"
@@ -74,8 +73,7 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
 
 
 def _check_api_url() -> list[CheckMessage]:
-    parts = urlsplit(conf.api_url)
-    if re.search(r"/\d+$", parts.path):
+    if re.search(r"[^/]/\d+$", conf.api_url):
         return [
             Error(
                 "PARTIUM_API_URL has to be without the version, which the paths begin with.",
@@ -83,11 +81,11 @@ def _check_api_url() -> list[CheckMessage]:
                 id="partium_auth.E005",
             )
         ]
-    if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))):
+    if is_secure(conf.api_url):
         return []
     return [
         Error(
-            "PARTIUM_API_URL must be an https address; plain http is allowed to this machine only.",
+            "PARTIUM_API_URL must be an https address without credentials; plain http is allowed to this machine only.",
             hint='Set PARTIUM_API_URL = "https://api.partium.io".',
             id="partium_auth.E005",
         )
@@ -307,7 +305,7 @@ def check_deployment(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
                 id="partium_auth.W022",
             )
         )
-    if urlsplit(str(getattr(settings, "PARTIUM_API_URL", "https:"))).scheme == "http":
+    if str(getattr(settings, "PARTIUM_API_URL", "")).lower().startswith("http:"):
         found.append(
             Warning(
                 "PARTIUM_API_URL is plain http on this machine: the sandbox, or a proxy that adds TLS?",

@@ -16,6 +16,8 @@ import secrets
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from django.views.decorators.debug import sensitive_variables
+
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
 
@@ -35,6 +37,7 @@ def generate_key() -> str:
     return f"k{secrets.token_hex(4)}:{Fernet.generate_key().decode()}"
 
 
+@sensitive_variables("plaintext")
 def seal(plaintext: str, context: str) -> str:
     """Seal a secret for one place, with the first key of ``PARTIUM_ENCRYPTION_KEYS``.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.core.exceptions import FieldError
 from django.db import models
+from django.views.decorators.debug import sensitive_variables
 
 from partium_auth import crypto
 from partium_auth.exceptions import EncryptionError
@@ -62,6 +63,7 @@ class Sealed:
         return hash(self._text)
 
 
+@sensitive_variables("plaintext")
 def seal(row: models.Model, field: str, plaintext: str) -> Sealed:
     """Seal a secret for one field of one row.
 

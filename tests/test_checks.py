@@ -68,11 +68,15 @@ def test_a_value_of_the_wrong_type_is_an_error_that_names_the_setting(settings: 
 
 
 @pytest.mark.parametrize(
-    "url", ["http://api.partium.io", "api.partium.io", "ftp://127.0.0.1", "https://", "http://10.0.0.1"]
+    "url",
+    [
+        *("http://api.partium.io", "api.partium.io", "ftp://127.0.0.1", "https://", "http://10.0.0.1"),
+        *("https://[::1", "https://ann:secret@api.partium.io"),
+    ],
 )
 def test_an_address_that_may_not_be_used_is_an_error(settings: Any, url: str) -> None:
     settings.PARTIUM_API_URL = url
-    assert "partium_auth.E005" in ids()
+    assert "partium_auth.E005" in ids(deploy=True)
 
 
 @pytest.mark.parametrize(

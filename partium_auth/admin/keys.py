@@ -13,7 +13,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
 from django.db.models import Prefetch, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -37,6 +36,7 @@ from partium_auth.models import ApiKey, Organization
 from partium_auth.models.key_history import translated
 from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import keys
+from partium_auth.transactions import outside_of_them
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -226,7 +226,7 @@ class ApiKeyAdmin(SearchedAdmin):
 
     # -- add and rotate: Partium is asked, so neither may be inside a transaction ------------------------------------------
 
-    @transaction.non_atomic_requests
+    @outside_of_them
     @method_decorator(sensitive_post_parameters("value"))
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         if not self.has_add_permission(request):
@@ -252,7 +252,7 @@ class ApiKeyAdmin(SearchedAdmin):
                 return self._saved(request, key, gettext("The key was added."))
         return self._page(request, "new", gettext("Add API key"), form=form, submit=gettext("Try and add"))
 
-    @transaction.non_atomic_requests
+    @outside_of_them
     @method_decorator(sensitive_post_parameters("value"))
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         old = self._key(request, object_id)
@@ -356,7 +356,7 @@ class ApiKeyAdmin(SearchedAdmin):
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         return self._confirm_page(request, list(queryset.values_list("pk", flat=True)))
 
-    @transaction.non_atomic_requests
+    @outside_of_them
     def verify_view(self, request: HttpRequest) -> HttpResponse:
         """Verify the posted keys."""
 
@@ -367,7 +367,7 @@ class ApiKeyAdmin(SearchedAdmin):
 
         return self._run(request, "verify", verify)
 
-    @transaction.non_atomic_requests
+    @outside_of_them
     def revoke_view(self, request: HttpRequest) -> HttpResponse:
         """Ask, then revoke the posted keys."""
         if request.method == "POST" and "confirmed" not in request.POST:

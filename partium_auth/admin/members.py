@@ -122,7 +122,9 @@ class MembershipAdmin(_MembersAdmin):
         members.remove_member(obj.organization, obj.user, actor=request.user)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        for membership in queryset.select_related("organization", "user"):
+        # One of each origin is removed at once. Developers themselves come last: afterwards they may remove nobody.
+        chosen = {(row.organization_id, row.user_id): row for row in queryset.select_related("organization", "user")}
+        for membership in sorted(chosen.values(), key=lambda row: row.user_id == request.user.pk):
             self.delete_model(request, membership)
 
 

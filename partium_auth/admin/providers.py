@@ -8,7 +8,6 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
@@ -27,6 +26,7 @@ from partium_auth.models import EmailDomain, IdentityProvider
 from partium_auth.oidc.discovery import is_secure
 from partium_auth.oidc.provider import from_row
 from partium_auth.services.providers import is_used, refuse_what_is_taken, save_provider
+from partium_auth.transactions import outside_of_them
 
 URLS = (
     "issuer",
@@ -153,7 +153,7 @@ class IdentityProviderAdmin(PolicyAdmin):
             context["check_url"] = reverse(name, args=[provider.pk], current_app=self.admin_site.name)
         return super().render_change_form(request, context, *args, **kwargs)
 
-    @transaction.non_atomic_requests
+    @outside_of_them
     def check_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Fetch a provider's discovery document and keys, and say what is wrong; bodies are never shown."""
         if request.method != "POST":

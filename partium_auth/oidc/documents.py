@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import re
 import threading
 import time
@@ -16,17 +17,19 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.core import signing
 from django.core.cache import caches
 
 from partium_auth.conf import conf
-from partium_auth.exceptions import UnexpectedResponse, UpstreamError
+from partium_auth.exceptions import TimedOut, UnexpectedResponse, UpstreamError
 from partium_auth.transport import raise_for_status
 from partium_auth.upstream import transport
 
 logger = logging.getLogger("partium_auth.oidc")
+
+T = TypeVar("T")
 
 FRESH_AT_LEAST_SECONDS = 300
 FRESH_AT_MOST_SECONDS = 24 * 3600
@@ -35,7 +38,10 @@ STALE_AT_MOST_SECONDS = 7 * 24 * 3600
 """How long a document is used that the provider could not be asked for again."""
 
 FETCH_PAUSE_SECONDS = 30
-"""Between two unscheduled fetches of one URL: tokens with made-up key ids must not turn into calls."""
+"""Between two unscheduled fetches of one URL: tokens with made-up key ids must not turn into calls.
+
+For so long, too, nobody in this process waits for a document that is not known, once its provider has not answered in time.
+"""
 
 FETCH_SECONDS = 5.0
 MAX_BYTES = 256 * 1024
@@ -53,6 +59,7 @@ class _Document:
 
 _documents: OrderedDict[str, _Document] = OrderedDict()
 _attempts: OrderedDict[str, float] = OrderedDict()
+_hung: OrderedDict[str, float] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -67,7 +74,7 @@ def get(url: str) -> dict[str, Any]:
     if document is not None and now < document.fresh_until:
         return document.data
     if document is None:
-        return _fetch(url, now).data
+        return _fetch_unless_hung(url, now).data
     if not _may_fetch(url, now):
         return document.data
     try:
@@ -105,6 +112,7 @@ def forget() -> None:
     with _lock:
         _documents.clear()
         _attempts.clear()
+        _hung.clear()
 
 
 def _newest(url: str, now: float, *, look_further: bool = False) -> _Document | None:
@@ -132,12 +140,31 @@ def _fetch(url: str, now: float) -> _Document:
     return document
 
 
+def _fetch_unless_hung(url: str, now: float) -> _Document:
+    """Fetch what nobody can do without; who comes soon after a time-out is told at once, and does not wait for another."""
+    with _lock:
+        hung_at = _hung.get(url, -math.inf)
+    if 0 <= now - hung_at < FETCH_PAUSE_SECONDS:
+        raise TimedOut(f"{url} did not answer in time {now - hung_at:.0f} s ago, and was not asked again.", sent=False)
+    try:
+        return _fetch(url, now)
+    except TimedOut:
+        with _lock:
+            _note(_hung, url, time.time())
+        raise
+
+
 def _keep(url: str, document: _Document) -> None:
     with _lock:
-        _documents[url] = document
-        _documents.move_to_end(url)
-        while len(_documents) > KEPT:
-            _documents.popitem(last=False)
+        _note(_documents, url, document)
+
+
+def _note(kept: OrderedDict[str, T], url: str, value: T) -> None:
+    """Keep the newest; the caller has the lock."""
+    kept[url] = value
+    kept.move_to_end(url)
+    while len(kept) > KEPT:
+        kept.popitem(last=False)
 
 
 def _may_fetch(url: str, now: float) -> bool:
@@ -145,10 +172,7 @@ def _may_fetch(url: str, now: float) -> bool:
         last = _attempts.get(url)
         if last is not None and 0 <= now - last < FETCH_PAUSE_SECONDS:
             return False
-        _attempts[url] = now
-        _attempts.move_to_end(url)
-        while len(_attempts) > KEPT:
-            _attempts.popitem(last=False)
+        _note(_attempts, url, now)
     if conf.cache is None:
         return True
     try:

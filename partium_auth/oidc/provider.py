@@ -6,7 +6,7 @@ Nothing about a provider is kept per class or per process: every login reads it 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -233,6 +233,8 @@ def from_settings() -> Provider:
     else:
         client_authentication = "client_secret_basic" if basic else "client_secret_post"
     extra = getattr(settings, "OIDC_AUTH_REQUEST_EXTRA_PARAMS", {})
+    if not isinstance(extra, Mapping):
+        raise ImproperlyConfigured("OIDC_AUTH_REQUEST_EXTRA_PARAMS must be a dictionary.")
     return Provider(
         slug=DEFAULT,
         display_name=settings_name(),
@@ -266,10 +268,11 @@ def _settings_algorithms() -> tuple[str, ...]:
     value = getattr(settings, "OIDC_RP_SIGN_ALGO", None)
     if value is None:
         return DEFAULT_ALGORITHMS
-    names = tuple(value.split()) if isinstance(value, str) else tuple(value)
-    if not names or not set(names) <= {*ASYMMETRIC_ALGORITHMS, *HMAC_ALGORITHMS}:
+    names = value.split() if isinstance(value, str) else value
+    known = (*ASYMMETRIC_ALGORITHMS, *HMAC_ALGORITHMS)
+    if not isinstance(names, Collection) or not names or not all(name in known for name in names):
         raise ImproperlyConfigured("OIDC_RP_SIGN_ALGO must name algorithms such as RS256, PS256, ES256 or EdDSA.")
-    return names
+    return tuple(names)
 
 
 def _setting(name: str) -> str:

@@ -14,6 +14,7 @@ from django.db import models, router, transaction
 from partium_auth import crypto, policy
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import Sealed, SealedField, seal
+from partium_auth.tokens import grants, invalidation
 
 if TYPE_CHECKING:
     from partium_auth.policy import Actor
@@ -94,6 +95,9 @@ def reseal(*, actor: Actor, batch_size: int = BATCH, progress: Callable[[Reseale
             _reseal_rows(model, names, batch, current, result)
         if progress:
             progress(result)
+    # Readings in the cache hold tokens that the old key sealed, which may be taken away now. Also after a run that found
+    # nothing to do: the one before it may have been interrupted.
+    transaction.on_commit(invalidation.distrust_everything, using=grants.alias())
     return result
 
 

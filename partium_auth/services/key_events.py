@@ -34,7 +34,7 @@ def record(
         action=action,
         detail=detail[:255],
         actor_id=None if actor is None else actor.pk,
-        actor_name="" if actor is None else actor.get_username()[:190],
+        actor_name="" if actor is None else str(actor.get_username())[:190],
         address=_address(address),
     )
     event.save()

@@ -242,6 +242,7 @@ def find_by_value(value: str, *, actor: Actor) -> list[ApiKey]:
 
     Raises:
         ValidationError: this cannot be an API key.
+        EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
     clean = clean_value(value)
     digest = fingerprint("api-key", clean)

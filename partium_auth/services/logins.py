@@ -167,8 +167,8 @@ def new_user(username: str, email: str = "") -> Any:
     return manager.create_user(username, password=None, **fields)
 
 
-def set_names(user: Any, claims: Mapping[str, Any]) -> bool:
-    """Set a person's first and last name from the claims, where the user model has these fields; tell whether anything changed.
+def set_names(user: Any, claims: Mapping[str, Any]) -> list[str]:
+    """Set a person's first and last name from the claims, where the user model has these fields; return the fields that changed.
 
     Where a provider sends a whole ``name`` only, its first word becomes the first name and the rest the last name, so that
     ``get_full_name()`` is the name again; one that has been divided otherwise on this site stays as it is.
@@ -178,14 +178,14 @@ def set_names(user: Any, claims: Mapping[str, Any]) -> bool:
     if not any(names.values()) and isinstance(whole, str) and whole.strip():
         words = whole.split()
         if words == f"{getattr(user, 'first_name', '')} {getattr(user, 'last_name', '')}".split():
-            return False
+            return []
         names = {"first_name": words[0], "last_name": " ".join(words[1:])}
-    changed = False
+    changed = []
     for column in user._meta.concrete_fields:
         value = names.get(column.name)
         if isinstance(value, str) and getattr(user, column.name) != value[: column.max_length]:
             setattr(user, column.name, value[: column.max_length])
-            changed = True
+            changed.append(column.name)
     return changed
 
 

@@ -193,11 +193,18 @@ def accept_invitations(user: AbstractBaseUser, verified: str, *, only: Organizat
     )
     if only is not None:
         candidates = candidates.filter(organization=only)
-    # Compared here once more: MariaDB's collation takes é for e, and those are two people.
-    found = [row for row in candidates.select_related("organization") if row.email == address]
     given = []
-    for invitation in found:
-        with transaction.atomic(using=_database()):
+    with transaction.atomic(using=_database()):
+        # The lock that invite() begins with, before the invitations are read: otherwise each could wait for the other, and
+        # an invitation be opened again, or accepted with the role that it had.
+        inviting = candidates.order_by().values("organization")
+        if not Organization.objects.select_for_update().filter(pk__in=inviting).order_by("pk"):
+            return []
+        for invitation in candidates.using(_database()).select_related("organization"):
+            # Compared here once more: MariaDB's collation takes é for e, and those are two people.
+            if invitation.email != address:
+                continue
+            # Once more, for a database that has no such lock: SQLite, unless its transactions are IMMEDIATE.
             taken = Invitation.objects.filter(pk=invitation.pk, accepted_at=None).update(
                 accepted_at=now, accepted_by=user.pk
             )

@@ -139,7 +139,7 @@ def distrust_grants(grants: Iterable[Grant]) -> None:
 
 
 def distrust_everything() -> None:
-    """An identity provider changed. Call it after the commit."""
+    """An identity provider changed, or everything was sealed anew. Call it after the commit."""
     _restamp([_PROVIDERS])
 
 

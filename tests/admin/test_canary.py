@@ -17,6 +17,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.views.debug import ExceptionReporter
 
 from partium_auth.models import ApiKey, Membership, Organization, Role
 from partium_auth.services import key_use, keys
@@ -138,6 +139,19 @@ def test_no_value_leaves_the_process(  # noqa: C901  # one long walk
             assert canary[:-4] not in text, f"most of canary {number} is in the {place}"
 
 
+def broken(*args: Any, **kwargs: Any) -> Any:
+    del args, kwargs  # what the report says of this function is not the point
+    raise RuntimeError("as if by a bug")
+
+
+def report_of(response: Any) -> str:
+    """What is mailed to a site's operators: the text, and with ``include_html`` the variables of every frame."""
+    (mailed,) = mail.outbox
+    shown = ExceptionReporter(response.wsgi_request, *response.exc_info).get_traceback_html()
+    assert "Local vars" in shown
+    return str(mailed.message().as_string()) + shown
+
+
 @pytest.mark.parametrize(
     "where",
     ["verification.upstream.authentication_api", "keys.fingerprint", "keys._insert", "keys.seal", "keys.record"],
@@ -156,20 +170,44 @@ def test_no_value_is_in_an_error_report(
     old = keys.add_key(acme, "an-older-key-00000000", label="old", actor=None, verify=False)
     value = partium_sandbox.add_key("acme")
 
-    def broken(*args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("as if by a bug")
-
     monkeypatch.setattr(f"partium_auth.services.{where}", broken)
     client.raise_request_exception = False
     args = [old.pk] if page == "rotate" else []
     response = client.post(reverse(KEY + page, args=args), form(value))
     assert response.status_code == 500
-    (report,) = mail.outbox
-    whole = report.message().as_string() + "".join(content for content, _mime in report.alternatives)
+    whole = report_of(response)
     assert "as if by a bug" in whole
+    assert "add_view" in whole or "rotate_view" in whole
     assert "shop" in whole, "the report shows variables, so the test can fail"
     assert value not in whole
     assert value not in response.content.decode()
+
+
+@pytest.mark.parametrize("encryption_keys", ["k:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", []])
+def test_no_client_secret_is_in_the_report_of_a_site_that_cannot_encrypt(
+    client: Client, settings: Any, encryption_keys: Any
+) -> None:
+    settings.PARTIUM_ENCRYPTION_KEYS = encryption_keys  # one string where a list belongs, or nothing
+    settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if not name.startswith("partium_auth.")]
+    client.raise_request_exception = False
+    provider = {
+        "display_name": "Acme",
+        "slug": "acme",
+        "issuer": "https://login.acme.example",
+        "client_id": "portal",
+        "client_authentication": "client_secret_basic",
+        "new_client_secret": "canary-0000000000000",
+        "scopes": "openid",
+        "extra_parameters": "{}",
+        "signing_algorithms": "RS256",
+        "email_domains-TOTAL_FORMS": "0",
+        "email_domains-INITIAL_FORMS": "0",
+    }
+    response = client.post(reverse("admin:partium_auth_identityprovider_add"), provider)
+    report = ExceptionReporter(response.wsgi_request, *response.exc_info).get_traceback_html()
+    assert "https://login.acme.example" in report
+    assert "plaintext" in report, "the report shows variables, so the test can fail"
+    assert "canary-0000" not in report
 
 
 def test_find_keeps_the_value_out_of_an_error_report(
@@ -177,14 +215,11 @@ def test_find_keeps_the_value_out_of_an_error_report(
 ) -> None:
     settings.ADMINS = OPERATORS
 
-    def broken(*args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("as if by a bug")
-
     monkeypatch.setattr(keys, "fingerprint", broken)
     client.raise_request_exception = False
-    client.post(reverse(KEY + "find"), {"value": "canary-0000000000000"})
-    (report,) = mail.outbox
-    assert "canary-0000" not in report.message().as_string() + "".join(c for c, _mime in report.alternatives)
+    report = report_of(client.post(reverse(KEY + "find"), {"value": "canary-0000000000000"}))
+    assert "find_by_value" in report
+    assert "canary-0000" not in report
 
 
 def test_the_commands_print_no_value(

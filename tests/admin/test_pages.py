@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import io
 from typing import Any
 
@@ -286,6 +287,21 @@ def test_a_developer_invites_and_removes(client: Client, acme: Organization) -> 
     assert not Membership.objects.filter(user=person).exists()
     client.post(reverse("partium_keys:partium_auth_invitation_delete", args=[invitation.pk]), {"post": "yes"})
     assert not Invitation.objects.exists()
+
+
+@pytest.mark.usefixtures("_managing")
+def test_developers_who_remove_themselves_remove_the_others_that_they_selected_too(
+    client: Client, acme: Organization
+) -> None:
+    own = Membership.objects.get()
+    Membership.objects.create(user=own.user, organization=acme, role=Role.DEVELOPER, origin="claims")
+    for name, days in (("after", -1), ("before", 1)):  # the newest come first
+        other = Membership.objects.create(user=get_user_model().objects.create_user(name), organization=acme)
+        Membership.objects.filter(pk=other.pk).update(created_at=own.created_at + dt.timedelta(days=days))
+    chosen = [str(pk) for pk in Membership.objects.values_list("pk", flat=True)]
+    asked = {"action": "delete_selected", "_selected_action": chosen, "post": "yes"}
+    assert client.post(reverse("partium_keys:partium_auth_membership_changelist"), asked).status_code == 302
+    assert not Membership.objects.exists()
 
 
 @pytest.mark.usefixtures("_managing")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import traceback
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -148,6 +150,49 @@ def test_exit_code_1_where_partium_cannot_be_asked(run: Run, partium_sandbox: Pa
 )
 def test_exit_code_2_for_what_is_not_there_or_not_right(args: tuple[str, ...], run: Run) -> None:
     assert run(*args, stdin="value-0000000000000")[0] == 2
+
+
+def test_exit_code_2_where_what_is_piped_is_no_text(
+    acme: Organization, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"canary\xff"), encoding="utf-8"))
+    with pytest.raises(CommandError) as caught:
+        call_command("partium_keys", "add", "--organization", "acme", "--label", "x")
+    assert caught.value.returncode == 2
+    assert "canary" not in "".join(traceback.format_exception(caught.value, chain=True)) + repr(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("question", ["add", "revoke"])
+def test_exit_code_2_where_the_question_is_not_answered(
+    acme: Organization, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    key = keys.add_key(acme, "value-00000000000000", label="x", actor=None, verify=False)
+    terminal = io.StringIO()  # at its end, as after Ctrl-D
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", terminal)
+    monkeypatch.setattr("getpass.getpass", lambda prompt: input(prompt))
+    args = ["add", "--organization", "acme", "--label", "y"] if question == "add" else ["revoke", str(key.pk)]
+    with pytest.raises(CommandError) as caught:
+        call_command("partium_keys", *args)
+    assert caught.value.returncode == 2
+    assert ApiKey.objects.get().status == "active"
+
+
+@pytest.mark.parametrize("use_tz", [True, False])
+@pytest.mark.parametrize("time", ["2999-03-01T00:00", "2999-03-01T00:00Z"])
+def test_when_a_key_expires_is_said_with_a_time_zone_or_without(
+    run: Run, settings: Any, time: str, use_tz: bool
+) -> None:
+    settings.USE_TZ = use_tz
+    settings.TIME_ZONE = "America/New_York"
+    args = ["add", "--organization", "acme", "--label", "x", "--no-verify", "--json", "--expires-at", time]
+    code, (row,) = run(*args, stdin="value-00000000000000")
+    assert code == 0
+    stored = ApiKey.objects.get().expires_at
+    assert stored is not None
+    wanted = dt.datetime(2999, 3, 1, tzinfo=dt.UTC if time.endswith("Z") else ZoneInfo("America/New_York"))
+    assert (stored if use_tz else stored.replace(tzinfo=ZoneInfo("America/New_York"))) == wanted
+    assert row["expires_at"] == stored.isoformat(timespec="seconds")
 
 
 def test_verify_does_all_and_exits_with_the_worst(

@@ -18,6 +18,7 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.db import connections
 from django.test import Client
 from django.urls import get_script_prefix, set_script_prefix
 from django.utils import timezone
@@ -278,7 +279,17 @@ def test_the_commands_run(visitor: Visitor, op: BendableProvider, partium_sandbo
 
 if apps.is_installed("django.contrib.admin"):
 
-    def test_a_developer_keeps_keys(visitor: Visitor, op: BendableProvider, partium_sandbox: PartiumSandbox) -> None:
+    def test_a_developer_keeps_keys(
+        visitor: Visitor, op: BendableProvider, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        in_transaction: list[bool] = []
+        ask = keys.try_at_partium
+
+        def watched(*args: Any) -> Any:
+            in_transaction.extend(database.in_atomic_block for database in connections.all())
+            return ask(*args)
+
+        monkeypatch.setattr(keys, "try_at_partium", watched)
         sent = visitor.get(f"{PREFIX}/keys/")
         assert sent.status_code == 302
         page = visitor.get(sent["Location"])
@@ -293,6 +304,8 @@ if apps.is_installed("django.contrib.admin"):
         added = visitor.post(url, {"organization": Organization.objects.get().org_id, "label": "shop", "value": value})
         assert added.status_code == 302, re.findall(r"errorlist.*", added.content.decode())
         assert added["Location"].startswith(f"{PREFIX}/keys/")
+        assert in_transaction
+        assert not any(in_transaction), "the database is kept waiting while Partium is asked"
         listed = visitor.get(f"{PREFIX}/keys/partium_auth/apikey/")
         assert "shop" in listed.content.decode()
         assert value not in listed.content.decode()

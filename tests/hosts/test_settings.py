@@ -61,6 +61,10 @@ def test_views_of_the_base_library_are_found_below_a_path_too(prefix: str) -> No
         ("PARTIUM_CACHE", "nonsense"),
         ("OIDC_RP_CLIENT_ID", 7),
         ("OIDC_RP_SIGN_ALGO", "nonsense"),
+        ("OIDC_RP_SIGN_ALGO", 7),
+        ("OIDC_RP_SIGN_ALGO", [["RS256"]]),
+        ("OIDC_AUTH_REQUEST_EXTRA_PARAMS", "prompt=login"),
+        ("OIDC_AUTH_REQUEST_EXTRA_PARAMS", ["prompt"]),
     ],
 )
 def test_the_doctor_reports_a_wrong_setting_and_goes_on(

@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from partium_auth import session
+from partium_auth.backends import PartiumOIDCBackend
 from partium_auth.models import Identity, Invitation, Membership, Organization, Origin, Role
 from partium_auth.services import claims, logins
 from tests.oidc.conftest import Browser, Refusals, add_provider
@@ -64,6 +65,25 @@ def test_a_whole_name_that_the_site_has_divided_otherwise_stays_so(browser: Brow
     assert get_user_model().objects.get().last_name == "Lovelace"
     browser.log_in(claims={"name": "Ada Byron"})
     assert get_user_model().objects.get().last_name == "Byron"
+
+
+class DeactivatedMeanwhile(PartiumOIDCBackend):
+    """A login during which an administrator deactivates the account."""
+
+    def update_user(self, user: Any, claims: Any) -> Any:
+        get_user_model().objects.filter(pk=user.pk).update(is_active=False)
+        return super().update_user(user, claims)
+
+
+def test_a_new_name_overwrites_nothing_else_of_an_account(
+    browser: Browser, op: BendableProvider, settings: Any
+) -> None:
+    browser.log_in()
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.DeactivatedMeanwhile"]
+    Browser(op).log_in(claims={"given_name": "Ann", "family_name": "Bee"})
+    user = get_user_model().objects.get()
+    assert user.last_name == "Bee"
+    assert not user.is_active
 
 
 def test_a_user_model_without_such_fields_gets_no_name() -> None:

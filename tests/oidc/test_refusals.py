@@ -17,7 +17,7 @@ from django.test import Client
 
 from partium_auth.login import attempts
 from partium_auth.models import Grant, Organization
-from partium_auth.oidc import discovery, token_endpoint, userinfo
+from partium_auth.oidc import discovery, documents, token_endpoint, userinfo
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.id_token import refuse_what_cannot_be_stored
 from partium_auth.oidc.provider import Provider, discovery_url_of
@@ -526,6 +526,18 @@ def test_a_document_from_elsewhere_that_names_this_machine(url: str) -> None:
 def test_no_discovery_document(browser: Browser, op: BendableProvider, refused: Refusals, answer: Answer) -> None:
     op.answers["/.well-known/openid-configuration"] = answer
     refused.check(start(browser), browser, "upstream", status=503)
+
+
+def test_a_provider_that_hangs_makes_one_visitor_wait_and_not_everybody(
+    browser: Browser, op: BendableProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "FETCH_SECONDS", 0.3)
+    op.answers["/.well-known/openid-configuration"] = Answer(hangs=True)
+    assert [start(browser).status_code for _ in range(3)] == [503, 503, 503]
+    assert op.calls == ["/.well-known/openid-configuration"]
+    del op.answers["/.well-known/openid-configuration"]
+    monkeypatch.setattr(documents, "FETCH_PAUSE_SECONDS", 0)
+    assert start(browser).status_code == 302
 
 
 def test_static_endpoints_without_an_issuer(

@@ -52,6 +52,16 @@ def test_an_accepted_key_is_stored_sealed_with_hint_and_history(
     assert Grant.objects.filter(api_key=stored).count() == 1
 
 
+def test_a_user_name_need_not_be_a_string(
+    acme: Organization, person: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``USERNAME_FIELD`` may name a number, or a field whose values are objects, as of django-phonenumber-field."""
+    dev = person("dev", acme)
+    monkeypatch.setattr(dev, "get_username", lambda: 4711)
+    keys.add_key(acme, "value-00000000000000", label="x", actor=dev, verify=False)
+    assert ApiKeyEvent.objects.get().actor_name == "4711"
+
+
 def test_a_rejected_key_is_not_stored_and_the_attempt_is(acme: Organization, person: Callable[..., Any]) -> None:
     with pytest.raises(ValidationError) as caught:
         keys.add_key(acme, "not-a-key-at-all-0000", label="x", actor=person("dev", acme))

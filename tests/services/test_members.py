@@ -29,6 +29,22 @@ def roles(user: Any) -> set[tuple[str, str, str]]:
     return set(rows.values_list("organization__org_id", "role", "origin"))
 
 
+def in_thread(work: Callable[[], object], outcome: list[Any]) -> threading.Thread:
+    """Start work on a connection of its own; what it returns or raises goes into ``outcome``."""
+
+    def run() -> None:
+        try:
+            outcome.append(work())
+        except Exception as error:  # noqa: BLE001  # what it was is for the test to say
+            outcome.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
 def test_only_operators_write_organizations(acme: Organization, person: Person) -> None:
     for actor in (person("dev", acme), person("staff", is_staff=True)):
         with pytest.raises(PermissionDenied):
@@ -177,19 +193,48 @@ def test_a_member_who_is_just_being_removed_is_made_one_anew(acme: Organization,
     member = person("member")
     members.add_member(acme, member, actor=None)
     outcome: list[Any] = []
-
-    def promote() -> None:
-        try:
-            outcome.append(members.add_member(acme, member, role=Role.DEVELOPER, actor=None))
-        finally:
-            connection.close()
-
     with transaction.atomic():
         members.remove_member(acme, member, actor=None)
-        second = threading.Thread(target=promote)
-        second.start()
+        second = in_thread(lambda: members.add_member(acme, member, role=Role.DEVELOPER, actor=None), outcome)
         second.join(0.5)
         assert second.is_alive()  # it waits
     second.join(10)
     assert outcome
     assert roles(member) == {("acme", "developer", "admin")}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="one writer at a time")
+@pytest.mark.parametrize("is_member", [False, True])
+def test_an_invitation_that_is_just_being_accepted_is_not_opened_again(
+    acme: Organization, person: Person, is_member: bool
+) -> None:
+    """Nor do the two wait for each other: the database would end one of them, and the login in an error page."""
+    first = members.invite(acme, "ann@example.com", actor=None)
+    ann, outcome = person("ann"), list[Any]()
+    if is_member:
+        members.add_member(acme, ann, actor=None)
+    with transaction.atomic():  # the one of the login
+        members.accept_invitations(ann, "ann@example.com")
+        second = in_thread(lambda: members.invite(acme, "ann@example.com", actor=None), outcome)
+        second.join(0.5)
+    second.join(10)
+    (again,) = outcome
+    assert isinstance(again, Invitation), again
+    assert again != first
+    first.refresh_from_db()
+    assert first.accepted_by == ann
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="one writer at a time")
+def test_an_invitation_that_is_just_being_renewed_is_accepted_as_it_becomes(acme: Organization, person: Person) -> None:
+    members.invite(acme, "ann@example.com", actor=None)
+    ann, outcome = person("ann"), list[Any]()
+    with transaction.atomic():
+        members.invite(acme, "ann@example.com", role=Role.DEVELOPER, actor=None)
+        second = in_thread(lambda: members.accept_invitations(ann, "ann@example.com"), outcome)
+        second.join(0.5)
+        assert second.is_alive()  # it waits
+    second.join(10)
+    assert roles(ann) == {("acme", "developer", "admin")}, outcome

@@ -15,7 +15,7 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 
-from partium_auth import services
+from partium_auth import crypto, services
 from partium_auth.exceptions import LoginRequired, NoOrganization, TokenUnavailable
 from partium_auth.models import Grant, Membership, Organization
 from partium_auth.testing.sandbox import PartiumSandbox
@@ -130,6 +130,18 @@ def test_what_is_cached_holds_the_token_sealed(acme: Organization, log_in: LogIn
     view = invalidation.look(*places(person)).value
     assert value.encode() not in pickle.dumps(view)
     assert value not in repr(view)
+
+
+def test_after_a_change_of_the_encryption_key_nothing_is_cached_that_only_the_old_one_opens(
+    acme: Organization, log_in: LogIn, settings: Any
+) -> None:
+    use_cache(settings)
+    person = log_in(acme)
+    value = person.token().value
+    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
+    assert services.reseal(actor=None).failed == []
+    settings.PARTIUM_ENCRYPTION_KEYS = settings.PARTIUM_ENCRYPTION_KEYS[:1]
+    assert person.token().value == value
 
 
 @pytest.fixture

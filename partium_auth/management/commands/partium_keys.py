@@ -10,6 +10,7 @@ import uuid
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser, no_translations
@@ -188,7 +189,10 @@ class Command(BaseCommand):
         if not options["yes"]:
             if not sys.stdin.isatty():
                 raise CommandError("Give --yes: there is no terminal to ask at.", returncode=USAGE)
-            answer = input(f"Revoke {key.label} {key.masked} of {key.organization}? There is no way back. [y/N] ")
+            try:
+                answer = input(f"Revoke {key.label} {key.masked} of {key.organization}? There is no way back. [y/N] ")
+            except EOFError:
+                answer = ""
             if answer.strip().lower() not in {"y", "yes"}:
                 raise CommandError("Nothing was changed.", returncode=USAGE)
         keys.revoke_key(key, actor=actor)
@@ -237,9 +241,13 @@ class Command(BaseCommand):
         return key
 
     def _value(self) -> str:
-        if sys.stdin.isatty():
-            return getpass.getpass("API key: ")
-        return sys.stdin.read(key_input.LONGEST_VALUE + 256)
+        try:
+            if sys.stdin.isatty():
+                return getpass.getpass("API key: ")
+            return sys.stdin.read(key_input.LONGEST_VALUE + 256)
+        except (EOFError, UnicodeDecodeError):
+            pass  # left first: a UnicodeDecodeError holds what was read
+        raise CommandError("What was typed, or piped, is no API key.", returncode=USAGE)
 
     def _print(self, rows: Any, options: dict[str, Any]) -> int:
         """Print keys, and return how many they are."""
@@ -298,8 +306,10 @@ def _code(error: ValidationError) -> int:
 def _time(text: str) -> dt.datetime:
     try:
         value = parse_datetime(text)
-    except ValueError:  # such as the 32nd of a month
+        if value is not None and timezone.is_aware(value) != settings.USE_TZ:
+            value = timezone.make_aware(value) if settings.USE_TZ else timezone.make_naive(value)
+    except (ValueError, OverflowError):  # such as the 32nd of a month, or the year 1 in another time zone
         value = None
     if value is None:
         raise ArgumentTypeError(f"{text!r} is no time in ISO 8601, such as 2027-03-01T00:00Z")
-    return value if timezone.is_aware(value) else timezone.make_aware(value)
+    return value

@@ -13,4 +13,5 @@ DATABASES["people"]["TEST"]["NAME"] = (
     if DATABASES["people"]["ENGINE"].endswith("sqlite3")
     else f"{DATABASES['default']['TEST']['NAME']}_people"
 )
+DATABASES["people"]["ATOMIC_REQUESTS"] = True
 DATABASE_ROUTERS = ["tests.hosts.router.PeopleRouter"]
