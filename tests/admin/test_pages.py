@@ -13,10 +13,21 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from partium_auth.admin import MODEL_ADMINS
 from partium_auth.admin.keys import ApiKeyAdmin
-from partium_auth.models import ApiKey, ApiKeyEvent, Grant, IdentityProvider, Invitation, Membership, Organization, Role
+from partium_auth.models import (
+    ApiKey,
+    ApiKeyEvent,
+    ApiKeyUsage,
+    Grant,
+    IdentityProvider,
+    Invitation,
+    Membership,
+    Organization,
+    Role,
+)
 from partium_auth.services import keys
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
@@ -178,6 +189,20 @@ def test_a_key_is_found_by_its_value_in_a_post(client: Client, partium_sandbox: 
 
 
 # -- many keys
+
+
+def test_a_key_that_is_sent_as_it_is_is_not_called_unused(ours: Tenant, root: Any) -> None:
+    url = reverse(KEY + "change", args=[ours.key.pk])
+    ApiKeyUsage.objects.all().delete()
+    ApiKey.objects.update(last_used_at=None)
+    assert "It has not been used yet." in login(root).get(url).content.decode()
+    ApiKey.objects.update(last_used_at=timezone.now())
+    page = login(root).get(url).content.decode()
+    assert "It has not been used yet." not in page
+    assert "It has not been exchanged in these days." in page
+    assert "those are not counted" not in page
+    Organization.objects.update(token_source="api_key_direct")
+    assert "those are not counted" in login(root).get(url).content.decode()
 
 
 def test_many_keys_are_verified_over_several_requests_and_one_failure_stops_nothing(
