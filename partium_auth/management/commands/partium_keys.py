@@ -8,6 +8,7 @@ import json
 import sys
 import uuid
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -188,9 +189,9 @@ class Command(BaseCommand):
         if not options["yes"]:
             if not sys.stdin.isatty():
                 raise CommandError("Give --yes: there is no terminal to ask at.", returncode=USAGE)
-            answer = input(f"Revoke {key.label} {key.masked} of {key.organization}? There is no way back. [y/N] ")
-            if answer.strip().lower() not in {"y", "yes"}:
-                raise CommandError("Nothing was changed.", returncode=USAGE)
+            question = f"Revoke {key.label} {key.masked} of {key.organization}? There is no way back. [y/N] "
+            if _asked(input, question).strip().lower() not in {"y", "yes"}:
+                raise _unchanged()
         keys.revoke_key(key, actor=actor)
         self._print(ApiKey.objects.filter(pk=key.pk), options)
         return OK
@@ -238,8 +239,13 @@ class Command(BaseCommand):
 
     def _value(self) -> str:
         if sys.stdin.isatty():
-            return getpass.getpass("API key: ")
-        return sys.stdin.read(key_input.LONGEST_VALUE + 256)
+            return _asked(getpass.getpass, "API key: ")
+        try:
+            return sys.stdin.read(key_input.LONGEST_VALUE + 256)
+        except UnicodeDecodeError:  # it quotes what was read
+            raise CommandError(
+                "There are unusual characters in this key. Is it text in UTF-8?", returncode=USAGE
+            ) from None
 
     def _print(self, rows: Any, options: dict[str, Any]) -> int:
         """Print keys, and return how many they are."""
@@ -261,6 +267,17 @@ class Command(BaseCommand):
             ]
             self.stdout.write("  ".join(part for part in parts if part))
         return len(found)
+
+
+def _asked(ask: Callable[[str], str], question: str) -> str:
+    try:
+        return ask(question)
+    except (EOFError, KeyboardInterrupt):
+        raise _unchanged() from None
+
+
+def _unchanged() -> CommandError:
+    return CommandError("Nothing was changed.", returncode=USAGE)
 
 
 def _described(key: Any) -> dict[str, str | None]:
