@@ -15,7 +15,7 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Prefetch, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -383,8 +383,8 @@ class ApiKeyAdmin(SearchedAdmin):
     def _run(self, request: HttpRequest, what: str, act: Callable[[Any], str]) -> HttpResponse:
         if not self.enters(request):
             raise PermissionDenied
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
+        if request.method != "POST":  # who had to log in again meanwhile comes back with a GET
+            return HttpResponseRedirect(self._url("changelist"))
         pending = _ids(request.POST.get("keys", ""))
         done = _results(request.POST.get("done", ""))
         started = time.monotonic()

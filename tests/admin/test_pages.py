@@ -225,6 +225,17 @@ def test_many_keys_are_verified_over_several_requests_and_one_failure_stops_noth
     assert "3 of 3 done" in page.content.decode()
 
 
+@pytest.mark.parametrize("what", ["verify", "revoke"])
+def test_who_had_to_log_in_again_meanwhile_lands_on_the_list(client: Client, dev: Any, what: str) -> None:
+    url = reverse(KEY + what)
+    client.logout()
+    sent = client.post(url, {"keys": ""})
+    assert sent.status_code == 302
+    assert "next=" in sent["Location"]  # back to here, with a GET
+    client.force_login(dev, "django.contrib.auth.backends.ModelBackend")
+    assert client.get(url)["Location"] == reverse(KEY + "changelist")
+
+
 def test_many_keys_are_revoked_after_one_question(client: Client, acme: Organization) -> None:
     made = [keys.add_key(acme, f"value-{n}-00000000000", label=str(n), actor=None, verify=False) for n in range(3)]
     asked = {"action": "revoke_selected", "_selected_action": [str(key.pk) for key in made[:2]]}
