@@ -278,7 +278,10 @@ class ApiKeyAdmin(SearchedAdmin):
             if new is not None:
                 self.log_addition(request, new, gettext("Rotated in for %s.") % old)
                 self.log_change(request, old, gettext("Rotated out for %s.") % new)
-                return self._saved(request, new, gettext("The new key serves; the old one is retiring."))
+                unverified = gettext(
+                    "The new key was stored. It serves once it is verified, or when no verified key is left."
+                )
+                return self._saved(request, new, gettext("The new key serves; the old one is retiring."), unverified)
         title = gettext("Rotate %s") % old
         return self._page(request, "new", title, form=form, original=old, submit=gettext("Try and rotate"))
 
@@ -292,12 +295,12 @@ class ApiKeyAdmin(SearchedAdmin):
             form.add_error(None, CANNOT_ENCRYPT)
         return None
 
-    def _saved(self, request: HttpRequest, key: ApiKey, message: str) -> HttpResponse:
+    def _saved(self, request: HttpRequest, key: ApiKey, message: str, unverified: str = "") -> HttpResponse:
         if key.verification == ApiKey.Verification.ACCEPTED:
             messages.success(request, message + " " + gettext("Partium accepted it."))
         else:
             text = gettext("Partium could not be asked about it: verify it later.")
-            messages.warning(request, f"{message} {text}")
+            messages.warning(request, f"{unverified or message} {text}")
         return HttpResponseRedirect(self._url("change", key.pk))
 
     # -- detail -------------------------------------------------------------------------------------------------------

@@ -121,6 +121,19 @@ def test_rotation_from_the_page(client: Client, partium_sandbox: PartiumSandbox)
     assert "Only an active key can be rotated" in page.content.decode()
 
 
+def test_rotating_while_partium_is_down_does_not_say_that_the_new_key_serves(
+    client: Client, partium_sandbox: PartiumSandbox
+) -> None:
+    add(client, partium_sandbox.add_key("acme"))
+    url = reverse(KEY + "rotate", args=[ApiKey.objects.get().pk])
+    new = new_key(partium_sandbox.add_key("acme"), allow_unverified="on")
+    with partium_sandbox.fail("auth", status=503):
+        page = client.post(url, new, follow=True).content.decode()
+    assert ApiKey.objects.usable().serving_order()[0].status == "retiring"
+    assert "The new key serves" not in page
+    assert "It serves once it is verified, or when no verified key is left." in page
+
+
 def test_verifying_one_key_tells_what_came_back(client: Client, partium_sandbox: PartiumSandbox) -> None:
     value = partium_sandbox.add_key("acme")
     add(client, value)
