@@ -439,12 +439,14 @@ class ApiKeyAdmin(SearchedAdmin):
         if not chosen:
             messages.warning(request, gettext("There is nothing to revoke."))
             return HttpResponseRedirect(self._url("changelist"))
+        serving, losing = _what_stops(chosen)
         return self._page(
             request,
             "revoke",
             ngettext("Revoke this key?", "Revoke these %(count)d keys?", len(chosen)) % {"count": len(chosen)},
             keys=[(key, state_word(key.state)) for key in chosen],
-            losing=_organizations_without(chosen),
+            serving=serving,
+            losing=losing,
             pending=",".join(str(key.pk) for key in chosen),
             single=len(chosen) == 1,
             action=self._url("revoke"),
@@ -467,15 +469,22 @@ def address_of(request: HttpRequest) -> str | None:
     return address
 
 
-def _organizations_without(chosen: list[Any]) -> list[tuple[Organization, bool]]:
-    """Return which organizations have no usable key left without these, and whether people's searches depend on it."""
+def _what_stops(chosen: list[Any]) -> tuple[bool, list[tuple[Organization, bool]]]:
+    """Return whether any of these keys serves now or could, and which organizations lose their last usable one.
+
+    Of each organization, whether people's searches depend on its keys.
+    """
     organizations = {key.organization_id: key.organization for key in chosen}
-    rest = ApiKey.objects.usable().filter(organization__in=organizations).exclude(pk__in=[key.pk for key in chosen])
-    served = set(rest.order_by().values_list("organization_id", flat=True).distinct())
-    return [
+    usable = ApiKey.objects.usable().filter(organization__in=organizations).order_by()
+    pks = {key.pk for key in chosen}
+    ending: set[uuid.UUID] = set()
+    staying: set[uuid.UUID] = set()
+    for pk, organization_id in usable.values_list("pk", "organization_id"):
+        (ending if pk in pks else staying).add(organization_id)
+    return bool(ending), [
         (organization, organization.token_source != Organization.TokenSource.USER)
         for pk, organization in organizations.items()
-        if pk not in served
+        if pk in ending - staying
     ]
 
 

@@ -169,6 +169,18 @@ def test_the_confirmation_says_when_another_key_takes_over(client: Client, parti
     assert "Another key of the organization takes over" in page
 
 
+def test_the_confirmation_says_that_nothing_stops_where_the_key_does_not_serve(
+    client: Client, partium_sandbox: PartiumSandbox
+) -> None:
+    add(client, partium_sandbox.add_key("acme"))
+    key = ApiKey.objects.get()
+    ApiKey.objects.update(expires_at=timezone.now())
+    page = client.post(reverse(KEY + "revoke"), {"keys": str(key.pk)}).content.decode()
+    assert "searches stop" not in page
+    assert "takes over" not in page
+    assert "None of this serves now: nothing stops." in page
+
+
 def test_label_and_expiry_can_be_changed_and_nothing_else(client: Client, partium_sandbox: PartiumSandbox) -> None:
     add(client, partium_sandbox.add_key("acme"))
     before = ApiKey.objects.values().get()
