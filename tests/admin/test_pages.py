@@ -515,6 +515,7 @@ def test_the_overview_says_who_is_about_to_lose_access(root: Any, db: None) -> N
             for field, value in fields.items():
                 setattr(key, field, value)
             key.save()
+    Organization.objects.filter(org_id="none").update(token_source="api_key")
     Organization.objects.create(org_id="closed", is_active=False)
     client = login(root)
     page = client.get(reverse("admin:partium_auth_organization_overview"))
@@ -529,13 +530,28 @@ def test_the_overview_says_who_is_about_to_lose_access(root: Any, db: None) -> N
         expected = {"none", "closed"} if name == "none" else {name}
         assert {organization.org_id for organization in found.queryset} == expected
     lists = reverse("admin:partium_auth_organization_changelist")
-    worst_first = client.get(lists, {"o": "3.2"}).context["cl"]
+    worst_first = client.get(lists, {"o": "2.1"}).context["cl"]
     names = ["failing", "closed", "none", "unverified", "expiring", "healthy"]
     assert [organization.org_id for organization in worst_first.result_list] == names
     assert not client.get(lists, {"health": "nonsense"}).context["cl"].queryset.exists()
     # The numbers beside the filters are by the same conditions.
     for url in (lists, reverse("admin:partium_auth_apikey_changelist")):
         assert "failing (1)" in client.get(url, {"_facets": "True"}).content.decode()
+
+
+def test_the_overview_does_not_bury_who_needs_a_key_under_those_who_need_none(root: Any, db: None) -> None:
+    for number in range(3):
+        Organization.objects.create(org_id=f"a-{number}")  # everybody's own login: no key is missing
+    Organization.objects.create(org_id="b", token_source="api_key")
+    url, client = reverse("admin:partium_auth_organization_overview"), login(root)
+    page = client.get(url)
+    assert {health.word: count for health, count in page.context["tiles"]}["none"] == 4
+    assert [organization.org_id for organization, *_rest in page.context["rows"]] == ["b"]
+    assert page.context["page"].paginator.count == 1
+    every = client.get(url, {"health": "none"}).context["rows"]
+    assert [organization.org_id for organization, *_rest in every] == ["a-0", "a-1", "a-2", "b"]
+    Organization.objects.filter(org_id="b").update(token_source="user")
+    assert "Nothing needs attention." in client.get(url).content.decode()
 
 
 @pytest.mark.parametrize("label", ["two\x1flines", "{value}", "see {value} here", " "])
