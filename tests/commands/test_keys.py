@@ -228,6 +228,16 @@ def test_the_list_for_people_shows_no_more_than_the_mask(run: Run, acme: Organiz
     assert text.split() == [str(key.pk), "acme", "shop", "••••3f9a", "unverified"]
 
 
+def test_the_list_for_people_says_until_when_a_key_really_serves(run: Run, acme: Organization) -> None:
+    now = timezone.now().replace(microsecond=0)
+    key = keys.add_key(acme, "value-00000000000000", label="x", actor=None, verify=False)
+    soon, later = now + dt.timedelta(hours=2), now + dt.timedelta(hours=24)
+    ApiKey.objects.update(status="retiring", expires_at=soon, retires_at=later)
+    assert run("list")[1].strip().endswith(f"retiring  until {soon.isoformat()}")
+    keys.revoke_key(key, actor=None)
+    assert run("list")[1].strip().endswith("revoked")
+
+
 def test_health_mends_what_was_written_past_the_app(
     run: Run, acme: Organization, partium_sandbox: PartiumSandbox, django_user_model: Any
 ) -> None:

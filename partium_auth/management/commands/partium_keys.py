@@ -22,6 +22,7 @@ from partium_auth import policy
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import ApiKey, Organization
 from partium_auth.models.health import Health, health
+from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import health as stored_health
 from partium_auth.services import key_input, keys
 
@@ -256,7 +257,8 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(found, indent=2, ensure_ascii=False))
             return len(found)
         for key in found:
-            end = key["retires_at"] or key["expires_at"]
+            ends = [at for at in (key["retires_at"], key["expires_at"]) if at and key["state"] != ApiKeyState.REVOKED]
+            end = min(ends, default=None)  # all are in UTC
             parts = [
                 key["id"],
                 key["organization"],
