@@ -350,6 +350,29 @@ def test_a_developer_invites_and_removes(client: Client, acme: Organization) -> 
 
 
 @pytest.mark.usefixtures("_managing")
+def test_who_invites_is_told_that_nothing_is_sent(client: Client, settings: Any) -> None:
+    settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
+    page = client.get(reverse("partium_keys:partium_auth_invitation_add")).content.decode()
+    assert "Nothing is sent" in page
+
+
+def test_who_removes_a_member_is_told_what_that_does(
+    client: Client, dev: Any, acme: Organization, settings: Any
+) -> None:
+    settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
+    other = get_user_model().objects.create_user("other")
+    by_hand = Membership.objects.create(user=other, organization=acme)
+    prefix = "partium_keys:partium_auth_membership_"
+    url = reverse(prefix + "delete", args=[by_hand.pk])
+    page = client.get(url).content.decode()
+    assert "comes back with the next login" in page
+    assert "your own membership" not in page
+    action = {"action": "delete_selected", "_selected_action": [by_hand.pk]}
+    assert "comes back with the next login" in client.post(reverse(prefix + "changelist"), action).content.decode()
+    mine = Membership.objects.get(user=dev)
+    assert "your own membership" in client.get(reverse(prefix + "delete", args=[mine.pk])).content.decode()
+
+
 def test_a_developer_cannot_add_an_account_of_the_host(client: Client, acme: Organization, ours: Tenant) -> None:
     posted = {"person": ours.member.username, "organization": "acme", "role": "member"}
     url = reverse("partium_keys:partium_auth_membership_add")
