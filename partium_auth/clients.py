@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
 from partium_auth import upstream
 from partium_auth.exceptions import KeyRejected, NoOrganization, NoUsableKey
@@ -18,6 +20,10 @@ from partium_auth.tokens.keeper import Issued, keeper
 
 if TYPE_CHECKING:
     from partium_auth.partium.find import Bearer, FindClient
+
+
+LAST_USED_PRECISION = dt.timedelta(minutes=1)
+"""A key that is sent with every search is not written to with every search."""
 
 
 class TokenHolder(Protocol):
@@ -107,6 +113,8 @@ class _ExchangedKeys:
 class _Key:
     value: str = field(repr=False)
     key_id: uuid.UUID
+    used_lately: bool = False
+    """What administration says of its use is right, and need not be written again."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ class _DirectKeys:
 
     def current(self) -> _Key:
         for key in _usable_keys(self.organization_id):
-            return _Key(key.secret.reveal(), key.pk)
+            return _opened(key)
         raise NoUsableKey("The organization has no usable API key. Add one in the key admin.")
 
     def replace(self, rejected: Bearer) -> _Key:
@@ -126,7 +134,7 @@ class _DirectKeys:
             key_rejected.send_robust(sender=ApiKey, key_id=refused, status=401)
         for key in _usable_keys(self.organization_id):
             if key.pk != refused:
-                return _Key(key.secret.reveal(), key.pk)
+                return _opened(key)
         raise KeyRejected("Partium does not accept the API key. Verify it, or add another one, in the key admin.")
 
     async def acurrent(self) -> _Key:
@@ -134,6 +142,22 @@ class _DirectKeys:
 
     async def areplace(self, rejected: Bearer) -> _Key:
         return await sync_to_async(self.replace)(rejected)
+
+    def accepted(self, bearer: Bearer) -> None:
+        from partium_auth.services.key_use import record_direct_use
+
+        if isinstance(bearer, _Key) and not bearer.used_lately:
+            record_direct_use(bearer.key_id)
+
+    async def aaccepted(self, bearer: Bearer) -> None:
+        if isinstance(bearer, _Key) and not bearer.used_lately:
+            await sync_to_async(self.accepted)(bearer)
+
+
+def _opened(key: ApiKey) -> _Key:
+    used = key.last_used_at if key.rejected_at is None else None
+    used_lately = used is not None and timezone.now() - used < LAST_USED_PRECISION
+    return _Key(key.secret.reveal(), key.pk, used_lately)
 
 
 def _usable_keys(organization_id: uuid.UUID) -> list[ApiKey]:

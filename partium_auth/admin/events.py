@@ -21,7 +21,7 @@ from partium_auth.admin.scope import OrganizationFilter, PolicyAdmin, scope_of
 from partium_auth.models import ApiKeyEvent
 
 # What a script may read, and therefore the same in every language.
-COLUMNS = ("when", "action", "organization", "key", "shown_as", "detail", "who", "from")
+COLUMNS = ("when", "action", "organization", "key", "shown_as", "detail", "who", "from", "key_id")
 
 
 class ApiKeyEventAdmin(PolicyAdmin):
@@ -104,6 +104,7 @@ def _cells(event: ApiKeyEvent) -> list[str]:
         event.detail,
         event.actor_name,
         event.address or "",
+        str(key.pk) if key else "",
     ]
 
 

@@ -14,7 +14,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Prefetch, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -278,7 +278,10 @@ class ApiKeyAdmin(SearchedAdmin):
             if new is not None:
                 self.log_addition(request, new, gettext("Rotated in for %s.") % old)
                 self.log_change(request, old, gettext("Rotated out for %s.") % new)
-                return self._saved(request, new, gettext("The new key serves; the old one is retiring."))
+                unverified = gettext(
+                    "The new key was stored. It serves once it is verified, or when no verified key is left."
+                )
+                return self._saved(request, new, gettext("The new key serves; the old one is retiring."), unverified)
         title = gettext("Rotate %s") % old
         return self._page(request, "new", title, form=form, original=old, submit=gettext("Try and rotate"))
 
@@ -292,12 +295,12 @@ class ApiKeyAdmin(SearchedAdmin):
             form.add_error(None, CANNOT_ENCRYPT)
         return None
 
-    def _saved(self, request: HttpRequest, key: ApiKey, message: str) -> HttpResponse:
+    def _saved(self, request: HttpRequest, key: ApiKey, message: str, unverified: str = "") -> HttpResponse:
         if key.verification == ApiKey.Verification.ACCEPTED:
             messages.success(request, message + " " + gettext("Partium accepted it."))
         else:
             text = gettext("Partium could not be asked about it: verify it later.")
-            messages.warning(request, f"{message} {text}")
+            messages.warning(request, f"{unverified or message} {text}")
         return HttpResponseRedirect(self._url("change", key.pk))
 
     # -- detail -------------------------------------------------------------------------------------------------------
@@ -383,8 +386,8 @@ class ApiKeyAdmin(SearchedAdmin):
     def _run(self, request: HttpRequest, what: str, act: Callable[[Any], str]) -> HttpResponse:
         if not self.enters(request):
             raise PermissionDenied
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
+        if request.method != "POST":  # who had to log in again meanwhile comes back with a GET
+            return HttpResponseRedirect(self._url("changelist"))
         pending = _ids(request.POST.get("keys", ""))
         done = _results(request.POST.get("done", ""))
         started = time.monotonic()
@@ -436,12 +439,14 @@ class ApiKeyAdmin(SearchedAdmin):
         if not chosen:
             messages.warning(request, gettext("There is nothing to revoke."))
             return HttpResponseRedirect(self._url("changelist"))
+        serving, losing = _what_stops(chosen)
         return self._page(
             request,
             "revoke",
             ngettext("Revoke this key?", "Revoke these %(count)d keys?", len(chosen)) % {"count": len(chosen)},
             keys=[(key, state_word(key.state)) for key in chosen],
-            losing=_organizations_without(chosen),
+            serving=serving,
+            losing=losing,
             pending=",".join(str(key.pk) for key in chosen),
             single=len(chosen) == 1,
             action=self._url("revoke"),
@@ -464,15 +469,22 @@ def address_of(request: HttpRequest) -> str | None:
     return address
 
 
-def _organizations_without(chosen: list[Any]) -> list[tuple[Organization, bool]]:
-    """Return which organizations have no usable key left without these, and whether people's searches depend on it."""
+def _what_stops(chosen: list[Any]) -> tuple[bool, list[tuple[Organization, bool]]]:
+    """Return whether any of these keys serves now or could, and which organizations lose their last usable one.
+
+    Of each organization, whether people's searches depend on its keys.
+    """
     organizations = {key.organization_id: key.organization for key in chosen}
-    rest = ApiKey.objects.usable().filter(organization__in=organizations).exclude(pk__in=[key.pk for key in chosen])
-    served = set(rest.order_by().values_list("organization_id", flat=True).distinct())
-    return [
+    usable = ApiKey.objects.usable().filter(organization__in=organizations).order_by()
+    pks = {key.pk for key in chosen}
+    ending: set[uuid.UUID] = set()
+    staying: set[uuid.UUID] = set()
+    for pk, organization_id in usable.values_list("pk", "organization_id"):
+        (ending if pk in pks else staying).add(organization_id)
+    return bool(ending), [
         (organization, organization.token_source != Organization.TokenSource.USER)
         for pk, organization in organizations.items()
-        if pk not in served
+        if pk in ending - staying
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -44,6 +44,11 @@ class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Invitation
         fields = ("email", "role")
+        help_texts: ClassVar = {
+            "email": _(
+                "Nothing is sent: tell the person. They become a member when they next log in with this address."
+            )
+        }
 
     def clean_email(self) -> str:
         return members.normalize_email(self.cleaned_data["email"])
@@ -76,6 +81,8 @@ class MembershipAdmin(_MembersAdmin):
     list_filter = ("role", "origin", OrganizationFilter)
     lookups_allowed = frozenset({"role__exact", "origin__exact"})
     ordering = ("-created_at",)
+    delete_confirmation_template = "admin/partium_auth/membership/delete_confirmation.html"
+    delete_selected_confirmation_template = "admin/partium_auth/membership/delete_selected_confirmation.html"
 
     @admin.display(description=_("person"))
     def person_name(self, membership: Membership) -> str:

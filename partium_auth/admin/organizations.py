@@ -115,8 +115,16 @@ class OrganizationAdmin(SearchedAdmin):
         active: QuerySet[Any] = policy.visible_organizations(request.user).filter(is_active=True)
         totals = _totals(active, now)
         chosen = _named(request.GET.get("health"))
-        shown = [found for found in Health if found != Health.HEALTHY] if chosen is None else [chosen]
-        pages = Paginator(_WorstFirst(active, {found: totals[found] for found in shown}, now), PER_PAGE)
+        parts: dict[Health, tuple[QuerySet[Any], int]]
+        if chosen is None:
+            parts = {found: (active, totals[found]) for found in Health if found != Health.HEALTHY}
+            if totals[Health.NONE]:
+                # Who needs no key misses none, and there may be many of them.
+                without = active.exclude(token_source=Organization.TokenSource.USER)
+                parts[Health.NONE] = without, without.filter(in_health(Health.NONE, now)).count()
+        else:
+            parts = {chosen: (active, totals[chosen])}
+        pages = Paginator(_WorstFirst(parts, now), PER_PAGE)
         page = pages.get_page(request.GET.get("page"))
         rows = list(page.object_list)
         states = _states([organization for organization, _health in rows])
@@ -155,20 +163,19 @@ def _totals(active: QuerySet[Any], now: dt.datetime) -> dict[Health, int]:
 class _WorstFirst(Sequence[Any]):
     """Organizations and their health, worst first and then by name, without sorting all of them for one page."""
 
-    def __init__(self, organizations: QuerySet[Any], sizes: dict[Health, int], now: dt.datetime) -> None:
-        self._organizations = organizations
-        self._sizes = sizes
+    def __init__(self, parts: dict[Health, tuple[QuerySet[Any], int]], now: dt.datetime) -> None:
+        self._parts = parts  # where to look for those, and how many there are
         self._now = now
 
     def __len__(self) -> int:
-        return sum(self._sizes.values())
+        return sum(size for _organizations, size in self._parts.values())
 
     def __getitem__(self, wanted: Any) -> Any:
         found: list[Any] = []
         start, stop, _step = wanted.indices(len(self))
-        for kind, size in self._sizes.items():
+        for kind, (organizations, size) in self._parts.items():
             if start < size and stop > 0:
-                rows = self._organizations.filter(in_health(kind, self._now)).order_by("display_name", "org_id")
+                rows = organizations.filter(in_health(kind, self._now)).order_by("display_name", "org_id")
                 found += [(organization, kind) for organization in rows[max(start, 0) : min(stop, size)]]
             start, stop = start - size, stop - size
         return found

@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.decorators import method_decorator
@@ -156,18 +156,19 @@ class IdentityProviderAdmin(PolicyAdmin):
     @outside_of_them
     def check_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Fetch a provider's discovery document and keys, and say what is wrong; bodies are never shown."""
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
         provider = self.get_object(request, unquote(object_id))
         if provider is None or not self.has_view_permission(request, provider):
             raise PermissionDenied
+        name = "admin:partium_auth_identityprovider_"
+        back_url = reverse(name + "change", args=[provider.pk], current_app=self.admin_site.name)
+        if request.method != "POST":  # who had to log in again meanwhile comes back with a GET
+            return HttpResponseRedirect(back_url)
         findings, failure = [], ""
         try:
             for finding in doctor.examine_provider(from_row(provider)):
                 findings.append(finding)  # noqa: PERF402  # what was found before it failed is shown
         except PartiumError as error:
             failure = str(error)  # for developers, in English
-        name = "admin:partium_auth_identityprovider_"
         return TemplateResponse(
             request,
             "admin/partium_auth/identityprovider/check.html",
@@ -180,7 +181,7 @@ class IdentityProviderAdmin(PolicyAdmin):
                 "failure_level": LEVELS["error"],
                 "findings": [(LEVELS[finding.level], finding) for finding in findings],
                 "list_url": reverse(name + "changelist", current_app=self.admin_site.name),
-                "back_url": reverse(name + "change", args=[provider.pk], current_app=self.admin_site.name),
+                "back_url": back_url,
             },
         )
 

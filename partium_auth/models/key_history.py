@@ -6,8 +6,10 @@ these is shown as it is.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 
+from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_noop as _
 
@@ -21,8 +23,8 @@ EXCHANGE_FAILED = _("Not verified: Partium answered %(status)s to the exchange."
 SEARCH_FAILED = _("Not verified: Partium answered %(status)s to a search.")
 UNREACHABLE = _("Not verified: Partium could not be reached or did not answer in time.")
 LABEL_CHANGED = _("label changed")
-EXPIRY_CHANGED = _("expiry changed")
-BOTH_CHANGED = _("label and expiry changed")
+EXPIRY_CHANGED = _("expiry changed from %(before)s to %(after)s")
+BOTH_CHANGED = _("label changed; expiry changed from %(before)s to %(after)s")
 ROTATED = _("Takes the place of %(key)s. %(outcome)s")
 RETIRED = _("%(key)s takes its place; serves for another %(hours)s h.")
 REFUSED = _("%(key)s: %(outcome)s")
@@ -32,6 +34,13 @@ _SENTENCES = (
     *(ACCEPTED, EXCHANGE_REFUSED, SEARCH_REFUSED, REJECTED_IN_USE, NOT_TRIED, TOO_SLOW, EXCHANGE_FAILED, SEARCH_FAILED),
     *(UNREACHABLE, LABEL_CHANGED, EXPIRY_CHANGED, BOTH_CHANGED, ROTATED, RETIRED, REFUSED),
 )
+
+
+def written(at: dt.datetime | None) -> str:
+    """Return a moment as the history has it: the same in every language and time zone."""
+    if at is None:
+        return "–"
+    return (at.astimezone(dt.UTC) if timezone.is_aware(at) else at).isoformat(sep=" ", timespec="minutes")
 
 
 def _pattern(sentence: str) -> re.Pattern[str]:

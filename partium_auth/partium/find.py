@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import string
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import quote, unquote, urlsplit
 
 from partium_auth.partium.parts import Part, SearchResult, parse
@@ -73,6 +73,19 @@ class BearerSource(Protocol):
         ...
 
 
+@runtime_checkable
+class AttentiveSource(BearerSource, Protocol):
+    """A source that wants to know of success, too."""
+
+    def accepted(self, bearer: Bearer) -> None:
+        """Partium answered 2xx to this one."""
+        ...
+
+    async def aaccepted(self, bearer: Bearer) -> None:
+        """As :meth:`accepted`."""
+        ...
+
+
 class FindClient:
     """Searches one organization's catalogs. Each method has an async twin that never blocks the event loop.
 
@@ -112,6 +125,7 @@ class FindClient:
         self._transport = transport
         self._base_url = base_url.rstrip("/")
         self._source = source
+        self._attentive = source if isinstance(source, AttentiveSource) else None
         self._external_user_id = quote(external_user_id, safe=_PRINTABLE) if external_user_id else None
         self._language = language
         self._state_path = state_path
@@ -250,15 +264,23 @@ class FindClient:
         bearer = self._source.current()
         response = send(bearer)
         if response.status == 401:
-            response = send(self._source.replace(bearer))
-        return _checked(response)
+            bearer = self._source.replace(bearer)
+            response = send(bearer)
+        response = _checked(response)
+        if self._attentive is not None:
+            self._attentive.accepted(bearer)
+        return response
 
     async def _arun(self, send: _Send) -> Response:
         bearer = await self._source.acurrent()
         response = await asyncio.to_thread(send, bearer)
         if response.status == 401:
-            response = await asyncio.to_thread(send, await self._source.areplace(bearer))
-        return _checked(response)
+            bearer = await self._source.areplace(bearer)
+            response = await asyncio.to_thread(send, bearer)
+        response = _checked(response)
+        if self._attentive is not None:
+            await self._attentive.aaccepted(bearer)
+        return response
 
     def _search(
         self,

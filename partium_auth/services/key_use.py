@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import uuid
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -75,6 +76,17 @@ def count_exchange(key_id: uuid.UUID, ok: bool) -> None:
             rows.update(**{column: F(column) + 1})
     if ok:
         _used(key_id, now)
+
+
+def record_direct_use(key_id: uuid.UUID) -> None:
+    """Remember that Partium accepted a key that was sent to it as it is. After the caller's transaction, if there is one.
+
+    Within it, the key would stay locked until the transaction ends, and everybody else's searches wait for that.
+
+    Args:
+        key_id: primary key of the key.
+    """
+    transaction.on_commit(partial(_used, key_id, timezone.now()), using=key_database(), robust=True)
 
 
 def _used(key_id: uuid.UUID, now: dt.datetime) -> None:

@@ -223,10 +223,13 @@ def change_key(
     check_storable(expires_at)
     before = ApiKey.objects.only("label", "expires_at").get(pk=key.pk)
     relabeled, reexpired = label != before.label, expires_at != before.expires_at
-    if relabeled and reexpired:
-        detail = key_history.BOTH_CHANGED
-    elif relabeled or reexpired:
-        detail = key_history.LABEL_CHANGED if relabeled else key_history.EXPIRY_CHANGED
+    if reexpired:
+        sentence = key_history.BOTH_CHANGED if relabeled else key_history.EXPIRY_CHANGED
+        moments = {"before": key_history.written(before.expires_at), "after": key_history.written(expires_at)}
+        detail = sentence % moments
+    elif relabeled:
+        # Not from what: it may have been a mistake that had to go, and the history stays.
+        detail = key_history.LABEL_CHANGED
     else:
         return
     with transaction.atomic(using=key_database()):

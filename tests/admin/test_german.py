@@ -113,7 +113,7 @@ def test_sentences_of_the_history(stored: str, shown: str) -> None:
 
 def test_every_sentence_of_the_history_has_its_own_translation() -> None:
     sentences = key_history._SENTENCES
-    parts = {"status": 401, "key": "Shop", "hours": "24", "outcome": key_history.NOT_TRIED}
+    parts = {"status": 401, "key": "Shop", "hours": "24", "outcome": key_history.NOT_TRIED, "before": "–", "after": "x"}
     with translation.override("de"):
         shown = {key_history.translated(sentence % parts) for sentence in sentences}
     assert len(shown) == len(sentences)

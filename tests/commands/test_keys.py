@@ -115,6 +115,36 @@ def test_the_overview_says_nothing_where_all_is_well_and_nothing_of_others(run: 
     assert run("overview") == (0, "")
 
 
+@pytest.mark.parametrize("typed", [b"key\xff\n", b"\xff\xfek\x00e\x00y\x00"], ids=["binary", "utf-16"])
+def test_exit_code_2_for_what_is_no_text(typed: bytes, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(typed), "utf-8"))
+    with pytest.raises(CommandError, match="unusual characters") as caught:
+        call_command("partium_keys", "add", "--organization", "acme", "--label", "shop")
+    assert caught.value.returncode == 2
+
+
+@pytest.mark.parametrize("ended", [EOFError, KeyboardInterrupt])
+@pytest.mark.parametrize("command", ["add", "revoke"])
+def test_who_leaves_a_prompt_is_shown_no_traceback(
+    command: str, ended: type[BaseException], acme: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = keys.add_key(acme, "value-00000000000000", label="x", actor=None, verify=False)
+
+    def leave(*_args: object) -> str:
+        raise ended
+
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("getpass.getpass", leave)
+    monkeypatch.setattr("builtins.input", leave)
+    args = [str(key.pk)] if command == "revoke" else ["--organization", "acme", "--label", "shop"]
+    with pytest.raises((CommandError, KeyboardInterrupt)) as caught:  # one that is let through ends the whole run
+        call_command("partium_keys", command, *args)
+    assert isinstance(caught.value, CommandError)
+    assert (str(caught.value), caught.value.returncode) == ("Nothing was changed.", 2)
+    assert [key.status for key in ApiKey.objects.all()] == ["active"]
+
+
 @pytest.mark.parametrize(
     ("organization", "code"), [("acme", 0), ("globex", 3), (None, 3)], ids=["ours", "another's", "unknown"]
 )
@@ -241,6 +271,16 @@ def test_the_list_for_people_shows_no_more_than_the_mask(run: Run, acme: Organiz
     code, text = run("list")
     assert code == 0
     assert text.split() == [str(key.pk), "acme", "shop", "••••3f9a", "unverified"]
+
+
+def test_the_list_for_people_says_until_when_a_key_really_serves(run: Run, acme: Organization) -> None:
+    now = timezone.now().replace(microsecond=0)
+    key = keys.add_key(acme, "value-00000000000000", label="x", actor=None, verify=False)
+    soon, later = now + dt.timedelta(hours=2), now + dt.timedelta(hours=24)
+    ApiKey.objects.update(status="retiring", expires_at=soon, retires_at=later)
+    assert run("list")[1].strip().endswith(f"retiring  until {soon.isoformat()}")
+    keys.revoke_key(key, actor=None)
+    assert run("list")[1].strip().endswith("revoked")
 
 
 def test_health_mends_what_was_written_past_the_app(

@@ -472,13 +472,20 @@ def test_the_newest_verified_active_key_serves_first(acme: Organization) -> None
 
 
 def test_changing_a_key_says_what_was_changed(key: ApiKey) -> None:
-    later = timezone.now() + dt.timedelta(days=3)
+    later = dt.datetime(2099, 3, 1, 12, 30, tzinfo=dt.timezone(dt.timedelta(hours=1)))
     keys.change_key(key, label="new", expires_at=later, actor=None)
     keys.change_key(key, label="new", expires_at=later, actor=None)
     stored = ApiKey.objects.get()
     assert (stored.label, stored.expires_at) == ("new", later)
     changed = ApiKeyEvent.objects.filter(action="changed").values_list("detail", flat=True)
-    assert list(changed) == ["label and expiry changed"]
+    both = "label changed; expiry changed from – to 2099-03-01 11:30+00:00"
+    assert list(changed) == [both]
+    keys.change_key(key, label="new", expires_at=None, actor=None)
+    assert list(changed.all()) == ["expiry changed from 2099-03-01 11:30+00:00 to –", both]
+    keys.change_key(key, label="newer", expires_at=None, actor=None)
+    assert changed.all()[0] == "label changed", (
+        "and not what it was: that may have been a mistake that nobody should see"
+    )
 
 
 def test_events_cannot_be_changed_or_deleted(key: ApiKey) -> None:

@@ -30,6 +30,7 @@ from partium_auth.exceptions import (
     TokenUnavailable,
 )
 from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Organization
+from partium_auth.services import key_use
 from partium_auth.session import GRANT, ORGANIZATION, PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
@@ -437,6 +438,44 @@ def test_a_direct_key_is_the_servers_bearer_and_never_the_access_token(
     assert partium_sandbox.count(endpoint="auth", credential_kind="api_key") == 0
     assert person.token().value != key.secret.reveal()
     assert partium_sandbox.count(endpoint="auth", credential_kind="api_key") == 1
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_administration_sees_that_a_direct_key_is_used(
+    sync: bool, acme: Organization, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    key = key_grant().api_key
+    assert key is not None
+    use_keys(acme, SOURCE.API_KEY_DIRECT)
+
+    def search() -> None:
+        client = partium_auth.for_organization("acme")
+        assert (client.search if sync else async_to_sync(client.asearch))(text="fan").results
+        key.refresh_from_db()
+
+    search()
+    first = key.last_used_at
+    assert first is not None
+    search()
+    assert key.last_used_at == first, "not written with every search"
+    # Partium refused it a while ago, and accepts it again.
+    key_use.record_rejection(key.pk)
+    ApiKey.objects.update(rejected_at=timezone.now() - dt.timedelta(seconds=61))
+    search()
+    assert key.rejected_at is None
+    assert key.last_used_at > first
+
+
+def test_a_direct_keys_use_is_written_after_the_transaction_that_it_was_in(
+    acme: Organization, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    key = key_grant().api_key
+    assert key is not None
+    use_keys(acme, SOURCE.API_KEY_DIRECT)
+    with transaction.atomic():
+        partium_auth.for_organization("acme").search(text="fan")
+        assert not ApiKey.objects.exclude(last_used_at=None).exists(), "the row would be locked"
+    assert ApiKey.objects.exclude(last_used_at=None).exists()
 
 
 @pytest.mark.parametrize("source", [SOURCE.API_KEY, SOURCE.API_KEY_DIRECT])

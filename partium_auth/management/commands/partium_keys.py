@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import getpass
 import json
 import sys
 import uuid
 from argparse import ArgumentTypeError, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -22,6 +24,7 @@ from partium_auth import policy
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import ApiKey, Organization
 from partium_auth.models.health import Health, health
+from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import health as stored_health
 from partium_auth.services import key_input, keys
 
@@ -189,12 +192,9 @@ class Command(BaseCommand):
         if not options["yes"]:
             if not sys.stdin.isatty():
                 raise CommandError("Give --yes: there is no terminal to ask at.", returncode=USAGE)
-            try:
-                answer = input(f"Revoke {key.label} {key.masked} of {key.organization}? There is no way back. [y/N] ")
-            except EOFError:
-                answer = ""
-            if answer.strip().lower() not in {"y", "yes"}:
-                raise CommandError("Nothing was changed.", returncode=USAGE)
+            question = f"Revoke {key.label} {key.masked} of {key.organization}? There is no way back. [y/N] "
+            if _asked(input, question).strip().lower() not in {"y", "yes"}:
+                raise _unchanged()
         keys.revoke_key(key, actor=actor)
         self._print(ApiKey.objects.filter(pk=key.pk), options)
         return OK
@@ -241,13 +241,11 @@ class Command(BaseCommand):
         return key
 
     def _value(self) -> str:
-        try:
-            if sys.stdin.isatty():
-                return getpass.getpass("API key: ")
+        if sys.stdin.isatty():
+            return _asked(getpass.getpass, "API key: ")
+        with contextlib.suppress(UnicodeDecodeError):  # left first: it holds what was read
             return sys.stdin.read(key_input.LONGEST_VALUE + 256)
-        except (EOFError, UnicodeDecodeError):
-            pass  # left first: a UnicodeDecodeError holds what was read
-        raise CommandError("What was typed, or piped, is no API key.", returncode=USAGE)
+        raise CommandError("There are unusual characters in this key. Is it text in UTF-8?", returncode=USAGE)
 
     def _print(self, rows: Any, options: dict[str, Any]) -> int:
         """Print keys, and return how many they are."""
@@ -258,7 +256,8 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(found, indent=2, ensure_ascii=False))
             return len(found)
         for key in found:
-            end = key["retires_at"] or key["expires_at"]
+            ends = [at for at in (key["retires_at"], key["expires_at"]) if at and key["state"] != ApiKeyState.REVOKED]
+            end = min(ends, default=None)  # all are in UTC
             parts = [
                 key["id"],
                 key["organization"],
@@ -269,6 +268,17 @@ class Command(BaseCommand):
             ]
             self.stdout.write("  ".join(part for part in parts if part))
         return len(found)
+
+
+def _asked(ask: Callable[[str], str], question: str) -> str:
+    try:
+        return ask(question)
+    except (EOFError, KeyboardInterrupt):
+        raise _unchanged() from None
+
+
+def _unchanged() -> CommandError:
+    return CommandError("Nothing was changed.", returncode=USAGE)
 
 
 def _described(key: Any) -> dict[str, str | None]:
