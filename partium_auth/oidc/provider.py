@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -181,11 +182,12 @@ def is_configured() -> bool:
 
 def settings_name() -> str:
     """``OIDC_OP_NAME``: what the login page calls the provider of the settings; the host of its issuer otherwise."""
-    from urllib.parse import urlsplit
-
     name: str = getattr(settings, "OIDC_OP_NAME", "")
     source = _setting("OIDC_OP_ISSUER") or _setting("OIDC_OP_DISCOVERY_ENDPOINT")
-    return name or urlsplit(source or _setting("OIDC_OP_AUTHORIZATION_ENDPOINT")).hostname or DEFAULT
+    try:
+        return name or urlsplit(source or _setting("OIDC_OP_AUTHORIZATION_ENDPOINT")).hostname or DEFAULT
+    except ValueError:  # no URL: said where it is called
+        return DEFAULT
 
 
 def from_settings() -> Provider:

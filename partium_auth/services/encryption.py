@@ -102,8 +102,11 @@ def reseal(*, actor: Actor, batch_size: int = BATCH, progress: Callable[[Reseale
 
 
 def _pages(model: type[models.Model], names: list[str]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """Walk a table by its primary key: no cursor is held open, and rows that change meanwhile do no harm."""
-    rows = model._default_manager.using(router.db_for_write(model)).order_by("pk")
+    """Walk a table by its primary key: no cursor is held open, and rows that change meanwhile do no harm.
+
+    All of its rows, also those that a default manager hides: they are lost, too, when their key is taken away.
+    """
+    rows = model._base_manager.using(router.db_for_write(model)).order_by("pk")
     last = None
     while True:
         page = list((rows if last is None else rows.filter(pk__gt=last)).values_list("pk", *names)[:_PAGE])
@@ -116,7 +119,7 @@ def _pages(model: type[models.Model], names: list[str]) -> Iterator[tuple[Any, t
 
 def _reseal_rows(model: type[models.Model], names: list[str], pks: list[Any], current: str, result: Resealed) -> None:
     database = router.db_for_write(model)
-    manager = model._default_manager.using(database)
+    manager = model._base_manager.using(database)
     with transaction.atomic(using=database):
         for row in manager.select_for_update().filter(pk__in=pks).order_by("pk").only("pk", *names):
             changes = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import hmac
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -83,7 +84,7 @@ def add_key(
     with transaction.atomic(using=key_database()):
         key = _insert(organization, clean, digest, label, expires_at, outcome, actor)
         record(ApiKeyEvent.Action.ADDED, key=key, detail=outcome.detail, actor=actor, address=address)
-    _report_duplicate(key)
+        _report_duplicate_once_kept(key)
     return key
 
 
@@ -152,8 +153,8 @@ def rotate_key(
             actor=actor,
             address=address,
         )
+        _report_duplicate_once_kept(new)
     key.status, key.retires_at = ApiKey.Status.RETIRING, now + overlap
-    _report_duplicate(new)
     return new
 
 
@@ -332,8 +333,15 @@ def _refuse_duplicate(organization: Organization, digest: str) -> None:
     raise ValidationError({"value": ValidationError(message, code="duplicate")})
 
 
+def _report_duplicate_once_kept(key: ApiKey) -> None:
+    # The caller's transaction may end in a roll-back; and of two that add the same key, neither sees the other's before.
+    transaction.on_commit(partial(_report_duplicate, key), using=key_database(), robust=True)
+
+
 def _report_duplicate(key: ApiKey) -> None:
-    same = ApiKey.objects.filter(fingerprint=key.fingerprint).exclude(status=ApiKey.Status.REVOKED)
+    same = (
+        ApiKey.objects.using(key_database()).filter(fingerprint=key.fingerprint).exclude(status=ApiKey.Status.REVOKED)
+    )
     others = same.exclude(organization=key.organization_id)
     ids = sorted(others.values_list("organization__org_id", flat=True))
     if not ids:

@@ -536,9 +536,8 @@ def test_the_history_survives_the_person(ours: Tenant, root: Any) -> None:
     assert (event.actor, event.actor_name) == (None, "aardvark-dev")
 
 
-def test_the_overview_says_who_is_about_to_lose_access(root: Any, db: None) -> None:
-    import datetime as dt
-
+@pytest.mark.django_db(transaction=True)
+def test_the_overview_says_who_is_about_to_lose_access(root: Any) -> None:
     from django.utils import timezone
 
     soon = timezone.now() + dt.timedelta(days=3)
@@ -628,6 +627,7 @@ def test_a_keys_grant_is_not_revoked_from_the_list_while_the_key_serves(ours: Te
     assert Grant.objects.get(pk=grant.pk).revoked_at is not None
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_key_is_named_as_kept_twice_only_while_it_is(root: Any, db: None) -> None:
     def shared() -> Any:
         return login(root).get(reverse("admin:partium_auth_organization_overview")).context["shared"]

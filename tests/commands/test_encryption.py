@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, models
+from django.utils import timezone
 
 from partium_auth import crypto
 from partium_auth.exceptions import EncryptionError
@@ -178,3 +179,24 @@ def test_a_site_that_has_lost_its_key_comes_back_as_the_documentation_says(db: N
     keys.revoke_key(old, actor=None)
     assert ApiKey.objects.usable().get() == new
     assert not Grant.objects.filter(kind="password", revoked_at=None).exists()
+
+
+class Unrevoked(models.Manager[Grant]):
+    """A default manager that hides rows, as a site's model may have: of what is marked as deleted, say."""
+
+    def get_queryset(self) -> models.QuerySet[Grant]:
+        return super().get_queryset().filter(revoked_at=None)
+
+
+def test_rows_that_a_models_default_manager_hides_are_sealed_anew_too(
+    db: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grants(1)
+    Grant.objects.update(revoked_at=timezone.now())
+    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
+    hiding = Unrevoked()
+    hiding.model = Grant
+    monkeypatch.setitem(Grant._meta.__dict__, "default_manager", hiding)
+    assert not Grant._default_manager.exists()
+    assert "test: 2" in run("--dry-run")
+    assert "2 of 2 secrets sealed anew" in run()

@@ -60,6 +60,7 @@ def test_views_of_the_base_library_are_found_below_a_path_too(prefix: str) -> No
         ("PARTIUM_CACHE", 7),
         ("PARTIUM_CACHE", "nonsense"),
         ("OIDC_RP_CLIENT_ID", 7),
+        ("OIDC_OP_ISSUER", "https://[::1"),
         ("OIDC_RP_SIGN_ALGO", "nonsense"),
         ("OIDC_RP_SIGN_ALGO", 7),
         ("OIDC_RP_SIGN_ALGO", [["RS256"]]),

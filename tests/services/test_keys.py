@@ -52,6 +52,26 @@ def test_an_accepted_key_is_stored_sealed_with_hint_and_history(
     assert Grant.objects.filter(api_key=stored).count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
+def test_nobody_is_alerted_of_a_key_that_was_not_kept(acme: Organization, globex: Organization) -> None:
+    """Nor before the commit: of two who add the same key at once, neither would see the other's."""
+    told: list[Any] = []
+
+    def listener(**kwargs: Any) -> None:
+        told.append((kwargs["organizations"], transaction.get_connection().in_atomic_block))
+
+    signals.duplicate_key.connect(listener)
+    try:
+        for roll_back in (True, False):
+            with transaction.atomic():
+                for organization in (acme, globex):
+                    keys.add_key(organization, "value-00000000000000", label="x", actor=None, verify=False)
+                transaction.set_rollback(roll_back)
+    finally:
+        signals.duplicate_key.disconnect(listener)
+    assert told == [(["acme", "globex"], False), (["globex", "acme"], False)]
+
+
 def test_a_user_name_need_not_be_a_string(
     acme: Organization, person: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +200,7 @@ def test_two_who_add_the_same_key_at_once_get_one_key(
     assert ApiKey.objects.count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
 def test_the_same_key_in_two_organizations_alerts_and_locks_nobody_out(
     acme: Organization, globex: Organization, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -201,6 +222,7 @@ def test_the_same_key_in_two_organizations_alerts_and_locks_nobody_out(
     assert not ApiKeyEvent.objects.filter(detail__contains="globex").exists()
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_key_that_another_organization_has_revoked_alerts_nobody(
     acme: Organization, globex: Organization, caplog: pytest.LogCaptureFixture
 ) -> None:
