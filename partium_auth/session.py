@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from partium_auth.partium.find import FindClient
 
-GRANT = "_partium_grant"
+GRANT = grants.IN_SESSION
 ORGANIZATION = "_partium_organization"
 
 

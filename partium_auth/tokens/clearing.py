@@ -7,8 +7,10 @@ since it was found is left alone, and nothing is locked for longer than that.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
+from importlib import import_module
 from typing import Any
 
 from django.conf import settings
@@ -21,8 +23,7 @@ from partium_auth.models import Grant, LogoutTokenId
 from partium_auth.tokens import grants
 
 SESSION_GONE_AFTER = dt.timedelta(days=1)
-"""A grant whose session is not found any more is kept this long after its last renewal: a host may have given the session
-another key, and the grant is still in use then."""
+"""A grant is kept this long after its last renewal, whatever has become of its session."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Cleared:
     Attributes:
         revoked: logged out, or ended by an administrator.
         rejected: refused by their upstream, and their last access token has expired.
-        unused: not renewed for so long that no session can have them.
+        unused: not renewed for so long that no session has them.
         without_session: their session has expired or was deleted.
         logout_tokens: used back-channel logout tokens that could not be replayed any more.
     """
@@ -48,7 +49,8 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
     """Remove dead rows.
 
     Args:
-        older_than: a login that was not renewed for so long is dead; longer than any session lives.
+        older_than: a login that was not renewed for so long is dead, unless its session is known to be alive; longer than
+            any session lives.
         batch_size: how many rows one statement removes.
         dry_run: only count.
     """
@@ -58,7 +60,10 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
     expires_at = ExpressionWrapper(F("issued_at") + F("lifetime_seconds"), output_field=FloatField())
     expired = Q(issued_at__isnull=True) | Q(_expires_at__lt=now.timestamp())
 
-    def remove(dead: QuerySet[Any], which: Callable[[list[Any]], Iterable[Any]] | None = None) -> int:
+    sessions_are_rows = _sessions_are_rows()
+    named = cache(_named_by_sessions)  # read once, and only if it is needed
+
+    def remove(dead: QuerySet[Any], which: Callable[[list[Any]], set[Any]] | None = None) -> int:
         return sum(_batches(dead, batch_size, dry_run, which))
 
     revoked = rows.filter(revoked_at__isnull=False)
@@ -75,8 +80,8 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
     return Cleared(
         revoked=remove(revoked),
         rejected=remove(rejected),
-        unused=remove(unused),
-        without_session=remove(idle, _without_session) if _sessions_are_rows() else 0,
+        unused=remove(unused, partial(_without_session, named, or_unknown=True) if sessions_are_rows else None),
+        without_session=remove(idle, partial(_without_session, named)) if sessions_are_rows else 0,
         logout_tokens=remove(tokens),
     )
 
@@ -86,7 +91,7 @@ def _not_renewed_since(moment: dt.datetime) -> Q:
 
 
 def _batches(
-    dead: QuerySet[Any], batch_size: int, dry_run: bool, which: Callable[[list[Any]], Iterable[Any]] | None
+    dead: QuerySet[Any], batch_size: int, dry_run: bool, which: Callable[[list[Any]], set[Any]] | None
 ) -> Iterator[int]:
     last: Any = None
     while True:
@@ -95,7 +100,7 @@ def _batches(
         if not found:
             return
         last = found[-1].pk
-        pks = [row.pk for row in found] if which is None else list(which(found))
+        pks = {row.pk for row in found} if which is None else which(found)
         if dry_run:
             yield len(pks)
         elif pks:
@@ -112,18 +117,29 @@ def _sessions_are_rows() -> bool:
     }
 
 
-def _without_session(rows: list[Grant]) -> Iterator[Any]:
-    from django.contrib.sessions.models import Session  # asked for only where sessions are rows of the database
-
-    keys: dict[Any, str] = {}
+def _without_session(named: Callable[[], set[str]], rows: list[Grant], *, or_unknown: bool = False) -> set[Any]:
+    """Return which grants are no living session's; ``or_unknown`` with those whose session key does not open."""
+    keys: dict[Any, str | None] = {}
     for row in rows:
         try:
             keys[row.pk] = row.session_key.reveal()
         except (EncryptionError, AttributeError):
-            continue  # nobody knows; it goes when it is old enough
-    alive = set(
-        Session.objects.using(router.db_for_write(Session))
-        .filter(session_key__in=set(keys.values()), expire_date__gt=timezone.now())
-        .values_list("session_key", flat=True)
-    )
-    return (pk for pk, session_key in keys.items() if session_key not in alive)
+            if or_unknown:
+                keys[row.pk] = None
+    alive = set(_living_sessions().filter(session_key__in=set(keys.values())).values_list("session_key", flat=True))
+    lost = {pk for pk, session_key in keys.items() if session_key not in alive}
+    # A host may have given the session another key meanwhile, as a change of the password does.
+    return {pk for pk in lost if str(pk) not in named()}
+
+
+def _living_sessions() -> QuerySet[Any]:
+    from django.contrib.sessions.models import Session  # asked for only where sessions are rows of the database
+
+    return Session.objects.using(router.db_for_write(Session)).filter(expire_date__gt=timezone.now())
+
+
+def _named_by_sessions() -> set[str]:
+    """Read every living session for the grant it names: nothing finds a session by what it holds."""
+    store = import_module(settings.SESSION_ENGINE).SessionStore()
+    rows = _living_sessions().values_list("session_data", flat=True)
+    return {str(store.decode(data).get(grants.IN_SESSION)) for data in rows.iterator()}

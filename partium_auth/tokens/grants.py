@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("partium_auth.tokens")
 
+IN_SESSION = "_partium_grant"
+"""Under this name a session holds the id of its grant."""
 _BATCH = 1000  # databases limit the parameters of one statement
 LEASE_SECONDS = 30.0
 """How long nobody else may renew. Longer than the send deadline and the exchange together (5 + 8 s)."""

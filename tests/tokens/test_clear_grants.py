@@ -124,7 +124,8 @@ def test_a_session_key_that_does_not_open_is_no_reason(everything: dict[str, Gra
     assert "0 without a session" in clear()
 
 
-def test_older_than_is_a_number_of_days(everything: dict[str, Grant]) -> None:
+def test_older_than_is_a_number_of_days(everything: dict[str, Grant], settings: Any) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     clear("--older-than", "1")
     assert "idle" not in left(everything)
     for wrong in ("0", "-1", "soon"):
@@ -151,17 +152,26 @@ def test_a_grant_that_comes_to_life_after_it_was_found_stays(
     # Provided by the DELETE stating its reason once more, in clearing._batches().
     grant = change(password_grant(), renewed_at=ago(2 * DAY))
 
-    def renewed_meanwhile(rows: list[Grant]) -> list[Any]:
+    def renewed_meanwhile(named: object, rows: list[Grant], *, or_unknown: bool = False) -> set[Any]:
         Grant.objects.filter(pk=grant.pk).update(renewed_at=timezone.now())
-        return [row.pk for row in rows]
+        return {row.pk for row in rows}
 
     monkeypatch.setattr(clearing, "_without_session", renewed_meanwhile)
     assert "0 without a session" in clear()
     assert Grant.objects.filter(pk=grant.pk).exists()
 
 
-def test_a_person_who_is_logged_in_stays_logged_in(acme: Organization, log_in: Callable[..., Person]) -> None:
+@pytest.mark.parametrize("days", [2, 31], ids=["idle", "for longer than --older-than"])
+@pytest.mark.parametrize("change_key", [False, True], ids=["the same session", "a session with another key"])
+def test_a_person_who_is_logged_in_stays_logged_in(
+    acme: Organization, log_in: Callable[..., Person], days: int, change_key: bool
+) -> None:
+    """A change of the password gives a session another key; where a key of the organization serves, no login is renewed."""
     person = log_in(acme)
-    Grant.objects.update(renewed_at=ago(2 * DAY), created_at=ago(2 * DAY))
+    if change_key:
+        cycled = person.request().session
+        cycled.cycle_key()
+        person.session_key = str(cycled.session_key)
+    Grant.objects.update(renewed_at=ago(days * DAY), created_at=ago(days * DAY))
     clear()
     assert person.token()
