@@ -214,6 +214,13 @@ def test_verify_does_all_and_exits_with_the_worst(
     assert sorted(row["result"] for row in printed) == ["accepted", "rejected"]
 
 
+def test_a_revoked_key_is_no_outage(run: Run, acme: Organization) -> None:
+    key = keys.add_key(acme, "value-00000000000000", label="x", actor=None, verify=False)
+    keys.revoke_key(key, actor=None)
+    code, (result,) = run("verify", str(key.pk), "--json")
+    assert (code, result["result"], result["detail"]) == (2, "failed", "The key is revoked.")
+
+
 def test_rotate_and_revoke(run: Run, acme: Organization, partium_sandbox: PartiumSandbox) -> None:
     old = keys.add_key(acme, partium_sandbox.add_key("acme"), label="old", actor=None)
     code, printed = run(
@@ -224,7 +231,7 @@ def test_rotate_and_revoke(run: Run, acme: Organization, partium_sandbox: Partiu
     assert printed[0]["replaces"] == str(old.pk)
     assert run("revoke", str(old.pk))[0] == 2, "no terminal, and no --yes"
     assert run("revoke", str(old.pk), "--yes", "--json")[1][0]["state"] == "revoked"
-    assert run("verify", str(old.pk))[0] == 1
+    assert run("verify", str(old.pk))[0] == 2
 
 
 def test_acting_as_a_person_has_their_rights_only(

@@ -40,9 +40,9 @@ The key itself is read from a prompt or, where there is no terminal, from
 standard input; never from the command line, which other people can see.
 
 Exit codes: 0 done; 1 Partium could not be asked, or a stored value does not
-open; 2 wrong usage, bad input or no such key; 3 Partium does not accept the
-key, or it belongs to another organization; 4 not permitted (--as); 5 an
-organization needs attention (overview).
+open; 2 wrong usage, bad input, no such key or a revoked one; 3 Partium does
+not accept the key, or it belongs to another organization; 4 not permitted
+(--as); 5 an organization needs attention (overview).
 Of several keys, verify does all and exits with the highest code.
 """
 
@@ -166,7 +166,8 @@ class Command(BaseCommand):
                 result, detail = outcome.verification.value, outcome.detail
                 code = REJECTED if outcome.refused else OK if outcome.verification == "accepted" else FAILED
             except (EncryptionError, ValidationError) as error:  # the others are still tried
-                result, detail, code = "failed", " ".join(getattr(error, "messages", [str(error)])), FAILED
+                result, detail = "failed", " ".join(getattr(error, "messages", [str(error)]))
+                code = _code(error) if isinstance(error, ValidationError) else FAILED
             worst = max(worst, code)
             results.append({"id": str(key.pk), "label": key.label, "result": result, "detail": detail})
             if not options["json"]:
