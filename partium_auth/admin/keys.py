@@ -351,8 +351,11 @@ class ApiKeyAdmin(SearchedAdmin):
     # -- many keys: as far as a few seconds go, then the next request -------------------------------------------------------
 
     @admin.action(description=_("Verify the selected keys at Partium"), permissions=["view"])
-    def verify_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+    def verify_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         pending = list(queryset.exclude(status=ApiKey.Status.REVOKED).values_list("pk", flat=True))
+        if not pending:
+            messages.warning(request, gettext("There is nothing to verify."))
+            return None
         return self._run_page(request, "verify", pending, [])
 
     @admin.action(description=_("Revoke the selected keys …"), permissions=["view"])

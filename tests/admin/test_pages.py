@@ -262,6 +262,15 @@ def test_who_had_to_log_in_again_meanwhile_lands_on_the_list(client: Client, dev
     assert client.get(url)["Location"] == reverse(KEY + "changelist")
 
 
+def test_where_only_revoked_keys_are_chosen_there_is_nothing_to_verify(client: Client, acme: Organization) -> None:
+    key = keys.add_key(acme, "value-00000000000000", label="x", actor=None, verify=False)
+    keys.revoke_key(key, actor=None)
+    posted = {"action": "verify_selected", "_selected_action": [str(key.pk)]}
+    page = client.post(reverse(KEY + "changelist"), posted, follow=True).content.decode()
+    assert "There is nothing to verify." in page
+    assert "0 of 0" not in page
+
+
 def test_many_keys_are_revoked_after_one_question(client: Client, acme: Organization) -> None:
     made = [keys.add_key(acme, f"value-{n}-00000000000", label=str(n), actor=None, verify=False) for n in range(3)]
     asked = {"action": "revoke_selected", "_selected_action": [str(key.pk) for key in made[:2]]}
