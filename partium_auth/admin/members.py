@@ -144,6 +144,8 @@ class InvitationAdmin(_MembersAdmin):
     lookups_allowed = frozenset({"role__exact"})
     search_fields = ("email", "organization__display_name", "organization__org_id")
     ordering = ("-created_at",)
+    delete_confirmation_template = "admin/partium_auth/invitation/delete_confirmation.html"
+    delete_selected_confirmation_template = "admin/partium_auth/invitation/delete_selected_confirmation.html"
     readonly_fields = ("organization_name", "state", "inviter", "created_at", "expires_at")
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -29,7 +29,7 @@ from partium_auth.models import (
     Organization,
     Role,
 )
-from partium_auth.services import keys
+from partium_auth.services import keys, members
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
 from tests.admin.conftest import Tenant, login
@@ -397,6 +397,19 @@ def test_who_removes_a_member_is_told_what_that_does(
     assert "comes back with the next login" in client.post(reverse(prefix + "changelist"), action).content.decode()
     mine = Membership.objects.get(user=dev)
     assert "your own membership" in client.get(reverse(prefix + "delete", args=[mine.pk])).content.decode()
+
+
+def test_who_deletes_an_invitation_is_told_that_the_membership_stays(client: Client, dev: Any, settings: Any) -> None:
+    settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
+    acme = Organization.objects.get()
+    invitation = members.invite(acme, "ann@acme.example", actor=dev)
+    prefix = "partium_keys:partium_auth_invitation_"
+    action = {"action": "delete_selected", "_selected_action": [invitation.pk]}
+    for page in (
+        client.get(reverse(prefix + "delete", args=[invitation.pk])),
+        client.post(reverse(prefix + "changelist"), action),
+    ):
+        assert "A membership that came of an invitation stays" in page.content.decode()
 
 
 @pytest.mark.usefixtures("_managing")
