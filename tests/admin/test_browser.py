@@ -206,6 +206,27 @@ def test_the_list_fits_a_phone_in_the_dark(
     assert row.evaluate("row => row.scrollWidth <= row.closest('.form-row').clientWidth")
 
 
+def test_the_box_for_a_key_that_cannot_be_verified_has_its_words_on_one_line(
+    site: str, new_page: Callable[..., Any], partium_sandbox: PartiumSandbox
+) -> None:
+    acme = Organization.objects.create(org_id="acme")
+    dana = get_user_model().objects.create_user("dana")
+    Membership.objects.create(user=dana, organization=acme, role=Role.DEVELOPER)
+    client = Client()
+    client.force_login(dana, "django.contrib.auth.backends.ModelBackend")
+    page = new_page()
+    page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": site}])
+    page.set_viewport_size({"width": 1000, "height": 800})  # a tablet: Django's letters are larger there
+    page.goto(site + reverse(KEY + "add"))
+    page.fill("#id_label", "x")
+    page.fill("#id_value", "value-00000000000000")
+    with partium_sandbox.fail("auth", status=503):
+        page.click("text=Try and add")
+        page.wait_for_selector("text=could not be asked")
+    words = page.locator("label.partium-check")
+    assert words.bounding_box()["height"] < 2 * page.locator("#id_allow_unverified").bounding_box()["height"] + 10
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 def test_german_fits_a_phone_and_a_desk(
     width: int, site: str, new_page: Callable[..., Any], partium_sandbox: PartiumSandbox, settings: Any
