@@ -23,6 +23,9 @@ logger = logging.getLogger("partium_auth.keys")
 _OUTAGE = dt.timedelta(minutes=10)
 # Rejections this close to each other are one outage, and one event in the history.
 
+_KEPT = dt.timedelta(days=90)
+# Counts of the days before are removed: the picture shows 30 days.
+
 
 def record_rejection(key_id: uuid.UUID, status: int = 401) -> None:
     """Remember that Partium did not accept a key in use: it is left alone for 60 s, and another one serves.
@@ -71,7 +74,9 @@ def count_exchange(key_id: uuid.UUID, ok: bool) -> None:
     if not rows.update(**{column: F(column) + 1}):
         try:
             with transaction.atomic(using=database):
-                ApiKeyUsage.objects.using(database).create(api_key_id=key_id, day=day, **{column: 1})
+                usage = ApiKeyUsage.objects.using(database)
+                usage.create(api_key_id=key_id, day=day, **{column: 1})
+                usage.filter(api_key_id=key_id, day__lt=day - _KEPT).delete()  # once a day, by the unique index
         except IntegrityError:
             rows.update(**{column: F(column) + 1})
     if ok:

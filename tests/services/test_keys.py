@@ -392,6 +392,15 @@ def test_exchanges_are_counted_by_day(key: ApiKey) -> None:
     assert ApiKey.objects.get().last_used_at is not None
 
 
+def test_counts_that_no_page_shows_any_more_are_not_kept_for_ever(key: ApiKey) -> None:
+    today = timezone.localdate()
+    for days in (29, 90, 91, 4000):
+        ApiKeyUsage.objects.create(api_key=key, day=today - dt.timedelta(days=days), exchanges=1)
+    key_use.count_exchange(key.pk, ok=True)
+    kept = ApiKeyUsage.objects.order_by("-day").values_list("day", flat=True)
+    assert [(today - day).days for day in kept] == [0, 29, 90]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_no_count_is_lost_between_threads(key: ApiKey) -> None:
     def work() -> None:
