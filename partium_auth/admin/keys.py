@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 RUN_SECONDS = 4.0
 """A long action answers after this and goes on with the next request, so that no proxy or worker loses patience."""
 
+SHOWN_WHILE_RUNNING = 100
+"""So many results are on the page of a long action that goes on; all of them are on the last one."""
+
 VERIFICATION_WORDS = {
     ApiKey.Verification.ACCEPTED: _("accepted"),
     ApiKey.Verification.REJECTED: _("rejected"),
@@ -417,7 +420,8 @@ class ApiKeyAdmin(SearchedAdmin):
     def _run_page(
         self, request: HttpRequest, what: str, pending: list[uuid.UUID], done: list[tuple[uuid.UUID, str]]
     ) -> HttpResponse:
-        known = {key.pk: key for key in self.get_queryset(request).filter(pk__in=[pk for pk, _result in done])}
+        shown = done[-SHOWN_WHILE_RUNNING:] if pending else done
+        known = {key.pk: key for key in self.get_queryset(request).filter(pk__in=[pk for pk, _result in shown])}
         title = gettext("Verifying keys") if what == "verify" else gettext("Revoking keys")
         return self._page(
             request,
@@ -427,10 +431,11 @@ class ApiKeyAdmin(SearchedAdmin):
             what=what,
             pending=",".join(map(str, pending)),
             pending_count=len(pending),
+            done_count=len(done),
             total=len(pending) + len(done),
             done=json.dumps([[str(pk), result] for pk, result in done]),
             results=[
-                (known[pk], self._url("change", pk), result, RESULTS[result]) for pk, result in done if pk in known
+                (known[pk], self._url("change", pk), result, RESULTS[result]) for pk, result in shown if pk in known
             ],
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
+import json
 from typing import Any
 
 import pytest
@@ -255,6 +256,25 @@ def test_many_keys_are_verified_over_several_requests_and_one_failure_stops_noth
         assert requests < 5
     assert requests == 3
     assert sorted(result for *_rest, result, _words in page.context["results"]) == ["accepted", "accepted", "failed"]
+    assert "3 of 3 done" in page.content.decode()
+
+
+def test_a_long_action_shows_the_last_results_while_it_goes_on_and_all_at_the_end(
+    client: Client, acme: Organization, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With thousands of keys, every one of hundreds of pages would look up and send all there are so far."""
+    monkeypatch.setattr("partium_auth.admin.keys.SHOWN_WHILE_RUNNING", 1)
+    monkeypatch.setattr("partium_auth.admin.keys.RUN_SECONDS", 1e-9)
+    made = [keys.add_key(acme, f"value-{n:014}", label=f"key {n}", actor=None, verify=False) for n in range(3)]
+    posted = {"keys": ",".join(str(key.pk) for key in made), "confirmed": "1"}
+    client.post(reverse(KEY + "revoke"), posted)
+    done = json.dumps([[str(made[0].pk), "revoked"]])
+    page = client.post(reverse(KEY + "revoke"), {**posted, "keys": f"{made[1].pk},{made[2].pk}", "done": done})
+    assert [key.label for key, *_rest in page.context["results"]] == ["key 1"]
+    assert "2 of 3 done" in page.content.decode()
+    posted = {"keys": page.context["pending"], "done": page.context["done"], "confirmed": "1"}
+    page = client.post(reverse(KEY + "revoke"), posted)
+    assert [key.label for key, *_rest in page.context["results"]] == ["key 0", "key 1", "key 2"]
     assert "3 of 3 done" in page.content.decode()
 
 
