@@ -19,13 +19,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.urls import NoReverseMatch, Resolver404, get_resolver, get_script_prefix, resolve, reverse
 
-from partium_auth import crypto
+from partium_auth import crypto, database
 from partium_auth.backends import is_oidc_login_enabled
 from partium_auth.conf import PREFIX, SETTINGS, conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.oidc import provider as providers
 from partium_auth.oidc.discovery import is_secure
-from partium_auth.tokens import grants
 
 MIDDLEWARE = "partium_auth.middleware.PartiumMiddleware"
 AUTHENTICATION_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"
@@ -250,7 +249,7 @@ def check_sqlite(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """W013 SQLite whose transactions do not begin by writing; W014 SQLite that every request keeps to itself."""
-    alias = grants.alias()
+    alias = database.alias()
     if alias not in (databases or ()) or connections[alias].vendor != "sqlite":
         return []
     found: list[CheckMessage] = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from partium_auth import upstream
+from partium_auth import database, upstream
 from partium_auth.exceptions import KeyRejected, NoOrganization, NoUsableKey
 from partium_auth.models import ApiKey, Organization
 from partium_auth.models.fingerprints import fingerprint
@@ -161,5 +161,5 @@ def _opened(key: ApiKey) -> _Key:
 
 
 def _usable_keys(organization_id: uuid.UUID) -> list[ApiKey]:
-    keys = ApiKey.objects.using(grants.alias()).usable().serving_order()
+    keys = ApiKey.objects.using(database.alias()).usable().serving_order()
     return list(keys.filter(organization_id=organization_id, organization__is_active=True))

@@ -23,7 +23,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from partium_auth import crypto, upstream
+from partium_auth import crypto, database, upstream
 from partium_auth.backends import is_password_login_enabled
 from partium_auth.conf import conf
 from partium_auth.exceptions import PartiumError
@@ -33,7 +33,6 @@ from partium_auth.oidc import provider as providers
 from partium_auth.oidc.provider import WELL_KNOWN, Provider
 from partium_auth.services import encryption, health
 from partium_auth.services.providers import who_else_has_issuer
-from partium_auth.tokens import grants
 
 Level = Literal["ok", "warning", "error"]
 AUTH_PATHS = ("/1/auth", "/auth/")
@@ -78,7 +77,7 @@ def examine() -> Iterator[Finding]:
 
 
 def _lacks_migrations() -> bool:
-    executor = MigrationExecutor(connections[grants.alias()])
+    executor = MigrationExecutor(connections[database.alias()])
     ours = [node for node in executor.loader.graph.leaf_nodes() if node[0] == Organization._meta.app_label]
     return bool(executor.migration_plan(ours))
 
@@ -118,8 +117,8 @@ def _encryption() -> Iterator[Finding]:
 
 
 def _database() -> Iterator[Finding]:
-    connection = connections[grants.alias()]
-    Organization.objects.using(grants.alias()).exists()
+    connection = connections[database.alias()]
+    Organization.objects.using(database.alias()).exists()
     yield Finding("ok", "database", f"{connection.vendor} answers.")
 
 

@@ -17,7 +17,7 @@ from asgiref.sync import sync_to_async
 from django.db import Error as AnyDatabaseError
 from django.db import transaction
 
-from partium_auth import clients, policy
+from partium_auth import clients, database, policy
 from partium_auth.conf import conf
 from partium_auth.exceptions import LoginRequired, NoOrganization, NoUsableKey
 from partium_auth.models import Grant, Organization
@@ -284,7 +284,7 @@ class PartiumSession:
             now = keeper.clock()
             seconds = max((seen.seconds_left(now) for seen in self._serving(view)), default=0.0)
             # This transaction may have written what it has read. Where it is rolled back, nobody replaces a stamp.
-            transaction.on_commit(functools.partial(slot.store, view, seconds), using=grants.alias())
+            transaction.on_commit(functools.partial(slot.store, view, seconds), using=database.alias())
         return view
 
     def _check(self, view: Reading) -> None:
@@ -391,7 +391,7 @@ def oidc_grant_of(request: HttpRequest) -> Grant | None:
     grant_id = grant_id_of(request)
     if grant_id is None:
         return None
-    found = Grant.objects.using(grants.alias()).select_related("identity")
+    found = Grant.objects.using(database.alias()).select_related("identity")
     return found.filter(pk=grant_id, kind=Grant.Kind.OIDC, revoked_at=None).first()
 
 
@@ -418,7 +418,7 @@ def _choose_organization(request: HttpRequest, user: Any, wanted: Organization |
 def _organization(view: Reading) -> Organization:
     fields = ["id", "org_id", "display_name", "token_source", "is_active"]
     values = [view.organization_id, view.org_id, view.display_name, view.token_source, True]
-    return Organization.from_db(grants.alias(), fields, values)
+    return Organization.from_db(database.alias(), fields, values)
 
 
 def _wrong_provider(required: str) -> LoginRequired:

@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError, router, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -19,6 +19,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_POST
 
+from partium_auth import database
 from partium_auth.charset import utf8_only
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.models import Grant, LogoutTokenId
@@ -68,9 +69,9 @@ def _end(provider: Provider, claims: dict[str, Any]) -> int:
     LogoutTokenId.objects.filter(expires_at__lt=now).delete()
     digest = hashlib.sha256(f"{claims['iss']}\x00{claims['jti']}".encode()).hexdigest()
     until = dt.datetime.fromtimestamp(logout_token_usable_until(claims), dt.UTC if settings.USE_TZ else None)
-    with transaction.atomic(using=router.db_for_write(LogoutTokenId)):
+    with transaction.atomic(using=database.alias()):
         try:
-            with transaction.atomic(using=router.db_for_write(LogoutTokenId)):
+            with transaction.atomic(using=database.alias()):
                 LogoutTokenId(digest=digest, expires_at=until).save(force_insert=True)
         except IntegrityError:
             raise Refused("jti", "used before.") from None
@@ -79,7 +80,7 @@ def _end(provider: Provider, claims: dict[str, Any]) -> int:
 
 def _named(provider: Provider, claims: dict[str, Any]) -> QuerySet[Grant]:
     """The grants of the session ``sid`` (and of ``sub``, if it is there), or, where the token names none, all of ``sub`` (§2.4)."""
-    found = Grant.objects.using(grants.alias()).filter(kind=Grant.Kind.OIDC, provider=provider.slug, revoked_at=None)
+    found = Grant.objects.using(database.alias()).filter(kind=Grant.Kind.OIDC, provider=provider.slug, revoked_at=None)
     if "sub" in claims:
         found = found.filter(identity__digest=identity_digest(claims["iss"], claims["sub"]))
     if "sid" in claims:
@@ -87,7 +88,7 @@ def _named(provider: Provider, claims: dict[str, Any]) -> QuerySet[Grant]:
         wanted = {claims["sid"], ""} if "sub" in claims else {claims["sid"]}
         # Compared once more: not every database does so exactly.
         rows = found.filter(session_id__in=wanted).values_list("pk", "session_id")
-        found = Grant.objects.using(grants.alias()).filter(pk__in=[pk for pk, sid in rows if sid in wanted])
+        found = Grant.objects.using(database.alias()).filter(pk__in=[pk for pk, sid in rows if sid in wanted])
     return found
 
 

@@ -11,10 +11,10 @@ from django.apps import apps
 from django.core.exceptions import PermissionDenied
 from django.db import models, router, transaction
 
-from partium_auth import crypto, policy
+from partium_auth import crypto, database, policy
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import Sealed, SealedField, seal
-from partium_auth.tokens import grants, invalidation
+from partium_auth.tokens import invalidation
 
 if TYPE_CHECKING:
     from partium_auth.policy import Actor
@@ -97,7 +97,7 @@ def reseal(*, actor: Actor, batch_size: int = BATCH, progress: Callable[[Reseale
             progress(result)
     # Readings in the cache hold tokens that the old key sealed, which may be taken away now. Also after a run that found
     # nothing to do: the one before it may have been interrupted.
-    transaction.on_commit(invalidation.distrust_everything, using=grants.alias())
+    transaction.on_commit(invalidation.distrust_everything, using=database.alias())
     return result
 
 
@@ -118,9 +118,9 @@ def _pages(model: type[models.Model], names: list[str]) -> Iterator[tuple[Any, t
 
 
 def _reseal_rows(model: type[models.Model], names: list[str], pks: list[Any], current: str, result: Resealed) -> None:
-    database = router.db_for_write(model)
-    manager = model._base_manager.using(database)
-    with transaction.atomic(using=database):
+    using = router.db_for_write(model)
+    manager = model._base_manager.using(using)
+    with transaction.atomic(using=using):
         for row in manager.select_for_update().filter(pk__in=pks).order_by("pk").only("pk", *names):
             changes = {}
             for name in names:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 
-from partium_auth import policy
+from partium_auth import database, policy
 from partium_auth.models import Grant
 from partium_auth.tokens import grants
 
@@ -33,6 +33,6 @@ def revoke_grants(grant_ids: Iterable[uuid.UUID], *, actor: Actor) -> int:
     """
     if not policy.is_operator(actor):
         raise PermissionDenied
-    with transaction.atomic(using=grants.alias()):
+    with transaction.atomic(using=database.alias()):
         logins = Grant.objects.filter(pk__in=list(grant_ids), api_key=None)
         return grants.revoke(logins, delete_sessions=True)

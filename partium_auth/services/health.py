@@ -7,9 +7,10 @@ import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from django.db import router, transaction
+from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
+from partium_auth import database
 from partium_auth.models import ApiKey, DuplicateKey, KeyHealth
 from partium_auth.models.health import COLUMNS, Moments, moments
 
@@ -21,7 +22,7 @@ def remake(organization_id: uuid.UUID, using: str | None = None) -> None:
         organization_id: primary key of the organization.
         using: the database; None: where keys are written.
     """
-    using = using or _database()
+    using = using or database.alias()
     rows = KeyHealth.objects.using(using)
     with transaction.atomic(using=using):
         # The lock first, the keys in a later statement: whoever waited here sees what the other one changed.
@@ -36,7 +37,7 @@ def stale() -> list[uuid.UUID]:
     There are none, unless keys were written past the services and Django's signals: by ``update()``, ``bulk_create()``,
     a fixture of keys alone, or SQL.
     """
-    using = _database()
+    using = database.alias()
     names = tuple(moments(()))
     stored = {pk: tuple(values) for pk, *values in KeyHealth.objects.using(using).values_list("pk", *names)}
     keyless = tuple(moments(()).values())
@@ -49,7 +50,7 @@ def unnoticed() -> list[str]:
 
     As with :func:`stale`, of keys that were written past the services.
     """
-    using = _database()
+    using = database.alias()
     found = ApiKey.objects.using(using).of_several_organizations()
     return sorted(set(found) - set(DuplicateKey.objects.using(using).values_list("pk", flat=True)))
 
@@ -57,17 +58,13 @@ def unnoticed() -> list[str]:
 def notice(fingerprints: Iterable[str]) -> None:
     """Have the overview name the organizations that have these keys."""
     rows = [DuplicateKey(fingerprint=fingerprint) for fingerprint in fingerprints]
-    DuplicateKey.objects.using(_database()).bulk_create(rows, ignore_conflicts=True)
+    DuplicateKey.objects.using(database.alias()).bulk_create(rows, ignore_conflicts=True)
 
 
 def _actual(using: str) -> Iterator[tuple[uuid.UUID, Moments]]:
     rows: Any = ApiKey.objects.using(using).order_by("organization").values_list("organization", *COLUMNS)
     for organization_id, keys in itertools.groupby(rows.iterator(), key=lambda row: row[0]):
         yield organization_id, moments(key[1:] for key in keys)
-
-
-def _database() -> str:
-    return router.db_for_write(ApiKey)
 
 
 def _changed(instance: ApiKey, using: str, raw: bool = False, **kwargs: object) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_ipv46_address
-from django.db import router, transaction
+from django.db import transaction
 
-from partium_auth import signals
+from partium_auth import database, signals
 from partium_auth.models import ApiKey, ApiKeyEvent, Organization
 from partium_auth.services import health
 from partium_auth.tokens import invalidation
@@ -39,7 +39,7 @@ def record(
     )
     event.save()
     transaction.on_commit(
-        partial(signals.key_event.send_robust, sender=ApiKeyEvent, event=event), using=key_database(), robust=True
+        partial(signals.key_event.send_robust, sender=ApiKeyEvent, event=event), using=database.alias(), robust=True
     )
 
 
@@ -47,7 +47,7 @@ def changed(organization_id: uuid.UUID) -> None:
     """Do what saving a key does by signal, after an ``update()`` of an organization's keys, which sends none."""
     health.remake(organization_id)
     transaction.on_commit(
-        partial(invalidation.distrust_organization, organization_id), using=key_database(), robust=True
+        partial(invalidation.distrust_organization, organization_id), using=database.alias(), robust=True
     )
 
 
@@ -58,7 +58,3 @@ def _address(address: str | None) -> str | None:
     except ValidationError:
         return None
     return address
-
-
-def key_database() -> str:
-    return router.db_for_write(ApiKey)

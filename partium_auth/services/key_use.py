@@ -12,11 +12,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from partium_auth import signals
+from partium_auth import database, signals
 from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, key_history
 from partium_auth.models.keys import REJECTION_REMEMBERED, local_day
 from partium_auth.services import health
-from partium_auth.services.key_events import changed, key_database, record
+from partium_auth.services.key_events import changed, record
 
 logger = logging.getLogger("partium_auth.keys")
 
@@ -37,8 +37,8 @@ def record_rejection(key_id: uuid.UUID, status: int = 401) -> None:
         status: what Partium answered, 401 or 403.
     """
     now = timezone.now()
-    rows = ApiKey.objects.using(key_database()).filter(pk=key_id)
-    with transaction.atomic(using=key_database()):
+    rows = ApiKey.objects.using(database.alias()).filter(pk=key_id)
+    with transaction.atomic(using=database.alias()):
         # Of many processes that meet the same rejection one gets a row here, and writes the event.
         first = rows.filter(Q(rejected_at=None) | Q(rejected_at__lte=now - _OUTAGE)).update(rejected_at=now)
         if not first:
@@ -66,15 +66,15 @@ def count_exchange(key_id: uuid.UUID, ok: bool) -> None:
         ok: whether an access token came back.
     """
     now = timezone.now()
-    database = key_database()
+    using = database.alias()
     day = local_day(now)
     column = "exchanges" if ok else "failures"
-    rows = ApiKeyUsage.objects.using(database).filter(api_key_id=key_id, day=day)
+    rows = ApiKeyUsage.objects.using(using).filter(api_key_id=key_id, day=day)
     # UPDATE first: it is what happens all day. The unique index decides who makes the day's row.
     if not rows.update(**{column: F(column) + 1}):
         try:
-            with transaction.atomic(using=database):
-                usage = ApiKeyUsage.objects.using(database)
+            with transaction.atomic(using=using):
+                usage = ApiKeyUsage.objects.using(using)
                 usage.create(api_key_id=key_id, day=day, **{column: 1})
                 usage.filter(api_key_id=key_id, day__lt=day - _KEPT).delete()  # once a day, by the unique index
         except IntegrityError:
@@ -91,14 +91,14 @@ def record_direct_use(key_id: uuid.UUID) -> None:
     Args:
         key_id: primary key of the key.
     """
-    transaction.on_commit(partial(_used, key_id, timezone.now()), using=key_database(), robust=True)
+    transaction.on_commit(partial(_used, key_id, timezone.now()), using=database.alias(), robust=True)
 
 
 def _used(key_id: uuid.UUID, now: dt.datetime) -> None:
-    rows = ApiKey.objects.using(key_database()).filter(pk=key_id)
+    rows = ApiKey.objects.using(database.alias()).filter(pk=key_id)
     if rows.filter(rejected_at=None).update(last_used_at=now):
         return  # what happens all day: nothing else of the key changes
-    with transaction.atomic(using=key_database()):
+    with transaction.atomic(using=database.alias()):
         if rows.update(last_used_at=now, rejected_at=None):
             health.remake(rows.values_list("organization_id", flat=True).get())
 

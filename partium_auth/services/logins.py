@@ -11,10 +11,11 @@ from typing import Any, Protocol, TypeVar
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist
-from django.db import IntegrityError, router, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from partium_auth import database
 from partium_auth.conf import conf
 from partium_auth.models import EmailDomain, Identity, Membership, Organization, Role
 from partium_auth.models.identities import identity_digest
@@ -193,7 +194,7 @@ def _once_more_on_conflict(record: Callable[[], _T]) -> _T:
     # Two first logins of one person at the same moment: the second one finds what the first one has made.
     for is_last in (False, True):
         try:
-            with transaction.atomic(using=router.db_for_write(Identity)):
+            with transaction.atomic(using=database.alias()):
                 return record()
         except IntegrityError:
             if is_last:

@@ -18,6 +18,7 @@ from django.db import router
 from django.db.models import ExpressionWrapper, F, FloatField, Model, Q, QuerySet
 from django.utils import timezone
 
+from partium_auth import database
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import Grant, LogoutTokenId
 from partium_auth.tokens import grants
@@ -55,7 +56,7 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
         dry_run: only count.
     """
     now = timezone.now()
-    rows = Grant.objects.using(grants.alias())
+    rows = Grant.objects.using(database.alias())
     logins = rows.exclude(kind=Grant.Kind.API_KEY)
     expires_at = ExpressionWrapper(F("issued_at") + F("lifetime_seconds"), output_field=FloatField())
     expired = Q(issued_at__isnull=True) | Q(_expires_at__lt=now.timestamp())
@@ -76,7 +77,7 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
         revoked_at__isnull=True,
         rejected_at__isnull=True,
     )
-    tokens = LogoutTokenId.objects.using(router.db_for_write(LogoutTokenId)).filter(expires_at__lt=now)
+    tokens = LogoutTokenId.objects.using(database.alias()).filter(expires_at__lt=now)
     return Cleared(
         revoked=remove(revoked),
         rejected=remove(rejected),

@@ -17,12 +17,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from django.conf import settings
-from django.db import router, transaction
+from django.db import transaction
 from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 from django.db.models.functions import Now as _Now
 from django.utils import timezone
 
-from partium_auth import crypto
+from partium_auth import crypto, database
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import Sealed, seal
@@ -243,7 +243,7 @@ def read(grant_id: uuid.UUID) -> Snapshot | None:
     """Read one grant; None where it is gone. A key's is there as long as the key, though its first renewal makes the row."""
     for seen in read_all([grant_id]):
         return seen
-    return _not_begun(grant_id) if ApiKey.objects.using(alias()).filter(pk=grant_id).exists() else None
+    return _not_begun(grant_id) if ApiKey.objects.using(database.alias()).filter(pk=grant_id).exists() else None
 
 
 def read_all(grant_ids: Sequence[uuid.UUID]) -> list[Snapshot]:
@@ -275,12 +275,7 @@ def _not_begun(key_id: uuid.UUID) -> Snapshot:
 
 
 def _rows() -> QuerySet[Grant]:
-    return Grant.objects.using(alias())
-
-
-def alias() -> str:
-    """The database that grants are in, the primary: a replica may lag behind a renewal."""
-    return router.db_for_write(Grant)
+    return Grant.objects.using(database.alias())
 
 
 # --- opening and ending --------------------------------------------------------------------------------------------
@@ -316,7 +311,7 @@ def open_grant(login: Login, session_key: str) -> Grant:
         grant.lifetime_seconds = login.tokens.lifetime_seconds
         grant.generation = 1
         grant.renewed_at = timezone.now()
-    grant.save(force_insert=True, using=alias())
+    grant.save(force_insert=True, using=database.alias())
     return grant
 
 
@@ -337,13 +332,13 @@ def revoke(grants: QuerySet[Grant], *, delete_sessions: bool = False) -> int:
     Returns:
         How many were revoked.
     """
-    open_ = grants.using(alias()).filter(revoked_at__isnull=True).select_related("api_key")
+    open_ = grants.using(database.alias()).filter(revoked_at__isnull=True).select_related("api_key")
     rows = list(open_.only("pk", "user_id", "session_key", "api_key__organization_id"))
     changed = 0
     for start in range(0, len(rows), _BATCH):
         ended = _rows().filter(pk__in=[row.pk for row in rows[start : start + _BATCH]])
         changed += ended.update(revoked_at=timezone.now(), access_token=None, refresh_token=None, id_token=None)
-    transaction.on_commit(lambda: invalidation.distrust_grants(rows), using=alias())
+    transaction.on_commit(lambda: invalidation.distrust_grants(rows), using=database.alias())
     if delete_sessions:
         for row in rows:
             _delete_session(row)
@@ -424,7 +419,7 @@ def commit(
             values["reusable"] = reusable
     committed = bool(current.update(**values))
     if committed:
-        transaction.on_commit(lambda: invalidation.distrust_grants([grant]), using=alias())
+        transaction.on_commit(lambda: invalidation.distrust_grants([grant]), using=database.alias())
     return committed
 
 

@@ -23,6 +23,7 @@ from asgiref.sync import sync_to_async
 from django.db import Error as AnyDatabaseError
 from django.db import connections
 
+from partium_auth import database
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, KeyRejected, LoginRequired, PartiumError, TokenUnavailable
 from partium_auth.models import Grant
@@ -452,7 +453,7 @@ def _patience_seconds() -> float:
 
 
 def _blocked_by_own_transaction() -> bool:
-    connection = connections[grants.alias()]
+    connection = connections[database.alias()]
     return connection.vendor == "sqlite" and connection.in_atomic_block and conf.executor == "thread"
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from django.db import connections, models
 from django.utils import timezone
 
+from partium_auth import database
 from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Organization
 from partium_auth.oidc.provider import DEFAULT
 from partium_auth.tokens import grants
@@ -119,7 +120,7 @@ def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID
         grant_id: what the session names, or None for a session without a Partium login.
         organization_id: which organization.
     """
-    alias = grants.alias()
+    alias = database.alias()
     query = _query(alias)
     with connections[alias].cursor() as cursor:
         cursor.execute(
@@ -139,7 +140,7 @@ def shows_what_is_committed() -> bool:
 
     Such a reader would keep in the cache, under the stamps of today, what was revoked meanwhile.
     """
-    connection: Any = connections[grants.alias()]
+    connection: Any = connections[database.alias()]
     if not connection.in_atomic_block:
         return bool(connection.get_autocommit())  # without it nobody tells where a transaction begins
     if connection.vendor == "sqlite":
