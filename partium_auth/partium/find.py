@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import string
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from partium_auth.partium.parts import Part, SearchResult, parse
@@ -54,7 +54,10 @@ class Bearer(Protocol):
 
 
 class BearerSource(Protocol):
-    """Where a :class:`FindClient` gets its bearer from."""
+    """Where a :class:`FindClient` gets its bearer from.
+
+    One that has ``accepted(bearer)`` and ``aaccepted(bearer)`` is told of every bearer that Partium answered 2xx to.
+    """
 
     def current(self) -> Bearer:
         """The bearer to use now."""
@@ -70,19 +73,6 @@ class BearerSource(Protocol):
 
     async def areplace(self, rejected: Bearer) -> Bearer:
         """As :meth:`replace`."""
-        ...
-
-
-@runtime_checkable
-class AttentiveSource(BearerSource, Protocol):
-    """A source that wants to know of success, too."""
-
-    def accepted(self, bearer: Bearer) -> None:
-        """Partium answered 2xx to this one."""
-        ...
-
-    async def aaccepted(self, bearer: Bearer) -> None:
-        """As :meth:`accepted`."""
         ...
 
 
@@ -125,7 +115,9 @@ class FindClient:
         self._transport = transport
         self._base_url = base_url.rstrip("/")
         self._source = source
-        self._attentive = source if isinstance(source, AttentiveSource) else None
+        # By name: to ask for a protocol with isinstance() takes longer than a fresh token.
+        self._accepted: Callable[[Bearer], None] | None = getattr(source, "accepted", None)
+        self._aaccepted: Callable[[Bearer], Awaitable[None]] | None = getattr(source, "aaccepted", None)
         self._external_user_id = quote(external_user_id, safe=_PRINTABLE) if external_user_id else None
         self._language = language
         self._state_path = state_path
@@ -267,8 +259,8 @@ class FindClient:
             bearer = self._source.replace(bearer)
             response = send(bearer)
         response = _checked(response)
-        if self._attentive is not None:
-            self._attentive.accepted(bearer)
+        if self._accepted is not None:
+            self._accepted(bearer)
         return response
 
     async def _arun(self, send: _Send) -> Response:
@@ -278,8 +270,8 @@ class FindClient:
             bearer = await self._source.areplace(bearer)
             response = await asyncio.to_thread(send, bearer)
         response = _checked(response)
-        if self._attentive is not None:
-            await self._attentive.aaccepted(bearer)
+        if self._aaccepted is not None:
+            await self._aaccepted(bearer)
         return response
 
     def _search(
