@@ -24,7 +24,7 @@ from django.core.cache import caches
 
 from partium_auth.conf import conf
 from partium_auth.exceptions import TimedOut, UnexpectedResponse, UpstreamError
-from partium_auth.transport import raise_for_status
+from partium_auth.transport import endpoint_of, raise_for_status
 from partium_auth.upstream import transport
 
 logger = logging.getLogger("partium_auth.oidc")
@@ -145,7 +145,8 @@ def _fetch_unless_hung(url: str, now: float) -> _Document:
     with _lock:
         hung_at = _hung.get(url, -math.inf)
     if 0 <= now - hung_at < FETCH_PAUSE_SECONDS:
-        raise TimedOut(f"{url} did not answer in time {now - hung_at:.0f} s ago, and was not asked again.", sent=False)
+        ago = f"{now - hung_at:.0f} s ago"
+        raise TimedOut(f"{endpoint_of(url)} did not answer in time {ago}, and was not asked again.", sent=False)
     try:
         return _fetch(url, now)
     except TimedOut:

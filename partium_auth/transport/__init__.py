@@ -40,7 +40,7 @@ from partium_auth.transport.outgoing import (
 )
 from partium_auth.version import __version__
 
-__all__ = ["InsecureURL", "Response", "Transport", "parse_retry_after", "raise_for_status"]
+__all__ = ["InsecureURL", "Response", "Transport", "endpoint_of", "parse_retry_after", "raise_for_status"]
 
 _CHUNK_BYTES: Final = 16 * 1024
 #: Only encodings whose decompression urllib3 can stop in the middle.

@@ -83,6 +83,7 @@ def bearer_credentials(token: str) -> str:
 
 
 def endpoint_of(url: str) -> str:
+    """Return what messages say of a URL: scheme, host and path, without credentials, query and fragment."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.test import Client
 
+from partium_auth.exceptions import TimedOut
 from partium_auth.login import attempts
 from partium_auth.models import Grant, Organization
 from partium_auth.oidc import discovery, documents, token_endpoint, userinfo
@@ -538,6 +539,18 @@ def test_a_provider_that_hangs_makes_one_visitor_wait_and_not_everybody(
     del op.answers["/.well-known/openid-configuration"]
     monkeypatch.setattr(documents, "FETCH_PAUSE_SECONDS", 0)
     assert start(browser).status_code == 302
+
+
+def test_who_is_told_that_a_provider_hung_is_told_no_query(
+    op: BendableProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "FETCH_SECONDS", 0.3)
+    op.answers["/.well-known/openid-configuration"] = Answer(hangs=True)
+    for _ in range(2):
+        with pytest.raises(TimedOut) as caught:
+            documents.get(f"{op.url}/.well-known/openid-configuration?code=canary")
+        assert f"{op.url}/.well-known/openid-configuration" in str(caught.value)
+        assert "canary" not in str(caught.value)
 
 
 def test_static_endpoints_without_an_issuer(
