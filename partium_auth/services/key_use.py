@@ -8,7 +8,7 @@ import uuid
 from functools import partial
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -91,7 +91,10 @@ def record_direct_use(key_id: uuid.UUID) -> None:
     Args:
         key_id: primary key of the key.
     """
-    transaction.on_commit(partial(_used, key_id, timezone.now()), using=database.alias(), robust=True)
+    connection = connections[database.alias()]
+    # A script that commits by hand has no moment after its transaction: its searches do not show.
+    if connection.in_atomic_block or connection.get_autocommit():
+        connection.on_commit(partial(_used, key_id, timezone.now()), robust=True)
 
 
 def _used(key_id: uuid.UUID, now: dt.datetime) -> None:

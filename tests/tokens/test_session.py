@@ -478,6 +478,19 @@ def test_a_direct_keys_use_is_written_after_the_transaction_that_it_was_in(
     assert ApiKey.objects.exclude(last_used_at=None).exists()
 
 
+def test_a_script_that_commits_by_hand_searches_with_a_direct_key(
+    acme: Organization, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    key_grant()
+    use_keys(acme, SOURCE.API_KEY_DIRECT)
+    transaction.set_autocommit(False)
+    try:
+        assert partium_auth.for_organization("acme").search(text="fan").results
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+
+
 @pytest.mark.parametrize("source", [SOURCE.API_KEY, SOURCE.API_KEY_DIRECT])
 def test_the_next_key_takes_over_where_one_is_rejected(
     mode: str, acme: Organization, log_in: LogIn, key_grant: MakeGrant, partium_sandbox: PartiumSandbox, source: SOURCE
