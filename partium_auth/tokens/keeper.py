@@ -188,7 +188,7 @@ class Keeper:
         Raises:
             TokenUnavailable: the same error, where it was for another reason; otherwise as :meth:`obtain`.
         """
-        seen = None if error.blocked_grant is None else _look(error.blocked_grant, error).seen
+        seen = None if error.blocked_grant is None else _look(error.blocked_grant, None).seen
         if seen is None:
             raise error
         return self.obtain(seen)
