@@ -12,7 +12,7 @@ from collections.abc import Callable
 from django.db import connection
 
 from benchmarks.people import log_in
-from partium_auth import upstream
+from partium_auth.host import upstream
 from partium_auth.models import Grant
 from partium_auth.partium.responses import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox

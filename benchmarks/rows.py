@@ -1,4 +1,4 @@
-"""Reading a token and clearing grants with few rows and with many."""
+"""SessionAccess a token and clearing grants with few rows and with many."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db import connection
 from benchmarks.people import log_in
 from partium_auth.models import Grant, Organization
 from partium_auth.partium.responses import TokenResponse
-from partium_auth.tokens import clearing, reading
+from partium_auth.tokens import access, cleanup
 
 _SERIES = {
     "postgresql": ("generate_series(1, {number}) AS n", "gen_random_uuid()"),
@@ -40,7 +40,7 @@ def measure(number: int, say: Callable[[str], None]) -> None:
     for wanted in (1000, number):
         _add(grant, wanted - there)
         there = wanted
-        read = statistics.median(_seconds(lambda: reading.read(*place)) for _ in range(500))
+        read = statistics.median(_seconds(lambda: access.read(*place)) for _ in range(500))
         nothing = _seconds(_clear)
         Grant.objects.filter(pk__in=Grant.objects.exclude(pk=grant.pk).values("pk")[: wanted // 100]).update(
             revoked_at=dt.datetime.now(tz=dt.UTC)
@@ -57,7 +57,7 @@ def _seconds(action: Callable[[], object]) -> float:
 
 
 def _clear() -> None:
-    clearing.clear(older_than=dt.timedelta(days=30))
+    cleanup.clear(older_than=dt.timedelta(days=30))
 
 
 def _add(grant: Grant, number: int) -> None:

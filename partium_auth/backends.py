@@ -22,14 +22,14 @@ from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 
-from partium_auth import upstream
+from partium_auth.accounts import claims as claims_
+from partium_auth.accounts import matching
+from partium_auth.accounts.matching import VerifiedLogin
 from partium_auth.exceptions import CredentialsRejected
+from partium_auth.host import upstream
 from partium_auth.models import Identity
 from partium_auth.oidc.errors import Refused
 from partium_auth.partium.responses import TokenResponse
-from partium_auth.services import claims as claims_
-from partium_auth.services import logins
-from partium_auth.services.logins import VerifiedLogin
 
 logger = logging.getLogger("partium_auth.login")
 
@@ -58,7 +58,7 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
             return None
         self.request, self.login = request, login
         try:
-            return logins.record_login(login, self)
+            return matching.record_login(login, self)
         except Refused as e:
             login.refusal = e
             return None
@@ -93,19 +93,19 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
         """
         if self.login is None:
             return self.UserModel.objects.none()
-        return logins.users_for(self.login)
+        return matching.users_for(self.login)
 
     def create_user(self, claims: Any) -> Any:
         """Hook: return a new user."""
         email = claims.get("email")
-        user = logins.new_user(self.get_username(claims), email if isinstance(email, str) else "")
-        if changed := logins.set_names(user, claims):
+        user = matching.new_user(self.get_username(claims), email if isinstance(email, str) else "")
+        if changed := matching.set_names(user, claims):
             user.save(update_fields=changed)
         return user
 
     def update_user(self, user: Any, claims: Any) -> Any:
         """Hook: bring a known user up to date, and return the user."""
-        if changed := logins.set_names(user, claims):
+        if changed := matching.set_names(user, claims):
             user.save(update_fields=changed)
         return user
 
@@ -117,7 +117,7 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
         """
         if self.login is None or getattr(settings, "OIDC_USERNAME_ALGO", None):
             return str(super().get_username(claims))
-        return logins.new_username(self.login.issuer, self.login.subject, claims_.verified_email(claims))
+        return matching.new_username(self.login.issuer, self.login.subject, claims_.verified_email(claims))
 
 
 @dataclass
@@ -151,7 +151,7 @@ class PartiumPasswordBackend(ModelBackend):
         except (CredentialsRejected, ValueError):
             return None
         try:
-            login.identity = logins.record_password_login(login.username)
+            login.identity = matching.record_password_login(login.username)
         except Refused as e:
             login.refusal = e
             return None

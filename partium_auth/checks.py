@@ -19,12 +19,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.urls import NoReverseMatch, Resolver404, get_resolver, get_script_prefix, resolve, reverse
 
-from partium_auth import crypto, database
 from partium_auth.backends import is_oidc_login_enabled
 from partium_auth.conf import PREFIX, SETTINGS, conf
 from partium_auth.exceptions import EncryptionError
+from partium_auth.models.database import database_alias
 from partium_auth.oidc import provider as providers
-from partium_auth.oidc.discovery import is_secure
+from partium_auth.oidc.metadata import is_secure
+from partium_auth.sealed import encryption
 
 MIDDLEWARE = "partium_auth.middleware.PartiumMiddleware"
 AUTHENTICATION_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"
@@ -35,7 +36,7 @@ LEGACY_URL_NAMES = ("oidc_authentication_init", "oidc_authentication_callback", 
 def check_encryption_keys(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """E001 no usable encryption key; W002 one that is also ``SECRET_KEY``."""
     try:
-        crypto.current_key_id()
+        encryption.current_encryption_key_id()
     except (EncryptionError, ImproperlyConfigured) as error:
         text = str(error)
         hint = "Run: manage.py partium_generate_encryption_key, and set PARTIUM_ENCRYPTION_KEYS to a list of what it prints."
@@ -191,7 +192,7 @@ def check_urls(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[C
             found.append(
                 Warning(
                     f"The URL {name} leads to a view of mozilla_django_oidc, which checks less than partium_auth's.",
-                    hint='Include "partium_auth.login.legacy_urls" instead of "mozilla_django_oidc.urls".',
+                    hint='Include "partium_auth.legacy_urls" instead of "mozilla_django_oidc.urls".',
                     id="partium_auth.W010",
                 )
             )
@@ -249,7 +250,7 @@ def check_sqlite(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """W013 SQLite whose transactions do not begin by writing; W014 SQLite that every request keeps to itself."""
-    alias = database.alias()
+    alias = database_alias()
     if alias not in (databases or ()) or connections[alias].vendor != "sqlite":
         return []
     found: list[CheckMessage] = []

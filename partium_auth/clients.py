@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from partium_auth import database, upstream
 from partium_auth.exceptions import KeyRejected, NoOrganization, NoUsableKey
+from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Organization
+from partium_auth.models.database import database_alias
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.tokens import grants
-from partium_auth.tokens.grants import Snapshot
-from partium_auth.tokens.keeper import Issued, keeper
+from partium_auth.tokens.grants import GrantState
+from partium_auth.tokens.manager import Issued, token_manager
 
 if TYPE_CHECKING:
     from partium_auth.partium.find import Bearer, FindClient
@@ -90,19 +91,19 @@ class _ExchangedKeys:
     organization_id: uuid.UUID
 
     def current(self) -> Issued:
-        return keeper.obtain_first(self._candidates())
+        return token_manager.obtain_first(self._candidates())
 
     def replace(self, rejected: Bearer) -> Issued:
-        return keeper.obtain_first(self._candidates(), rejected if isinstance(rejected, Issued) else None)
+        return token_manager.obtain_first(self._candidates(), rejected if isinstance(rejected, Issued) else None)
 
     async def acurrent(self) -> Issued:
-        return await keeper.aobtain_first(await sync_to_async(self._candidates)())
+        return await token_manager.aobtain_first(await sync_to_async(self._candidates)())
 
     async def areplace(self, rejected: Bearer) -> Issued:
         candidates = await sync_to_async(self._candidates)()
-        return await keeper.aobtain_first(candidates, rejected if isinstance(rejected, Issued) else None)
+        return await token_manager.aobtain_first(candidates, rejected if isinstance(rejected, Issued) else None)
 
-    def _candidates(self) -> list[Snapshot]:
+    def _candidates(self) -> list[GrantState]:
         candidates = grants.read_keys([key.pk for key in _usable_keys(self.organization_id)])
         if not candidates:
             raise NoUsableKey("The organization has no usable API key. Add one in the key admin.")
@@ -112,7 +113,7 @@ class _ExchangedKeys:
 @dataclass(frozen=True)
 class _Key:
     value: str = field(repr=False)
-    key_id: uuid.UUID
+    api_key_id: uuid.UUID
     used_lately: bool = False
     """What administration says of its use is right, and need not be written again."""
 
@@ -129,7 +130,7 @@ class _DirectKeys:
     def replace(self, rejected: Bearer) -> _Key:
         from partium_auth.signals import key_rejected
 
-        refused = rejected.key_id if isinstance(rejected, _Key) else None
+        refused = rejected.api_key_id if isinstance(rejected, _Key) else None
         if refused is not None:
             key_rejected.send_robust(sender=ApiKey, key_id=refused, status=401)
         for key in _usable_keys(self.organization_id):
@@ -147,7 +148,7 @@ class _DirectKeys:
         from partium_auth.services.key_use import record_direct_use
 
         if isinstance(bearer, _Key) and not bearer.used_lately:
-            record_direct_use(bearer.key_id)
+            record_direct_use(bearer.api_key_id)
 
     async def aaccepted(self, bearer: Bearer) -> None:
         if isinstance(bearer, _Key) and not bearer.used_lately:
@@ -161,5 +162,5 @@ def _opened(key: ApiKey) -> _Key:
 
 
 def _usable_keys(organization_id: uuid.UUID) -> list[ApiKey]:
-    keys = ApiKey.objects.using(database.alias()).usable().serving_order()
+    keys = ApiKey.objects.using(database_alias()).usable().serving_order()
     return list(keys.filter(organization_id=organization_id, organization__is_active=True))

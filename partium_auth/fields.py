@@ -1,4 +1,4 @@
-"""A secret is a type, not a string: ``SealedField`` stores it sealed and loads it as ``Sealed``, which shows nothing."""
+"""``SealedField`` stores a secret sealed and loads it as ``Sealed``."""
 
 from __future__ import annotations
 
@@ -6,84 +6,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from django.core.exceptions import FieldError
 from django.db import models
-from django.views.decorators.debug import sensitive_variables
 
-from partium_auth import crypto
-from partium_auth.exceptions import EncryptionError
+from partium_auth.sealed import encryption
+from partium_auth.sealed.values import MASK, Sealed, context_of, seal
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-MASK = "••••••••"
-
-
-class Sealed:
-    """A sealed secret. Its ``str`` and ``repr`` are masks; :meth:`reveal` is the one way to the value."""
-
-    __slots__ = ("_context", "_text")
-
-    def __init__(self, text: str, context: str | None = None) -> None:
-        self._text = text
-        self._context = context
-
-    @property
-    def text(self) -> str:
-        """The ciphertext, as it is stored."""
-        return self._text
-
-    @property
-    def key_id(self) -> str:
-        """Which encryption key it was sealed with."""
-        return crypto.key_id(self._text)
-
-    def bound_to(self, context: str) -> Sealed:
-        """Return the same ciphertext, to be opened as the value of this place."""
-        return self if self._context == context else Sealed(self._text, context)
-
-    def reveal(self) -> str:
-        """Return the secret itself.
-
-        Raises:
-            EncryptionError: it does not open: wrong key, altered, from another row; or nobody knows which row it is of.
-        """
-        if self._context is None:
-            raise EncryptionError("This sealed value was loaded without its row: read it from a model instance.")
-        return crypto.unseal(self._text, self._context)
-
-    def __str__(self) -> str:
-        return MASK
-
-    def __repr__(self) -> str:
-        return f"<Sealed {MASK}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sealed) and other._text == self._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-
-@sensitive_variables("plaintext")
-def seal(row: models.Model, field: str, plaintext: str) -> Sealed:
-    """Seal a secret for one field of one row.
-
-    Args:
-        row: the instance, saved or not; its primary key must be set.
-        field: name of a :class:`SealedField` of the model.
-        plaintext: the secret.
-
-    Raises:
-        EncryptionError: no usable key is configured.
-    """
-    context = context_of(row, field)
-    return Sealed(crypto.seal(plaintext, context), context)
-
-
-def context_of(row: models.Model, field: str) -> str:
-    """Return the context a row's field is sealed for, such as ``partium_auth.apikey:<uuid>:secret``."""
-    if row.pk is None:
-        raise EncryptionError("A secret can be sealed only for a row that has a primary key.")
-    return f"{row._meta.label_lower}:{row.pk}:{field}"
+__all__ = ["MASK", "Sealed", "SealedField", "context_of", "seal"]
 
 
 class _SealedAttribute:
@@ -131,7 +61,7 @@ class SealedField(models.TextField):  # type: ignore[type-arg]  # its values are
     def to_python(self, value: Any) -> Any:
         # Deserializers call this with what dumpdata wrote. Plain text is let through to the assignment, which refuses it:
         # an exception raised here would be quoted together with the value.
-        return Sealed(value) if isinstance(value, str) and crypto.is_sealed(value) else value
+        return Sealed(value) if isinstance(value, str) and encryption.is_sealed(value) else value
 
     def get_prep_value(self, value: Any) -> Any:
         value = self.accept(value)

@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 
 from partium_auth.exceptions import PartiumError, TokenUnavailable
 from partium_auth.session import PartiumSession
-from partium_auth.tokens.keeper import keeper
+from partium_auth.tokens.manager import token_manager
 
 if TYPE_CHECKING:
 
@@ -41,13 +41,13 @@ class PartiumMiddleware:
         """Answer a Partium error: log in again, or try again later, as a page or as JSON for a script."""
         if not isinstance(exception, PartiumError):
             return None
-        from partium_auth import responses
+        from partium_auth.accounts import error_pages
 
-        if isinstance(exception, TokenUnavailable) and responses.may_repeat(request):
+        if isinstance(exception, TokenUnavailable) and error_pages.may_repeat(request):
             try:
-                keeper.obtain_unblocked(exception)
+                token_manager.obtain_unblocked(exception)
             except PartiumError as error:
                 exception = error
             else:
-                return responses.once_more(request)
-        return responses.for_error(request, exception)
+                return error_pages.once_more(request)
+        return error_pages.for_error(request, exception)

@@ -17,15 +17,16 @@ from asgiref.sync import sync_to_async
 from django.db import Error as AnyDatabaseError
 from django.db import transaction
 
-from partium_auth import clients, database, policy
+from partium_auth import clients, policy
 from partium_auth.conf import conf
 from partium_auth.exceptions import LoginRequired, NoOrganization, NoUsableKey
 from partium_auth.models import Grant, Organization
-from partium_auth.tokens import grants, invalidation, reading
-from partium_auth.tokens.grants import Glance, Login, Snapshot
+from partium_auth.models.database import database_alias
+from partium_auth.tokens import access, grants, invalidation
+from partium_auth.tokens.access import SessionAccess
+from partium_auth.tokens.grants import CachedGrant, GrantState, Login
 from partium_auth.tokens.invalidation import Slot
-from partium_auth.tokens.keeper import Issued, keeper
-from partium_auth.tokens.reading import Reading
+from partium_auth.tokens.manager import Issued, token_manager
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -41,7 +42,7 @@ class AccessToken:
     """A usable access token. Its ``repr`` does not show it."""
 
     issued: Issued = field(repr=False)
-    _view: Reading = field(repr=False)
+    _view: SessionAccess = field(repr=False)
 
     @property
     def value(self) -> str:
@@ -83,7 +84,7 @@ class PartiumSession:
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
-        self._view: Reading | None = None
+        self._view: SessionAccess | None = None
         self._slot: Slot | None = None  # where the view may be cached; its value is the view, if it came from there
         self._token: AccessToken | None = None
 
@@ -139,7 +140,7 @@ class PartiumSession:
         found = wanted.first()
         if found is None:
             raise NoOrganization("This organization is not open to this person.")
-        view = reading.read(user.pk, self._grant_id(), found.pk)
+        view = access.read(user.pk, self._grant_id(), found.pk)
         if view is None:
             raise NoOrganization("This organization is not open to this person.")
         self._check(view)
@@ -167,13 +168,13 @@ class PartiumSession:
             KeyRejected: Partium refuses the organization's API key.
             TokenUnavailable: not now; ``retry_after`` says when.
         """
-        if self._token is not None and keeper.clock() < self._token.issued.recheck_at:
+        if self._token is not None and token_manager.clock() < self._token.issued.recheck_at:
             return self._token
         return self._obtain(None)
 
     async def atoken(self) -> AccessToken:
         """Like :meth:`token`, without blocking the event loop."""
-        if self._token is not None and keeper.clock() < self._token.issued.recheck_at:
+        if self._token is not None and token_manager.clock() < self._token.issued.recheck_at:
             return self._token
         return await self._aobtain(None)
 
@@ -195,7 +196,7 @@ class PartiumSession:
         """
         view = self._reading(fresh=True)
         seen = self._candidates(view)[0]
-        now = keeper.clock()
+        now = token_manager.clock()
         return TokenState(
             window=str(seen.window(now)) if seen.token else "none",
             seconds_left=int(seen.seconds_left(now)),
@@ -212,7 +213,7 @@ class PartiumSession:
     def login_age_seconds(self) -> float | None:
         """How long ago the session's login was, as far as this request has read it; None: not known."""
         own = self._view.own if self._view is not None else None
-        return None if own is None or own.authenticated_at is None else keeper.clock() - own.authenticated_at
+        return None if own is None or own.authenticated_at is None else token_manager.clock() - own.authenticated_at
 
     # --- client --------------------------------------------------------------------------------------------------
 
@@ -251,7 +252,7 @@ class PartiumSession:
             raise NoOrganization("This person belongs to no active organization.")
         return found
 
-    def _reading(self, *, fresh: bool = False) -> Reading:
+    def _reading(self, *, fresh: bool = False) -> SessionAccess:
         """Return what the session may use; ``fresh`` asks the database, whatever is known already."""
         if self._view is not None and not fresh:
             return self._view
@@ -260,7 +261,7 @@ class PartiumSession:
         if self._slot is None:
             self._slot = invalidation.look(*whose)
         view = None if fresh else self._slot.value
-        if isinstance(view, Reading):
+        if isinstance(view, SessionAccess):
             self._check(view)
         else:
             try:
@@ -268,26 +269,26 @@ class PartiumSession:
             except AnyDatabaseError:
                 # A new request would be served from the cache; one that has begun already is no worse off.
                 view = invalidation.look(*whose).value if fresh else None
-                if not isinstance(view, Reading):
+                if not isinstance(view, SessionAccess):
                     raise
                 self._check(view)
         self._view = view
         return view
 
-    def _read(self, slot: Slot, user_pk: Any, grant_id: uuid.UUID | None, organization_id: uuid.UUID) -> Reading:
+    def _read(self, slot: Slot, user_pk: Any, grant_id: uuid.UUID | None, organization_id: uuid.UUID) -> SessionAccess:
         """Ask the database, and keep the answer in the cache."""
-        view = reading.read(user_pk, grant_id, organization_id)
+        view = access.read(user_pk, grant_id, organization_id)
         if view is None:
             raise NoOrganization("The session's organization is not active, or not open to this person any more.")
         self._check(view)
-        if view.cacheable and slot is not invalidation.NO_CACHE and reading.shows_what_is_committed():
-            now = keeper.clock()
+        if view.cacheable and slot is not invalidation.NO_CACHE and access.shows_what_is_committed():
+            now = token_manager.clock()
             seconds = max((seen.seconds_left(now) for seen in self._serving(view)), default=0.0)
             # This transaction may have written what it has read. Where it is rolled back, nobody replaces a stamp.
-            transaction.on_commit(functools.partial(slot.store, view, seconds), using=database.alias())
+            transaction.on_commit(functools.partial(slot.store, view, seconds), using=database_alias())
         return view
 
-    def _check(self, view: Reading) -> None:
+    def _check(self, view: SessionAccess) -> None:
         """Raise unless this login may use this organization: checked on every read, not only when it began."""
         own = view.own
         if own is None:
@@ -305,16 +306,16 @@ class PartiumSession:
         if view.required_provider is not None and view.required_provider != own.provider:
             raise _wrong_provider(view.required_provider)
         limit_seconds = conf.reauthenticate_after_seconds
-        if limit_seconds is not None and keeper.clock() - (own.authenticated_at or 0) > limit_seconds:
+        if limit_seconds is not None and token_manager.clock() - (own.authenticated_at or 0) > limit_seconds:
             raise LoginRequired("This login is older than PARTIUM_REAUTHENTICATE_AFTER allows.", provider=own.provider)
 
     @staticmethod
-    def _serving(view: Reading) -> tuple[Glance, ...]:
+    def _serving(view: SessionAccess) -> tuple[CachedGrant, ...]:
         if view.token_source == Organization.TokenSource.USER:
             return (view.own.glance,) if view.own is not None else ()
         return view.keys
 
-    def _candidates(self, view: Reading) -> tuple[Glance, ...]:
+    def _candidates(self, view: SessionAccess) -> tuple[CachedGrant, ...]:
         serving = self._serving(view)
         if not serving:
             if view.token_source == Organization.TokenSource.USER:
@@ -329,18 +330,18 @@ class PartiumSession:
 
     def _obtain(self, rejected: Issued | None) -> AccessToken:
         view, served, candidates = self._serve(rejected)
-        return self._keep(view, served or keeper.obtain_first(candidates, rejected))
+        return self._keep(view, served or token_manager.obtain_first(candidates, rejected))
 
     async def _aobtain(self, rejected: Issued | None) -> AccessToken:
         view, served, candidates = await sync_to_async(self._serve)(rejected)
-        return self._keep(view, served or await keeper.aobtain_first(candidates, rejected))
+        return self._keep(view, served or await token_manager.aobtain_first(candidates, rejected))
 
-    def _serve(self, rejected: Issued | None) -> tuple[Reading, Issued | None, Sequence[Snapshot]]:
+    def _serve(self, rejected: Issued | None) -> tuple[SessionAccess, Issued | None, Sequence[GrantState]]:
         """Return the token that can be served at once, or else what has to be known to obtain one."""
         # What this request has read before may have been renewed elsewhere since.
         view = self._reading(fresh=rejected is not None or self._token is not None)
         candidates = self._candidates(view)
-        served = keeper.serve(candidates[0]) if rejected is None else None
+        served = token_manager.serve(candidates[0]) if rejected is None else None
         if served is not None:
             return view, served, ()
         try:
@@ -352,7 +353,7 @@ class PartiumSession:
             raise LoginRequired("This login has been ended.")
         return view, None, found
 
-    def _keep(self, view: Reading, issued: Issued) -> AccessToken:
+    def _keep(self, view: SessionAccess, issued: Issued) -> AccessToken:
         self._token = AccessToken(issued, view)
         return self._token
 
@@ -391,7 +392,7 @@ def oidc_grant_of(request: HttpRequest) -> Grant | None:
     grant_id = grant_id_of(request)
     if grant_id is None:
         return None
-    found = Grant.objects.using(database.alias()).select_related("identity")
+    found = Grant.objects.using(database_alias()).select_related("identity")
     return found.filter(pk=grant_id, kind=Grant.Kind.OIDC, revoked_at=None).first()
 
 
@@ -415,10 +416,10 @@ def _choose_organization(request: HttpRequest, user: Any, wanted: Organization |
         request.session.pop(ORGANIZATION, None)
 
 
-def _organization(view: Reading) -> Organization:
+def _organization(view: SessionAccess) -> Organization:
     fields = ["id", "org_id", "display_name", "token_source", "is_active"]
     values = [view.organization_id, view.org_id, view.display_name, view.token_source, True]
-    return Organization.from_db(database.alias(), fields, values)
+    return Organization.from_db(database_alias(), fields, values)
 
 
 def _wrong_provider(required: str) -> LoginRequired:

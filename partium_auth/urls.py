@@ -3,22 +3,22 @@
 from django.urls import URLPattern, URLResolver, path
 
 from partium_auth import views
-from partium_auth.login import backchannel
-from partium_auth.login import views as login_views
-from partium_auth.transactions import outside_of_them
+from partium_auth.accounts import backchannel_logout
+from partium_auth.accounts import views as login_views
+from partium_auth.host.decorators import never_atomic
 
 app_name = "partium_auth"
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("login/", outside_of_them(login_views.login), name="login"),
-    path("login/<slug:provider>/", outside_of_them(login_views.oidc_login), name="oidc_login"),
-    path("callback/<slug:provider>/", outside_of_them(login_views.oidc_callback), name="oidc_callback"),
-    path("logout/", outside_of_them(login_views.logout), name="logout"),
+    path("login/", never_atomic(login_views.login), name="login"),
+    path("login/<slug:provider>/", never_atomic(login_views.oidc_login), name="oidc_login"),
+    path("callback/<slug:provider>/", never_atomic(login_views.oidc_callback), name="oidc_callback"),
+    path("logout/", never_atomic(login_views.logout), name="logout"),
     path(
         "backchannel-logout/<slug:provider>/",
-        outside_of_them(backchannel.backchannel_logout),
+        never_atomic(backchannel_logout.backchannel_logout),
         name="backchannel_logout",
     ),
-    path("token/", outside_of_them(views.token), name="token"),
-    path("organization/", outside_of_them(views.organization), name="organization"),
+    path("token/", never_atomic(views.token), name="token"),
+    path("organization/", never_atomic(views.organization), name="organization"),
 ]

@@ -13,9 +13,9 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
 
-from partium_auth import responses
-from partium_auth.charset import utf8_only
+from partium_auth.accounts import error_pages
 from partium_auth.exceptions import PartiumError
+from partium_auth.host.decorators import utf8_only
 from partium_auth.session import PartiumSession
 
 
@@ -34,7 +34,7 @@ def token(request: HttpRequest) -> HttpResponse:
     try:
         issued = PartiumSession(request).token()
     except PartiumError as error:
-        return responses.for_error(request, error)
+        return error_pages.for_error(request, error)
     return JsonResponse(
         {
             "access_token": issued.value,
@@ -55,8 +55,8 @@ def organization(request: HttpRequest) -> HttpResponse:
     try:
         PartiumSession(request).switch_organization(request.POST.get("organization", ""))
     except PartiumError as error:
-        return responses.for_error(request, error)
+        return error_pages.for_error(request, error)
     target = request.POST.get("next", "")
-    if not responses.is_safe_target(request, target):
+    if not error_pages.is_safe_target(request, target):
         target = resolve_url(settings.LOGIN_REDIRECT_URL)
     return HttpResponseRedirect(target)

@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.core.cache import caches
 
-from partium_auth.tokens.executor import Executor
+from partium_auth.tokens.workers import Executor
 
 
 @pytest.fixture(autouse=True)

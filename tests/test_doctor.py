@@ -10,9 +10,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db.migrations.recorder import MigrationRecorder
 
-from partium_auth import crypto, doctor
 from partium_auth.fields import seal
+from partium_auth.management import doctor
 from partium_auth.models import ApiKey, Grant, Organization
+from partium_auth.sealed import encryption
 from partium_auth.services import health
 from partium_auth.testing.sandbox import PartiumSandbox
 from tests.oidc.conftest import _other_provider_server, _provider_server, add_provider, op, other_op  # noqa: F401
@@ -107,7 +108,7 @@ def test_encryption_keys_that_are_missing_old_or_open_nothing(partium_sandbox: P
     grant = Grant(kind=Grant.Kind.PASSWORD)
     grant.access_token = seal(grant, "access_token", "x")
     grant.save()
-    new, unused = crypto.generate_key(), crypto.generate_key()
+    new, unused = encryption.generate_key(), encryption.generate_key()
     settings.PARTIUM_ENCRYPTION_KEYS = [new, *settings.PARTIUM_ENCRYPTION_KEYS, unused]
     text = " ".join(finding.text for finding in examine("encryption"))
     assert "sealed with the older key 'test'" in text

@@ -9,10 +9,10 @@ from django.core import serializers
 from django.core.exceptions import FieldError
 from django.db import connection
 
-from partium_auth import crypto
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import MASK, Sealed, seal
 from partium_auth.models import Grant
+from partium_auth.sealed import encryption
 
 pytestmark = pytest.mark.django_db
 CANARY = "canary-7d1f"
@@ -121,22 +121,22 @@ def test_a_deferred_secret_is_loaded_on_access() -> None:
 
 def test_the_first_key_seals_and_every_key_opens(settings) -> None:  # type: ignore[no-untyped-def]
     old = grant()
-    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
+    settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
     new = grant()
-    assert new.access_token.key_id == crypto.current_key_id() != "test"
+    assert new.access_token.encryption_key_id == encryption.current_encryption_key_id() != "test"
     assert Grant.objects.get(pk=old.pk).access_token.reveal() == CANARY
 
 
 def test_a_removed_key_raises_and_says_which(settings) -> None:  # type: ignore[no-untyped-def]
     row = grant()
-    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key()]
+    settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key()]
     with pytest.raises(EncryptionError, match="'test'"):
         Grant.objects.get(pk=row.pk).access_token.reveal()
 
 
 def test_another_key_under_the_same_name_raises(settings) -> None:  # type: ignore[no-untyped-def]
     row = grant()
-    settings.PARTIUM_ENCRYPTION_KEYS = ["test:" + crypto.generate_key().partition(":")[2]]
+    settings.PARTIUM_ENCRYPTION_KEYS = ["test:" + encryption.generate_key().partition(":")[2]]
     with pytest.raises(EncryptionError, match="does not open"):
         Grant.objects.get(pk=row.pk).access_token.reveal()
 
@@ -148,7 +148,7 @@ def test_another_key_under_the_same_name_raises(settings) -> None:  # type: igno
 def test_unusable_keys_say_what_to_do_and_never_quote_them(settings, keys: list[str], problem: str) -> None:  # type: ignore[no-untyped-def]
     settings.PARTIUM_ENCRYPTION_KEYS = keys
     with pytest.raises(EncryptionError, match=problem) as caught:
-        crypto.seal("x", "y")
+        encryption.seal("x", "y")
     assert all(key not in str(caught.value) for key in keys if key)
 
 

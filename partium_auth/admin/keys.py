@@ -32,11 +32,11 @@ from partium_auth.admin.scope import OrganizationFilter, scope_of
 from partium_auth.admin.search import SearchedAdmin, contains
 from partium_auth.admin.usage import usage_of
 from partium_auth.exceptions import EncryptionError
+from partium_auth.host.decorators import never_atomic
 from partium_auth.models import ApiKey, Organization
 from partium_auth.models.key_history import translated
 from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import keys
-from partium_auth.transactions import outside_of_them
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -229,7 +229,7 @@ class ApiKeyAdmin(SearchedAdmin):
 
     # -- add and rotate: Partium is asked, so neither may be inside a transaction ------------------------------------------
 
-    @outside_of_them
+    @never_atomic
     @method_decorator(sensitive_post_parameters("value"))
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         if not self.has_add_permission(request):
@@ -255,7 +255,7 @@ class ApiKeyAdmin(SearchedAdmin):
                 return self._saved(request, key, gettext("The key was added."))
         return self._page(request, "new", gettext("Add API key"), form=form, submit=gettext("Try and add"))
 
-    @outside_of_them
+    @never_atomic
     @method_decorator(sensitive_post_parameters("value"))
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         old = self._key(request, object_id)
@@ -365,7 +365,7 @@ class ApiKeyAdmin(SearchedAdmin):
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         return self._confirm_page(request, list(queryset.values_list("pk", flat=True)))
 
-    @outside_of_them
+    @never_atomic
     def verify_view(self, request: HttpRequest) -> HttpResponse:
         """Verify the posted keys."""
 
@@ -376,7 +376,7 @@ class ApiKeyAdmin(SearchedAdmin):
 
         return self._run(request, "verify", verify)
 
-    @outside_of_them
+    @never_atomic
     def revoke_view(self, request: HttpRequest) -> HttpResponse:
         """Ask, then revoke the posted keys."""
         if request.method == "POST" and "confirmed" not in request.POST:

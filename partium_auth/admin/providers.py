@@ -16,17 +16,18 @@ from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
-from partium_auth import doctor, policy
+from partium_auth import policy
 from partium_auth.admin.key_forms import PastedField
 from partium_auth.admin.moments import NOTHING
 from partium_auth.admin.scope import PolicyAdmin, scope_of
 from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
+from partium_auth.host.decorators import never_atomic
+from partium_auth.management import doctor
 from partium_auth.models import EmailDomain, IdentityProvider
-from partium_auth.oidc.discovery import is_secure
+from partium_auth.oidc.metadata import is_secure
 from partium_auth.oidc.provider import from_row
 from partium_auth.services.providers import is_used, refuse_what_is_taken, save_provider
-from partium_auth.transactions import outside_of_them
 
 URLS = (
     "issuer",
@@ -153,7 +154,7 @@ class IdentityProviderAdmin(PolicyAdmin):
             context["check_url"] = reverse(name, args=[provider.pk], current_app=self.admin_site.name)
         return super().render_change_form(request, context, *args, **kwargs)
 
-    @outside_of_them
+    @never_atomic
     def check_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Fetch a provider's discovery document and keys, and say what is wrong; bodies are never shown."""
         provider = self.get_object(request, unquote(object_id))

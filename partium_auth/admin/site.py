@@ -17,9 +17,9 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
 from partium_auth import policy
+from partium_auth.accounts.error_pages import Answer, is_safe_target
 from partium_auth.admin.scope import scope_of
-from partium_auth.charset import utf8_only
-from partium_auth.responses import Answer, is_safe_target
+from partium_auth.host.decorators import utf8_only
 
 if TYPE_CHECKING:
     from django.http.response import HttpResponseBase

@@ -11,8 +11,8 @@ import uuid
 from django.db import IntegrityError, models, router, transaction
 from django.utils.translation import gettext_lazy as _
 
-from partium_auth import crypto
 from partium_auth.fields import SealedField, seal
+from partium_auth.sealed import encryption
 
 
 class FingerprintKey(models.Model):
@@ -41,7 +41,7 @@ def fingerprint(purpose: str, value: str) -> str:
     Raises:
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
-    return crypto.keyed_hash(_key(), purpose, value)
+    return encryption.keyed_hash(_key(), purpose, value)
 
 
 def _key() -> bytes:

@@ -24,8 +24,8 @@ from django.core.cache import caches
 
 from partium_auth.conf import conf
 from partium_auth.exceptions import TimedOut, UnexpectedResponse, UpstreamError
-from partium_auth.transport import endpoint_of, raise_for_status
-from partium_auth.upstream import transport
+from partium_auth.host.upstream import transport
+from partium_auth.http.transport import endpoint_of, raise_for_status
 
 logger = logging.getLogger("partium_auth.oidc")
 

@@ -16,8 +16,8 @@ from typing import Any
 import jwt
 from jwt.exceptions import PyJWTError
 
-from partium_auth.oidc.discovery import Metadata
 from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.metadata import Metadata
 from partium_auth.oidc.provider import Provider
 from partium_auth.oidc.signatures import verify_signature
 

@@ -48,7 +48,7 @@ class Provider:
         organization_id: primary key of the organization it belongs to; None for a site-wide provider.
         use_userinfo: ask the userinfo endpoint at each login.
         refresh_tokens_reusable: a refresh token may be sent twice.
-        verify_key_id: the ``kid`` of a token must be found in the key set.
+        verify_kid: the ``kid`` of a token must be found in the key set.
     """
 
     slug: str
@@ -66,7 +66,7 @@ class Provider:
     organization_id: uuid.UUID | None = None
     use_userinfo: bool = False
     refresh_tokens_reusable: bool = False
-    verify_key_id: bool = True
+    verify_kid: bool = True
 
     @property
     def is_site_wide(self) -> bool:
@@ -252,7 +252,7 @@ def from_settings() -> Provider:
         discovery_url=discovery_url,
         use_userinfo="userinfo_endpoint" in endpoints,
         refresh_tokens_reusable=bool(getattr(settings, "OIDC_REFRESH_TOKENS_REUSABLE", False)),
-        verify_key_id=bool(getattr(settings, "OIDC_VERIFY_KID", True)),
+        verify_kid=bool(getattr(settings, "OIDC_VERIFY_KID", True)),
     )
 
 

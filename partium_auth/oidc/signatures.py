@@ -55,14 +55,14 @@ def verify_signature(provider: Provider, jwks_uri: str, token: str) -> tuple[dic
     return header, _decode(token, algorithm, _published(provider, newer, algorithm, kid))
 
 
-def fitting(keys: Sequence[Any], algorithm: str, kid: object, *, verify_key_id: bool = True) -> list[Mapping[str, Any]]:
+def fitting(keys: Sequence[Any], algorithm: str, kid: object, *, verify_kid: bool = True) -> list[Mapping[str, Any]]:
     """Return the keys of a set that a token with this header may be signed with.
 
     ``kty`` and ``crv`` must be the algorithm's, ``use`` and ``key_ops`` allow signatures, ``alg``, where given, is the
     same (RFC 7517 §4). With a ``kid`` only keys of that name fit, or else keys without one.
     """
     usable = [key for key in keys if isinstance(key, Mapping) and _is_for(key, algorithm)]
-    if kid is None or not verify_key_id:
+    if kid is None or not verify_kid:
         return usable
     return [key for key in usable if key.get("kid") == kid] or [key for key in usable if key.get("kid") is None]
 
@@ -92,7 +92,7 @@ def _configured(key: str | Mapping[str, Any], algorithm: str) -> Any:
 
 def _published(provider: Provider, key_set: Mapping[str, Any], algorithm: str, kid: object) -> jwt.PyJWK:
     keys = key_set.get("keys")
-    found = fitting(keys if isinstance(keys, list) else [], algorithm, kid, verify_key_id=provider.verify_key_id)
+    found = fitting(keys if isinstance(keys, list) else [], algorithm, kid, verify_kid=provider.verify_kid)
     if not found:
         raise Refused("kid", "the provider publishes no key that fits.")
     if len(found) > 1:

@@ -11,14 +11,13 @@ from typing import Any
 from urllib.parse import quote
 
 from partium_auth.exceptions import CredentialsRejected, UnexpectedResponse, UpstreamError
-from partium_auth.oidc import discovery
-from partium_auth.oidc.discovery import Metadata
+from partium_auth.host.upstream import EXCHANGE_SECONDS, transport
+from partium_auth.http.transport import Response, parse_retry_after
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.id_token import is_about_somebody_else
+from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import Provider
 from partium_auth.partium.responses import TokenResponse, parse_token_response
-from partium_auth.transport import Response, parse_retry_after
-from partium_auth.upstream import EXCHANGE_SECONDS, transport
 
 logger = logging.getLogger("partium_auth.oidc")
 
@@ -65,7 +64,7 @@ def redeem_code(provider: Provider, code: str, redirect_uri: str, code_verifier:
         "code_verifier": code_verifier,
     }
     del code, code_verifier  # an error report prints every frame's variables; _post() empties the form
-    metadata = discovery.of(provider)
+    metadata = metadata_of(provider)
     response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS)
     tokens = _tokens(provider, metadata, response, _DEAD_CODE)
     if not tokens.id_token:
@@ -97,7 +96,7 @@ def refresh(
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     del refresh_token
     try:
-        metadata = discovery.of(provider)
+        metadata = metadata_of(provider)
     except Refused as e:
         form.clear()
         raise UpstreamError(f"The identity provider {provider.slug!r} cannot be used: {e}", sent=False) from None
@@ -126,7 +125,7 @@ def revoke(provider: Provider, refresh_token: str) -> bool:
     Returns whether it was told. Never raises for what the provider does: a log-out must work while it is down.
     """
     try:
-        metadata = discovery.of(provider)
+        metadata = metadata_of(provider)
         if not metadata.revocation_endpoint:
             return False
         form = {"token": refresh_token, "token_type_hint": "refresh_token"}

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from partium_auth.exceptions import UpstreamError
-from partium_auth.oidc.discovery import Metadata
+from partium_auth.host.upstream import transport
+from partium_auth.http.transport import raise_for_status
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.id_token import verify_userinfo_token
+from partium_auth.oidc.metadata import Metadata
 from partium_auth.oidc.provider import Provider
-from partium_auth.transport import raise_for_status
-from partium_auth.upstream import transport
 
 USERINFO_SECONDS = 8.0
 MAX_BYTES = 256 * 1024

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from partium_auth.http.transport import Transport
 from partium_auth.partium.responses import TokenResponse, parse_token_response
-from partium_auth.transport import Transport
 
 
 class AuthenticationAPI:

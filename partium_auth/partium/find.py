@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
+from partium_auth.http.transport import Response, Transport, raise_for_status
 from partium_auth.partium.parts import Part, SearchResult, parse
 from partium_auth.partium.photos import Image, Upload
 from partium_auth.partium.responses import refuse_what_nothing_shows_to_be_the_apis
-from partium_auth.transport import Response, Transport, raise_for_status
 
 __all__ = ["Bearer", "BearerSource", "FindClient", "Part", "SearchResult"]
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from partium_auth.exceptions import UnexpectedResponse
-from partium_auth.transport import Response
+from partium_auth.http.transport import Response
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from partium_auth.exceptions import UnexpectedResponse
-from partium_auth.transport import Response, parse_retry_after, raise_for_status
+from partium_auth.http.transport import Response, parse_retry_after, raise_for_status
 
 DEFAULT_LIFETIME_SECONDS: Final = 600
 """What Partium's access tokens live by default (Partium, general aspects: authentication)."""
@@ -59,7 +59,7 @@ def parse_token_response(response: Response, *, what: str = "Token request") -> 
         UnexpectedResponse: HTML, an empty body, wrong types, an empty or malformed token, a lifetime that is not a
             positive number. The message names endpoint and problem, never the body. Also where the status is one of
             :data:`REFUSALS` and the body no JSON object: then nothing shows that it is the API that refuses.
-        UpstreamError: the status is not 2xx; see :func:`partium_auth.transport.raise_for_status`.
+        UpstreamError: the status is not 2xx; see :func:`partium_auth.http.raise_for_status`.
     """
     if response.status in REFUSALS:
         refuse_what_nothing_shows_to_be_the_apis(response, what)

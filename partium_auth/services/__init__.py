@@ -3,7 +3,7 @@
 Every service is told who acts: a user, or None for the system itself; ``partium_auth.policy`` decides what they may.
 """
 
-from partium_auth.services.encryption import reseal
+from partium_auth.services.encryption_keys import reseal
 from partium_auth.services.grants import revoke_grants
 from partium_auth.services.keys import add_key, change_key, find_by_value, revoke_key, rotate_key, verify_key
 from partium_auth.services.members import (

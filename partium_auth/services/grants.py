@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 
-from partium_auth import database, policy
+from partium_auth import policy
 from partium_auth.models import Grant
+from partium_auth.models.database import database_alias
 from partium_auth.tokens import grants
 
 if TYPE_CHECKING:
@@ -33,6 +34,6 @@ def revoke_grants(grant_ids: Iterable[uuid.UUID], *, actor: Actor) -> int:
     """
     if not policy.is_operator(actor):
         raise PermissionDenied
-    with transaction.atomic(using=database.alias()):
+    with transaction.atomic(using=database_alias()):
         logins = Grant.objects.filter(pk__in=list(grant_ids), api_key=None)
         return grants.revoke(logins, delete_sessions=True)

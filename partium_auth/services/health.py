@@ -10,8 +10,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 
-from partium_auth import database
 from partium_auth.models import ApiKey, DuplicateKey, KeyHealth
+from partium_auth.models.database import database_alias
 from partium_auth.models.health import COLUMNS, Moments, moments
 
 
@@ -22,7 +22,7 @@ def remake(organization_id: uuid.UUID, using: str | None = None) -> None:
         organization_id: primary key of the organization.
         using: the database; None: where keys are written.
     """
-    using = using or database.alias()
+    using = using or database_alias()
     rows = KeyHealth.objects.using(using)
     with transaction.atomic(using=using):
         # The lock first, the keys in a later statement: whoever waited here sees what the other one changed.
@@ -37,7 +37,7 @@ def stale() -> list[uuid.UUID]:
     There are none, unless keys were written past the services and Django's signals: by ``update()``, ``bulk_create()``,
     a fixture of keys alone, or SQL.
     """
-    using = database.alias()
+    using = database_alias()
     names = tuple(moments(()))
     stored = {pk: tuple(values) for pk, *values in KeyHealth.objects.using(using).values_list("pk", *names)}
     keyless = tuple(moments(()).values())
@@ -50,7 +50,7 @@ def unnoticed() -> list[str]:
 
     As with :func:`stale`, of keys that were written past the services.
     """
-    using = database.alias()
+    using = database_alias()
     found = ApiKey.objects.using(using).of_several_organizations()
     return sorted(set(found) - set(DuplicateKey.objects.using(using).values_list("pk", flat=True)))
 
@@ -58,7 +58,7 @@ def unnoticed() -> list[str]:
 def notice(fingerprints: Iterable[str]) -> None:
     """Have the overview name the organizations that have these keys."""
     rows = [DuplicateKey(fingerprint=fingerprint) for fingerprint in fingerprints]
-    DuplicateKey.objects.using(database.alias()).bulk_create(rows, ignore_conflicts=True)
+    DuplicateKey.objects.using(database_alias()).bulk_create(rows, ignore_conflicts=True)
 
 
 def _actual(using: str) -> Iterator[tuple[uuid.UUID, Moments]]:

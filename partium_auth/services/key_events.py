@@ -10,8 +10,9 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_ipv46_address
 from django.db import transaction
 
-from partium_auth import database, signals
+from partium_auth import signals
 from partium_auth.models import ApiKey, ApiKeyEvent, Organization
+from partium_auth.models.database import database_alias
 from partium_auth.services import health
 from partium_auth.tokens import invalidation
 
@@ -39,7 +40,7 @@ def record(
     )
     event.save()
     transaction.on_commit(
-        partial(signals.key_event.send_robust, sender=ApiKeyEvent, event=event), using=database.alias(), robust=True
+        partial(signals.key_event.send_robust, sender=ApiKeyEvent, event=event), using=database_alias(), robust=True
     )
 
 
@@ -47,7 +48,7 @@ def changed(organization_id: uuid.UUID) -> None:
     """Do what saving a key does by signal, after an ``update()`` of an organization's keys, which sends none."""
     health.remake(organization_id)
     transaction.on_commit(
-        partial(invalidation.distrust_organization, organization_id), using=database.alias(), robust=True
+        partial(invalidation.distrust_organization, organization_id), using=database_alias(), robust=True
     )
 
 

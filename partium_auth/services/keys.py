@@ -17,9 +17,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from partium_auth import database, policy, signals
+from partium_auth import policy, signals
 from partium_auth.fields import seal
 from partium_auth.models import ApiKey, ApiKeyEvent, Grant, Organization, key_history
+from partium_auth.models.database import database_alias
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.keys import mask
 from partium_auth.services import health
@@ -81,7 +82,7 @@ def add_key(
     digest = fingerprint("api-key", clean)
     _refuse_duplicate(organization, digest)
     outcome = _try_before_storing(organization, clean, label, verify, allow_unverified, actor, address)
-    with transaction.atomic(using=database.alias()):
+    with transaction.atomic(using=database_alias()):
         key = _insert(organization, clean, digest, label, expires_at, outcome, actor)
         record(ApiKeyEvent.Action.ADDED, key=key, detail=outcome.detail, actor=actor, address=address)
         _report_duplicate_once_kept(key)
@@ -129,7 +130,7 @@ def rotate_key(
     _refuse_duplicate(key.organization, digest)
     outcome = _try_before_storing(key.organization, clean, label, verify, allow_unverified, actor, address)
     now = timezone.now()
-    with transaction.atomic(using=database.alias()):
+    with transaction.atomic(using=database_alias()):
         # The condition is the lock: of two people who rotate the same key, one is told that it is retiring already.
         retired = ApiKey.objects.filter(pk=key.pk, status=ApiKey.Status.ACTIVE).update(
             status=ApiKey.Status.RETIRING, retires_at=now + overlap
@@ -167,7 +168,7 @@ def revoke_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> None
         PermissionDenied: the actor may not keep this organization's keys.
     """
     _permit(actor, key.organization)
-    with transaction.atomic(using=database.alias()):
+    with transaction.atomic(using=database_alias()):
         revoked = (
             ApiKey.objects.filter(pk=key.pk)
             .exclude(status=ApiKey.Status.REVOKED)
@@ -195,7 +196,7 @@ def verify_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> Outc
         raise ValidationError(_("The key is revoked."), code="revoked")
     outcome = try_at_partium(key.organization, key.secret.reveal())
     now = timezone.now()
-    with transaction.atomic(using=database.alias()):
+    with transaction.atomic(using=database_alias()):
         if outcome.verification != ApiKey.Verification.UNVERIFIED:
             changes: dict[str, Any] = {"verification": outcome.verification, "verified_at": now}
             if not outcome.refused:
@@ -233,7 +234,7 @@ def change_key(
         detail = key_history.LABEL_CHANGED
     else:
         return
-    with transaction.atomic(using=database.alias()):
+    with transaction.atomic(using=database_alias()):
         ApiKey.objects.filter(pk=key.pk).update(label=label, expires_at=expires_at)
         record(ApiKeyEvent.Action.CHANGED, key=key, detail=detail, actor=actor, address=address)
         changed(key.organization_id)
@@ -269,7 +270,7 @@ def _try_before_storing(
     outcome = try_at_partium(organization, value)
     if outcome.refused:
         # Committed although nothing else is: who tried a key that is not theirs is worth knowing.
-        with transaction.atomic(using=database.alias()):
+        with transaction.atomic(using=database_alias()):
             record(
                 ApiKeyEvent.Action.REFUSED,
                 organization=organization,
@@ -307,7 +308,7 @@ def _insert(
     )
     key.secret = seal(key, "secret", value)
     try:
-        with transaction.atomic(using=database.alias()):
+        with transaction.atomic(using=database_alias()):
             key.save(force_insert=True)
     except IntegrityError:
         _refuse_duplicate(organization, digest)
@@ -323,7 +324,7 @@ def _permit(actor: Actor, organization: Organization) -> None:
 
 
 def _refuse_duplicate(organization: Organization, digest: str) -> None:
-    same = ApiKey.objects.using(database.alias()).filter(organization=organization, fingerprint=digest).first()
+    same = ApiKey.objects.using(database_alias()).filter(organization=organization, fingerprint=digest).first()
     if same is None or not hmac.compare_digest(same.fingerprint, digest):
         return
     if same.status == ApiKey.Status.REVOKED:
@@ -335,12 +336,12 @@ def _refuse_duplicate(organization: Organization, digest: str) -> None:
 
 def _report_duplicate_once_kept(key: ApiKey) -> None:
     # The caller's transaction may end in a roll-back; and of two that add the same key, neither sees the other's before.
-    transaction.on_commit(partial(_report_duplicate, key), using=database.alias(), robust=True)
+    transaction.on_commit(partial(_report_duplicate, key), using=database_alias(), robust=True)
 
 
 def _report_duplicate(key: ApiKey) -> None:
     same = (
-        ApiKey.objects.using(database.alias()).filter(fingerprint=key.fingerprint).exclude(status=ApiKey.Status.REVOKED)
+        ApiKey.objects.using(database_alias()).filter(fingerprint=key.fingerprint).exclude(status=ApiKey.Status.REVOKED)
     )
     others = same.exclude(organization=key.organization_id)
     ids = sorted(others.values_list("organization__org_id", flat=True))

@@ -16,8 +16,9 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from partium_auth import database, policy
+from partium_auth import policy
 from partium_auth.models import Identity, IdentityProvider, Invitation, Membership, Organization, Origin, Role
+from partium_auth.models.database import database_alias
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -148,7 +149,7 @@ def invite(
         raise ValidationError(_("An invitation has to be open for some time."))
     now = timezone.now()
     inviter = None if actor is None else actor.pk
-    with transaction.atomic(using=database.alias()):
+    with transaction.atomic(using=database_alias()):
         # The organization's row is the lock: two invitations at once end as one.
         Organization.objects.select_for_update().get(pk=organization.pk)
         candidates = Invitation.objects.filter(organization=organization, email=address, accepted_at=None)
@@ -194,13 +195,13 @@ def accept_invitations(user: AbstractBaseUser, verified: str, *, only: Organizat
     if only is not None:
         candidates = candidates.filter(organization=only)
     given = []
-    with transaction.atomic(using=database.alias()):
+    with transaction.atomic(using=database_alias()):
         # The lock that invite() begins with, before the invitations are read: otherwise each could wait for the other, and
         # an invitation be opened again, or accepted with the role that it had.
         inviting = candidates.order_by().values("organization")
         if not Organization.objects.select_for_update().filter(pk__in=inviting).order_by("pk"):
             return []
-        for invitation in candidates.using(database.alias()).select_related("organization"):
+        for invitation in candidates.using(database_alias()).select_related("organization"):
             # Compared here once more: MariaDB's collation takes é for e, and those are two people.
             if invitation.email != address:
                 continue
@@ -226,7 +227,7 @@ def set_claimed_memberships(identity: Identity, roles: Mapping[Organization, str
         ValidationError: no such role.
     """
     wanted = {organization.pk: _role(role) for organization, role in roles.items()}
-    with transaction.atomic(using=database.alias()):
+    with transaction.atomic(using=database_alias()):
         claimed = Membership.objects.filter(user_id=identity.user_id, origin=Origin.CLAIMS)
         claimed.filter(identity=identity).exclude(organization__in=wanted).delete()
         present = {row.organization_id: row for row in claimed}
@@ -248,7 +249,7 @@ def normalize_email(email: str) -> str:
 
 
 def _give(organization: Organization, user: AbstractBaseUser, role: str, *, lower: bool = True) -> Membership:
-    with transaction.atomic(using=database.alias()):
+    with transaction.atomic(using=database_alias()):
         # Locked: it could be removed just now, and there would be nothing to change.
         membership, created = Membership.objects.select_for_update().get_or_create(
             user_id=user.pk, organization=organization, origin=Origin.ADMIN, defaults={"role": role}

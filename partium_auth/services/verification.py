@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NoReturn
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
-from partium_auth import upstream
 from partium_auth.exceptions import CredentialsRejected, NotPermitted, UpstreamError
+from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Organization, key_history
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
 
-from partium_auth import session, upstream
+from partium_auth import session
+from partium_auth.host import upstream
 from partium_auth.models import Grant, Membership, Organization, Role
 from partium_auth.tokens.grants import Login
 

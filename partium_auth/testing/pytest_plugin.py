@@ -56,10 +56,10 @@ def partium_user(
     obtained from the sandbox over real HTTP. ``.user`` and ``.organization`` are the rows. Renewals run inline, so the
     fixture works inside a ``TestCase`` transaction; an encryption key is made where the settings have none.
     """
-    from partium_auth import crypto
+    from partium_auth.sealed import encryption
     from partium_auth.testing.people import log_in
 
     settings.PARTIUM_EXECUTOR = "inline"
     if not getattr(settings, "PARTIUM_ENCRYPTION_KEYS", None):
-        settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key()]
+        settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key()]
     return log_in(partium_sandbox, "partium-user", "acme")

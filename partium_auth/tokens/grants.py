@@ -22,11 +22,12 @@ from django.db.models import BooleanField, ExpressionWrapper, F, Q, QuerySet
 from django.db.models.functions import Now as _Now
 from django.utils import timezone
 
-from partium_auth import crypto, database
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import Sealed, seal
 from partium_auth.models import ApiKey, Grant, Identity, Organization
+from partium_auth.models.database import database_alias
+from partium_auth.sealed import encryption
 from partium_auth.tokens import invalidation, windows
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class _TokenLife:
         return _open(conf.encryption_keys, self.token, self.grant_id)
 
 
-class _GlanceFields(NamedTuple):
+class _CachedGrantFields(NamedTuple):
     grant_id: uuid.UUID
     kind: str
     generation: int
@@ -136,7 +137,7 @@ class _GlanceFields(NamedTuple):
     resting: bool
 
 
-class _SnapshotFields(NamedTuple):
+class _GrantStateFields(NamedTuple):
     grant_id: uuid.UUID
     kind: str
     provider: str = ""
@@ -153,7 +154,7 @@ class _SnapshotFields(NamedTuple):
     revoked: bool = False
 
 
-class Snapshot(_SnapshotFields, _TokenLife):
+class GrantState(_GrantStateFields, _TokenLife):
     """All that is known of a grant at one moment. Holds the access token sealed."""
 
     __slots__ = ()
@@ -169,19 +170,19 @@ class Snapshot(_SnapshotFields, _TokenLife):
         return self.sent and not self.busy
 
 
-class Glance(_GlanceFields, _TokenLife):
+class CachedGrant(_CachedGrantFields, _TokenLife):
     """What a reader has to know of a grant to serve its token while it is fresh. Holds the access token sealed.
 
-    What to do when it is not fresh is decided by a :class:`Snapshot`.
+    What to do when it is not fresh is decided by a :class:`GrantState`.
     """
 
     __slots__ = ()
 
-    def as_if_renewing(self) -> Snapshot:
+    def as_if_renewing(self) -> GrantState:
         """A snapshot for when the database cannot be asked: what is there is served, and somebody else renews it."""
         known = self._asdict()
         del known["resting"]
-        return Snapshot(**known, renewable=True, busy=True)
+        return GrantState(**known, renewable=True, busy=True)
 
 
 @lru_cache(maxsize=1024)
@@ -190,7 +191,7 @@ def _open(encryption_keys: tuple[str, ...], token: str, grant_id: uuid.UUID) -> 
 
     What is remembered tells a reader of this process's memory nothing that the keys, which are there too, do not.
     """
-    return crypto.unseal(token, f"partium_auth.grant:{grant_id}:access_token")
+    return encryption.unseal(token, f"partium_auth.grant:{grant_id}:access_token")
 
 
 _COLUMNS = (
@@ -215,13 +216,13 @@ def _is(condition: Q) -> ExpressionWrapper[Q]:
     return ExpressionWrapper(condition, output_field=BooleanField())
 
 
-def _snapshot(row: tuple[Any, ...]) -> Snapshot:
+def _snapshot(row: tuple[Any, ...]) -> GrantState:
     (grant_id, kind, provider, generation, token, issued_at, lifetime, reusable, *flags) = row
     renewable, sent, busy, waiting, rejected, revoked = map(bool, flags)
     if kind == Grant.Kind.API_KEY:
         # A rejected key is remembered until its next attempt is due, then it may be tried again.
         rejected = rejected and waiting
-    return Snapshot(
+    return GrantState(
         grant_id=grant_id,
         kind=kind,
         provider=provider,
@@ -239,14 +240,14 @@ def _snapshot(row: tuple[Any, ...]) -> Snapshot:
     )
 
 
-def read(grant_id: uuid.UUID) -> Snapshot | None:
+def read(grant_id: uuid.UUID) -> GrantState | None:
     """Read one grant; None where it is gone. A key's is there as long as the key, though its first renewal makes the row."""
     for seen in read_all([grant_id]):
         return seen
-    return _not_begun(grant_id) if ApiKey.objects.using(database.alias()).filter(pk=grant_id).exists() else None
+    return _not_begun(grant_id) if ApiKey.objects.using(database_alias()).filter(pk=grant_id).exists() else None
 
 
-def read_all(grant_ids: Sequence[uuid.UUID]) -> list[Snapshot]:
+def read_all(grant_ids: Sequence[uuid.UUID]) -> list[GrantState]:
     """Read some grants, in the order in which they are named; those that are not there are left out.
 
     Lease and next attempt are judged by the database's clock.
@@ -264,18 +265,18 @@ def read_all(grant_ids: Sequence[uuid.UUID]) -> list[Snapshot]:
     return [found[grant_id] for grant_id in grant_ids if grant_id in found]
 
 
-def read_keys(key_ids: Sequence[uuid.UUID]) -> list[Snapshot]:
+def read_keys(api_key_ids: Sequence[uuid.UUID]) -> list[GrantState]:
     """Read the grants of some API keys, in this order. One that is not there yet is made by its first renewal."""
-    found = {seen.grant_id: seen for seen in read_all(key_ids)}
-    return [found.get(key_id) or _not_begun(key_id) for key_id in key_ids]
+    found = {seen.grant_id: seen for seen in read_all(api_key_ids)}
+    return [found.get(api_key_id) or _not_begun(api_key_id) for api_key_id in api_key_ids]
 
 
-def _not_begun(key_id: uuid.UUID) -> Snapshot:
-    return Snapshot(key_id, Grant.Kind.API_KEY, reusable=True, renewable=True)
+def _not_begun(api_key_id: uuid.UUID) -> GrantState:
+    return GrantState(api_key_id, Grant.Kind.API_KEY, reusable=True, renewable=True)
 
 
 def _rows() -> QuerySet[Grant]:
-    return Grant.objects.using(database.alias())
+    return Grant.objects.using(database_alias())
 
 
 # --- opening and ending --------------------------------------------------------------------------------------------
@@ -311,14 +312,14 @@ def open_grant(login: Login, session_key: str) -> Grant:
         grant.lifetime_seconds = login.tokens.lifetime_seconds
         grant.generation = 1
         grant.renewed_at = timezone.now()
-    grant.save(force_insert=True, using=database.alias())
+    grant.save(force_insert=True, using=database_alias())
     return grant
 
 
-def for_key(key_id: uuid.UUID) -> Grant:
+def for_key(api_key_id: uuid.UUID) -> Grant:
     """Return a key's grant, made when the key is added, or by its first renewal. Its id is the key's: readers join them by it."""
-    values = {"api_key_id": key_id, "kind": Grant.Kind.API_KEY, "reusable": True}
-    grant, _ = _rows().get_or_create(pk=key_id, defaults=values)
+    values = {"api_key_id": api_key_id, "kind": Grant.Kind.API_KEY, "reusable": True}
+    grant, _ = _rows().get_or_create(pk=api_key_id, defaults=values)
     return grant
 
 
@@ -332,13 +333,13 @@ def revoke(grants: QuerySet[Grant], *, delete_sessions: bool = False) -> int:
     Returns:
         How many were revoked.
     """
-    open_ = grants.using(database.alias()).filter(revoked_at__isnull=True).select_related("api_key")
+    open_ = grants.using(database_alias()).filter(revoked_at__isnull=True).select_related("api_key")
     rows = list(open_.only("pk", "user_id", "session_key", "api_key__organization_id"))
     changed = 0
     for start in range(0, len(rows), _BATCH):
         ended = _rows().filter(pk__in=[row.pk for row in rows[start : start + _BATCH]])
         changed += ended.update(revoked_at=timezone.now(), access_token=None, refresh_token=None, id_token=None)
-    transaction.on_commit(lambda: invalidation.distrust_grants(rows), using=database.alias())
+    transaction.on_commit(lambda: invalidation.distrust_grants(rows), using=database_alias())
     if delete_sessions:
         for row in rows:
             _delete_session(row)
@@ -419,7 +420,7 @@ def commit(
             values["reusable"] = reusable
     committed = bool(current.update(**values))
     if committed:
-        transaction.on_commit(lambda: invalidation.distrust_grants([grant]), using=database.alias())
+        transaction.on_commit(lambda: invalidation.distrust_grants([grant]), using=database_alias())
     return committed
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from partium_auth import upstream
 from partium_auth.exceptions import KeyRejected, LoginRequired, UnexpectedResponse, UpstreamError
+from partium_auth.host import upstream
 from partium_auth.models import Grant
 from partium_auth.partium.responses import REFUSALS
 

@@ -15,12 +15,12 @@ from django.core.management import CommandError, call_command
 from django.db import connection, models
 from django.utils import timezone
 
-from partium_auth import crypto
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import seal
 from partium_auth.models import ApiKey, FingerprintKey, Grant, Organization
 from partium_auth.models.fingerprints import fingerprint
-from partium_auth.services import encryption, keys
+from partium_auth.sealed import encryption
+from partium_auth.services import encryption_keys, keys
 
 
 def grants(number: int) -> list[Grant]:
@@ -36,7 +36,7 @@ def grants(number: int) -> list[Grant]:
 @pytest.fixture
 def changed(db: None, settings: Any) -> Any:
     """What a site does: a new key in front of the old one."""
-    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
+    settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
     return settings
 
 
@@ -51,8 +51,8 @@ def test_everything_is_sealed_anew_and_the_old_key_can_go(db: None, settings: An
     key = keys.add_key(organization, "value-00000000000000", label="x", actor=None, verify=False)
     grants(250)
     before = fingerprint("api-key", "value-00000000000000")
-    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
-    current = crypto.current_key_id()
+    settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
+    current = encryption.current_encryption_key_id()
     out = run("--batch-size", "40")
     assert "502 of 502 secrets sealed anew" in out  # 250 × 2 tokens, one key, one fingerprint key
     assert f"{current}: 502 (seals)" in out
@@ -66,7 +66,7 @@ def test_everything_is_sealed_anew_and_the_old_key_can_go(db: None, settings: An
 
 @pytest.mark.usefixtures("changed")
 def test_an_interrupted_run_goes_on_where_it_stopped() -> None:
-    with_old = crypto.current_key_id()
+    with_old = encryption.current_encryption_key_id()
     grants(30)
 
     class Stopped(Exception):
@@ -78,19 +78,19 @@ def test_an_interrupted_run_goes_on_where_it_stopped() -> None:
 
     from django.conf import settings
 
-    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
+    settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
     with pytest.raises(Stopped):
-        encryption.reseal(actor=None, batch_size=10, progress=stop)
-    assert encryption.counts_by_key()[with_old] == 40
-    assert encryption.reseal(actor=None, batch_size=10).resealed == 40
-    assert encryption.counts_by_key()[with_old] == 0
+        encryption_keys.reseal(actor=None, batch_size=10, progress=stop)
+    assert encryption_keys.counts_by_key()[with_old] == 40
+    assert encryption_keys.reseal(actor=None, batch_size=10).resealed == 40
+    assert encryption_keys.counts_by_key()[with_old] == 0
 
 
 def test_a_value_written_meanwhile_is_not_lost(db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The line that provides it: the second read in ``_reseal_rows``, under the row's lock."""
     (grant,) = grants(1)
-    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
-    pages = encryption._pages
+    settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
+    pages = encryption_keys._pages
 
     def renewed_after_the_first_look(model: Any, names: list[str]) -> Any:
         for found in pages(model, names):
@@ -98,11 +98,11 @@ def test_a_value_written_meanwhile_is_not_lost(db: None, settings: Any, monkeypa
                 Grant.objects.filter(pk=grant.pk).update(access_token=seal(grant, "access_token", "renewed"))
             yield found
 
-    monkeypatch.setattr(encryption, "_pages", renewed_after_the_first_look)
-    encryption.reseal(actor=None)
+    monkeypatch.setattr(encryption_keys, "_pages", renewed_after_the_first_look)
+    encryption_keys.reseal(actor=None)
     stored = Grant.objects.get(pk=grant.pk)
     assert stored.access_token.reveal() == "renewed"
-    assert stored.refresh_token.key_id == crypto.current_key_id()
+    assert stored.refresh_token.encryption_key_id == encryption.current_encryption_key_id()
 
 
 def test_what_does_not_open_is_named_kept_and_fails_the_command(db: None, settings: Any) -> None:
@@ -113,30 +113,30 @@ def test_what_does_not_open_is_named_kept_and_fails_the_command(db: None, settin
             f"UPDATE {table} SET access_token = 'v1.gone.AAAA' WHERE id = %s",
             [bad.pk.hex if connection.vendor == "sqlite" else bad.pk],
         )
-    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
+    settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
     out = io.StringIO()
     with pytest.raises(CommandError, match="1 secrets are still under other keys"):
         call_command("partium_reencrypt", stdout=out, stderr=out)
     assert f"does not open: partium_auth.Grant {bad.pk} access_token" in out.getvalue()
     assert "gone: 1" in out.getvalue()
-    assert Grant.objects.get(pk=good.pk).access_token.key_id == crypto.current_key_id()
+    assert Grant.objects.get(pk=good.pk).access_token.encryption_key_id == encryption.current_encryption_key_id()
     assert Grant.objects.get(pk=bad.pk).access_token.text == "v1.gone.AAAA"
 
 
 def test_a_dry_run_changes_nothing(db: None, settings: Any) -> None:
     grants(3)
-    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
+    settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
     assert "test: 6" in run("--dry-run")
-    assert encryption.counts_by_key() == {"test": 6}
+    assert encryption_keys.counts_by_key() == {"test": 6}
 
 
 def test_every_sealed_field_there_is_is_found(db: None) -> None:
-    found = {model.__name__: set(names) for model, names in encryption.sealed_fields()}
+    found = {model.__name__: set(names) for model, names in encryption_keys.sealed_fields()}
     assert found["ApiKey"] == {"secret"}
     assert found["FingerprintKey"] == {"value"}
     assert {"access_token", "refresh_token", "session_key", "id_token"} <= found["Grant"]
     assert found["IdentityProvider"] == {"client_secret"}
-    assert FingerprintKey in {model for model, _names in encryption.sealed_fields()}
+    assert FingerprintKey in {model for model, _names in encryption_keys.sealed_fields()}
 
 
 def test_without_a_key_it_says_what_to_do(db: None, settings: Any) -> None:
@@ -157,9 +157,9 @@ def test_a_key_is_generated_where_none_is_configured() -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("DJANGO_", "PARTIUM_"))}
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     (line,) = made.stdout.splitlines()
-    assert crypto._keyring((line,))
+    assert encryption._keyring((line,))
     with pytest.raises(EncryptionError):
-        crypto._keyring(())
+        encryption._keyring(())
 
 
 def test_a_site_that_has_lost_its_key_comes_back_as_the_documentation_says(db: None, settings: Any) -> None:
@@ -167,7 +167,7 @@ def test_a_site_that_has_lost_its_key_comes_back_as_the_documentation_says(db: N
     old = keys.add_key(organization, "value-00000000000000", label="old", actor=None, verify=False)
     grants(3)
     Grant.objects.update(session_key=Grant.objects.filter(kind="password")[0].access_token)
-    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key()]
+    settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key()]
     with pytest.raises(EncryptionError):
         keys.add_key(organization, "value-00000000000000", label="new", actor=None, verify=False)
 
@@ -193,7 +193,7 @@ def test_rows_that_a_models_default_manager_hides_are_sealed_anew_too(
 ) -> None:
     grants(1)
     Grant.objects.update(revoked_at=timezone.now())
-    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
+    settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
     hiding = Unrevoked()
     hiding.model = Grant
     monkeypatch.setitem(Grant._meta.__dict__, "default_manager", hiding)

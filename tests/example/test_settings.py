@@ -13,7 +13,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from partium_auth.conf import SETTINGS, conf
-from partium_auth.crypto import generate_key
+from partium_auth.sealed.encryption import generate_key
 from tests.example.conftest import EXAMPLE, LoadSettings
 
 ROOT = EXAMPLE.parent

@@ -26,9 +26,9 @@ def be_patient() -> None:
     """Wait for a renewal as long as for a search; see the settings."""
     from django.conf import settings
 
-    from partium_auth.tokens import keeper
+    from partium_auth.tokens import manager
 
-    keeper.PATIENCE_SECONDS = settings.PARTIUM_TIMEOUT
+    manager.PATIENCE_SECONDS = settings.PARTIUM_TIMEOUT
 
 
 def main(kind: str, descriptor: int) -> None:

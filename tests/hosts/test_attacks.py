@@ -13,8 +13,8 @@ from django.contrib.auth.models import AnonymousUser
 from django.test import Client, RequestFactory
 from django.urls import set_script_prefix
 
+from partium_auth.accounts import code_flow
 from partium_auth.exceptions import LoginRequired
-from partium_auth.login import flow
 from partium_auth.models import Grant, Identity, Membership, Organization
 from partium_auth.session import PartiumSession
 from partium_auth.testing.people import PartiumUser, log_in
@@ -272,10 +272,10 @@ def test_many_logins_under_way_fit_into_a_cookie(browser: Browser, settings: Any
 
 
 def test_the_redirect_uri_of_the_base_library_stays_below_a_path(settings: Any, rf: RequestFactory) -> None:
-    settings.ROOT_URLCONF = "tests.login.migrated_site"
+    settings.ROOT_URLCONF = "tests.accounts.migrated_site"
     set_script_prefix("/portal/")
     try:
-        uri = flow.redirect_uri_of(rf.get("/"), "default")
+        uri = code_flow.redirect_uri_of(rf.get("/"), "default")
     finally:
         set_script_prefix("/")
     assert uri == "http://testserver/portal/oidc/callback/"

@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.urls import set_script_prefix
 
-from partium_auth import doctor
+from partium_auth.management import doctor
 
 pytestmark = pytest.mark.django_db  # a check may open the connection, if nothing has before
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.test import Client
 
 from partium_auth import session
-from partium_auth.login import attempts
+from partium_auth.accounts import started
 from partium_auth.models import Grant, Identity
 from partium_auth.oidc import documents
 from tests.oidc.conftest import Browser, add_provider
@@ -224,9 +224,9 @@ def test_a_server_whose_clock_is_a_little_behind_takes_up_what_another_one_start
     """A silent login is back within a tenth of a second, which is less than what clocks differ by."""
     url = browser.start()
     session = browser.client.session
-    (attempt,) = session[attempts.SESSION_KEY].values()
+    (attempt,) = session[started.SESSION_KEY].values()
     attempt["created_at"] += 5
-    session[attempts.SESSION_KEY] = session[attempts.SESSION_KEY]
+    session[started.SESSION_KEY] = session[started.SESSION_KEY]
     session.save()
     assert browser.come_back(browser.op.authorize(url)).status_code == 302
     assert browser.user is not None
@@ -359,7 +359,7 @@ def test_a_silent_login_that_the_provider_left_unanswered_is_not_tried_again(
     # django-oauth-toolkit answers prompt=none with a 500 unless the site there has taken care of it.
     browser.start(prompt="none")
     assert query(browser.start(prompt="none"))["prompt"] == "none"  # another tab
-    monkeypatch.setattr(attempts, "ANSWERED_WITHIN_SECONDS", 0)
+    monkeypatch.setattr(started, "ANSWERED_WITHIN_SECONDS", 0)
     url = browser.start(prompt="none", next="/page/")
     assert "prompt" not in query(url)
     assert browser.come_back(op.authorize(url)).headers["Location"] == "/page/"

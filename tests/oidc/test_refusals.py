@@ -15,12 +15,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.test import Client
 
+from partium_auth.accounts import started
 from partium_auth.exceptions import TimedOut
-from partium_auth.login import attempts
 from partium_auth.models import Grant, Organization
-from partium_auth.oidc import discovery, documents, token_endpoint, userinfo
+from partium_auth.oidc import documents, token_endpoint, userinfo
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.id_token import refuse_what_cannot_be_stored
+from partium_auth.oidc.metadata import interpret_metadata
 from partium_auth.oidc.provider import Provider, discovery_url_of
 from tests.oidc.conftest import Browser, Refusals, add_provider
 from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, Answer, BendableProvider, jwk, private_key
@@ -277,8 +278,8 @@ def test_a_state_that_was_used_before(browser: Browser, op: BendableProvider, re
 def test_a_state_that_is_older_than_ten_minutes(browser: Browser, op: BendableProvider, refused: Refusals) -> None:
     answer = op.authorize(browser.start())
     session = browser.client.session
-    session[attempts.SESSION_KEY][answer["state"]]["created_at"] -= 601
-    session[attempts.SESSION_KEY] = session[attempts.SESSION_KEY]
+    session[started.SESSION_KEY][answer["state"]]["created_at"] -= 601
+    session[started.SESSION_KEY] = session[started.SESSION_KEY]
     session.save()
     refused.check(browser.come_back(answer), browser, "state")
     assert op.forms == []
@@ -304,7 +305,7 @@ def test_a_state_of_another_session(browser: Browser, op: BendableProvider, refu
 def test_not_more_than_twenty_attempts_are_kept(browser: Browser, op: BendableProvider) -> None:
     first = op.authorize(browser.start())
     last = [op.authorize(browser.start()) for _ in range(20)][-1]
-    assert len(browser.client.session[attempts.SESSION_KEY]) == 20
+    assert len(browser.client.session[started.SESSION_KEY]) == 20
     assert browser.come_back(first).status_code == 400
     assert browser.come_back(last).status_code == 302
 
@@ -512,13 +513,13 @@ def test_a_document_from_elsewhere_that_names_this_machine(url: str) -> None:
         "token_endpoint": "https://login.acme.example/token",
         "jwks_uri": "https://login.acme.example/jwks",
     }
-    assert discovery.interpret(elsewhere, document)
+    assert interpret_metadata(elsewhere, document)
     for name in ("token_endpoint", "jwks_uri", "userinfo_endpoint", "revocation_endpoint"):
         with pytest.raises(Refused) as caught:
-            discovery.interpret(elsewhere, {**document, name: url})
+            interpret_metadata(elsewhere, {**document, name: url})
         assert caught.value.check == "discovery"
         by_hand = dataclasses.replace(elsewhere, endpoints={name: url})
-        assert getattr(discovery.interpret(by_hand, document), name) == url
+        assert getattr(interpret_metadata(by_hand, document), name) == url
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from partium_auth.http.transport import Transport
 from partium_auth.partium.auth import AuthenticationAPI
 from partium_auth.partium.find import FindClient
-from partium_auth.transport import Transport
-from tests.transport.conftest import _plain_environment, upstream  # noqa: F401
-from tests.transport.upstream import Peer, Request, Upstream
+from tests.http.conftest import _plain_environment, upstream  # noqa: F401
+from tests.http.upstream import Peer, Request, Upstream
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from partium_auth.exceptions import CredentialsRejected, NotPermitted, UnprocessableRequest, UnsupportedImage
+from partium_auth.http.transport import Transport
 from partium_auth.partium.auth import AuthenticationAPI
 from partium_auth.partium.find import Bearer, FindClient
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.testing.sandbox.seed import ACME_KEY, ACME_PASSWORD, ACME_USERNAME
-from partium_auth.transport import Transport
 from tests.partium.conftest import Token
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 100

@@ -16,8 +16,8 @@ from partium_auth.exceptions import (
     UpstreamError,
 )
 from partium_auth.partium.responses import TokenResponse
+from tests.http.upstream import Peer, wait_for
 from tests.partium.conftest import API
-from tests.transport.upstream import Peer, wait_for
 
 TOKENS = {"access_token": "at", "refresh_token": "rt", "expires_in": 600, "token_type": "Bearer"}
 

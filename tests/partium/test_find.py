@@ -31,8 +31,8 @@ from partium_auth.exceptions import (
 )
 from partium_auth.partium.find import Part, SearchResult
 from partium_auth.partium.photos import MAX_PAYLOAD_BYTES
+from tests.http.upstream import Peer, Request
 from tests.partium.conftest import API, FOUND
-from tests.transport.upstream import Peer, Request
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(range(256))
 ALL_FIELDS = [

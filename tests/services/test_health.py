@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-import importlib
 import threading
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.db import connection, transaction
 from django.utils import timezone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partium_auth.fields import seal
-from partium_auth.models import ApiKey, DuplicateKey, Health, KeyHealth, Organization
-from partium_auth.models.health import COLUMNS, health, in_health, moments
+from partium_auth.models import ApiKey, Health, KeyHealth, Organization
+from partium_auth.models.health import health, in_health, moments
 from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import health as stored
 from partium_auth.services import key_use, keys
@@ -161,27 +158,6 @@ def test_what_saving_an_organization_read_earlier_leaves_alone(acme: Organizatio
     put(acme, {"verification": "accepted"})
     earlier.save()
     assert said(acme) == Health.HEALTHY
-
-
-@settings(max_examples=100, deadline=None)
-@given(rows=st.lists(key_rows, max_size=4))
-def test_the_migration_says_the_same(rows: list[dict[str, Any]]) -> None:
-    migration = importlib.import_module("partium_auth.migrations.0003_fill_key_health")
-    values: Any = [tuple(row[name] for name in COLUMNS) for row in rows]
-    assert migration.moments((None, *key) for key in values) == moments(values)
-
-
-def test_the_migrations_fill_what_is_there(acme: Organization, globex: Organization) -> None:
-    put(acme, {"verification": "accepted", "expires_at": timezone.now() + DAY, "fingerprint": "x"})
-    put(acme, {"verification": "unverified"})
-    put(globex, {"status": "revoked"})
-    put(globex, {"verification": "unverified", "fingerprint": "x"})
-    KeyHealth.objects.all().delete()
-    for name in ("0003_fill_key_health", "0005_fill_duplicate_key"):
-        migration = importlib.import_module(f"partium_auth.migrations.{name}")
-        migration.fill(apps, SimpleNamespace(connection=connection))
-    assert (said(acme), said(globex), stored.stale()) == (Health.EXPIRING, Health.UNVERIFIED, [])
-    assert list(DuplicateKey.objects.values_list("pk", flat=True)) == ["x"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -12,7 +12,8 @@ from asgiref.sync import async_to_sync
 from django.test import AsyncClient, Client, RequestFactory
 from django.test.client import encode_multipart
 
-from partium_auth import afor_organization, exceptions, for_organization, responses
+from partium_auth import afor_organization, exceptions, for_organization
+from partium_auth.accounts import error_pages
 from partium_auth.models import Grant, Membership, Organization
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox
@@ -300,7 +301,7 @@ def test_a_path_does_not_forge_lines_of_the_log(rf: RequestFactory, caplog: pyte
     caplog.set_level(logging.INFO, "partium_auth")
     request = rf.get("/parts/a%0AINFO%20forged%1B[2J/ä", headers=SCRIPT)
     for error in (exceptions.NoOrganization(), exceptions.LoginRequired(), exceptions.EncryptionError()):
-        responses.for_error(request, error)
+        error_pages.for_error(request, error)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 3
     for line in lines:

@@ -50,11 +50,11 @@ def main() -> None:
     from django.db import connections
 
     from partium_auth.exceptions import PartiumError
-    from partium_auth.tokens import grants, keeper, renewal, sources
+    from partium_auth.tokens import grants, manager, refresh, sources
 
     settings.PARTIUM_API_URL = wanted["api_url"]
     for name, value in wanted["constants"].items():
-        setattr(renewal, name, value)
+        setattr(refresh, name, value)
     stops: dict[str, tuple[Any, str, bool]] = {
         "leased": (grants, "take_lease", False),
         "marked": (grants, "mark_sent", False),
@@ -68,7 +68,7 @@ def main() -> None:
         try:
             seen = grants.read(uuid.UUID(wanted["grant"]))
             assert seen is not None
-            issued = keeper.keeper.obtain(seen)
+            issued = manager.token_manager.obtain(seen)
             return {"generation": issued.generation}
         except PartiumError as error:
             return {"error": type(error).__name__}

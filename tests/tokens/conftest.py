@@ -17,16 +17,17 @@ from django.core.cache import caches
 from django.http import HttpRequest
 from django.utils import timezone
 
-from partium_auth import session, upstream
+from partium_auth import session
 from partium_auth.fields import seal
+from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Grant, Membership, Organization
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.partium.responses import TokenResponse
 from partium_auth.session import AccessToken, PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
-from partium_auth.tokens.grants import Login, Snapshot
-from partium_auth.tokens.keeper import Keeper
+from partium_auth.tokens.grants import GrantState, Login
+from partium_auth.tokens.manager import TokenManager
 from tests.oidc.conftest import _provider_server, op  # noqa: F401  # fixtures
 from tests.oidc.provider import BendableProvider
 
@@ -50,8 +51,8 @@ def clock() -> MovableClock:
 
 
 @pytest.fixture
-def keeper(clock: MovableClock) -> Keeper:
-    return Keeper(clock=clock)
+def token_manager(clock: MovableClock) -> TokenManager:
+    return TokenManager(clock=clock)
 
 
 @pytest.fixture
@@ -180,13 +181,13 @@ def log_in(partium_sandbox: PartiumSandbox) -> Callable[..., Person]:
     return make
 
 
-def read(grant: Grant) -> Snapshot:
+def read(grant: Grant) -> GrantState:
     seen = grants.read(grant.pk)
     assert seen is not None
     return seen
 
 
-def age(grant: Grant, seconds_left: float) -> Snapshot:
+def age(grant: Grant, seconds_left: float) -> GrantState:
     """Make a grant's token as old as if that many seconds were left of it."""
     seen = read(grant)
     Grant.objects.filter(pk=grant.pk).update(issued_at=time.time() + seconds_left - seen.lifetime_seconds)

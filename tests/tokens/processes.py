@@ -28,7 +28,7 @@ class Child:
         stop_at: ``leased`` (the lease is taken), ``marked`` (``sent_at`` is written, nothing is sent yet), ``answered``
             (the answer is here, and not committed).
         threads: how many obtain it at once.
-        constants: of ``partium_auth.tokens.renewal``, by name.
+        constants: of ``partium_auth.tokens.refresh``, by name.
     """
 
     def __init__(

@@ -15,12 +15,13 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 
-from partium_auth import crypto, services
+from partium_auth import services
 from partium_auth.exceptions import LoginRequired, NoOrganization, TokenUnavailable
 from partium_auth.models import Grant, Membership, Organization
+from partium_auth.sealed import encryption
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import grants, invalidation, reading
-from partium_auth.tokens.keeper import Keeper, keeper
+from partium_auth.tokens import access, grants, invalidation
+from partium_auth.tokens.manager import TokenManager, token_manager
 from tests.tokens.conftest import MovableClock, Person, age, eventually, use_cache
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -93,7 +94,7 @@ def test_a_lost_stamp_costs_a_query_and_brings_nothing_back(acme: Organization, 
     person = log_in(acme)
     person.token()
     cache = caches["shared"]
-    assert isinstance(invalidation.look(*places(person)).value, reading.Reading)
+    assert isinstance(invalidation.look(*places(person)).value, access.SessionAccess)
     grants.revoke(Grant.objects.all())
     cache.delete(f"{invalidation._PREFIX}user:{person.user.pk}")
     assert invalidation.look(*places(person)).value is None
@@ -104,7 +105,7 @@ def test_a_slow_reader_brings_nothing_back(acme: Organization, log_in: LogIn, se
     use_cache(settings)
     person = log_in(acme)
     slot = invalidation.look(*places(person))
-    view = reading.read(*places(person))
+    view = access.read(*places(person))
     grants.revoke(Grant.objects.all())
     slot.store(view, 600)
     assert invalidation.look(*places(person)).value is None
@@ -138,7 +139,7 @@ def test_after_a_change_of_the_encryption_key_nothing_is_cached_that_only_the_ol
     use_cache(settings)
     person = log_in(acme)
     value = person.token().value
-    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
+    settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
     assert services.reseal(actor=None).failed == []
     settings.PARTIUM_ENCRYPTION_KEYS = settings.PARTIUM_ENCRYPTION_KEYS[:1]
     assert person.token().value == value
@@ -147,8 +148,8 @@ def test_after_a_change_of_the_encryption_key_nothing_is_cached_that_only_the_ol
 @pytest.fixture
 def clock_of_keeper(clock: MovableClock, monkeypatch: pytest.MonkeyPatch) -> MovableClock:
     """The clock that tokens are judged by, to be moved; nobody waits long."""
-    monkeypatch.setattr(keeper, "clock", clock)
-    monkeypatch.setattr("partium_auth.tokens.keeper.PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(token_manager, "clock", clock)
+    monkeypatch.setattr("partium_auth.tokens.manager.PATIENCE_SECONDS", 0.3)
     return clock
 
 
@@ -160,7 +161,7 @@ def database_down(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         raise OperationalError("the database is down")
 
     def take_down() -> None:
-        monkeypatch.setattr(reading, "read", down)
+        monkeypatch.setattr(access, "read", down)
         monkeypatch.setattr(grants, "_rows", down)
 
     return take_down
@@ -178,11 +179,11 @@ def test_with_the_database_down_a_cached_token_is_served_and_nothing_renewed(
     person = log_in(acme)
     assert person.grant is not None
     age(person.grant, 120)  # due for a renewal, which cannot be
-    invalidation.look(*places(person)).store(reading.read(*places(person)), 600)
+    invalidation.look(*places(person)).store(access.read(*places(person)), 600)
     partium, again = person.partium, person.partium
     database_down()
     assert partium.token().value == again.token().value
-    eventually(lambda: not keeper._flights().by_grant)
+    eventually(lambda: not token_manager._flights().by_grant)
     assert partium_sandbox.count(endpoint="refresh") == 0
 
 
@@ -207,12 +208,12 @@ def test_with_the_database_down_and_the_token_at_its_end_the_answer_is_to_come_b
     database_down: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("partium_auth.tokens.keeper.PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr("partium_auth.tokens.manager.PATIENCE_SECONDS", 0.3)
     use_cache(settings)
     person = log_in(acme)
     assert person.grant is not None
     age(person.grant, 5)
-    invalidation.look(*places(person)).store(reading.read(*places(person)), 600)
+    invalidation.look(*places(person)).store(access.read(*places(person)), 600)
     partium = person.partium
     database_down()
     with pytest.raises(TokenUnavailable):
@@ -228,7 +229,7 @@ def test_after_a_renewal_every_process_has_the_new_token(
     assert person.grant is not None
     person.token()
     seen = age(person.grant, 120)
-    another_process = Keeper()
+    another_process = TokenManager()
     another_process.obtain(seen)
     eventually(lambda: not another_process._flights().by_grant)
     assert person.token().issued.generation == 2
@@ -267,7 +268,7 @@ def test_what_a_transaction_has_read_is_kept_once_it_is_committed(
 def test_a_transaction_that_shows_what_was_brings_nothing_back(
     acme: Organization, log_in: LogIn, settings: Any
 ) -> None:
-    # Provided by reading.shows_what_is_committed(): such a reader knows the stamps of after the revocation, and reads the
+    # Provided by access.shows_what_is_committed(): such a reader knows the stamps of after the revocation, and reads the
     # row of before it.
     use_cache(settings)
     person = log_in(acme)
@@ -357,7 +358,7 @@ def test_a_reading_is_kept_for_ten_minutes_at_most_and_not_beyond_its_token(
 def test_a_reading_with_a_key_that_ends_soon_is_not_kept(
     acme: Organization, log_in: LogIn, settings: Any, key_grant: Callable[[], Grant]
 ) -> None:
-    # Provided by first_end in reading._reading(): nobody replaces a stamp when a key's time has come.
+    # Provided by first_end in access._reading(): nobody replaces a stamp when a key's time has come.
     use_cache(settings)
     services.change_organization(acme, actor=None, token_source=Organization.TokenSource.API_KEY)
     person = log_in(acme, kind=None)
@@ -370,7 +371,7 @@ def test_a_reading_with_a_key_that_ends_soon_is_not_kept(
         person.token()
         person.token()  # the first one has obtained the key's token, which replaced the stamps
         value = invalidation.look(person.user.pk, None, acme.pk).value
-        assert isinstance(value, reading.Reading) is kept
+        assert isinstance(value, access.SessionAccess) is kept
 
 
 def test_a_stamp_that_two_readers_make_at_once_is_one(acme: Organization, log_in: LogIn, settings: Any) -> None:

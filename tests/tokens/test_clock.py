@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from partium_auth.exceptions import TokenUnavailable
 from partium_auth.models import Grant
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import reading, sources
+from partium_auth.tokens import access, sources
 from partium_auth.tokens.clock import SteadyClock
-from partium_auth.tokens.keeper import Keeper
+from partium_auth.tokens.manager import TokenManager
 from partium_auth.tokens.windows import CLOCK_TOLERANCE_SECONDS, Window, window
 from tests.tokens.conftest import MovableClock, age, eventually, read
 
@@ -100,25 +100,25 @@ def test_a_machine_whose_clock_is_ten_seconds_off_serves_nothing_that_has_expire
 
 @database
 def test_the_upstreams_clock_does_not_matter(
-    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
     for offset_seconds in (-3600, -10, 10, 3600):
         partium_sandbox.settings(clock_offset_seconds=offset_seconds, token_format="jwt")
         grant = password_grant()
-        assert keeper.obtain(read(grant)).generation == 1
-        assert keeper.obtain(age(grant, 0)).generation == 2
+        assert token_manager.obtain(read(grant)).generation == 1
+        assert token_manager.obtain(age(grant, 0)).generation == 2
 
 
 @database
 def test_a_token_is_as_old_as_its_request_not_as_its_answer(
-    clock: MovableClock, keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+    clock: MovableClock, token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by issued_at in Renewer.renew(), which is taken before sources.exchange().
+    # Provided by issued_at in Refresher.renew(), which is taken before sources.exchange().
     grant = password_grant()
     seen = age(grant, 30)
     sent_at = clock()
     with partium_sandbox.hang("refresh") as hang:
-        waiting = threading.Thread(target=keeper.obtain, args=(seen,))
+        waiting = threading.Thread(target=token_manager.obtain, args=(seen,))
         waiting.start()
         hang.wait_until_met()
         clock.advance(7)
@@ -147,37 +147,43 @@ def slow(clock: MovableClock, monkeypatch: pytest.MonkeyPatch) -> Callable[[floa
 
 @database
 def test_an_answer_that_takes_longer_than_its_token_lives_is_not_served(
-    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, slow: Callable[[float], None]
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    slow: Callable[[float], None],
 ) -> None:
     slow(7)
     grant = password_grant()
     partium_sandbox.settings(lifetime_seconds=8)
     with pytest.raises(TokenUnavailable):
-        keeper.obtain(age(grant, 0))
+        token_manager.obtain(age(grant, 0))
     assert partium_sandbox.count(endpoint="refresh") == 1
 
 
 @database
 def test_an_answer_that_takes_most_of_its_tokens_life_is_served_and_not_asked_for_again(
-    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, slow: Callable[[float], None]
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    slow: Callable[[float], None],
 ) -> None:
-    # Provided by "waited" in Keeper._course().
+    # Provided by "waited" in TokenManager._course().
     slow(27.5)
     grant = password_grant()
     partium_sandbox.settings(lifetime_seconds=30)
-    assert keeper.obtain(age(grant, 0)).generation == 2
+    assert token_manager.obtain(age(grant, 0)).generation == 2
     assert partium_sandbox.count(endpoint="refresh") == 1
 
 
 @database
 def test_a_clock_that_is_set_back_by_hours_has_every_token_renewed(
-    clock: MovableClock, keeper: Keeper, password_grant: MakeGrant
+    clock: MovableClock, token_manager: TokenManager, password_grant: MakeGrant
 ) -> None:
     # Provided by CLOCK_TOLERANCE_SECONDS in windows.window(): a token from the future is of unknown age.
     grant = password_grant()
     clock.advance(-3600)
-    assert keeper.obtain(read(grant)).generation == 2
-    assert keeper.obtain(read(grant)).generation == 2
+    assert token_manager.obtain(read(grant)).generation == 2
+    assert token_manager.obtain(read(grant)).generation == 2
 
 
 @pytest.mark.parametrize(
@@ -186,9 +192,9 @@ def test_a_clock_that_is_set_back_by_hours_has_every_token_renewed(
     ids=["after the hour that comes twice", "in it", "after the hour that is left out"],
 )
 def test_a_keys_end_without_use_tz_is_right_in_the_nights_when_the_clocks_change(end: str, minutes: int | None) -> None:
-    # Provided by the comparison of moments, not of local times, in reading._seconds_to().
+    # Provided by the comparison of moments, not of local times, in access._seconds_to().
     vienna = ZoneInfo("Europe/Vienna")
     now = dt.datetime(2026, 10, 25, 0, 55, tzinfo=dt.UTC)  # 02:55 for the first time
     if minutes is None:
         now, minutes = dt.datetime(2026, 3, 29, 0, 55, tzinfo=dt.UTC), 15  # 01:55
-    assert reading._seconds_to(end, vienna, now) == 60 * minutes
+    assert access._seconds_to(end, vienna, now) == 60 * minutes

@@ -18,7 +18,7 @@ from partium_auth.exceptions import LoginRequired
 from partium_auth.models import Grant
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens.grants import Now
-from partium_auth.tokens.keeper import Keeper
+from partium_auth.tokens.manager import TokenManager
 from tests.tokens.conftest import age, ago, eventually, read
 from tests.tokens.processes import Child
 
@@ -52,7 +52,7 @@ def test_eight_processes_of_ten_threads_make_one_call(
 
 
 def test_a_holder_killed_before_it_sent_costs_the_rest_of_its_lease(
-    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
     # Provided by lease_until__lte=Now() in grants.take_lease(): a lease ends by itself.
     grant = password_grant()
@@ -65,9 +65,9 @@ def test_a_holder_killed_before_it_sent_costs_the_rest_of_its_lease(
     assert read(grant).busy
     assert not read(grant).outcome_unknown
     assert Grant.objects.filter(pk=grant.pk, lease_until__lte=Now() + dt.timedelta(seconds=30)).exists()
-    assert keeper.obtain(seen).generation == 1  # it still serves, meanwhile
+    assert token_manager.obtain(seen).generation == 1  # it still serves, meanwhile
     let_the_lease_run_out(grant)
-    assert keeper.obtain(age(grant, 30)).generation == 2  # at once: nothing was sent, so nothing is in doubt
+    assert token_manager.obtain(age(grant, 30)).generation == 2  # at once: nothing was sent, so nothing is in doubt
     assert partium_sandbox.count(endpoint="refresh") == 1
 
 
@@ -84,52 +84,52 @@ def kill_after_the_answer(grant: Grant, sandbox: PartiumSandbox) -> None:
 
 
 def test_a_lost_answer_is_asked_for_again_at_once_where_the_upstream_allows_grace(
-    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by "or seen.reusable" in keeper._may_renew().
+    # Provided by "or seen.reusable" in token_manager._may_renew().
     partium_sandbox.settings(grace_seconds=60)
     grant = password_grant()
     Grant.objects.filter(pk=grant.pk).update(reusable=True)
     age(grant, 120)
     kill_after_the_answer(grant, partium_sandbox)
-    assert keeper.obtain(age(grant, 30)).generation == 2
+    assert token_manager.obtain(age(grant, 30)).generation == 2
     assert partium_sandbox.count(endpoint="refresh") == 2
-    assert keeper.obtain(age(grant, 0)).generation == 3  # and the refresh token that came is a good one
+    assert token_manager.obtain(age(grant, 0)).generation == 3  # and the refresh token that came is a good one
 
 
 def test_a_lost_answer_of_an_upstream_with_unknown_grace_costs_no_login(
-    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
     partium_sandbox.settings(grace_seconds=60)
     grant = password_grant()
     age(grant, 120)
     kill_after_the_answer(grant, partium_sandbox)
-    assert keeper.obtain(age(grant, 30)).generation == 1
-    assert keeper.obtain(age(grant, 0)).generation == 2
+    assert token_manager.obtain(age(grant, 30)).generation == 1
+    assert token_manager.obtain(age(grant, 0)).generation == 2
 
 
 def test_a_lost_answer_of_a_strict_upstream_leaves_the_token_to_its_end_and_then_asks_to_log_in_once(
-    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by "not seen.outcome_unknown" in keeper._may_renew(), and by sent_at, which grants.mark_sent() writes:
+    # Provided by "not seen.outcome_unknown" in token_manager._may_renew(), and by sent_at, which grants.mark_sent() writes:
     # without either the used refresh token is sent again while the access token is good, and the family revoked.
     grant = password_grant()
     age(grant, 120)
     kill_after_the_answer(grant, partium_sandbox)
     for seconds_left in (200, 100, 40, 20):
-        assert keeper.obtain(age(grant, seconds_left)).generation == 1
-    eventually(lambda: not keeper._flights().by_grant)
+        assert token_manager.obtain(age(grant, seconds_left)).generation == 1
+    eventually(lambda: not token_manager._flights().by_grant)
     assert partium_sandbox.count(endpoint="refresh") == 1
     for _ in range(3):
         with pytest.raises(LoginRequired):
-            keeper.obtain(age(grant, 10))
+            token_manager.obtain(age(grant, 10))
     assert partium_sandbox.count(endpoint="refresh") == 2  # one last try: there was nothing left to lose
 
 
 def test_a_holder_stopped_past_its_send_deadline_sends_nothing(
-    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by SEND_DEADLINE_SECONDS in Renewer.renew().before_send().
+    # Provided by SEND_DEADLINE_SECONDS in Refresher.renew().before_send().
     grant = password_grant()
     age(grant, 120)
     with Child(grant, partium_sandbox.url, stop_at="marked", SEND_DEADLINE_SECONDS=0.2) as child:
@@ -143,11 +143,11 @@ def test_a_holder_stopped_past_its_send_deadline_sends_nothing(
         eventually(lambda: not read(grant).busy)
     assert partium_sandbox.count(endpoint="refresh") == 0
     assert not read(grant).outcome_unknown
-    assert keeper.obtain(age(grant, 30)).generation == 2  # and the next one need not wait for the lease's end
+    assert token_manager.obtain(age(grant, 30)).generation == 2  # and the next one need not wait for the lease's end
 
 
 def test_a_holder_whose_lease_was_taken_over_sends_nothing(
-    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
     # Provided by mark_sent() in before_send(), which writes only while the lease is held.
     grant = password_grant()
@@ -158,7 +158,7 @@ def test_a_holder_whose_lease_was_taken_over_sends_nothing(
         child.wait_until_stopped()
         let_the_lease_run_out(grant)
         with partium_sandbox.hang("refresh") as hang:
-            assert keeper.obtain(age(grant, 120)).generation == 1
+            assert token_manager.obtain(age(grant, 120)).generation == 1
             hang.wait_until_met()
             child.go_on()
             assert child.result() == {"generation": 1}
@@ -166,7 +166,9 @@ def test_a_holder_whose_lease_was_taken_over_sends_nothing(
     assert partium_sandbox.count(endpoint="refresh") == 1
 
 
-def take_over_from_a_paused_holder(keeper: Keeper, grant: Grant, sandbox: PartiumSandbox) -> tuple[object, object]:
+def take_over_from_a_paused_holder(
+    token_manager: TokenManager, grant: Grant, sandbox: PartiumSandbox
+) -> tuple[object, object]:
     """Let a holder pause after its request was carried out, another one renew, and the first one go on."""
     age(grant, 10)
     with Child(grant, sandbox.url) as child:
@@ -176,7 +178,7 @@ def take_over_from_a_paused_holder(keeper: Keeper, grant: Grant, sandbox: Partiu
             child.stop()
         let_the_lease_run_out(grant)
         try:
-            other: object = keeper.obtain(read(grant)).generation
+            other: object = token_manager.obtain(read(grant)).generation
         except LoginRequired:
             other = "LoginRequired"
         stored = Grant.objects.get(pk=grant.pk)
@@ -189,23 +191,23 @@ def take_over_from_a_paused_holder(keeper: Keeper, grant: Grant, sandbox: Partiu
 
 
 def test_a_paused_holder_that_comes_back_disturbs_nothing_where_there_is_grace(
-    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
     # Provided by "generation" in the WHERE of grants.commit(): without it the late answer replaces the newer tokens.
     partium_sandbox.settings(grace_seconds=60)
     grant = password_grant()
-    assert take_over_from_a_paused_holder(keeper, grant, partium_sandbox) == (2, 2)
+    assert take_over_from_a_paused_holder(token_manager, grant, partium_sandbox) == (2, 2)
     assert read(grant).generation == 2
-    assert keeper.obtain(age(grant, 0)).generation == 3
+    assert token_manager.obtain(age(grant, 0)).generation == 3
 
 
 def test_a_paused_holder_that_comes_back_to_a_strict_upstream_means_one_clean_login(
-    keeper: Keeper, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
     # Provided by rejected_at__isnull=True in grants.commit(): without it the late answer, whose family is revoked, is
     # stored and served, and people are thrown out a second time.
     grant = password_grant()
-    assert take_over_from_a_paused_holder(keeper, grant, partium_sandbox) == ("LoginRequired", "LoginRequired")
+    assert take_over_from_a_paused_holder(token_manager, grant, partium_sandbox) == ("LoginRequired", "LoginRequired")
     grant.refresh_from_db()
     assert (grant.generation, grant.refresh_token) == (1, None)
 
@@ -217,20 +219,20 @@ from django.conf import settings
 from django.db import connections
 from partium_auth.models import Grant
 from partium_auth.tokens import grants
-from partium_auth.tokens.keeper import keeper
+from partium_auth.tokens.manager import token_manager
 
 settings.PARTIUM_API_URL = sys.argv[2]
 grant_id = uuid.UUID(sys.argv[1])
-assert keeper.obtain(grants.read(grant_id)).generation == 2
+assert token_manager.obtain(grants.read(grant_id)).generation == 2
 assert Grant.objects.filter(pk=grant_id).update(issued_at=0)
 connections.close_all()
 # As if a thread were just using them; in the child nobody gives them back.
-locks = [keeper._flights().lock, keeper._executor._lanes().lock, keeper.renewer._savings().lock]
+locks = [token_manager._flights().lock, token_manager._executor._lanes().lock, token_manager.renewer._savings().lock]
 for lock in locks:
     lock.acquire()
 worker = os.fork()
 if worker == 0:
-    os._exit(0 if keeper.obtain(grants.read(grant_id)).generation == 3 else 1)
+    os._exit(0 if token_manager.obtain(grants.read(grant_id)).generation == 3 else 1)
 for lock in locks:
     lock.release()
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))

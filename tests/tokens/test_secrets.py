@@ -16,13 +16,14 @@ from django.db import connection
 from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
 
-from partium_auth import services, upstream
+from partium_auth import services
 from partium_auth.exceptions import EncryptionError, PartiumError
+from partium_auth.host import upstream
 from partium_auth.models import Grant, Organization
 from partium_auth.partium import auth, responses
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import reading
-from partium_auth.tokens.keeper import Keeper
+from partium_auth.tokens import access
+from partium_auth.tokens.manager import TokenManager
 from tests.tokens.conftest import PASSWORD, Person, age, eventually, read
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.tokens.urls")]
@@ -93,7 +94,7 @@ def errors_of(person: Person, key: Grant, sandbox: PartiumSandbox) -> Iterator[B
         Grant.objects.update(next_attempt_at=None)
     for fault in (sandbox.fail("auth", status=401), sandbox.drop("auth")):
         with fault:
-            yield caught(lambda: Keeper().obtain(age(key, 5)))
+            yield caught(lambda: TokenManager().obtain(age(key, 5)))
         Grant.objects.update(next_attempt_at=None)
     with sandbox.fail("auth", status=401):
         yield caught(lambda: upstream.authentication_api().exchange_password("ann", PASSWORD))
@@ -123,13 +124,13 @@ def test_no_credential_is_anywhere(
     canaries.values.add(key.api_key.secret.reveal())
     partium = person.partium
     token = partium.token()
-    assert Keeper().obtain(read(key)).value
+    assert TokenManager().obtain(read(key)).value
     assert partium.client.search(text="fan").results
     age(person.grant, 120)
-    renewing = Keeper()
+    renewing = TokenManager()
     issued = renewing.obtain(read(person.grant))
     eventually(lambda: not renewing._flights().by_grant)
-    view = reading.read(person.user.pk, person.grant.pk, acme.pk)
+    view = access.read(person.user.pk, person.grant.pk, acme.pk)
 
     for thing in (token, issued, partium, partium.client, view, read(key), Grant.objects.get(pk=key.pk), renewing):
         canaries.look(f"the repr of {type(thing).__name__}", repr(thing) + repr(getattr(thing, "__dict__", "")))
@@ -163,23 +164,23 @@ def contents_of_the_cache() -> bytes:
 
 
 def test_a_ciphertext_that_was_moved_to_another_row_does_not_open(
-    keeper: Keeper, password_grant: MakeGrant, key_grant: MakeGrant
+    token_manager: TokenManager, password_grant: MakeGrant, key_grant: MakeGrant
 ) -> None:
     victim, thief = password_grant(), password_grant()
     Grant.objects.filter(pk=thief.pk).update(access_token=victim.access_token, refresh_token=victim.refresh_token)
     with pytest.raises(EncryptionError):
-        keeper.obtain(read(thief))
+        token_manager.obtain(read(thief))
     with pytest.raises(EncryptionError):
-        keeper.obtain(age(thief, 0))
+        token_manager.obtain(age(thief, 0))
 
 
 def test_a_lost_encryption_key_is_an_error_and_no_reason_to_log_in(
-    keeper: Keeper, acme: Organization, log_in: LogIn, settings: Any, partium_sandbox: PartiumSandbox
+    token_manager: TokenManager, acme: Organization, log_in: LogIn, settings: Any, partium_sandbox: PartiumSandbox
 ) -> None:
-    from partium_auth import crypto
+    from partium_auth.sealed import encryption
 
     person = log_in(acme)
-    settings.PARTIUM_ENCRYPTION_KEYS = [crypto.generate_key()]
+    settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key()]
     for seconds_left in (500, 5):
         assert person.grant is not None
         age(person.grant, seconds_left)

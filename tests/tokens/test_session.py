@@ -35,7 +35,7 @@ from partium_auth.session import GRANT, ORGANIZATION, PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
 from partium_auth.tokens.grants import Login
-from partium_auth.tokens.keeper import keeper
+from partium_auth.tokens.manager import token_manager
 from tests.tokens.caches import CountingCache
 from tests.tokens.conftest import MovableClock, Person, age, ago, eventually, read, use_cache
 
@@ -495,7 +495,7 @@ def test_a_script_that_commits_by_hand_searches_with_a_direct_key(
 def test_the_next_key_takes_over_where_one_is_rejected(
     mode: str, acme: Organization, log_in: LogIn, key_grant: MakeGrant, partium_sandbox: PartiumSandbox, source: SOURCE
 ) -> None:
-    # Provided by "except (KeyRejected, TokenUnavailable)" in Keeper.obtain_first().
+    # Provided by "except (KeyRejected, TokenUnavailable)" in TokenManager.obtain_first().
     key_grant()
     newest = key_grant().api_key
     assert newest is not None
@@ -557,7 +557,7 @@ def test_a_key_without_a_grant_gets_one_on_first_use(acme: Organization, log_in:
 def test_a_key_without_a_grant_serves_inside_a_transaction(
     mode: str, acme: Organization, log_in: LogIn, key_grant: MakeGrant, by_hand: bool
 ) -> None:
-    # Provided by for_key() in Renewer.renew(): made by the reader, the grant was not seen by the renewal, and was gone again
+    # Provided by for_key() in Refresher.renew(): made by the reader, the grant was not seen by the renewal, and was gone again
     # when the view had failed for that.
     Grant.objects.filter(pk=key_grant().pk).delete()
     use_keys(acme)
@@ -607,7 +607,7 @@ def test_a_refused_token_is_replaced_once_for_everybody_and_not_served_again(
 def test_twenty_simultaneous_refusals_of_one_token_make_one_renewal(
     mode: str, acme: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by "seen.generation == rejected_generation" in Keeper._course(): a newer token is simply used.
+    # Provided by "seen.generation == rejected_generation" in TokenManager._course(): a newer token is simply used.
     person = log_in(acme)
     partium_sandbox.revoke_token(person.token().value)
 
@@ -713,8 +713,8 @@ def test_a_request_that_lasts_asks_again_when_its_token_is_not_fresh_any_more(
 ) -> None:
     # Provided by recheck_at in PartiumSession.token() and atoken(): a stream, or a socket, lives longer than a token.
     clock = MovableClock()
-    monkeypatch.setattr(keeper, "clock", clock)
-    monkeypatch.setattr(keeper.renewer, "_clock", clock)
+    monkeypatch.setattr(token_manager, "clock", clock)
+    monkeypatch.setattr(token_manager.renewer, "_clock", clock)
     partium = log_in(acme).partium
     first = partium.token()
     clock.advance(60)
@@ -742,7 +742,7 @@ def test_the_state_tells_everything_but_the_token(acme: Organization, log_in: Lo
 def test_a_grant_that_is_revoked_serves_nothing_while_its_token_is_fresh(
     log_in: LogIn, acme: Organization, key_grant: MakeGrant
 ) -> None:
-    # Provided by seen.revoked in Keeper.serve(): the row still holds the token.
+    # Provided by seen.revoked in TokenManager.serve(): the row still holds the token.
     use_keys(acme)
     key, person = key_grant(), log_in(acme, kind=None)
     assert person.token().value
@@ -754,7 +754,7 @@ def test_a_grant_that_is_revoked_serves_nothing_while_its_token_is_fresh(
 def test_a_refused_token_is_not_served_again_because_its_successor_could_not_be_stored(
     log_in: LogIn, acme: Organization, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Provided by "unsaved" in Keeper.serve(): in the row the refused token is as fresh as ever.
+    # Provided by "unsaved" in TokenManager.serve(): in the row the refused token is as fresh as ever.
     person = log_in(acme)
     partium = person.partium
     refused = partium.token()
@@ -772,7 +772,7 @@ def test_a_refused_token_is_not_served_again_because_its_successor_could_not_be_
     assert person.token().value == renewed.value
     gone.set()
     # Not only committed: before the stamps are replaced a reader may have the refused token from the cache.
-    eventually(lambda: not keeper.renewer.unsaved)
+    eventually(lambda: not token_manager.renewer.unsaved)
     assert person.grant is not None
     assert read(person.grant).generation == 2
     assert person.token().value == renewed.value
@@ -932,7 +932,7 @@ def test_a_client_without_a_request_costs_two_queries_however_many_keys_there_ar
 def test_an_aging_token_costs_no_more_than_a_fresh_one_while_somebody_renews_it(
     mode: str, log_in: LogIn, acme: Organization, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by "resting" in Keeper.serve(), and by its place in Reading.cacheable: it is not remembered.
+    # Provided by "resting" in TokenManager.serve(), and by its place in SessionAccess.cacheable: it is not remembered.
     person = log_in(acme)
     assert person.grant is not None
     age(person.grant, 100)

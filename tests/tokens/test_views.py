@@ -21,7 +21,7 @@ from django.test import AsyncClient, Client
 from partium_auth.models import Grant, Membership, Organization
 from partium_auth.session import GRANT
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens.keeper import PATIENCE_SECONDS, Keeper, keeper
+from partium_auth.tokens.manager import PATIENCE_SECONDS, TokenManager, token_manager
 from tests.tokens.conftest import PASSWORD, Person, age, ago, eventually, read
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.tokens.urls")]
@@ -54,7 +54,7 @@ def atomic_requests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_flights() -> bool:
-    return not keeper._flights().by_grant
+    return not token_manager._flights().by_grant
 
 
 # --- what a visitor is told ------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_a_hosts_session_data_survives_a_renewal_and_a_failure_beside_it(
 def test_a_page_that_has_written_on_sqlite_is_asked_for_again_with_the_renewed_token(
     ann: Person, atomic_requests: None, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by Keeper.obtain_unblocked() in the middleware, and by keeper._blocked_by_own_transaction(): otherwise the view
+    # Provided by TokenManager.obtain_unblocked() in the middleware, and by token_manager._blocked_by_own_transaction(): otherwise the view
     # waits five seconds for a renewal that waits for it.
     browser = client_of(ann)
     age(grant_of(ann), 5)
@@ -209,8 +209,8 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def test_the_event_loop_goes_on_while_an_async_view_waits_for_a_renewal(
     ann: Person, partium_sandbox: PartiumSandbox, seconds_left: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Provided by Keeper._await(): a loop that is blocked gets to none of this before the patience is over.
-    monkeypatch.setattr("partium_auth.tokens.keeper.BRIEF_SECONDS", PATIENCE_SECONDS)
+    # Provided by TokenManager._await(): a loop that is blocked gets to none of this before the patience is over.
+    monkeypatch.setattr("partium_auth.tokens.manager.BRIEF_SECONDS", PATIENCE_SECONDS)
     browser = client_of(ann, AsyncClient())
     age(grant_of(ann), seconds_left)
 
@@ -236,7 +236,7 @@ def test_an_async_view_waits_for_another_processes_renewal(ann: Person, partium_
 
     async def main() -> None:
         with partium_sandbox.hang("refresh") as hang:
-            other = asyncio.create_task(Keeper().aobtain(seen))
+            other = asyncio.create_task(TokenManager().aobtain(seen))
             await asyncio.to_thread(hang.wait_until_met)
             request = asyncio.create_task(browser.get("/atoken/"))
             assert not (await asyncio.wait([request], timeout=0.3))[0]  # it polls, and the lease is the other's
@@ -249,7 +249,7 @@ def test_an_async_view_waits_for_another_processes_renewal(ann: Person, partium_
 
 
 def test_a_client_that_disconnects_takes_nothing_with_it(ann: Person, partium_sandbox: PartiumSandbox) -> None:
-    # Provided by the future of its own in Keeper._await(): cancelling the renewal's would take it from everybody.
+    # Provided by the future of its own in TokenManager._await(): cancelling the renewal's would take it from everybody.
     cookie = f"{django_settings.SESSION_COOKIE_NAME}={client_of(ann).session.session_key}"
     age(grant_of(ann), 5)
     scope = {
@@ -285,7 +285,7 @@ def test_a_client_that_disconnects_takes_nothing_with_it(ann: Person, partium_sa
     run(main)
     assert partium_sandbox.count(endpoint="refresh") == 1
     age(grant_of(ann), 0)
-    assert keeper.obtain(read(grant_of(ann))).generation == 3
+    assert token_manager.obtain(read(grant_of(ann))).generation == 3
 
 
 def test_an_async_search_replaces_a_refused_token_once(ann: Person, partium_sandbox: PartiumSandbox) -> None:

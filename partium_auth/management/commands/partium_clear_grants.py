@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from partium_auth.tokens import clearing
+from partium_auth.tokens import cleanup
 
 DEFAULT_DAYS = 30
 
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="only count, remove nothing")
 
     def handle(self, *args: Any, older_than: int, batch_size: int, dry_run: bool, **options: Any) -> None:
-        cleared = clearing.clear(older_than=dt.timedelta(days=older_than), batch_size=batch_size, dry_run=dry_run)
+        cleared = cleanup.clear(older_than=dt.timedelta(days=older_than), batch_size=batch_size, dry_run=dry_run)
         self.stdout.write(
             f"{'Would remove' if dry_run else 'Removed'}: "
             f"{cleared.revoked} revoked grants, {cleared.rejected} rejected, {cleared.unused} unused, "

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, no_translations
 
-from partium_auth import doctor
+from partium_auth.management import doctor
 
 
 class Command(BaseCommand):

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from partium_auth import crypto
+from partium_auth.sealed import encryption
 
 
 class Command(BaseCommand):
@@ -20,4 +20,4 @@ class Command(BaseCommand):
     requires_migrations_checks = False
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.stdout.write(crypto.generate_key())
+        self.stdout.write(encryption.generate_key())

@@ -7,9 +7,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from partium_auth import crypto
 from partium_auth.exceptions import EncryptionError
-from partium_auth.services import encryption
+from partium_auth.sealed import encryption
+from partium_auth.services import encryption_keys
 
 
 class Command(BaseCommand):
@@ -20,14 +20,14 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--batch-size", type=_positive, default=encryption.BATCH, help="rows per transaction")
+        parser.add_argument("--batch-size", type=_positive, default=encryption_keys.BATCH, help="rows per transaction")
         parser.add_argument("--dry-run", action="store_true", help="only say what is sealed with which key")
 
     def handle(self, *args: Any, batch_size: int, dry_run: bool, verbosity: int, **options: Any) -> None:
         try:
-            current = crypto.current_key_id()
+            current = encryption.current_encryption_key_id()
             if not dry_run:
-                result = encryption.reseal(
+                result = encryption_keys.reseal(
                     actor=None, batch_size=batch_size, progress=self._progress if verbosity else None
                 )
                 self.stdout.write(f"{result.resealed} of {result.looked_at} secrets sealed anew with {current}.")
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         except EncryptionError as error:
             raise CommandError(str(error)) from None
         left = 0
-        for kid, count in sorted(encryption.counts_by_key().items()):
+        for kid, count in sorted(encryption_keys.counts_by_key().items()):
             note = " (seals)" if kid == current else ""
             self.stdout.write(f"{kid or 'not sealed'}: {count}{note}")
             left += 0 if kid == current else count
@@ -45,7 +45,7 @@ class Command(BaseCommand):
                 f"{left} secrets are still under other keys; keep those keys in PARTIUM_ENCRYPTION_KEYS."
             )
 
-    def _progress(self, result: encryption.Resealed) -> None:
+    def _progress(self, result: encryption_keys.Resealed) -> None:
         self.stdout.write(f"… {result.looked_at} looked at, {result.resealed} sealed anew")
 
 

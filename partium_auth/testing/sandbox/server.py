@@ -310,7 +310,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not plan.declared and left == 0:
             self.wfile.write(b"0\r\n\r\n")
 
-    # Reading and writing
+    # SessionAccess and writing
 
     def _read_body(self, limit: int, *, required: bool) -> bytes:
         """The request's body.

@@ -1,0 +1,96 @@
+"""OpenID Connect Back-Channel Logout 1.0: the provider tells us, server to server, that somebody has logged out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import logging
+import time
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import ImproperlyConfigured
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+from django.views.decorators.http import require_POST
+
+from partium_auth.exceptions import EncryptionError, UpstreamError
+from partium_auth.host.decorators import utf8_only
+from partium_auth.models import Grant, LogoutTokenId
+from partium_auth.models.database import database_alias
+from partium_auth.models.identities import identity_digest
+from partium_auth.oidc import provider as providers
+from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.id_token import logout_token_usable_until, verify_logout_token
+from partium_auth.oidc.metadata import metadata_of
+from partium_auth.oidc.provider import Provider
+from partium_auth.tokens import grants
+
+logger = logging.getLogger("partium_auth.login")
+
+
+@csrf_exempt
+@login_not_required
+@utf8_only
+@require_POST
+@sensitive_post_parameters("logout_token")
+@sensitive_variables()
+def backchannel_logout(request: HttpRequest, provider: str) -> HttpResponse:
+    """Take a logout token (``logout_token`` in the form) and end the sessions it names, and only those.
+
+    200 when they are ended, also if there were none; 400 when the token is refused; 503 when it could not be verified
+    now. Never cached, never a body (§2.8).
+    """
+    try:
+        op = providers.get(provider)
+        metadata = metadata_of(op)
+        token = request.POST.get("logout_token", "")
+        claims = verify_logout_token(op, metadata, token, now=time.time())
+        ended = _end(op, claims)
+    except (Refused, LookupError) as e:
+        check, detail = (e.check, e.detail) if isinstance(e, Refused) else ("provider", str(e))
+        logger.warning("Log-out refused: provider=%s check=%s %s", provider, check, detail)
+        return _answer(400)
+    except (UpstreamError, EncryptionError, ImproperlyConfigured) as e:
+        logger.error("Log-out not done: provider=%s %s", provider, e)
+        return _answer(503)
+    logger.info("Log-out by the provider: provider=%s sessions=%d", provider, ended)
+    return _answer(200)
+
+
+def _end(provider: Provider, claims: dict[str, Any]) -> int:
+    """Use a logout token up and end its sessions, both or neither; return how many. Raises Refused: it was used before."""
+    now = timezone.now()
+    LogoutTokenId.objects.filter(expires_at__lt=now).delete()
+    digest = hashlib.sha256(f"{claims['iss']}\x00{claims['jti']}".encode()).hexdigest()
+    until = dt.datetime.fromtimestamp(logout_token_usable_until(claims), dt.UTC if settings.USE_TZ else None)
+    with transaction.atomic(using=database_alias()):
+        try:
+            with transaction.atomic(using=database_alias()):
+                LogoutTokenId(digest=digest, expires_at=until).save(force_insert=True)
+        except IntegrityError:
+            raise Refused("jti", "used before.") from None
+        return grants.revoke(_named(provider, claims), delete_sessions=True)
+
+
+def _named(provider: Provider, claims: dict[str, Any]) -> QuerySet[Grant]:
+    """The grants of the session ``sid`` (and of ``sub``, if it is there), or, where the token names none, all of ``sub`` (§2.4)."""
+    found = Grant.objects.using(database_alias()).filter(kind=Grant.Kind.OIDC, provider=provider.slug, revoked_at=None)
+    if "sub" in claims:
+        found = found.filter(identity__digest=identity_digest(claims["iss"], claims["sub"]))
+    if "sid" in claims:
+        # Of a person whose sessions the provider has not named before, nobody can say which one it is: then all of those.
+        wanted = {claims["sid"], ""} if "sub" in claims else {claims["sid"]}
+        # Compared once more: not every database does so exactly.
+        rows = found.filter(session_id__in=wanted).values_list("pk", "session_id")
+        found = Grant.objects.using(database_alias()).filter(pk__in=[pk for pk, sid in rows if sid in wanted])
+    return found
+
+
+def _answer(status: int) -> HttpResponse:
+    return HttpResponse(status=status, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})

@@ -1,0 +1,223 @@
+"""The authorization code flow with PKCE (OpenID Connect Core §3.1, RFC 7636, RFC 9207), from the redirect to the claims."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import secrets
+import time
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
+from django.utils import timezone
+
+from partium_auth import session
+from partium_auth.accounts import claims as claims_
+from partium_auth.accounts import started
+from partium_auth.accounts.started import Attempt
+from partium_auth.conf import conf
+from partium_auth.exceptions import EncryptionError
+from partium_auth.oidc import provider as providers
+from partium_auth.oidc import token_endpoint, userinfo
+from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.id_token import refuse_what_cannot_be_stored, verify_id_token
+from partium_auth.oidc.metadata import Metadata, metadata_of
+from partium_auth.oidc.provider import Provider
+from partium_auth.partium.responses import TokenResponse
+
+_ERRORS = frozenset(
+    {
+        "access_denied",
+        "invalid_request",
+        "invalid_scope",
+        "server_error",
+        "temporarily_unavailable",
+        "unauthorized_client",
+        "unsupported_response_type",
+        "account_selection_required",
+        "consent_required",
+        "interaction_required",
+        "login_required",
+    }
+)
+_LONGEST_URL = 8000  # many servers refuse more
+
+
+class ProviderError(Refused):
+    """The provider answered the login with an error (RFC 6749 §4.1.2.1, Core §3.1.2.6)."""
+
+    def __init__(self, error: str) -> None:
+        super().__init__("provider_error", error if error in _ERRORS else "")
+        self.was_cancelled = error in {"access_denied", "consent_required"}
+
+
+@dataclass(frozen=True)
+class Vouched:
+    """What a provider has vouched for, verified. Shows no token."""
+
+    claims: dict[str, Any] = field(repr=False)
+    tokens: TokenResponse = field(repr=False)
+    issued_at: dt.datetime
+
+
+def start(
+    request: HttpRequest,
+    provider: Provider,
+    *,
+    next_url: str = "",
+    organization: str = "",
+    login_hint: str = "",
+    silent: bool = False,
+) -> str:
+    """Start a login and return the URL at the provider to send the browser to.
+
+    Args:
+        request: its session keeps the attempt.
+        provider: where to log in.
+        next_url: where to go afterwards; the caller has found it to be on this site.
+        organization: Partium's id of the organization whose login link was used.
+        login_hint: the e-mail address that was typed in.
+        silent: with ``prompt=none``, and with the ID token of the session's own login there as a hint.
+
+    Raises:
+        Refused: the provider's metadata is not acceptable.
+        UpstreamError: it is not known and could not be fetched.
+        EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
+    """
+    metadata = metadata_of(provider)
+    state = secrets.token_urlsafe(32)
+    redirect_uri = redirect_uri_of(request, provider.slug)
+    parameters: dict[str, Any] = {**provider.extra_parameters}
+    if login_hint:
+        parameters["login_hint"] = login_hint
+    if silent:
+        parameters["prompt"] = "none"
+    parameters |= {
+        "response_type": "code",
+        "client_id": provider.client_id,
+        "redirect_uri": redirect_uri,
+        "scope": provider.scopes,
+        "state": state,
+        "nonce": started.nonce_of(state),
+        "code_challenge": urlsafe_b64encode(sha256(started.code_verifier_of(state).encode()).digest())
+        .rstrip(b"=")
+        .decode(),
+        "code_challenge_method": "S256",
+    }
+    started.remember(
+        request,
+        state,
+        Attempt(
+            provider=provider.slug,
+            redirect_uri=redirect_uri,
+            next=next_url,
+            organization=organization,
+            silent=silent,
+            created_at=time.time(),
+        ),
+    )
+    url = with_query(metadata.authorization_endpoint, parameters)
+    return with_hint(url, _id_token(request, provider)) if silent else url
+
+
+def finish(request: HttpRequest, provider: Provider, attempt: Attempt) -> Vouched:
+    """Return what the provider vouches for in its authorization response.
+
+    Args:
+        request: the callback's.
+        provider: the one that the attempt was started at.
+        attempt: what :func:`started.take` returned; nobody can use it again.
+
+    Raises:
+        ProviderError: the provider says that it did not log anybody in.
+        Refused: something is not what it has to be.
+        UpstreamError: the provider failed.
+    """
+    metadata = metadata_of(provider)
+    _check_issuer_parameter(request, metadata)
+    error = request.GET.get("error")
+    if error is not None:
+        raise ProviderError(error)
+    code = request.GET.get("code", "")
+    if not code:
+        raise Refused("code", "missing.")
+    state = request.GET["state"]  # started.take() has found it
+    issued_at = timezone.now()
+    tokens = token_endpoint.redeem_code(provider, code, attempt.redirect_uri, started.code_verifier_of(state))
+    claims = verify_id_token(
+        provider,
+        metadata,
+        tokens.id_token or "",
+        nonce=started.nonce_of(state),
+        access_token=tokens.access_token,
+        now=time.time(),
+    )
+    if metadata.userinfo_endpoint and (provider.use_userinfo or _lacks_claims(provider, claims)):
+        more = userinfo.fetch(provider, metadata, tokens.access_token, subject=claims["sub"])
+        claims = userinfo.merged(claims, more)
+    refuse_what_cannot_be_stored(claims)
+    # The nonce has served; a site's hooks, and the report of an error in one, get the rest.
+    rest = {name: value for name, value in claims.items() if name != "nonce"}
+    return Vouched(rest, tokens, issued_at)
+
+
+def redirect_uri_of(request: HttpRequest, slug: str) -> str:
+    """Return the callback URL of a provider, exactly as it has to be registered there.
+
+    A site that includes ``partium_auth.legacy_urls`` keeps the one that it registered for the base library.
+    """
+    if slug == providers.DEFAULT:
+        name = getattr(settings, "OIDC_AUTHENTICATION_CALLBACK_URL", "oidc_authentication_callback")
+        try:
+            path = reverse(name)
+            inside = path.removeprefix(get_script_prefix().rstrip("/"))  # where the site is not at the root
+            if getattr(resolve(inside).func, "is_partium_callback", False):
+                return request.build_absolute_uri(path)
+        except (NoReverseMatch, Resolver404):
+            pass
+    return request.build_absolute_uri(reverse("partium_auth:oidc_callback", args=[slug]))
+
+
+def with_query(url: str, parameters: dict[str, Any]) -> str:
+    """Return a URL with more parameters in its query."""
+    return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(parameters)}"
+
+
+def with_hint(url: str, id_token: str) -> str:
+    """Return a URL at a provider with an ``id_token_hint``, where there is one and the URL does not get too long for servers."""
+    return with_query(url, {"id_token_hint": id_token}) if id_token and len(url) + len(id_token) < _LONGEST_URL else url
+
+
+def _id_token(request: HttpRequest, provider: Provider) -> str:
+    """The ID token that the session was logged in with at this provider; an empty string where there is none."""
+    grant = session.oidc_grant_of(request)
+    if grant is None or not provider.was_asked_by(grant):
+        return ""
+    with contextlib.suppress(EncryptionError):
+        return grant.id_token.reveal() if grant.id_token is not None else ""
+    return ""
+
+
+def _check_issuer_parameter(request: HttpRequest, metadata: Metadata) -> None:
+    """RFC 9207 §2.4: against a response of one provider that is passed off as another's.
+
+    An error may come without: it logs nobody in, and some providers (Authlib's, django-oauth-toolkit) promise the parameter
+    and send it with codes only.
+    """
+    issuer = request.GET.get("iss")
+    if issuer is None and metadata.sends_issuer and "error" not in request.GET:
+        raise Refused("iss_parameter", "missing, although the provider promises it.")
+    if issuer is not None and issuer != metadata.issuer:
+        raise Refused("iss_parameter", "of another provider.")
+
+
+def _lacks_claims(provider: Provider, claims: dict[str, Any]) -> bool:
+    if "email" in provider.scopes.split() and "email" not in claims:
+        return True
+    return provider.is_site_wide and claims_.read(claims, conf.organizations_claim) is claims_.MISSING

@@ -1,0 +1,1 @@
+"""HTTP to Partium and to identity providers, on top of ``requests``. No Django."""

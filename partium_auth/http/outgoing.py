@@ -1,0 +1,110 @@
+"""What may be sent, and where to."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO, TypeAlias
+from urllib.parse import urlsplit
+
+import requests
+
+from partium_auth.exceptions import UpstreamError
+from partium_auth.http.loopback import is_loopback
+
+Body: TypeAlias = bytes | str | Mapping[str, Any] | BinaryIO | Iterable[bytes]
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
+_BEARER = re.compile(r"[\x21-\x7e]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class InsecureURL(UpstreamError):
+    """The URL is not called: not ``https`` (``http`` is for loopback only), with credentials in it, or not a URL."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, sent=False)
+
+
+def prepare(
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    params: Mapping[str, Any] | None,
+    json: Any,
+    data: Body | None,
+    files: Any,
+) -> requests.PreparedRequest:
+    prepared = requests.PreparedRequest()
+    problem: str | None = None
+    try:
+        prepared.prepare(
+            method=method.upper(),
+            url=_checked_url(url),
+            headers=headers,
+            params=dict(params or {}),
+            data=data if data is not None else {},
+            files=files,
+            json=json,
+        )
+    except requests.exceptions.InvalidJSONError:
+        problem = "The JSON has a value that JSON has no form for, such as NaN."
+    except requests.exceptions.RequestException:
+        raise InsecureURL("That is not a URL that can be called; see PARTIUM_API_URL or the provider.") from None
+    if problem:
+        raise ValueError(problem)
+    # Once more on what is really going to be called: two parsers may not disagree about the host.
+    _checked_url(str(prepared.url))
+    return prepared
+
+
+def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Refuses what requests and http.client would refuse, but those quote the value in their message."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"The header {name!r} has characters that cannot be sent.")
+    return headers
+
+
+def basic_credentials(username: str, password: str) -> str:
+    if ":" in username:
+        raise ValueError("A user name for Basic authentication cannot have a colon in it (RFC 7617 §2).")
+    if _CONTROL.search(username) or _CONTROL.search(password):
+        raise ValueError("User name and password cannot have control characters in them (RFC 7617 §2).")
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
+
+
+def bearer_credentials(token: str) -> str:
+    if not _BEARER.fullmatch(token):
+        raise ValueError("A bearer has to be printable ASCII without spaces, and not empty.")
+    return f"Bearer {token}"
+
+
+def endpoint_of(url: str) -> str:
+    """Return what messages say of a URL: scheme, host and path, without credentials, query and fragment."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host = ""
+    if not host or parts.scheme not in {"http", "https"}:
+        raise InsecureURL("Only absolute https:// URLs are called; see PARTIUM_API_URL or the provider.")
+    if "@" in parts.netloc:
+        raise InsecureURL(f"{endpoint_of(url)}: credentials do not belong in a URL; remove what stands before the @.")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise InsecureURL(f"{endpoint_of(url)}: plain http:// is for loopback only; use https://.")
+    return url
+
+
+def is_replayable(body: object) -> bool:
+    """Whether the body can be sent a second time: bytes, or something that starts anew each time it is iterated."""
+    if body is None or isinstance(body, (bytes, str)):
+        return True
+    return not hasattr(body, "read") and isinstance(body, Iterable) and not isinstance(body, Iterator)

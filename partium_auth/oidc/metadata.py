@@ -1,0 +1,110 @@
+"""What a provider says about itself (OpenID Connect Discovery 1.0), and what is configured by hand instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from partium_auth.http.loopback import is_loopback
+from partium_auth.oidc import documents
+from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.provider import Provider
+
+_ENDPOINTS = (
+    "authorization_endpoint",
+    "token_endpoint",
+    "jwks_uri",
+    "userinfo_endpoint",
+    "end_session_endpoint",
+    "revocation_endpoint",
+)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """A provider's endpoints and habits; an endpoint that it does not have is an empty string."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    userinfo_endpoint: str
+    end_session_endpoint: str
+    revocation_endpoint: str
+    client_authentication: str
+    sends_issuer: bool
+    """It promises the ``iss`` parameter in authorization responses (RFC 9207 §3)."""
+
+
+def metadata_of(provider: Provider) -> Metadata:
+    """Return a provider's metadata, discovered where it is not configured by hand.
+
+    Raises:
+        Refused: the document's issuer is another one (Discovery §4.3), or an endpoint is missing or not ``https``.
+        UpstreamError: the document is not known and could not be fetched.
+    """
+    provider.refuse_unless_complete()
+    document: Mapping[str, Any] = documents.get(provider.discovery_url) if provider.discovery_url else {}
+    return interpret_metadata(provider, document)
+
+
+def interpret_metadata(provider: Provider, document: Mapping[str, Any]) -> Metadata:
+    """Return what a discovery document and the configuration by hand say together. Raises Refused, see :func:`of`."""
+    issuer = provider.issuer
+    if document:
+        issuer = _issuer(provider, document)
+    endpoints = {name: provider.endpoints.get(name) or _url(document, name) for name in _ENDPOINTS}
+    for name in ("authorization_endpoint", "token_endpoint", *(() if provider.signing_key else ("jwks_uri",))):
+        if not endpoints[name]:
+            raise Refused("discovery", f"the provider names no {name}.")
+    for name, url in endpoints.items():
+        if url and not is_secure(url):
+            raise Refused("discovery", f"the {name} is not an https URL.")
+        # Who writes a document elsewhere does not decide what is called on this machine.
+        is_plain = urlsplit(url).scheme == "http" and name not in provider.endpoints
+        if is_plain and urlsplit(provider.discovery_url).scheme == "https":
+            raise Refused("discovery", f"the {name} is on this machine, and the provider is not.")
+    return Metadata(
+        issuer=issuer,
+        client_authentication=provider.client_authentication or _client_authentication(document),
+        sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
+        **endpoints,
+    )
+
+
+def is_secure(url: str) -> bool:
+    """Tell whether a URL is ``https``, or ``http`` to this machine, and has no user name in it."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    if not host or "@" in parts.netloc or any(ord(c) <= 32 for c in url):
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+
+
+def _issuer(provider: Provider, document: Mapping[str, Any]) -> str:
+    issuer = document.get("issuer")
+    if not isinstance(issuer, str) or issuer not in provider.issuers:
+        named = repr(issuer[:200]) if isinstance(issuer, str) else "none"
+        raise Refused(
+            "discovery_issuer",
+            f"the discovery document's issuer is {named}, the one configured {' or '.join(map(repr, provider.issuers))}.",
+        )
+    return issuer
+
+
+def _url(document: Mapping[str, Any], name: str) -> str:
+    value = document.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _client_authentication(document: Mapping[str, Any]) -> str:
+    # Discovery §3: client_secret_basic where the provider names none.
+    methods = document.get("token_endpoint_auth_methods_supported")
+    if isinstance(methods, list) and "client_secret_basic" not in methods and "client_secret_post" in methods:
+        return "client_secret_post"
+    return "client_secret_basic"

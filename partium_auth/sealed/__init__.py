@@ -1,0 +1,1 @@
+"""Values that only this site can open: encryption keys and sealed values."""

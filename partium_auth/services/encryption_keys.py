@@ -1,0 +1,138 @@
+"""Sealing everything anew after a change of ``PARTIUM_ENCRYPTION_KEYS``: resumable, in batches, while the site runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.core.exceptions import PermissionDenied
+from django.db import models, router, transaction
+
+from partium_auth import policy
+from partium_auth.exceptions import EncryptionError
+from partium_auth.fields import Sealed, SealedField, seal
+from partium_auth.models.database import database_alias
+from partium_auth.sealed import encryption
+from partium_auth.tokens import invalidation
+
+if TYPE_CHECKING:
+    from partium_auth.policy import Actor
+
+BATCH = 100
+_PAGE = 500
+
+
+@dataclass
+class Resealed:
+    """How far a run has come.
+
+    Args:
+        looked_at: sealed values seen.
+        resealed: sealed anew by this run.
+        failed: where values are that do not open, as ``model primary-key field``; they are left as they are.
+    """
+
+    looked_at: int = 0
+    resealed: int = 0
+    failed: list[str] = field(default_factory=list)
+
+
+def sealed_fields() -> list[tuple[type[models.Model], list[str]]]:
+    """Return every model that stores secrets, with the names of its sealed fields; other apps' models included."""
+    found = []
+    for model in apps.get_models():
+        names = [f.attname for f in model._meta.concrete_fields if isinstance(f, SealedField)]
+        if names and not model._meta.proxy and model._meta.managed:
+            found.append((model, names))
+    return found
+
+
+def counts_by_key() -> Counter[str]:
+    """Count the sealed values in the database by the ``kid`` of their encryption key; ``""`` for what is not sealed.
+
+    Nothing is decrypted. A key of ``PARTIUM_ENCRYPTION_KEYS`` that is not in it opens nothing and may be removed.
+    """
+    counts: Counter[str] = Counter()
+    for model, names in sealed_fields():
+        for _pk, values in _pages(model, names):
+            counts.update(value.encryption_key_id for value in values if isinstance(value, Sealed))
+    return counts
+
+
+def reseal(*, actor: Actor, batch_size: int = BATCH, progress: Callable[[Resealed], None] | None = None) -> Resealed:
+    """Seal with the first key of ``PARTIUM_ENCRYPTION_KEYS`` whatever is sealed with another.
+
+    A row is read again and written under its lock, one batch to a transaction, so the site may write tokens meanwhile;
+    what was sealed by a run that was interrupted is skipped by the next.
+
+    Args:
+        actor: an operator; None: the system.
+        batch_size: rows that one transaction locks.
+        progress: called after every batch.
+
+    Raises:
+        PermissionDenied: the actor is not an operator.
+        EncryptionError: no usable key is configured.
+    """
+    if not policy.is_operator(actor):
+        raise PermissionDenied
+    current = encryption.current_encryption_key_id()
+    result = Resealed()
+    for model, names in sealed_fields():
+        batch: list[Any] = []
+        for pk, values in _pages(model, names):
+            sealed = [value for value in values if isinstance(value, Sealed)]
+            result.looked_at += len(sealed)
+            if any(value.encryption_key_id != current for value in sealed):
+                batch.append(pk)
+            if len(batch) >= batch_size:
+                _reseal_rows(model, names, batch, current, result)
+                batch = []
+                if progress:
+                    progress(result)
+        if batch:
+            _reseal_rows(model, names, batch, current, result)
+        if progress:
+            progress(result)
+    # Readings in the cache hold tokens that the old key sealed, which may be taken away now. Also after a run that found
+    # nothing to do: the one before it may have been interrupted.
+    transaction.on_commit(invalidation.distrust_everything, using=database_alias())
+    return result
+
+
+def _pages(model: type[models.Model], names: list[str]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """Walk a table by its primary key: no cursor is held open, and rows that change meanwhile do no harm.
+
+    All of its rows, also those that a default manager hides: they are lost, too, when their key is taken away.
+    """
+    rows = model._base_manager.using(router.db_for_write(model)).order_by("pk")
+    last = None
+    while True:
+        page = list((rows if last is None else rows.filter(pk__gt=last)).values_list("pk", *names)[:_PAGE])
+        for pk, *values in page:
+            yield pk, tuple(values)
+        if len(page) < _PAGE:
+            return
+        last = page[-1][0]
+
+
+def _reseal_rows(model: type[models.Model], names: list[str], pks: list[Any], current: str, result: Resealed) -> None:
+    using = router.db_for_write(model)
+    manager = model._base_manager.using(using)
+    with transaction.atomic(using=using):
+        for row in manager.select_for_update().filter(pk__in=pks).order_by("pk").only("pk", *names):
+            changes = {}
+            for name in names:
+                value = getattr(row, name)
+                if not isinstance(value, Sealed) or value.encryption_key_id == current:
+                    continue
+                try:
+                    changes[name] = seal(row, name, value.reveal())
+                except EncryptionError:
+                    result.failed.append(f"{model._meta.label} {row.pk} {name}")
+            if changes:
+                manager.filter(pk=row.pk).update(**changes)
+                result.resealed += len(changes)

@@ -1,0 +1,146 @@
+"""Removing the rows of grants that nobody can use any more. Safe at any time, next to renewals and to itself.
+
+Each batch is one ``DELETE`` by primary key that states once more why these rows are dead, so a grant that came to life
+since it was found is left alone, and nothing is locked for longer than that.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings
+from django.db import router
+from django.db.models import ExpressionWrapper, F, FloatField, Model, Q, QuerySet
+from django.utils import timezone
+
+from partium_auth.exceptions import EncryptionError
+from partium_auth.models import Grant, LogoutTokenId
+from partium_auth.models.database import database_alias
+from partium_auth.tokens import grants
+
+SESSION_GONE_AFTER = dt.timedelta(days=1)
+"""A grant is kept this long after its last renewal, whatever has become of its session."""
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """How many rows there were of each kind of dead row.
+
+    Attributes:
+        revoked: logged out, or ended by an administrator.
+        rejected: refused by their upstream, and their last access token has expired.
+        unused: not renewed for so long that no session has them.
+        without_session: their session has expired or was deleted.
+        logout_tokens: used back-channel logout tokens that could not be replayed any more.
+    """
+
+    revoked: int
+    rejected: int
+    unused: int
+    without_session: int
+    logout_tokens: int
+
+
+def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = False) -> Cleared:
+    """Remove dead rows.
+
+    Args:
+        older_than: a login that was not renewed for so long is dead, unless its session is known to be alive; longer than
+            any session lives.
+        batch_size: how many rows one statement removes.
+        dry_run: only count.
+    """
+    now = timezone.now()
+    rows = Grant.objects.using(database_alias())
+    logins = rows.exclude(kind=Grant.Kind.API_KEY)
+    expires_at = ExpressionWrapper(F("issued_at") + F("lifetime_seconds"), output_field=FloatField())
+    expired = Q(issued_at__isnull=True) | Q(_expires_at__lt=now.timestamp())
+
+    sessions_are_rows = _sessions_are_rows()
+    named = cache(_named_by_sessions)  # read once, and only if it is needed
+
+    def remove(dead: QuerySet[Any], which: Callable[[list[Any]], set[Any]] | None = None) -> int:
+        return sum(_batches(dead, batch_size, dry_run, which))
+
+    revoked = rows.filter(revoked_at__isnull=False)
+    rejected = logins.annotate(_expires_at=expires_at).filter(
+        expired, revoked_at__isnull=True, rejected_at__isnull=False
+    )
+    unused = logins.filter(_not_renewed_since(now - older_than), revoked_at__isnull=True)
+    idle = logins.filter(
+        _not_renewed_since(now - SESSION_GONE_AFTER) & ~_not_renewed_since(now - older_than),
+        revoked_at__isnull=True,
+        rejected_at__isnull=True,
+    )
+    tokens = LogoutTokenId.objects.using(database_alias()).filter(expires_at__lt=now)
+    return Cleared(
+        revoked=remove(revoked),
+        rejected=remove(rejected),
+        unused=remove(unused, partial(_without_session, named, or_unknown=True) if sessions_are_rows else None),
+        without_session=remove(idle, partial(_without_session, named)) if sessions_are_rows else 0,
+        logout_tokens=remove(tokens),
+    )
+
+
+def _not_renewed_since(moment: dt.datetime) -> Q:
+    return Q(renewed_at__lt=moment) | Q(renewed_at__isnull=True, created_at__lt=moment)
+
+
+def _batches(
+    dead: QuerySet[Any], batch_size: int, dry_run: bool, which: Callable[[list[Any]], set[Any]] | None
+) -> Iterator[int]:
+    last: Any = None
+    while True:
+        following = dead.order_by("pk") if last is None else dead.filter(pk__gt=last).order_by("pk")
+        found: list[Model] = list(following[:batch_size])
+        if not found:
+            return
+        last = found[-1].pk
+        pks = {row.pk for row in found} if which is None else which(found)
+        if dry_run:
+            yield len(pks)
+        elif pks:
+            doomed = dead.filter(pk__in=pks)
+            if dead.model is Grant:
+                doomed = doomed.exclude(lease_until__gt=grants.Now())
+            yield doomed.delete()[0]
+
+
+def _sessions_are_rows() -> bool:
+    return settings.SESSION_ENGINE in {
+        "django.contrib.sessions.backends.db",
+        "django.contrib.sessions.backends.cached_db",
+    }
+
+
+def _without_session(named: Callable[[], set[str]], rows: list[Grant], *, or_unknown: bool = False) -> set[Any]:
+    """Return which grants are no living session's; ``or_unknown`` with those whose session key does not open."""
+    keys: dict[Any, str | None] = {}
+    for row in rows:
+        try:
+            keys[row.pk] = row.session_key.reveal()
+        except (EncryptionError, AttributeError):
+            if or_unknown:
+                keys[row.pk] = None
+    alive = set(_living_sessions().filter(session_key__in=set(keys.values())).values_list("session_key", flat=True))
+    lost = {pk for pk, session_key in keys.items() if session_key not in alive}
+    # A host may have given the session another key meanwhile, as a change of the password does.
+    return {pk for pk in lost if str(pk) not in named()}
+
+
+def _living_sessions() -> QuerySet[Any]:
+    from django.contrib.sessions.models import Session  # asked for only where sessions are rows of the database
+
+    return Session.objects.using(router.db_for_write(Session)).filter(expire_date__gt=timezone.now())
+
+
+def _named_by_sessions() -> set[str]:
+    """Read every living session for the grant it names: nothing finds a session by what it holds."""
+    store = import_module(settings.SESSION_ENGINE).SessionStore()
+    rows = _living_sessions().values_list("session_data", flat=True)
+    return {str(store.decode(data).get(grants.IN_SESSION)) for data in rows.iterator()}

@@ -1,0 +1,270 @@
+"""One renewal, from the lease to the commit.
+
+1. take the lease (compare-and-swap, no transaction held across HTTP); 2. read the credential again under it; 3. write
+``sent_at`` and send, unless the send deadline has passed; 4. commit if the generation is still the same. A process
+may die at any line: what it leaves behind tells the next one what is known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import logging
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from django.db import Error as AnyDatabaseError
+from django.db import connections
+from django.db.models import F
+
+from partium_auth import signals
+from partium_auth.exceptions import KeyRejected, LoginRequired, PartiumError, UpstreamError
+from partium_auth.fields import seal
+from partium_auth.host.per_process import PerProcess
+from partium_auth.models import ApiKey, Grant
+from partium_auth.tokens import grants, sources, windows
+from partium_auth.tokens.grants import GrantState
+
+if TYPE_CHECKING:
+    from partium_auth.partium.responses import TokenResponse
+
+logger = logging.getLogger("partium_auth.tokens")
+
+SEND_DEADLINE_SECONDS = 5.0
+"""Longer than this after taking the lease nothing is sent: a process that was stopped meanwhile may no longer hold it."""
+FORCED_PAUSE_SECONDS = 5.0
+"""After a renewal that a 401 has forced there is none for this long: an upstream that refuses every token gets no storm."""
+KEY_REJECTED_SECONDS = 60.0
+"""A rejected API key is not tried again for this long."""
+_LONGEST_SAVE_PAUSE_SECONDS = 5.0
+
+
+class NotSent(PartiumError):
+    """The lease was lost, or the send deadline passed, before anything was sent."""
+
+
+@dataclass(frozen=True)
+class Unsaved:
+    """Renewed tokens that could not be committed yet."""
+
+    grant: Grant = field(repr=False)
+    tokens: TokenResponse = field(repr=False)
+    issued_at: float
+    generation: int
+    snapshot: GrantState = field(repr=False)
+
+
+class _Savings:
+    def __init__(self) -> None:
+        self.unsaved: dict[uuid.UUID, Unsaved] = {}
+        self.saver: threading.Thread | None = None
+        self.lock = threading.Lock()
+
+
+class Refresher:
+    """Renews grants in the calling thread.
+
+    Args:
+        clock: seconds since the epoch; what ``issued_at`` is measured with.
+        elapsed: seconds that never run backwards; what deadlines are measured with.
+    """
+
+    def __init__(self, clock: Callable[[], float], elapsed: Callable[[], float]) -> None:
+        self._clock = clock
+        self._elapsed = elapsed
+        self._savings = PerProcess(_Savings)
+
+    @property
+    def unsaved(self) -> dict[uuid.UUID, Unsaved]:
+        """What this process has renewed and could not commit yet, by grant."""
+        return self._savings().unsaved
+
+    def renew(self, seen: GrantState, *, forced: bool = False) -> GrantState | None:
+        """Renew one generation of a grant.
+
+        Args:
+            seen: the snapshot whose generation is to be replaced.
+            forced: the upstream refused its token before its time; where it refuses the new one as well, the fleet does
+                not renew for :data:`FORCED_PAUSE_SECONDS`.
+
+        Returns:
+            The new snapshot; None where somebody else is renewing, has renewed, or the next attempt is not due.
+
+        Raises:
+            UpstreamError: the upstream refused or failed; the row says when to try again.
+            LoginRequired: there is nothing to renew it with.
+            EncryptionError: the credential, or the new token, cannot be opened or sealed.
+        """
+        if seen.kind == Grant.Kind.API_KEY and not seen.generation:
+            # Here, and not by its reader: what that wrote might be rolled back, or not be seen here.
+            grants.for_key(seen.grant_id)
+        lease_id = uuid.uuid4()
+        taken_at = self._elapsed()
+        if not grants.take_lease(seen.grant_id, seen.generation, lease_id):
+            return None
+        grant = grants.load(seen.grant_id)
+        if grant is None or grant.generation != seen.generation:
+            return None
+
+        def before_send() -> None:
+            if not grants.mark_sent(seen.grant_id, seen.generation, lease_id):
+                raise NotSent("The lease was lost before the renewal was sent.")
+            if self._elapsed() - taken_at > SEND_DEADLINE_SECONDS:
+                raise NotSent("The renewal's send deadline passed before it was sent.")
+
+        issued_at = self._clock()
+        try:
+            tokens = sources.exchange(grant, before_send)
+        except UpstreamError as error:
+            self._failed(grant, seen, lease_id, error)
+            raise
+        except Exception as error:
+            self._called_off(grant, seen, lease_id, error)
+            raise
+        return self._store(grant, seen, tokens, issued_at, forced)
+
+    def _called_off(self, grant: Grant, seen: GrantState, lease_id: uuid.UUID, error: Exception) -> None:
+        logger.warning("Renewing grant %s did not take place: %s", seen.grant_id, _text(error))
+        if isinstance(error, NotSent):
+            grants.release_lease(seen.grant_id, lease_id, sent_at=grant.sent_at)
+        elif isinstance(error, LoginRequired | KeyRejected):
+            wait = KEY_REJECTED_SECONDS if isinstance(error, KeyRejected) else None
+            grants.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=wait)
+        else:
+            # Whatever it is, it came before an answer; the row knows whether anything was sent.
+            self._back_off(grant, seen, lease_id, sent_at=F("sent_at"))
+
+    def _failed(self, grant: Grant, seen: GrantState, lease_id: uuid.UUID, error: UpstreamError) -> None:
+        rejected = sources.is_rejection(grant, error)
+        logger.warning(
+            "Renewing grant %s (%s, generation %s) failed: %s, status %s%s",
+            seen.grant_id,
+            grant.kind,
+            seen.generation,
+            type(error).__name__,
+            error.status,
+            "; the credential was rejected" if rejected else "",
+        )
+        if rejected:
+            wait = KEY_REJECTED_SECONDS if grant.kind == Grant.Kind.API_KEY else None
+            grants.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=wait)
+        else:
+            unknown = sources.outcome_is_unknown(error)
+            self._back_off(
+                grant, seen, lease_id, sent_at=F("sent_at") if unknown else grant.sent_at, wait=error.retry_after
+            )
+        if grant.api_key_id is not None:
+            signals.key_exchanged.send_robust(sender=ApiKey, key_id=grant.api_key_id, ok=False)
+            if rejected:
+                signals.key_rejected.send_robust(sender=ApiKey, key_id=grant.api_key_id, status=error.status)
+
+    def _back_off(
+        self,
+        grant: Grant,
+        seen: GrantState,
+        lease_id: uuid.UUID,
+        *,
+        sent_at: dt.datetime | F | None,
+        wait: int | None = None,
+    ) -> None:
+        limit = windows.backoff_limit_seconds(grant.failures)
+        seconds = wait if wait is not None else random.uniform(0.5, limit)  # noqa: S311  # spreads load, hides nothing
+        grants.record_failure(seen.grant_id, seen.generation, lease_id, retry_in_seconds=seconds, sent_at=sent_at)
+
+    def _store(
+        self, grant: Grant, seen: GrantState, tokens: TokenResponse, issued_at: float, forced: bool
+    ) -> GrantState | None:
+        pause_seconds = FORCED_PAUSE_SECONDS if forced else None
+        reusable = _observed_reusable(grant, tokens)
+        result = seen._replace(
+            generation=seen.generation + 1,
+            issued_at=issued_at,
+            lifetime_seconds=tokens.lifetime_seconds,
+            token=seal(grant, "access_token", tokens.access_token).text,
+            sent=False,
+            busy=False,
+            waiting=forced,
+            rejected=False,
+            reusable=seen.reusable if reusable is None else reusable,
+        )
+        try:
+            committed = grants.commit(
+                grant, tokens, issued_at, generation=seen.generation, reusable=reusable, pause_seconds=pause_seconds
+            )
+        except AnyDatabaseError as error:
+            logger.error(
+                "The renewed token of grant %s could not be stored (%s); serving it from memory and trying again.",
+                seen.grant_id,
+                type(error).__name__,
+            )
+            self._save_later(Unsaved(grant, tokens, issued_at, seen.generation, result))
+            return result
+        if grant.api_key_id is not None:
+            signals.key_exchanged.send_robust(sender=ApiKey, key_id=grant.api_key_id, ok=True)
+        if not committed:
+            logger.info("Grant %s was ended or renewed elsewhere while it was being renewed.", seen.grant_id)
+            return None
+        logger.info("Renewed grant %s (%s), generation %s.", seen.grant_id, grant.kind, result.generation)
+        return result
+
+    # --- a commit that failed ------------------------------------------------------------------------------------
+
+    def _save_later(self, unsaved: Unsaved) -> None:
+        savings = self._savings()
+        savings.unsaved[unsaved.snapshot.grant_id] = unsaved
+        with savings.lock:
+            if savings.saver is None or not savings.saver.is_alive():
+                savings.saver = threading.Thread(target=self._keep_saving, args=(savings,), daemon=True)
+                with contextlib.suppress(RuntimeError):  # no thread to be had: what ends the process tries once more
+                    savings.saver.start()
+
+    def _keep_saving(self, savings: _Savings) -> None:
+        pause_seconds = 0.1
+        while True:
+            self.save()
+            with savings.lock:
+                if not savings.unsaved:
+                    savings.saver = None
+                    return
+            time.sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, _LONGEST_SAVE_PAUSE_SECONDS)
+
+    def save(self) -> None:
+        """Try once more to commit what could not be committed yet."""
+        for grant_id, unsaved in list(self.unsaved.items()):
+            try:
+                grants.commit(
+                    unsaved.grant,
+                    unsaved.tokens,
+                    unsaved.issued_at,
+                    generation=unsaved.generation,
+                    reusable=unsaved.snapshot.reusable,
+                )
+            except Exception as error:  # noqa: BLE001  # whatever it is, the token must not be lost
+                logger.warning("The token of grant %s is still not stored: %s", grant_id, type(error).__name__)
+            else:
+                if self.unsaved.get(grant_id) is unsaved:  # not a later one of the same grant
+                    del self.unsaved[grant_id]
+                logger.info("The token of grant %s is stored now.", grant_id)
+            finally:
+                connections.close_all()
+
+
+def _text(error: Exception) -> str:
+    # Only our own messages are known to quote no credential.
+    return str(error) if isinstance(error, PartiumError) else type(error).__name__
+
+
+def _observed_reusable(grant: Grant, tokens: TokenResponse) -> bool | None:
+    # A provider that hands back the same refresh token, or none, does not rotate: it can be sent again after a doubt.
+    if grant.kind == Grant.Kind.API_KEY or grant.refresh_token is None:
+        return None
+    if not tokens.refresh_token or tokens.refresh_token == grant.refresh_token.reveal():
+        return True
+    # An identity provider that rotates may be known to allow a grace period; that is not taken back here.
+    return False if grant.kind == Grant.Kind.PASSWORD else None

@@ -1,0 +1,429 @@
+"""Logging out: here, at the provider, and from the provider's side."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.contrib.auth import SESSION_KEY
+from django.db import connections
+from django.db.models import Model
+from django.test import Client
+
+from partium_auth import session
+from partium_auth.accounts import provider_logout
+from partium_auth.models import Grant, LogoutTokenId, Organization
+from partium_auth.tokens.workers import THREADS_PER_LANE, Executor
+from tests.oidc.conftest import Browser, add_provider
+from tests.oidc.provider import CLIENT_ID, LOGOUT_EVENT, Answer, BendableProvider
+from tests.tokens.conftest import eventually
+
+
+def log_out(browser: Browser) -> Any:
+    return browser.client.post("/partium/logout/")
+
+
+def tell(op: BendableProvider, token: str | None = None, slug: str = "default") -> Any:
+    """What the provider's server sends."""
+    client = Client(enforce_csrf_checks=True)
+    return client.post(
+        f"/partium/backchannel-logout/{slug}/", {"logout_token": op.logout_token() if token is None else token}
+    )
+
+
+# --- initiated here ------------------------------------------------------------------------------------------------------
+
+
+def test_logging_out_ends_the_session_here_and_at_the_provider(
+    browser: Browser, op: BendableProvider, settings: Any
+) -> None:
+    settings.LOGOUT_REDIRECT_URL = "/bye/"
+    browser.log_in()
+    grant = Grant.objects.get()
+    id_token, refresh_token = grant.id_token.reveal(), grant.refresh_token.reveal()
+    url = log_out(browser).headers["Location"]
+    assert url.startswith(f"{op.url}/logout?")
+    sent = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+    assert sent.pop("state")
+    assert sent == {
+        "client_id": CLIENT_ID,
+        "id_token_hint": id_token,
+        "post_logout_redirect_uri": "http://testserver/bye/",
+    }
+    assert SESSION_KEY not in browser.client.session
+    grant.refresh_from_db()
+    assert grant.revoked_at is not None
+    assert (grant.access_token, grant.refresh_token, grant.id_token) == (None, None, None)
+    assert op.revoked == [refresh_token]
+
+
+class Replica:
+    """Reads of grants go to a database that is not there: whoever needs them as they are does not ask it."""
+
+    def db_for_read(self, model: type[Model], **hints: object) -> str | None:
+        return "replica" if model is Grant else None
+
+
+@pytest.mark.parametrize("where", ["here", "at the provider"])
+def test_logging_out_does_not_ask_a_replica_that_may_lag(
+    browser: Browser, op: BendableProvider, settings: Any, where: str
+) -> None:
+    # Provided by using() in provider_logout.prepare() and backchannel._named().
+    browser.log_in()
+    grant = Grant.objects.get()
+    settings.DATABASE_ROUTERS = [f"{__name__}.Replica"]
+    if where == "here":
+        assert log_out(browser).headers["Location"].startswith(f"{op.url}/logout?")
+    else:
+        assert tell(op).status_code == 200
+    settings.DATABASE_ROUTERS = []
+    grant.refresh_from_db()
+    assert grant.revoked_at is not None
+
+
+def test_logging_out_works_while_the_provider_is_down(browser: Browser, op: BendableProvider, settings: Any) -> None:
+    from partium_auth.oidc import documents
+
+    settings.PARTIUM_CACHE = None  # or it would still be known where the provider's log-out is
+    browser.log_in()
+    documents.forget()
+    for path in ("/.well-known/openid-configuration", "/revoke"):
+        op.answers[path] = Answer(closes=True)
+    response = log_out(browser)
+    assert response.headers["Location"] == "/partium/login/"
+    assert SESSION_KEY not in browser.client.session
+    assert Grant.objects.get().revoked_at is not None
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("OIDC_RP_CLIENT_ID", ""), ("OIDC_RP_SIGN_ALGO", "rubbish"), ("PARTIUM_ENCRYPTION_KEYS", [])]
+)
+def test_logging_out_works_while_the_site_is_misconfigured(
+    browser: Browser, op: BendableProvider, settings: Any, setting: str, value: object
+) -> None:
+    browser.log_in()
+    setattr(settings, setting, value)
+    assert log_out(browser).headers["Location"] == "/partium/login/"
+    assert SESSION_KEY not in browser.client.session
+    assert Grant.objects.get().revoked_at is not None
+
+
+def test_a_log_out_is_told_to_whom_the_login_was_at_only(
+    browser: Browser, op: BendableProvider, other_op: BendableProvider, settings: Any
+) -> None:
+    browser.log_in()
+    settings.OIDC_OP_ISSUER = other_op.url  # the site has moved meanwhile
+    assert log_out(browser).headers["Location"] == "/partium/login/"
+    assert op.revoked == other_op.revoked == []
+    assert "/revoke" not in other_op.calls
+
+
+def test_logging_out_works_whatever_the_session_says(browser: Browser) -> None:
+    browser.log_in()
+    kept = browser.client.session
+    kept[session.GRANT] = "no id"
+    kept.save()
+    assert log_out(browser).headers["Location"] == "/partium/login/"
+    assert SESSION_KEY not in browser.client.session
+
+
+def test_a_provider_without_log_out_or_revocation(browser: Browser, op: BendableProvider) -> None:
+    op.metadata.update(end_session_endpoint=None, revocation_endpoint=None)
+    browser.log_in()
+    assert log_out(browser).headers["Location"] == "/partium/login/"
+    assert SESSION_KEY not in browser.client.session
+    assert "/revoke" not in op.calls
+
+
+def test_a_revocation_that_fails_is_one_line_in_the_log(
+    browser: Browser, op: BendableProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser.log_in()
+    caplog.clear()
+    op.answers["/revoke"] = Answer(500, b"private words")
+    log_out(browser)
+    assert [r.getMessage() for r in caplog.records if r.name.startswith("partium_auth")] == [
+        "The refresh token could not be revoked at default: status 500."
+    ]
+
+
+def test_a_provider_that_hangs_neither_delays_log_outs_nor_collects_threads(
+    op: BendableProvider,
+    db: None,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Provided by the executor's lanes and by WAITING_LIMIT in login.provider_logout.
+    monkeypatch.setattr(provider_logout, "_executor", Executor(after_job=connections.close_all, queue_limit=4))
+    browsers = [Browser(op) for _ in range(6)]
+    for browser in browsers:
+        browser.log_in()
+    settings.PARTIUM_EXECUTOR = "thread"
+    op.answers["/revoke"] = Answer(hangs=True)
+    before = threading.active_count()
+    started_at = time.monotonic()
+
+    for browser in browsers:
+        assert log_out(browser).headers["Location"].startswith(f"{op.url}/logout?")
+
+    assert time.monotonic() - started_at < 2  # one revocation alone would be given up after three
+    mine = [thread for thread in threading.enumerate() if thread.name == "partium-default"]
+    assert len(mine) <= THREADS_PER_LANE
+    assert threading.active_count() - before <= THREADS_PER_LANE + 2  # the provider's own
+    assert caplog.text.count("was not revoked at default: too many wait") == 2
+    del op.answers["/revoke"]
+    op.released.set()
+    eventually(
+        lambda: len(op.revoked) >= 2
+    )  # what waited goes on; on a busy machine one of the others had not been sent yet
+
+
+def test_where_no_thread_is_to_be_had_the_log_out_works_all_the_same(
+    browser: Browser, op: BendableProvider, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.log_in()
+    settings.PARTIUM_EXECUTOR = "thread"
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert log_out(browser).status_code == 302
+    assert SESSION_KEY not in browser.client.session
+
+
+def test_logging_out_needs_a_post_with_a_csrf_token(op: BendableProvider, db: None) -> None:
+    browser = Browser(op, Client(enforce_csrf_checks=True))
+    browser.log_in()
+    assert browser.client.get("/partium/logout/").status_code == 405
+    assert log_out(browser).status_code == 403
+    assert browser.user is not None
+
+
+def test_a_visitor_who_is_not_logged_in(browser: Browser) -> None:
+    assert log_out(browser).headers["Location"] == "/partium/login/"
+
+
+def test_a_local_session_is_logged_out_without_asking_the_provider(
+    browser: Browser, op: BendableProvider, admin_user: Any
+) -> None:
+    browser.client.force_login(admin_user, "django.contrib.auth.backends.ModelBackend")
+    assert log_out(browser).headers["Location"] == "/partium/login/"
+    assert op.calls == []
+
+
+# --- initiated by the provider ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def others(op: BendableProvider, other_op: BendableProvider, browser: Browser) -> list[Browser]:
+    """Sessions that nobody means: another one of the same person, and somebody's at another provider with the same sid."""
+    same_person = Browser(op)
+    op.changed_claims["sid"] = "session-2"
+    same_person.log_in()
+    op.changed_claims.clear()
+    somebody = Browser(op)
+    somebody.log_in(claims={"sub": "bob", "email": "bob@example.com", "sid": "session-3"})
+    add_provider(other_op)
+    elsewhere = Browser(other_op)
+    elsewhere.log_in("other", claims={"email": "other@example.com"})
+    return [same_person, somebody, elsewhere]
+
+
+def test_a_sid_ends_that_session_and_no_other(browser: Browser, op: BendableProvider, others: list[Browser]) -> None:
+    browser.log_in()
+    response = tell(op)
+    assert response.status_code == 200
+    assert "no-store" in response.headers["Cache-Control"]
+    assert SESSION_KEY not in browser.client.session
+    assert all(other.user is not None for other in others)
+    assert Grant.objects.exclude(revoked_at=None).get().session_id == "session-1"
+
+
+def test_where_there_is_no_session_to_delete_there_is_no_token_any_more(
+    browser: Browser, op: BendableProvider, acme: Organization
+) -> None:
+    browser.log_in(claims={"organizations": ["acme"]})
+    kept = browser.client.session
+    kept.cycle_key()  # as Django does when somebody changes a password
+    kept.save()
+    browser.client.cookies["sessionid"] = kept.session_key
+    assert browser.client.post("/partium/token/").status_code == 200
+    assert tell(op).status_code == 200
+    assert browser.user is not None
+    assert browser.client.post("/partium/token/").status_code == 401
+
+
+def test_a_sub_ends_all_sessions_of_that_person_at_that_provider(
+    browser: Browser, op: BendableProvider, others: list[Browser]
+) -> None:
+    browser.log_in()
+    assert tell(op, op.logout_token(sid=None, sub="ann-1")).status_code == 200
+    assert SESSION_KEY not in browser.client.session
+    assert [other.user is not None for other in others] == [False, True, True]
+
+
+def test_a_session_without_a_sid_ends_with_its_sub(
+    browser: Browser, op: BendableProvider, others: list[Browser]
+) -> None:
+    """A provider that names sessions in logout tokens, and did not in the ID token: one log-out too many is no harm."""
+    op.changed_claims["sid"] = None
+    browser.log_in()
+    assert tell(op, op.logout_token(sub="ann-1", sid="session-9")).status_code == 200
+    assert browser.user is None
+    assert all(other.user is not None for other in others)
+
+
+def test_sid_and_sub_have_to_belong_together(browser: Browser, op: BendableProvider) -> None:
+    browser.log_in()
+    assert tell(op, op.logout_token(sub="bob")).status_code == 200
+    assert browser.user is not None
+
+
+def test_a_session_that_is_unknown_is_no_error(browser: Browser, op: BendableProvider) -> None:
+    assert tell(op).status_code == 200
+
+
+def test_a_token_without_exp_counts_from_iat(browser: Browser, op: BendableProvider) -> None:
+    browser.log_in()
+    assert tell(op, op.logout_token(exp=None)).status_code == 200
+    assert browser.user is None
+
+
+@pytest.mark.parametrize("typ", ["logout+jwt", "JWT", "Logout+JWT", None])
+def test_the_type_may_be_given_or_not(browser: Browser, op: BendableProvider, typ: str | None) -> None:
+    browser.log_in()
+    op.header["typ"] = typ
+    assert tell(op).status_code == 200
+    assert browser.user is None
+
+
+def test_a_replayed_token_is_refused(browser: Browser, op: BendableProvider) -> None:
+    token = op.logout_token()
+    assert tell(op, token).status_code == 200
+    browser.log_in()
+    assert tell(op, token).status_code == 400
+    assert browser.user is not None
+
+
+def test_used_tokens_are_forgotten_when_they_could_not_be_replayed_any_more(
+    browser: Browser, op: BendableProvider
+) -> None:
+    tell(op)
+    first = LogoutTokenId.objects.get()
+    assert first.expires_at.timestamp() == pytest.approx(time.time() + 180, abs=5)
+    LogoutTokenId.objects.update(expires_at="2020-01-01T00:00:00Z")
+    tell(op)
+    assert LogoutTokenId.objects.get() != first
+
+
+def test_a_token_that_lasts_for_ever_is_used_once(browser: Browser, op: BendableProvider) -> None:
+    browser.log_in()
+    token = op.logout_token(exp=900_000_000_000)  # in a year that no database knows
+    assert tell(op, token).status_code == 200
+    assert browser.user is None
+    assert tell(op, token).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("check", "changes"),
+    [
+        ("iss", {"iss": "https://evil.example"}),
+        ("iss", {"iss": None}),
+        ("aud", {"aud": "somebody else"}),
+        ("aud", {"aud": None}),
+        ("iat", {"iat": None}),
+        ("iat", {"iat": 99_999_999_999}),
+        ("exp", {"exp": 1}),
+        ("exp", {"exp": None, "iat": 1}),
+        ("jti", {"jti": None}),
+        ("jti", {"jti": ""}),
+        ("events", {"events": None}),
+        ("events", {"events": {}}),
+        ("events", {"events": {LOGOUT_EVENT: "yes"}}),
+        ("events", {"events": [LOGOUT_EVENT]}),
+        ("nonce", {"nonce": "anything"}),
+        ("sid", {"sid": None}),
+        ("sid", {"sid": 7}),
+        ("sub", {"sub": ""}),
+        ("claims", {"jti": "\ud800"}),
+        ("claims", {"sid": "\ud800"}),
+        ("claims", {"sid": "session\0"}),
+        ("claims", {"sub": "\ud800"}),
+    ],
+)
+def test_a_logout_token_that_is_not_right(
+    browser: Browser, op: BendableProvider, caplog: pytest.LogCaptureFixture, check: str, changes: dict[str, Any]
+) -> None:
+    from tests.oidc.test_refusals import unchecked
+
+    caplog.set_level(logging.INFO, "partium_auth.login")
+    browser.log_in()
+    caplog.clear()
+    op.sign = lambda claims: unchecked(claims)
+    token = op.logout_token(**changes)
+    response = tell(op, token)
+    assert (response.status_code, response.content) == (400, b"")
+    assert browser.user is not None
+    assert LogoutTokenId.objects.count() == 0
+    (line,) = [r.getMessage() for r in caplog.records if r.name == "partium_auth.login"]
+    assert f" check={check} " in line
+    assert token not in line
+
+
+@pytest.mark.parametrize(("token", "check"), [("", "jwt"), ("rubbish", "jwt")])
+def test_something_that_is_no_token(
+    browser: Browser, op: BendableProvider, caplog: pytest.LogCaptureFixture, token: str, check: str
+) -> None:
+    assert tell(op, token).status_code == 400
+    assert f"check={check}" in caplog.text
+
+
+def test_a_token_that_json_reads_no_further_is_refused(
+    browser: Browser, op: BendableProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may send one. PyJWT before 2.15 lets the exception through."""
+
+    def like_an_older_one(token: str) -> Any:
+        raise RecursionError
+
+    monkeypatch.setattr("jwt.get_unverified_header", like_an_older_one)
+    assert tell(op, "a.b.c").status_code == 400
+
+
+def test_an_access_token_is_no_logout_token(browser: Browser, op: BendableProvider) -> None:
+    op.header["typ"] = "at+jwt"
+    assert tell(op).status_code == 400
+
+
+def test_an_id_token_is_no_logout_token(browser: Browser, op: BendableProvider) -> None:
+    browser.log_in()
+    assert tell(op, Grant.objects.get().id_token.reveal()).status_code == 400
+    assert browser.user is not None
+
+
+def test_a_forged_token(browser: Browser, op: BendableProvider) -> None:
+    browser.log_in()
+    op.key_number = 1
+    op.header["kid"] = "RS256-0"
+    assert tell(op).status_code == 400
+    assert browser.user is not None
+
+
+def test_a_provider_that_cannot_be_asked_is_told_to_try_again(browser: Browser, op: BendableProvider) -> None:
+    op.answers["/jwks"] = Answer(closes=True)
+    assert tell(op).status_code == 503
+
+
+def test_an_unknown_provider(browser: Browser, op: BendableProvider) -> None:
+    assert tell(op, slug="nope").status_code == 400
+
+
+def test_only_posts(browser: Browser) -> None:
+    assert browser.client.get("/partium/backchannel-logout/default/").status_code == 405

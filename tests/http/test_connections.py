@@ -1,0 +1,355 @@
+"""Which connection a call gets, what is sent twice, and whether anything was sent."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from partium_auth.exceptions import ConnectionFailed, UnexpectedResponse, UpstreamError
+from partium_auth.http.transport import Transport
+from tests.http.upstream import Peer, Upstream, always, answer
+
+Start = Callable[..., Upstream]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def once_then_close(peer: Peer) -> None:
+    """Answers the first request of a connection; takes the next one and hangs up without a word."""
+    peer.request()
+    peer.answer(body=b"first")
+    peer.request()
+
+
+# --- keeping
+
+
+def test_a_thread_keeps_its_connection(upstream: Start, transport: Transport) -> None:
+    server = upstream(always(answer(body=b"ok")))
+    assert [transport.send("GET", server.url).body for _ in range(3)] == [b"ok"] * 3
+    assert server.connections == 1
+
+
+def test_threads_do_not_share_connections(upstream: Start, transport: Transport) -> None:
+    server = upstream(always(answer()))
+
+    def call() -> None:
+        transport.send("GET", server.url)
+        transport.close()
+
+    transport.send("GET", server.url)
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert [request.connection for request in server.requests] == [1, 2]
+
+
+def test_a_credential_call_has_a_connection_of_its_own_and_closes_it(upstream: Start, transport: Transport) -> None:
+    closed: list[int] = []
+
+    def script(peer: Peer) -> None:
+        try:
+            always(answer())(peer)
+        finally:
+            closed.append(peer.number)
+
+    server = upstream(script)
+    transport.send("GET", server.url)
+    transport.send("POST", server.url, credential=True)
+    assert server.gone.wait(20)
+    assert closed == [2]
+    assert server.requests[1].headers["connection"] == "close"
+    transport.send("GET", server.url)
+    assert [request.connection for request in server.requests] == [1, 2, 1]
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(upstream: Start) -> None:
+    server = upstream(always(answer()))
+    transport = Transport(idle_seconds=0)
+    transport.send("GET", server.url)
+    transport.send("GET", server.url)
+    transport.close()
+    assert server.connections == 2
+
+
+def test_a_connection_that_the_server_has_closed_meanwhile_is_replaced(upstream: Start, transport: Transport) -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.answer()
+
+    server = upstream(script)
+    transport.send("POST", server.url)
+    assert server.gone.wait(20)
+    transport.send("POST", server.url)
+    assert [request.connection for request in server.requests] == [1, 2]
+
+
+def test_an_error_answer_does_not_cost_the_connection(upstream: Start, transport: Transport) -> None:
+    server = upstream(always(answer(500, body=b"oops")))
+    assert [transport.send("GET", server.url).status for _ in range(2)] == [500, 500]
+    assert server.connections == 1
+
+
+def test_an_answer_that_was_too_large_costs_the_connection(upstream: Start, transport: Transport) -> None:
+    server = upstream(always(answer(body=b"x" * 1_000_000)))
+    for _ in range(2):
+        with pytest.raises(UnexpectedResponse):
+            transport.send("GET", server.url, max_bytes=10)
+    assert server.connections == 2
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("fork", ["os.fork()", "ctypes.PyDLL(None).fork()"], ids=["Python", "uWSGI"])
+def test_a_forked_child_makes_connections_and_a_watchdog_of_its_own(upstream: Start, fork: str) -> None:
+    """uWSGI forks without Python's hooks for it."""
+
+    def script(peer: Peer) -> None:
+        while True:
+            if peer.request().target == "/slow":
+                peer.hang()
+            peer.answer()
+
+    server = upstream(script)
+    program = f"""
+import ctypes, os, sys, threading
+from partium_auth.exceptions import TimedOut
+from partium_auth.http.transport import Transport
+from partium_auth.http.deadline import watchdog
+transport = Transport(read_seconds=30)
+transport.send("GET", "{server.url}/parent")
+# Another thread holds the watchdog's lock at this moment; in the child nobody is left to release it.
+held, release = threading.Event(), threading.Event()
+def hold():
+    with watchdog()._changed:
+        held.set()
+        release.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = {fork}
+if not child:
+    transport.send("GET", "{server.url}/child")
+    try:
+        transport.send("GET", "{server.url}/slow", total_seconds=0.2)
+    except TimedOut:
+        os._exit(7)
+    os._exit(1)
+release.set()
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+transport.send("GET", "{server.url}/parent")
+sys.exit(status)
+"""
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", program], cwd=root, timeout=60, check=False).returncode == 7
+    by_target = {request.target: request.connection for request in server.requests}
+    assert by_target["/parent"] == 1
+    assert by_target["/child"] == by_target["/slow"] == 2
+
+
+# --- what is sent twice
+
+
+def test_a_request_on_a_kept_connection_that_was_closed_is_not_repeated(upstream: Start, transport: Transport) -> None:
+    server = upstream(once_then_close)
+    transport.send("POST", server.url)
+    with pytest.raises(ConnectionFailed) as caught:
+        transport.send("POST", server.url)
+    assert caught.value.sent
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("body", [None, b"bytes", [b"by", b"tes"]])
+def test_an_idempotent_one_is_repeated_once_on_a_new_connection(
+    upstream: Start, transport: Transport, body: list[bytes] | bytes | None
+) -> None:
+    server = upstream(once_then_close)
+    transport.send("POST", server.url)
+
+    class Chunks:
+        def __len__(self) -> int:
+            return 5
+
+        def __iter__(self) -> object:
+            return iter(body or [])
+
+    data = Chunks() if isinstance(body, list) else body
+    assert transport.send("POST", server.url, data=data, idempotent=True).body == b"first"  # type: ignore[arg-type]
+    assert [(request.connection, len(request.body)) for request in server.requests[1:]] == [
+        (1, 5 if body else 0),
+        (2, 5 if body else 0),
+    ]
+
+
+def test_an_idempotent_one_is_not_repeated_where_the_body_is_spent(upstream: Start, transport: Transport) -> None:
+    server = upstream(once_then_close)
+    transport.send("POST", server.url)
+    with pytest.raises(ConnectionFailed):
+        transport.send("POST", server.url, data=iter([b"once"]), idempotent=True)
+    assert len(server.requests) == 2
+
+
+def test_an_idempotent_one_is_not_repeated_on_a_new_connection(upstream: Start, transport: Transport) -> None:
+    server = upstream(lambda peer: peer.request() and None)
+    with pytest.raises(ConnectionFailed) as caught:
+        transport.send("GET", server.url, idempotent=True)
+    assert caught.value.sent
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_an_idempotent_one_is_not_repeated_after_half_an_answer(
+    upstream: Start, transport: Transport, reset: bool
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.answer()
+        peer.request()
+        # More than fits between the two, so that the client has read some of it.
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 64000000\r\n\r\n" + b"x" * 32_000_000)
+        if reset:
+            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+
+    server = upstream(script)
+    transport.send("GET", server.url)
+    with pytest.raises(ConnectionFailed):
+        transport.send("GET", server.url, idempotent=True, max_bytes=64_000_000)
+    assert len(server.requests) == 2
+
+
+def test_a_second_failure_still_says_that_something_was_sent(upstream: Start, transport: Transport) -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.answer()
+        peer.request()
+        server.refuse()
+
+    server = upstream(script)
+    transport.send("GET", server.url)
+    with pytest.raises(UpstreamError) as caught:
+        transport.send("GET", server.url, idempotent=True)
+    assert caught.value.sent
+
+
+def test_a_refused_connection_is_tried_once_more_and_nothing_was_sent(
+    transport: Transport, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    with pytest.raises(ConnectionFailed, match="refuses connections") as caught:
+        transport.send("POST", f"http://127.0.0.1:{port}/auth")
+    assert not caught.value.sent
+    assert len([record for record in caplog.records if "Retrying" in record.getMessage()]) == 1
+
+
+def test_an_unknown_host_is_tried_once_more_and_nothing_was_sent(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def unknown(*args: object) -> list[object]:
+        asked.append(args)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(ConnectionFailed, match="cannot be resolved") as caught:
+        transport.send("POST", "https://api.example.test/auth")
+    assert not caught.value.sent
+    assert len(asked) == 2
+
+
+def test_a_request_gets_through_when_the_second_look_up_succeeds(
+    upstream: Start, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = upstream(always(answer(body=b"ok")))
+    look_up, asked = socket.getaddrinfo, []
+
+    def flaky(host: str, *args: object) -> object:
+        asked.append(host)
+        if len(asked) == 1:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return look_up("127.0.0.1", *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", flaky)
+    assert transport.send("POST", f"http://localhost:{server.port}/").body == b"ok"
+    assert len(server.requests) == 1
+
+
+def test_a_name_that_is_none_is_not_sent_to(transport: Transport) -> None:
+    with pytest.raises(UpstreamError) as caught:
+        transport.send("GET", f"https://{'x' * 70}.example.test/")
+    assert not caught.value.sent
+
+
+def test_the_next_address_is_used_where_one_cannot_be(
+    upstream: Start, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = upstream(always(answer(body=b"ok")))
+    addresses = [
+        (family, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))
+        for family, port in [(999, server.port), (socket.AF_INET, free_port()), (socket.AF_INET, server.port)]
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *args: addresses)
+    assert transport.send("GET", "http://localhost:1/").body == b"ok"
+
+
+# --- failures after something was sent
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "text"),
+    [
+        (b"", ConnectionFailed, "closed the connection without an answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Ty", ConnectionFailed, "closed the connection without an answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n", ConnectionFailed, "without an answer"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", ConnectionFailed, "in the middle of its answer"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nha", ConnectionFailed, "in the middle"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", ConnectionFailed, "in the middle"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", UnexpectedResponse, "not HTTP"),
+        (b"\x00\x01\x02\x03" * 50, UnexpectedResponse, "not HTTP"),
+        (b"HTTP/1.1 999999 What\r\n\r\n", UnexpectedResponse, "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", UnexpectedResponse, "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70000 + b"\r\n\r\n", UnexpectedResponse, "not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n", UnexpectedResponse, "not HTTP"),
+    ],
+)
+def test_a_broken_answer_is_an_error_and_not_repeated(
+    upstream: Start, transport: Transport, reply: bytes, kind: type[UpstreamError], text: str
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(reply)
+
+    server = upstream(script)
+    with pytest.raises(kind, match=text) as caught:
+        transport.send("POST", server.url + "/x?query=q")
+    assert caught.value.sent
+    assert caught.value.status is None
+    assert str(caught.value).startswith(f"{server.url}/x ")
+    assert len(server.requests) == 1
+
+
+def test_a_connection_that_is_reset_is_an_error(upstream: Start, transport: Transport) -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+
+    with pytest.raises(ConnectionFailed) as caught:
+        transport.send("POST", upstream(script).url)
+    assert caught.value.sent
+
+
+def test_an_answer_that_ends_with_the_connection_is_fine(upstream: Start, transport: Transport) -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(b"HTTP/1.0 200 OK\r\n\r\nall of it")
+
+    assert transport.send("GET", upstream(script).url).body == b"all of it"

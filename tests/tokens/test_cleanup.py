@@ -1,0 +1,177 @@
+"""``partium_clear_grants`` removes what is dead and nothing else, whatever happens beside it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from partium_auth.fields import seal
+from partium_auth.models import Grant, LogoutTokenId, Organization
+from partium_auth.testing.sandbox import PartiumSandbox
+from partium_auth.tokens import cleanup, grants
+from partium_auth.tokens.manager import TokenManager
+from tests.tokens.conftest import Person, age, ago, eventually, read
+
+pytestmark = pytest.mark.django_db(transaction=True)
+MakeGrant = Callable[[], Grant]
+DAY = 86_400
+
+
+def clear(*arguments: str) -> str:
+    output = io.StringIO()
+    call_command("partium_clear_grants", *arguments, stdout=output)
+    return output.getvalue()
+
+
+def change(grant: Grant, **fields: Any) -> Grant:
+    Grant.objects.filter(pk=grant.pk).update(**fields)
+    return grant
+
+
+def with_session(grant: Grant) -> str:
+    """Give a grant a session of its own that exists."""
+    store = SessionStore()
+    store.create()
+    assert store.session_key
+    change(grant, session_key=seal(grant, "session_key", store.session_key))
+    return store.session_key
+
+
+@pytest.fixture
+def everything(password_grant: MakeGrant, key_grant: MakeGrant) -> dict[str, Grant]:
+    """One grant of every kind, dead or alive."""
+    made = {
+        "revoked": change(password_grant(), rejected_at=ago(10), issued_at=time.time() - 700, renewed_at=ago(31 * DAY)),
+        "revoked, no session": change(password_grant(), renewed_at=ago(2 * DAY)),
+        "revoked key": key_grant(),
+        "expired": change(password_grant(), refresh_token=None, issued_at=time.time() - 700),
+        "rejected, never had a token": change(
+            password_grant(), rejected_at=ago(10), refresh_token=None, issued_at=None
+        ),
+        "rejected": change(password_grant(), rejected_at=ago(10), refresh_token=None, issued_at=time.time() - 700),
+        "rejected, still serving": change(
+            password_grant(), rejected_at=ago(10), refresh_token=None, renewed_at=ago(2 * DAY)
+        ),
+        "unused": change(password_grant(), renewed_at=ago(31 * DAY)),
+        "unused key": change(key_grant(), renewed_at=ago(400 * DAY), created_at=ago(400 * DAY)),
+        "no session": change(password_grant(), renewed_at=ago(2 * DAY)),
+        "no session, in use": change(password_grant(), created_at=ago(400 * DAY)),
+        "never renewed": change(password_grant(), renewed_at=None),
+        "idle": change(password_grant(), renewed_at=ago(2 * DAY)),
+        "alive": password_grant(),
+    }
+    grants.revoke(Grant.objects.filter(pk__in=[made[name].pk for name in made if name.startswith("revoked")]))
+    with_session(made["idle"])
+    with_session(made["alive"])
+    return made
+
+
+DEAD = {
+    "revoked",
+    "revoked, no session",
+    "revoked key",
+    "rejected",
+    "rejected, never had a token",
+    "unused",
+    "no session",
+}
+
+
+def left(everything: dict[str, Grant]) -> set[str]:
+    there = set(Grant.objects.values_list("pk", flat=True))
+    return {name for name, grant in everything.items() if grant.pk in there}
+
+
+@pytest.mark.parametrize("batch_size", ["1", "2", "1000"])
+def test_what_is_dead_goes_and_what_may_be_used_stays(everything: dict[str, Grant], batch_size: str) -> None:
+    LogoutTokenId.objects.create(digest="old", expires_at=ago(1))
+    LogoutTokenId.objects.create(digest="new", expires_at=timezone.now() + dt.timedelta(hours=1))
+    expected = "3 revoked grants, 2 rejected, 1 unused, 1 without a session; 1 expired logout tokens."
+    assert clear("--dry-run", "--batch-size", batch_size) == f"Would remove: {expected}\n"
+    assert left(everything) == set(everything)
+    assert clear("--batch-size", batch_size) == f"Removed: {expected}\n"
+    assert left(everything) == set(everything) - DEAD
+    assert [row.digest for row in LogoutTokenId.objects.all()] == ["new"]
+    assert clear().startswith("Removed: 0 revoked grants, 0 rejected, 0 unused, 0 without")
+
+
+def test_an_expired_session_is_none(everything: dict[str, Grant]) -> None:
+    Session.objects.all().delete()
+    store = with_session(everything["idle"])
+    Session.objects.filter(pk=store).update(expire_date=ago(1))
+    clear()
+    assert "idle" not in left(everything)
+
+
+def test_sessions_that_are_not_rows_are_not_looked_for(everything: dict[str, Grant], settings: Any) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    assert "0 without a session" in clear()
+    assert "no session" in left(everything)
+
+
+def test_a_session_key_that_does_not_open_is_no_reason(everything: dict[str, Grant]) -> None:
+    other = everything["alive"]
+    change(everything["no session"], session_key=Grant.objects.get(pk=other.pk).session_key)
+    assert "0 without a session" in clear()
+
+
+def test_older_than_is_a_number_of_days(everything: dict[str, Grant], settings: Any) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    clear("--older-than", "1")
+    assert "idle" not in left(everything)
+    for wrong in ("0", "-1", "soon"):
+        with pytest.raises(CommandError):
+            clear("--older-than", wrong)
+
+
+def test_a_grant_that_is_being_renewed_stays(
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    # Provided by exclude(lease_until__gt=Now()) in cleanup._batches().
+    grant = change(password_grant(), renewed_at=ago(31 * DAY))
+    with partium_sandbox.hang("refresh") as hang:
+        token_manager.obtain(age(grant, 120))
+        hang.wait_until_met()
+        assert "0 unused" in clear()
+    eventually(lambda: read(grant).generation == 2)
+    assert "0 unused" in clear()  # it has just been renewed
+
+
+def test_a_grant_that_comes_to_life_after_it_was_found_stays(
+    password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Provided by the DELETE stating its reason once more, in cleanup._batches().
+    grant = change(password_grant(), renewed_at=ago(2 * DAY))
+
+    def renewed_meanwhile(named: object, rows: list[Grant], *, or_unknown: bool = False) -> set[Any]:
+        Grant.objects.filter(pk=grant.pk).update(renewed_at=timezone.now())
+        return {row.pk for row in rows}
+
+    monkeypatch.setattr(cleanup, "_without_session", renewed_meanwhile)
+    assert "0 without a session" in clear()
+    assert Grant.objects.filter(pk=grant.pk).exists()
+
+
+@pytest.mark.parametrize("days", [2, 31], ids=["idle", "for longer than --older-than"])
+@pytest.mark.parametrize("change_key", [False, True], ids=["the same session", "a session with another key"])
+def test_a_person_who_is_logged_in_stays_logged_in(
+    acme: Organization, log_in: Callable[..., Person], days: int, change_key: bool
+) -> None:
+    """A change of the password gives a session another key; where a key of the organization serves, no login is renewed."""
+    person = log_in(acme)
+    if change_key:
+        cycled = person.request().session
+        cycled.cycle_key()
+        person.session_key = str(cycled.session_key)
+    Grant.objects.update(renewed_at=ago(days * DAY), created_at=ago(days * DAY))
+    clear()
+    assert person.token()

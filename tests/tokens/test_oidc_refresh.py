@@ -1,0 +1,256 @@
+"""The grant of an OIDC login is renewed at its provider's token endpoint (RFC 6749 §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from partium_auth.exceptions import LoginRequired, TokenUnavailable
+from partium_auth.models import Grant, Identity
+from partium_auth.models.identities import identity_digest
+from partium_auth.oidc import documents
+from partium_auth.tokens.manager import TokenManager
+from tests.oidc.conftest import _other_provider_server, other_op  # noqa: F401
+from tests.oidc.provider import Answer, BendableProvider
+from tests.tokens.conftest import age, ago, read
+
+pytestmark = pytest.mark.django_db(transaction=True)
+MakeGrant = Callable[[], Grant]
+
+
+def answer(op: BendableProvider, **changes: Any) -> Answer:
+    """A token response with members changed, or left out (None)."""
+    members = {**op.tokens(), **changes}
+    return Answer(body={name: value for name, value in members.items() if value is not None})
+
+
+def renew(token_manager: TokenManager, grant: Grant) -> Grant:
+    assert token_manager.obtain(age(grant, 0))
+    return Grant.objects.get(pk=grant.pk)
+
+
+def test_a_rotated_refresh_token_replaces_the_old_one(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    grant = oidc_grant()
+    old = grant.refresh_token.reveal()
+    for generation in (2, 3, 4):
+        renewed = renew(token_manager, grant)
+        assert renewed.generation == generation
+        assert renewed.refresh_token.reveal() in op.refresh_tokens
+    assert [form["grant_type"] for form in op.forms] == ["refresh_token"] * 3
+    assert op.forms[0]["refresh_token"] == old
+    assert not renewed.reusable
+
+
+def test_a_refresh_token_that_is_not_rotated_is_kept_and_may_be_sent_again(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    # Provided by _observed_reusable() in renewal, and by "if tokens.refresh_token" in grants.commit().
+    grant = oidc_grant()
+    old = grant.refresh_token.reveal()
+    op.answers["/token"] = answer(op, refresh_token=None)
+    renewed = renew(token_manager, grant)
+    assert (renewed.refresh_token.reveal(), renewed.reusable) == (old, True)
+    op.answers["/token"] = answer(op, refresh_token=old)
+    assert renew(token_manager, grant).refresh_token.reveal() == old
+
+
+@pytest.mark.parametrize(("lifetime", "seconds"), [(None, 600), (3600, 3600), (60, 60), ("120", 120)])
+def test_the_lifetime_may_be_missing_or_change(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, lifetime: Any, seconds: int
+) -> None:
+    grant = oidc_grant()
+    op.answers["/token"] = answer(op, expires_in=lifetime)
+    assert renew(token_manager, grant).lifetime_seconds == seconds
+
+
+def test_a_narrowed_scope_is_taken_as_it_is(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    op.answers["/token"] = answer(op, scope="openid")
+    assert renew(token_manager, oidc_grant()).generation == 2
+
+
+def test_invalid_grant_is_the_end_and_names_the_provider(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    grant = oidc_grant()
+    op.refresh_tokens.clear()
+    assert token_manager.obtain(age(grant, 30)).generation == 1
+    with pytest.raises(LoginRequired) as caught:
+        token_manager.obtain(age(grant, 5))
+    assert caught.value.provider == "default"  # which may log the person in again silently
+    assert len(op.forms) == 1
+    assert Grant.objects.get().refresh_token is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "whose"),
+    [({}, "ann"), ({"sub": "bob"}, "bob"), ({"sub": None}, "bob"), ({"iss": "https://evil.example"}, "bob")],
+)
+def test_tokens_of_somebody_else_are_not_taken(
+    token_manager: TokenManager,
+    oidc_grant: MakeGrant,
+    op: BendableProvider,
+    caplog: pytest.LogCaptureFixture,
+    changes: dict[str, Any],
+    whose: str,
+) -> None:
+    """A provider, or a cache in front of it, that mixes people up (Core §12.2)."""
+    grant = oidc_grant()
+    digest = identity_digest(op.issuer, "ann")
+    Grant.objects.update(
+        identity=Identity.objects.create(issuer=op.issuer, subject="ann", digest=digest, user_id=grant.user_id)
+    )
+    claims = {"iss": op.issuer, "sub": "ann", **changes}
+    id_token = op.sign({name: value for name, value in claims.items() if value is not None})
+    op.answers["/token"] = answer(op, id_token=id_token)
+    if whose == "ann":
+        assert renew(token_manager, grant).generation == 2
+        return
+    assert token_manager.obtain(age(grant, 30)).generation == 1  # what is left of the person's own
+    with pytest.raises(LoginRequired):
+        token_manager.obtain(age(grant, 5))
+    assert Grant.objects.get().refresh_token is None
+    assert "somebody else" in caplog.text
+    assert id_token not in caplog.text
+
+
+def test_a_refresh_token_goes_to_whom_it_came_from_only(
+    token_manager: TokenManager,
+    oidc_grant: MakeGrant,
+    op: BendableProvider,
+    other_op: BendableProvider,  # noqa: F811
+    settings: Any,
+) -> None:
+    """The site has moved to another provider, in the settings or in a row of the same name."""
+    grant = oidc_grant()
+    digest = identity_digest(op.issuer, "ann")
+    Grant.objects.update(
+        identity=Identity.objects.create(issuer=op.issuer, subject="ann", digest=digest, user_id=grant.user_id)
+    )
+    settings.OIDC_OP_ISSUER = other_op.url
+    with pytest.raises(LoginRequired):
+        token_manager.obtain(age(grant, 0))
+    assert (op.forms, other_op.forms) == ([], [])
+
+
+def test_an_id_token_that_nobody_can_read_says_nothing(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    grant = oidc_grant()
+    digest = identity_digest(op.issuer, "ann")
+    Grant.objects.update(
+        identity=Identity.objects.create(issuer=op.issuer, subject="ann", digest=digest, user_id=grant.user_id)
+    )
+    op.answers["/token"] = answer(op, id_token="encrypted.for.some.other.client")
+    assert renew(token_manager, grant).generation == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(
+            Answer(401, {"error": error})
+            for error in ("invalid_client", "unauthorized_client", "invalid_scope", "unsupported_grant_type")
+        ),
+        *(
+            Answer(status, b"<html>invalid_grant</html>", "text/html") for status in (400, 401, 403)
+        ),  # a firewall's page
+    ],
+)
+def test_what_is_the_operators_to_mend_logs_nobody_out(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, answer: Answer
+) -> None:
+    # Provided by sources.is_rejection(): only invalid_grant is about this person's refresh token.
+    grant = oidc_grant()
+    op.answers["/token"] = answer
+    with pytest.raises(TokenUnavailable):
+        token_manager.obtain(age(grant, 0))
+    del op.answers["/token"]
+    Grant.objects.update(next_attempt_at=ago(1))
+    assert token_manager.obtain(read(grant)).generation == 2
+
+
+def test_a_refusal_as_an_invalid_request_ends_the_login_when_its_token_has_ended(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    """What LemonLDAP::NG answers to a refresh token that it does not know."""
+    grant = oidc_grant()
+    op.answers["/token"] = Answer(400, {"error": "invalid_request"})
+    assert token_manager.obtain(age(grant, 30)).generation == 1  # as long as something is left of the token
+    assert read(grant).rejected
+    with pytest.raises(LoginRequired):
+        token_manager.obtain(age(grant, 0))
+
+
+@pytest.mark.parametrize("refusal", [Answer(401, {"error": "invalid_client"}), Answer(400)])
+def test_a_refusal_of_our_registration_or_of_whoever_is_in_between_ends_no_login_however_often_it_comes(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, refusal: Answer
+) -> None:
+    op.answers["/token"] = refusal
+    grant = oidc_grant()
+    Grant.objects.update(failures=1000)
+    with pytest.raises(TokenUnavailable):
+        token_manager.obtain(age(grant, 0))
+    assert not read(grant).rejected
+
+
+@pytest.mark.parametrize("status", [500, 401])
+def test_a_provider_whose_discovery_fails_has_not_been_sent_anything(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, settings: Any, status: int
+) -> None:
+    # Provided by error.sent in sources.is_rejection(): a 401 to something else refuses no refresh token.
+    settings.PARTIUM_CACHE = None  # where another process's copy of the document would do
+    grant = oidc_grant()
+    op.answers["/.well-known/openid-configuration"] = Answer(status)
+    documents.forget()
+    with pytest.raises(TokenUnavailable):
+        token_manager.obtain(age(grant, 0))
+    assert not read(grant).outcome_unknown
+    assert not read(grant).rejected
+    assert op.forms == []
+
+
+def test_a_process_that_lacks_the_providers_settings_ends_no_login(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, settings: Any
+) -> None:
+    """A worker that was started with another environment than the site."""
+    grant, client_id = oidc_grant(), settings.OIDC_RP_CLIENT_ID
+    settings.OIDC_RP_CLIENT_ID = ""
+    with pytest.raises(TokenUnavailable):
+        token_manager.obtain(age(grant, 0))
+    assert not read(grant).rejected
+    settings.OIDC_RP_CLIENT_ID = client_id
+    Grant.objects.update(next_attempt_at=ago(1))
+    assert token_manager.obtain(read(grant)).generation == 2
+
+
+def test_no_outage_of_a_provider_ends_a_login_however_long(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    grant = oidc_grant()
+    seen = age(grant, 0)
+    for status in (500, 502, 503, 504, 429, 404, 403, 401, 400, 301, 200):
+        Grant.objects.update(failures=1000, next_attempt_at=ago(1))
+        op.answers["/token"] = Answer(status, b"<html>Maintenance</html>", "text/html")
+        with pytest.raises(TokenUnavailable):
+            token_manager.obtain(seen)
+    del op.answers["/token"]
+    Grant.objects.update(next_attempt_at=ago(1))
+    assert token_manager.obtain(read(grant)).generation == 2
+
+
+def test_a_login_without_a_refresh_token_lives_as_long_as_its_access_token(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    grant = oidc_grant()
+    Grant.objects.update(refresh_token=None)
+    for seconds_left in (300, 100, 30):
+        assert token_manager.obtain(age(grant, seconds_left)).generation == 1
+    with pytest.raises(LoginRequired):
+        token_manager.obtain(age(grant, 5))
+    assert op.forms == []
