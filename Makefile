@@ -10,7 +10,7 @@ SETUPTOOLS := setuptools==84.2.1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo walkthrough bench test node browser screenshots lint types check messages clean
+.PHONY: help demo walkthrough bench services test node browser screenshots lint types check messages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,9 @@ bench: $(VENV)/.installed-dev ## measure
 test: $(VENV)/.installed-dev ## run the tests that need neither a browser nor Node.js; ARGS="-k name" for some of them
 	@# Some of them wait for processes: three at a time keep two processors busy.
 	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not browser and not node" $(ARGS)
+
+services: ## start PostgreSQL, MariaDB and Redis for the tests and show how to use them; Ctrl-C stops them
+	@.ci/services.py
 
 node: $(VENV)/.installed-dev ## run the tests against oidc-provider; needs Node.js and Debian's chromium
 	@$(BIN)/python -m pytest -m node $(ARGS)
