@@ -35,7 +35,7 @@ class PartiumAuthConfig(AppConfig):
 
 
 def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> None:
-    from partium_auth import session
+    from partium_auth.accounts import sessions
     from partium_auth.models import Membership, Organization
 
     _forget(request)
@@ -47,7 +47,7 @@ def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> Non
     unharmed = transaction.atomic(using=connection.alias) if connection.in_atomic_block else nullcontext()
     try:
         with unharmed:
-            session.begin_without_grant(request, user)
+            sessions.begin_without_grant(request, user)
     except (OperationalError, ProgrammingError):
         # A site that has just been given the app lets people log in, to the admin too, before it has run migrate.
         if {Organization._meta.db_table, Membership._meta.db_table} <= set(connection.introspection.table_names()):
@@ -56,11 +56,11 @@ def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> Non
 
 
 def _logged_out(sender: object, request: Any, user: Any, **kwargs: object) -> None:
-    from partium_auth import session
+    from partium_auth.accounts import sessions
 
     _forget(request)
     if request is not None and hasattr(request, "session"):
-        session.end(request)
+        sessions.end(request)
 
 
 def _forget(request: Any) -> None:

@@ -18,13 +18,14 @@ from django.db import Error as AnyDatabaseError
 from django.db import transaction
 
 from partium_auth import clients, policy
+from partium_auth.accounts import sessions
 from partium_auth.conf import conf
 from partium_auth.exceptions import LoginRequired, NoOrganization, NoUsableKey
-from partium_auth.models import Grant, Organization
+from partium_auth.models import Organization
 from partium_auth.models.database import database_alias
 from partium_auth.tokens import access, grants, invalidation
 from partium_auth.tokens.access import SessionAccess
-from partium_auth.tokens.grants import CachedGrant, GrantState, Login
+from partium_auth.tokens.grants import CachedGrant, GrantState
 from partium_auth.tokens.invalidation import Slot
 from partium_auth.tokens.manager import Issued, token_manager
 
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from partium_auth.partium.find import FindClient
-
-GRANT = grants.IN_SESSION
-ORGANIZATION = "_partium_organization"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +142,7 @@ class PartiumSession:
         if view is None:
             raise NoOrganization("This organization is not open to this person.")
         self._check(view)
-        self._request.session[ORGANIZATION] = str(found.pk)
+        self._request.session[sessions.ORGANIZATION] = str(found.pk)
         self.forget()
 
     async def aswitch_organization(self, organization: Organization | str) -> None:
@@ -240,10 +238,10 @@ class PartiumSession:
         return user
 
     def _grant_id(self) -> uuid.UUID | None:
-        return grant_id_of(self._request)
+        return sessions.grant_id_of(self._request)
 
     def _organization_id(self, user: Any) -> uuid.UUID:
-        chosen = _uuid(self._request.session.get(ORGANIZATION))
+        chosen = sessions.organization_id_of(self._request)
         if chosen is not None:
             return chosen
         # A login that this app did not see (force_login, an organization that was added later).
@@ -358,64 +356,6 @@ class PartiumSession:
         return self._token
 
 
-def begin(request: HttpRequest, login: Login) -> Grant:
-    """Attach a login that succeeded to the session. Call it after ``django.contrib.auth.login``.
-
-    Args:
-        request: with the session that the login made or kept.
-        login: what the login obtained.
-
-    Raises:
-        EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
-    """
-    end(request)  # a silent re-login keeps the session and replaces its grant
-    if request.session.session_key is None:
-        request.session.create()
-    grant = grants.open_grant(login, request.session.session_key or "")
-    request.session[GRANT] = str(grant.pk)
-    _choose_organization(request, login.user, login.organization)
-    return grant
-
-
-def begin_without_grant(request: HttpRequest, user: Any) -> None:
-    """Choose the organization of a session that logged in through another backend."""
-    _choose_organization(request, user, None)
-
-
-def grant_id_of(request: HttpRequest) -> uuid.UUID | None:
-    """Return which grant the session names, if it names one."""
-    return _uuid(request.session.get(GRANT))
-
-
-def oidc_grant_of(request: HttpRequest) -> Grant | None:
-    """Return the session's login at an identity provider, with its identity, if there is one that has not ended."""
-    grant_id = grant_id_of(request)
-    if grant_id is None:
-        return None
-    found = Grant.objects.using(database_alias()).select_related("identity")
-    return found.filter(pk=grant_id, kind=Grant.Kind.OIDC, revoked_at=None).first()
-
-
-def end(request: HttpRequest) -> None:
-    """Revoke the session's grant; nothing is handed out for it any more, in any process."""
-    grant_id = grant_id_of(request)
-    if grant_id is not None:
-        grants.revoke(Grant.objects.filter(pk=grant_id))
-        del request.session[GRANT]
-
-
-def _choose_organization(request: HttpRequest, user: Any, wanted: Organization | None) -> None:
-    open_to_user = policy.organizations_by_joining(user)
-    chosen = open_to_user.filter(pk=wanted.pk).first() if wanted is not None else None
-    if chosen is None:
-        kept = _uuid(request.session.get(ORGANIZATION))
-        chosen = (open_to_user.filter(pk=kept).first() if kept else None) or open_to_user.first()
-    if chosen is not None:
-        request.session[ORGANIZATION] = str(chosen.pk)
-    else:
-        request.session.pop(ORGANIZATION, None)
-
-
 def _organization(view: SessionAccess) -> Organization:
     fields = ["id", "org_id", "display_name", "token_source", "is_active"]
     values = [view.organization_id, view.org_id, view.display_name, view.token_source, True]
@@ -424,13 +364,3 @@ def _organization(view: SessionAccess) -> Organization:
 
 def _wrong_provider(required: str) -> LoginRequired:
     return LoginRequired("The organization requires a login through its identity provider.", provider=required)
-
-
-def _uuid(value: Any) -> uuid.UUID | None:
-    try:
-        return _parsed(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-
-
-_parsed = functools.lru_cache(maxsize=4096)(uuid.UUID)

@@ -17,9 +17,8 @@ from django.http import HttpRequest
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils import timezone
 
-from partium_auth import session
 from partium_auth.accounts import claims as claims_
-from partium_auth.accounts import started
+from partium_auth.accounts import sessions, started
 from partium_auth.accounts.started import Attempt
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
@@ -196,7 +195,7 @@ def with_hint(url: str, id_token: str) -> str:
 
 def _id_token(request: HttpRequest, provider: Provider) -> str:
     """The ID token that the session was logged in with at this provider; an empty string where there is none."""
-    grant = session.oidc_grant_of(request)
+    grant = sessions.oidc_grant_of(request)
     if grant is None or not provider.was_asked_by(grant):
         return ""
     with contextlib.suppress(EncryptionError):

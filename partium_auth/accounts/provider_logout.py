@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.http import HttpRequest
 
-from partium_auth import session
+from partium_auth.accounts import sessions
 from partium_auth.accounts.code_flow import with_hint, with_query
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, UpstreamError
@@ -77,7 +77,7 @@ class ProviderLogout:
 
 def prepare(request: HttpRequest) -> ProviderLogout | None:
     """Return how to end the request's session at the provider; None where it did not log in through one."""
-    grant = session.oidc_grant_of(request)
+    grant = sessions.oidc_grant_of(request)
     if grant is None:
         return None
     try:

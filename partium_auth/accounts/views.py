@@ -24,8 +24,7 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from partium_auth import session
-from partium_auth.accounts import code_flow, provider_logout, refusals, started
+from partium_auth.accounts import code_flow, provider_logout, refusals, sessions, started
 from partium_auth.accounts.code_flow import ProviderError
 from partium_auth.accounts.error_pages import is_safe_target
 from partium_auth.accounts.matching import VerifiedLogin
@@ -242,10 +241,10 @@ def _begin(request: HttpRequest, login: Login) -> None:
         request.user = user
         auth.user_logged_in.send(sender=type(user), request=request, user=user)
     else:
-        session.end(request)  # Django throws another person's session away without a word
+        sessions.end(request)  # Django throws another person's session away without a word
         auth.login(request, user)
     try:
-        session.begin(request, login)
+        sessions.begin(request, login)
     except EncryptionError:
         auth.logout(request)
         raise

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
 
-from partium_auth import session
+from partium_auth.accounts import sessions
 from partium_auth.host import upstream
 from partium_auth.models import Grant, Membership, Organization, Role
 from partium_auth.tokens.grants import Login
@@ -62,6 +62,6 @@ def log_in(sandbox: PartiumSandbox, username: str, org_id: str, *, role: Role = 
     request.user = user
     issued_at = timezone.now()
     tokens = upstream.authentication_api().exchange_password(username, password)
-    grant = session.begin(request, Login(Grant.Kind.PASSWORD, user, tokens, issued_at, organization=organization))
+    grant = sessions.begin(request, Login(Grant.Kind.PASSWORD, user, tokens, issued_at, organization=organization))
     request.session.save()
     return PartiumUser(user, organization, client, grant)

@@ -10,7 +10,7 @@ from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.auth.signals import user_login_failed
 from django.test import Client
 
-from partium_auth import session
+from partium_auth.accounts import sessions
 from partium_auth.models import EmailDomain, Grant, Identity, Membership, Organization
 from partium_auth.services import members
 from partium_auth.testing.sandbox import PartiumSandbox
@@ -202,7 +202,7 @@ def test_the_password_organization(client: Client, settings: Any, ann: str, acme
     settings.PARTIUM_PASSWORD_ORGANIZATION = "acme"
     post(client)
     assert Membership.objects.get().origin == "claims"
-    assert client.session[session.ORGANIZATION] == str(acme.pk)
+    assert client.session[sessions.ORGANIZATION] == str(acme.pk)
     settings.PARTIUM_PASSWORD_ORGANIZATION = None
     post(client)
     assert Membership.objects.count() == 0
@@ -218,7 +218,7 @@ def test_an_invitation_to_the_user_name_is_accepted(
         post(client, username="ann@acme.example")
         membership = Membership.objects.get()
         assert (membership.organization, membership.origin) == (acme, "admin")
-    assert client.session[session.ORGANIZATION] == str(acme.pk)
+    assert client.session[sessions.ORGANIZATION] == str(acme.pk)
 
 
 def test_a_deactivated_person_is_told(client: Client, ann: str) -> None:

@@ -14,8 +14,7 @@ from django.db import connections
 from django.db.models import Model
 from django.test import Client
 
-from partium_auth import session
-from partium_auth.accounts import provider_logout
+from partium_auth.accounts import provider_logout, sessions
 from partium_auth.models import Grant, LogoutTokenId, Organization
 from partium_auth.tokens.workers import THREADS_PER_LANE, Executor
 from tests.oidc.conftest import Browser, add_provider
@@ -125,7 +124,7 @@ def test_a_log_out_is_told_to_whom_the_login_was_at_only(
 def test_logging_out_works_whatever_the_session_says(browser: Browser) -> None:
     browser.log_in()
     kept = browser.client.session
-    kept[session.GRANT] = "no id"
+    kept[sessions.GRANT] = "no id"
     kept.save()
     assert log_out(browser).headers["Location"] == "/partium/login/"
     assert SESSION_KEY not in browser.client.session

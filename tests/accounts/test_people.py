@@ -10,8 +10,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.utils import timezone
 
-from partium_auth import session
-from partium_auth.accounts import claims, matching
+from partium_auth.accounts import claims, matching, sessions
 from partium_auth.backends import PartiumOIDCBackend
 from partium_auth.models import Identity, Invitation, Membership, Organization, Origin, Role
 from tests.oidc.conftest import Browser, Refusals, add_provider
@@ -239,7 +238,7 @@ def test_an_organizations_provider_opens_that_organization_and_no_other(
     assert member.user is not None
     assert not member.user.is_staff
     assert not member.user.is_superuser
-    assert member.client.session[session.ORGANIZATION] == str(acme.pk)
+    assert member.client.session[sessions.ORGANIZATION] == str(acme.pk)
 
 
 def test_an_invitation_is_accepted_by_a_verified_email_address_only(
@@ -266,7 +265,7 @@ def test_an_invitation_does_not_move_anybody_elsewhere(browser: Browser, op: Ben
     new = Browser(op)
     new.log_in(claims={"organizations": ["zeta"]})
     assert memberships(new.user) == {("zeta", "member", "claims"), ("alpha", "member", "admin")}
-    assert new.client.session[session.ORGANIZATION] == str(zeta.pk)
+    assert new.client.session[sessions.ORGANIZATION] == str(zeta.pk)
 
 
 def test_an_organizations_provider_accepts_invitations_in_its_own_domains_only(
@@ -288,14 +287,14 @@ def test_the_login_link_of_an_organization_chooses_it(
     browser: Browser, op: BendableProvider, acme: Organization, globex: Organization
 ) -> None:
     browser.log_in(claims={"organizations": ["acme", "globex"]}, organization="globex")
-    assert browser.client.session[session.ORGANIZATION] == str(globex.pk)
+    assert browser.client.session[sessions.ORGANIZATION] == str(globex.pk)
 
 
 def test_the_login_link_of_an_organization_opens_nothing_by_itself(
     browser: Browser, op: BendableProvider, acme: Organization
 ) -> None:
     browser.log_in(organization="acme")
-    assert session.ORGANIZATION not in browser.client.session
+    assert sessions.ORGANIZATION not in browser.client.session
     assert memberships(browser.user) == set()
 
 

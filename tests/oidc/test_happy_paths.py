@@ -14,8 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.test import Client
 
-from partium_auth import session
-from partium_auth.accounts import started
+from partium_auth.accounts import sessions, started
 from partium_auth.models import Grant, Identity
 from partium_auth.oidc import documents
 from tests.oidc.conftest import Browser, add_provider
@@ -277,7 +276,7 @@ def test_a_silent_login_names_nobody_where_there_is_nothing_to_name_them_with(
         Identity.objects.update(issuer="https://elsewhere.example")
     elif change == "junk in the session":
         kept = browser.client.session
-        kept[session.GRANT] = "junk"
+        kept[sessions.GRANT] = "junk"
         kept.save()
     else:
         Grant.objects.update(id_token=Grant.objects.values("access_token")[:1])  # does not open there

@@ -17,7 +17,7 @@ from django.core.cache import caches
 from django.http import HttpRequest
 from django.utils import timezone
 
-from partium_auth import session
+from partium_auth.accounts import sessions
 from partium_auth.fields import seal
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Grant, Membership, Organization
@@ -169,11 +169,11 @@ def log_in(partium_sandbox: PartiumSandbox) -> Callable[..., Person]:
         request.user = user
         grant = None
         if kind is None:
-            session.begin_without_grant(request, user)
+            sessions.begin_without_grant(request, user)
         else:
             issued_at = timezone.now()
             tokens = upstream.authentication_api().exchange_password(name, PASSWORD)
-            grant = session.begin(request, Login(kind, user, tokens, issued_at, provider=provider))
+            grant = sessions.begin(request, Login(kind, user, tokens, issued_at, provider=provider))
         request.session.save()
         assert request.session.session_key
         return Person(user, organization, request.session.session_key, grant)

@@ -20,7 +20,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 import partium_auth
-from partium_auth import services, session
+from partium_auth import services
+from partium_auth.accounts import sessions
+from partium_auth.accounts.sessions import GRANT, ORGANIZATION
 from partium_auth.exceptions import (
     KeyRejected,
     LoginRequired,
@@ -31,7 +33,7 @@ from partium_auth.exceptions import (
 )
 from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Organization
 from partium_auth.services import key_use
-from partium_auth.session import GRANT, ORGANIZATION, PartiumSession
+from partium_auth.session import PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
 from partium_auth.tokens.grants import Login
@@ -334,7 +336,7 @@ def test_nobody_switches_to_what_is_not_open_to_them(
 def log_in_again(person: Person) -> HttpRequest:
     """A second login in the same session, as a silent one is."""
     request = person.request()
-    session.begin(request, Login(Grant.Kind.PASSWORD, person.user, None, timezone.now()))
+    sessions.begin(request, Login(Grant.Kind.PASSWORD, person.user, None, timezone.now()))
     request.session.save()
     return request
 
@@ -342,7 +344,7 @@ def log_in_again(person: Person) -> HttpRequest:
 def test_a_silent_login_leaves_the_session_in_its_organization(
     acme: Organization, globex: Organization, log_in: LogIn
 ) -> None:
-    # Provided by "kept" in session._choose_organization().
+    # Provided by "kept" in sessions._choose_organization().
     person = log_in(acme)
     Membership.objects.create(user=person.user, organization=globex)
     request = person.request()
@@ -356,7 +358,7 @@ def test_a_silent_login_leaves_the_session_in_its_organization(
 def test_a_login_without_an_organization_finds_the_one_that_comes_later(
     acme: Organization, globex: Organization, log_in: LogIn
 ) -> None:
-    # Provided by pop() in session._choose_organization(): the session would stay in what is closed to it.
+    # Provided by pop() in sessions._choose_organization(): the session would stay in what is closed to it.
     person = log_in(acme)
     Membership.objects.all().delete()
     request = log_in_again(person)
@@ -366,20 +368,20 @@ def test_a_login_without_an_organization_finds_the_one_that_comes_later(
 
 
 def test_the_end_of_one_login_is_not_the_end_of_another(acme: Organization, log_in: LogIn) -> None:
-    # Provided by pk=grant_id in session.end().
+    # Provided by pk=grant_id in sessions.end().
     ann, bob = log_in(acme, "ann"), log_in(acme, "bob")
-    session.end(ann.request())
+    sessions.end(ann.request())
     with pytest.raises(LoginRequired):
         ann.token()
     assert bob.token().value
 
 
 def test_a_grant_knows_the_session_that_it_belongs_to(acme: Organization, log_in: LogIn) -> None:
-    # Provided by "session_key is None" in session.begin(): Django's login() leaves a session without a key where another
+    # Provided by "session_key is None" in sessions.begin(): Django's login() leaves a session without a key where another
     # person was logged in, and a log-out at the provider would not find it.
     request = log_in(acme).request()
     request.session.flush()
-    grant = session.begin(request, Login(Grant.Kind.PASSWORD, request.user, None, timezone.now()))
+    grant = sessions.begin(request, Login(Grant.Kind.PASSWORD, request.user, None, timezone.now()))
     assert grant.session_key is not None
     assert grant.session_key.reveal() == request.session.session_key != ""
 

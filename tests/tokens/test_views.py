@@ -18,8 +18,8 @@ from django.core.asgi import get_asgi_application
 from django.db import connection, connections
 from django.test import AsyncClient, Client
 
+from partium_auth.accounts.sessions import GRANT
 from partium_auth.models import Grant, Membership, Organization
-from partium_auth.session import GRANT
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens.manager import PATIENCE_SECONDS, TokenManager, token_manager
 from tests.tokens.conftest import PASSWORD, Person, age, ago, eventually, read
