@@ -1,19 +1,17 @@
-"""API keys, what happened to them, and how much they are used."""
+"""API keys: which of them may be used, in which order, and what administration says about each."""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import Any, NoReturn
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Case, Count, Q, Value, When
-from django.utils import formats, timezone
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.fields import MASK, SealedField
-from partium_auth.models import key_history
 from partium_auth.models.organizations import Organization, search_text
 
 REJECTION_REMEMBERED = dt.timedelta(seconds=60)
@@ -204,85 +202,3 @@ class DuplicateKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.noticed_at:%Y-%m-%d %H:%M}"
-
-
-class ApiKeyEvent(models.Model):
-    """What happened to a key: who, what, when, from where. Append-only, never a value."""
-
-    class Action(models.TextChoices):
-        ADDED = "added", _("added")
-        VERIFIED = "verified", _("verified")
-        REFUSED = "refused", _("refused")
-        ROTATED = "rotated", _("rotated")
-        RETIRED = "retired", _("began to retire")
-        REVOKED = "revoked", _("revoked")
-        CHANGED = "changed", _("changed")
-        REJECTED = "rejected", _("rejected in use")
-
-    api_key = models.ForeignKey(
-        ApiKey, verbose_name=_("API key"), on_delete=models.PROTECT, null=True, related_name="events"
-    )
-    organization = models.ForeignKey(
-        Organization, verbose_name=_("organization"), on_delete=models.PROTECT, related_name="key_events"
-    )
-    action = models.CharField(_("what"), max_length=16, choices=Action.choices)
-    detail = models.CharField(_("detail"), max_length=255, blank=True)
-    actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, verbose_name=_("who"), on_delete=models.SET_NULL, null=True, related_name="+"
-    )
-    # The name as it was, so that the history stays readable after the account is gone.
-    actor_name = models.CharField(_("name"), max_length=190, blank=True)
-    address = models.GenericIPAddressField(_("from"), null=True, blank=True)
-    at = models.DateTimeField(_("when"), auto_now_add=True, db_index=True)
-
-    class Meta:
-        verbose_name = _("key event")
-        verbose_name_plural = _("key events")
-        ordering = ("-at", "-id")
-
-    def __str__(self) -> str:
-        return f"{self.get_action_display()} {local_moment(self.at)}"
-
-    def get_detail_display(self) -> str:
-        """What ``detail`` says, in the active language."""
-        return key_history.translated(self.detail)
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Insert only. Raises TypeError for a row that exists."""
-        if not self._state.adding:
-            self._refuse()
-        super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise TypeError("Key events are append-only.")
-
-
-def local_day(moment: dt.datetime) -> dt.date:
-    """Return the day that a moment is on, where the site is; also for a site without ``USE_TZ``."""
-    return timezone.localdate(moment) if timezone.is_aware(moment) else moment.date()
-
-
-def local_moment(moment: dt.datetime) -> str:
-    """Return a moment as people read it: in the active time zone and language, as Django's own lists show it."""
-    here = timezone.localtime(moment) if timezone.is_aware(moment) else moment
-    return formats.date_format(here, "DATETIME_FORMAT")
-
-
-class ApiKeyUsage(models.Model):
-    """How often a key was exchanged, and how often that failed: one row a day."""
-
-    api_key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="usage")
-    day = models.DateField()
-    exchanges = models.PositiveIntegerField(default=0)
-    failures = models.PositiveIntegerField(default=0)
-
-    class Meta:
-        verbose_name = _("key usage")
-        verbose_name_plural = _("key usage")
-        constraints = (models.UniqueConstraint(fields=["api_key", "day"], name="partium_apikeyusage_one_per_day"),)
-
-    def __str__(self) -> str:
-        return f"{self.day}: {self.exchanges}"

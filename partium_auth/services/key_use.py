@@ -13,9 +13,10 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from partium_auth import signals
+from partium_auth.host.local_time import local_day
 from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, key_history
 from partium_auth.models.database import database_alias
-from partium_auth.models.keys import REJECTION_REMEMBERED, local_day
+from partium_auth.models.keys import REJECTION_REMEMBERED
 from partium_auth.services import health
 from partium_auth.services.key_events import changed, record
 
