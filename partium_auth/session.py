@@ -31,7 +31,7 @@ from partium_auth.tokens.manager import Issued, token_manager
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-    from partium_auth.partium.find import FindClient
+    from partium_auth.partium.client import FindClient
 
 GRANT = grants.IN_SESSION
 ORGANIZATION = "_partium_organization"
