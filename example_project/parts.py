@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from partium_auth.partium.find import Part
+    from partium_auth.partium.results import Part
 
 KEY_ATTRIBUTES = 3
 """How many attributes a card shows at once; the rest is folded away."""

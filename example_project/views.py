@@ -39,7 +39,7 @@ from partium_auth.exceptions import LoginRequired, PartiumError
 
 if TYPE_CHECKING:
     from partium_auth.middleware import PartiumRequest
-    from partium_auth.partium.find import SearchResult
+    from partium_auth.partium.results import SearchResult
 
 logger = logging.getLogger(__name__)
 

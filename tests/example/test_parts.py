@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from example_project.parts import card, marked_pieces
-from partium_auth.partium.find import Part
+from partium_auth.partium.results import Part
 
 PART = Part(
     id="AC1048213",
