@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from example_project.demo_provider import read_cast
+from example_project.demo_provider import read_people
 from partium_auth.models import Organization
 from partium_auth.services import add_organization
 from partium_auth.services.keys import add_key
@@ -54,8 +54,8 @@ class Command(BaseCommand):
             self.stdout.write(f"Added an API key to {name}.")
 
     def _operator(self) -> None:
-        cast = read_cast()
+        people = read_people()
         users = get_user_model()._default_manager
-        if not users.filter(username=cast.operator_username).exists():
-            users.create_superuser(cast.operator_username, cast.operator_email, cast.password)
-            self.stdout.write(f"Created the superuser {cast.operator_username}.")
+        if not users.filter(username=people.operator_username).exists():
+            users.create_superuser(people.operator_username, people.operator_email, people.password)
+            self.stdout.write(f"Created the superuser {people.operator_username}.")

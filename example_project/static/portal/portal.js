@@ -227,7 +227,7 @@
 
     function take(next) {
       if (state) {
-        if (next.renewals > state.renewals) note(gettext("A new token was fetched."));
+        if (next.refreshes > state.refreshes) note(gettext("A new token was fetched."));
         else if (state.window === "none" && next.window !== "none") note(gettext("The first token was fetched."));
         else if (next.window !== state.window) note(`${next.window_label}. ${next.window_text}`);
       }
@@ -236,7 +236,7 @@
       readAt = performance.now();
       panel.dataset.window = next.window;
       if (chip) chip.dataset.window = next.window;
-      for (const name of ["window_label", "window_text", "renewals", "lifetime", "source_label", "organization", "left"]) put(name, next[name]);
+      for (const name of ["window_label", "window_text", "refreshes", "lifetime", "source_label", "organization", "left"]) put(name, next[name]);
       tick();
     }
 
