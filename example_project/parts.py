@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from django.templatetags.static import static
 
 if TYPE_CHECKING:
     from partium_auth.partium.results import Part
 
 KEY_ATTRIBUTES = 3
 """How many attributes a card shows at once; the others are folded away."""
+
+KINDS_WITH_PICTURE = frozenset(path.stem for path in (Path(__file__).parent / "static/portal/parts").glob("*.svg"))
 
 
 @dataclass(frozen=True)
@@ -46,10 +51,16 @@ def card(part: Part) -> Card:
     return Card(
         number=part.id,
         name=tuple(marked_pieces(part.name or part.id, part.highlights)),
-        image_url=_image_url(part),
+        image_url=_picture_of_its_kind(part) or _image_url(part),
         key_attributes=attributes[:KEY_ATTRIBUTES],
         further_attributes=attributes[KEY_ATTRIBUTES:],
     )
+
+
+def _picture_of_its_kind(part: Part) -> str:
+    """Return our own picture: the owner of the demo's catalog has ingested a ``kind`` as preview data of each part."""
+    kind = part.preview_data.get("kind") if isinstance(part.preview_data, Mapping) else None
+    return static(f"portal/parts/{kind}.svg") if isinstance(kind, str) and kind in KINDS_WITH_PICTURE else ""
 
 
 def _image_url(part: Part) -> str:
@@ -62,7 +73,7 @@ def _image_url(part: Part) -> str:
 
 def _attributes(found: Any) -> Iterable[Attribute]:
     for one in found if isinstance(found, list) else ():
-        name, value = (one.get("name"), one.get("value")) if isinstance(one, Mapping) else (None, None)
+        name, value = (one.get("label"), one.get("value")) if isinstance(one, Mapping) else (None, None)
         if isinstance(name, str) and isinstance(value, str | int | float):
             yield Attribute(name, str(value))
 

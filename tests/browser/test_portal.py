@@ -95,15 +95,13 @@ def test_a_photo_is_shown_before_it_is_sent_and_finds_its_part(visit_as: Visit) 
     expect(page.locator(".part .number").first).to_contain_text(number)
 
 
-@pytest.mark.parametrize(("username", "number"), [("ada", "AC1918932"), ("hedy", "GL19")])
-def test_who_has_no_photo_at_hand_tries_the_picture_that_is_offered(
-    visit_as: Visit, username: str, number: str
-) -> None:
+@pytest.mark.parametrize("username", ["ada", "hedy"])
+def test_who_has_no_photo_at_hand_tries_the_picture_that_is_offered(visit_as: Visit, username: str) -> None:
     page = visit_as(username)
     page.get_by_role("link", name="Try this picture").press("Enter")
 
     expect(page.get_by_role("heading", name="Parts that look like your photo")).to_be_visible()
-    expect(page.locator(".part .number").first).to_contain_text(number)
+    expect(page.locator(".part .number").first).to_contain_text("SG1901")
     expect(page.get_by_role("img", name="The photo you chose")).to_be_visible()
 
 

@@ -31,7 +31,7 @@ ANYTHING = st.recursive(
     lambda inner: (
         st.lists(inner)
         | st.dictionaries(
-            st.text() | st.sampled_from(["name", "value", "url", "start", "indices", "from", "to"]), inner
+            st.text() | st.sampled_from(["label", "value", "url", "kind", "start", "indices", "from", "to"]), inner
         )
     ),
     max_leaves=8,
@@ -92,8 +92,15 @@ def test_the_preview_goes_before_images_and_only_web_addresses_are_used() -> Non
     assert card(PART).image_url == ""
 
 
-def test_attributes_are_shown_with_their_names() -> None:
-    listed = [{"name": "Material", "value": "Steel"}, {"name": "rpm", "value": 900}, {"name": "Empty"}, 7]
+def test_a_kind_that_the_site_has_a_picture_of_is_shown_with_it() -> None:
+    images = [{"url": "https://cdn.example/1.png"}]
+
+    assert card(replace(PART, preview_data={"kind": "fan"}, images=images)).image_url == "/static/portal/parts/fan.svg"
+    assert card(replace(PART, preview_data={"kind": "../x"}, images=images)).image_url == "https://cdn.example/1.png"
+
+
+def test_attributes_are_shown_with_their_labels() -> None:
+    listed = [{"label": "Material", "value": "Steel"}, {"label": "rpm", "value": 900}, {"label": "Empty"}, 7]
 
     assert pairs(replace(PART, attributes=listed)) == [("Material", "Steel"), ("rpm", "900")]
 

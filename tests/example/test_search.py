@@ -58,7 +58,7 @@ def test_words_find_parts_with_what_fits_marked(browser: Client, partium_sandbox
     assert len(numbers(page)) == 6
     assert "<mark>Axial</mark> <mark>fan</mark>" in page
     assert "Parts for “axial fan”" in page
-    assert f'src="{partium_sandbox.url}/media/parts/{numbers(page)[0]}.svg"' in page
+    assert page.count('src="/static/portal/parts/fan.svg"') == 6
     assert '<option value="6" selected>' in page
     assert 'value="axial fan"' in page
 
@@ -83,8 +83,7 @@ def test_a_picture_to_try_is_offered_and_finds_something(browser: Client, partiu
 
     found = browser.post("/", {"image": SimpleUploadedFile("part.png", picture, "image/png")}).content.decode()
 
-    assert numbers(found)[0] == "AC1918932"
-    assert picture == part_png("AC1918932")
+    assert numbers(found)[0] == "SG1901"
 
 
 def test_nothing_found_says_so_and_what_to_try(browser: Client) -> None:

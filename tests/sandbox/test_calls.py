@@ -89,7 +89,7 @@ def test_calls_are_filtered_by_any_attribute(sandbox: PartiumSandbox, caller: Ca
 
 def test_an_unknown_path_is_logged_and_pictures_are_not(sandbox: PartiumSandbox, caller: Caller) -> None:
     caller.get("/2/auth")
-    caller.get("/media/parts/AC1000001.svg")
+    caller.get("/media/parts/160/AF1001.png")
     (call,) = sandbox.calls()
     assert (call.endpoint, call.path, call.status) == ("other", "/2/auth", 404)
 
