@@ -143,43 +143,14 @@ def test_no_frame_of_a_failed_call_holds_a_credential(
 
 
 class TestDocuments:
-    def test_not_more_are_kept_than_the_bound(self, op: BendableProvider) -> None:
-        for number in range(documents.KEPT + 5):
+    def test_not_more_are_cached_than_the_bound(self, op: BendableProvider) -> None:
+        for number in range(documents.MAX_DOCUMENTS + 1):
             op.answers[f"/{number}"] = Answer(body={"number": number})
             assert documents.get(f"{op.url}/{number}") == {"number": number}
-        assert len(documents._documents) == documents.KEPT
-
-    def test_a_shared_cache_that_fails_is_no_cache(
-        self, op: BendableProvider, settings: Any, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        settings.CACHES = {
-            "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
-            "broken": {"BACKEND": "tests.oidc.broken_cache.BrokenCache"},
-        }
-        settings.PARTIUM_CACHE = "broken"
-        url = f"{op.url}/jwks"
-        first = documents.get(url)
-        op.jwks = []
-        assert documents.get_newer(url, than=first) == {"keys": []}
-        assert "PARTIUM_CACHE cannot be read" in caplog.text
-        assert "PARTIUM_CACHE cannot be written" in caplog.text
-
-    def test_a_newer_version_that_another_process_fetched_is_taken_from_the_shared_cache(
-        self, op: BendableProvider, settings: Any
-    ) -> None:
-        settings.PARTIUM_CACHE = "default"
-        url = f"{op.url}/jwks"
-        old = documents.get(url)
-        kept = documents._documents[url]
-        op.jwks = []
-        documents.fetch(url)
-        documents._documents[url] = kept  # as in the process that has not seen it
         op.calls.clear()
-        assert documents.get_newer(url, than=old) == {"keys": []}
-        assert op.calls == []
-        from django.core.cache import cache
-
-        cache.clear()
+        for number in (documents.MAX_DOCUMENTS, 1, 0):  # the oldest has gone
+            documents.get(f"{op.url}/{number}")
+        assert op.calls == ["/0"]
 
     def test_a_key_set_that_cannot_be_fetched_again_is_no_error_of_its_own(self, op: BendableProvider) -> None:
         url = f"{op.url}/jwks"
