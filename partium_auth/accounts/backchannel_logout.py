@@ -24,7 +24,7 @@ from partium_auth.host.decorators import utf8_only
 from partium_auth.models import Grant, LogoutTokenId
 from partium_auth.models.database import database_alias
 from partium_auth.models.identities import identity_digest
-from partium_auth.oidc import provider as providers
+from partium_auth.oidc import providers
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.id_token import logout_token_usable_until, verify_logout_token
 from partium_auth.oidc.metadata import metadata_of

@@ -22,8 +22,7 @@ from partium_auth.accounts import sessions, started
 from partium_auth.accounts.started import Attempt
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
-from partium_auth.oidc import provider as providers
-from partium_auth.oidc import token_endpoint, userinfo
+from partium_auth.oidc import providers, token_endpoint, userinfo
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.id_token import refuse_what_cannot_be_stored, verify_id_token
 from partium_auth.oidc.metadata import Metadata, metadata_of
@@ -196,7 +195,7 @@ def with_hint(url: str, id_token: str) -> str:
 def _id_token(request: HttpRequest, provider: Provider) -> str:
     """The ID token that the session was logged in with at this provider; an empty string where there is none."""
     grant = sessions.oidc_grant_of(request)
-    if grant is None or not provider.was_asked_by(grant):
+    if grant is None or not provider.issued(grant):
         return ""
     with contextlib.suppress(EncryptionError):
         return grant.id_token.reveal() if grant.id_token is not None else ""

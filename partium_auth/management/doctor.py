@@ -29,8 +29,7 @@ from partium_auth.exceptions import PartiumError
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, IdentityProvider, Organization
 from partium_auth.models.database import database_alias
-from partium_auth.oidc import documents
-from partium_auth.oidc import provider as providers
+from partium_auth.oidc import documents, providers
 from partium_auth.oidc.metadata import interpret_metadata
 from partium_auth.oidc.provider import WELL_KNOWN, Provider
 from partium_auth.sealed import encryption
