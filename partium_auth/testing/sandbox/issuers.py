@@ -46,14 +46,7 @@ class Issuer:
     audience: str | None = None
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A token must not be sent to wherever an answer points."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def _get_json(url: str, bearer: str | None = None) -> dict[str, Any] | None:
