@@ -30,7 +30,7 @@ MAX_BODY_BYTES = 5_767_168
 _DEFAULT_LIMIT, _MAX_LIMIT = 10, 100
 _MAX_TEXT = 1_000
 
-RESULT_FIELDS = tuple(find.result(PARTS[0], LANGUAGES[0], (), ""))
+RESULT_FIELDS = tuple(find.result(PARTS[0], "", LANGUAGES[0], (), ""))
 """What a projection may name, with ``results.`` before it."""
 
 
@@ -271,7 +271,7 @@ class PartiumApi:
     @staticmethod
     def _page(request: Request, search: _Search, offset: int, limit: int, more: dict[str, Any]) -> Response:
         whole = [
-            find.result(part, search.language, search.words, f"{request.base_url}/media/parts")
+            find.result(part, search.organization, search.language, search.words, f"{request.base_url}/media/parts")
             for part in search.parts[offset : offset + limit]
         ]
         results = [{name: one[name] for name in search.fields} for one in whole]
