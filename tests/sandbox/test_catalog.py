@@ -31,7 +31,7 @@ def test_every_part_is_mounted_somewhere_and_every_assembly_belongs_to_a_machine
 
 
 def test_every_name_and_label_is_translated() -> None:
-    texts = {one.name for one in (*ASSEMBLIES.values(), *PARTS)}
+    texts = {one.name for one in ASSEMBLIES.values()} | {part.name for part in PARTS}
     texts |= {label for part in PARTS for label in part.attributes} | {"Size"}
     assert [text for text in texts if all(translated(text, language) == text for language in LANGUAGES[1:])] == []
 
