@@ -10,7 +10,7 @@ SETUPTOOLS := setuptools==84.2.1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo walkthrough bench services test node browser screenshots lint types check messages clean
+.PHONY: help demo walkthrough bench test services node browser screenshots lint types check messages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
