@@ -29,7 +29,7 @@ from partium_auth.exceptions import CredentialsRejected
 from partium_auth.host import upstream
 from partium_auth.models import Identity
 from partium_auth.oidc.errors import Refused
-from partium_auth.partium.responses import TokenResponse
+from partium_auth.partium.token_response import TokenResponse
 
 logger = logging.getLogger("partium_auth.login")
 

@@ -27,7 +27,7 @@ from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.id_token import verify_id_token
 from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import Provider
-from partium_auth.partium.responses import TokenResponse
+from partium_auth.partium.token_response import TokenResponse
 
 _ERRORS = frozenset(
     {

@@ -23,7 +23,6 @@ from partium_auth.models import ApiKey, ApiKeyEvent, Grant, Organization, key_hi
 from partium_auth.models.database import database_alias
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.keys import mask
-from partium_auth.services import health
 from partium_auth.services.key_events import changed, record
 from partium_auth.services.key_input import (
     check_expiry,
@@ -347,7 +346,6 @@ def _report_duplicate(key: ApiKey) -> None:
     ids = sorted(others.values_list("organization__org_id", flat=True))
     if not ids:
         return
-    health.notice([key.fingerprint])
     organizations = [key.organization.org_id, *ids]
     # Not an event: an organization's developers read those, and another organization's keys are none of their business.
     logger.error("The API key %s is kept for several organizations: %s.", key.pk, ", ".join(organizations))

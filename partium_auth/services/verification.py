@@ -14,7 +14,7 @@ from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Organization, key_history
 
 if TYPE_CHECKING:
-    from partium_auth.partium.find import Bearer
+    from partium_auth.partium.client import Bearer
 
 VERIFICATION_SECONDS = 5.0
 """The exchange and the search of a verification together."""

@@ -33,7 +33,7 @@ from partium_auth.tokens import invalidation, windows
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
 
-    from partium_auth.partium.responses import TokenResponse
+    from partium_auth.partium.token_response import TokenResponse
 
 logger = logging.getLogger("partium_auth.tokens")
 

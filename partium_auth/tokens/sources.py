@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from partium_auth.exceptions import KeyRejected, LoginRequired, UnexpectedResponse, UpstreamError
 from partium_auth.host import upstream
 from partium_auth.models import Grant
-from partium_auth.partium.responses import REFUSALS
+from partium_auth.partium.token_response import REFUSALS
 
 if TYPE_CHECKING:
-    from partium_auth.partium.responses import TokenResponse
+    from partium_auth.partium.token_response import TokenResponse
 
 
 def exchange(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:

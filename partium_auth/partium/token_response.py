@@ -62,7 +62,7 @@ def parse_token_response(response: Response, *, what: str = "Token request") -> 
         UpstreamError: the status is not 2xx; see :func:`partium_auth.http.raise_for_status`.
     """
     if response.status in REFUSALS:
-        refuse_what_nothing_shows_to_be_the_apis(response, what)
+        require_json_error(response, what)
     raise_for_status(response, what)
     answer = _Answer(response, what)
     answer.check_type()
@@ -81,7 +81,7 @@ def parse_token_response(response: Response, *, what: str = "Token request") -> 
     )
 
 
-def refuse_what_nothing_shows_to_be_the_apis(response: Response, what: str) -> None:
+def require_json_error(response: Response, what: str) -> None:
     """Take a refusal for what it says only where its body is a JSON object: a firewall in front of an API refuses too.
 
     Args:
