@@ -35,7 +35,7 @@ from partium_auth.services import keys
 class ApiKeyAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_keys)
     deferred = ("secret",)
-    list_display = (  # type: ignore[assignment]  # the stubs know strings only
+    list_display = (
         key_columns.name,
         "organization_name",
         key_columns.status_word,
