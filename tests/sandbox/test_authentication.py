@@ -207,9 +207,9 @@ def test_without_rotation_the_refresh_token_stays(sandbox: PartiumSandbox, calle
     sandbox.settings(rotate=False)
     access_token, first = _tokens(caller.exchange())
     for _ in range(3):
-        renewed, again = _tokens(caller.refresh(first))
+        refreshed, again = _tokens(caller.refresh(first))
         assert again == first
-        assert renewed != access_token
+        assert refreshed != access_token
 
 
 def test_refresh_answers_may_leave_the_refresh_token_out(sandbox: PartiumSandbox, caller: Caller) -> None:
@@ -283,9 +283,9 @@ def test_single_tokens_and_families_can_be_revoked(sandbox: PartiumSandbox, call
     access_token, refresh_token = _tokens(caller.exchange())
     sandbox.revoke_token(access_token)
     assert not _opens(caller, access_token)
-    renewed, again = _tokens(caller.refresh(refresh_token))
+    refreshed, again = _tokens(caller.refresh(refresh_token))
     sandbox.revoke_family(refresh_token)
-    assert not _opens(caller, renewed)
+    assert not _opens(caller, refreshed)
     assert caller.refresh(again).status_code == 401
     with pytest.raises(LookupError):
         sandbox.revoke_token("unknown")

@@ -154,9 +154,10 @@ class PartiumApi:
         """What a request identifies itself with, for the call log: the kind and the fingerprint."""
         if endpoint == "refresh":
             try:
-                return "refresh", fingerprint(json.loads(request.body)["refresh_token"])
-            except (ValueError, TypeError, LookupError, AttributeError):
-                return "none", None
+                token = json.loads(request.body)["refresh_token"]
+            except (ValueError, TypeError, LookupError):
+                token = None
+            return ("refresh", fingerprint(token)) if isinstance(token, str) and token else ("none", None)
         scheme, value = _authorization(request)
         if scheme == "basic":
             pair = _basic(value)

@@ -20,7 +20,7 @@ class When(TypedDict, total=False):
 
     Attributes:
         times: for how many calls; None is until cleared.
-        credential: the only one that meets it; for a password log-in ``username:password``.
+        credential: the only one that meets it; for a password login ``username:password``.
         after_processing: the request takes effect first (a token is rotated), only its answer is lost or replaced.
     """
 
@@ -106,7 +106,7 @@ class SandboxControls(ABC):
         self.operate("add_user", username=username, password=password, organizations=_listed(organizations))
 
     def remove_user(self, username: str) -> None:
-        """Remove a user and revoke all that their log-ins obtained."""
+        """Remove a user and revoke all that their logins obtained."""
         self.operate("remove_user", username=username)
 
     def add_key(self, organization: str, name: str = "") -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import time as time_module
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,15 +23,14 @@ class SandboxCore:
 
     Args:
         seed: what exists after start and after every reset; None for the defaults. See :func:`.seed.apply_seed`.
-        time: seconds since the epoch.
 
     Raises:
         ValueError: the seed is not usable.
     """
 
-    def __init__(self, seed: dict[str, Any] | None = None, time: Callable[[], float] = time_module.time) -> None:
+    def __init__(self, seed: dict[str, Any] | None = None) -> None:
         self._seed = DEFAULT_SEED if seed is None else seed
-        self.state = State(time)
+        self.state = State(time.time)
         self.issuers = Issuers(self.state.now)
         self.api = PartiumApi(self.state, self.issuers)
         self.faults = Faults()
