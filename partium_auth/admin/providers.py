@@ -17,9 +17,9 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
 from partium_auth import policy
+from partium_auth.admin.display import NOTHING
 from partium_auth.admin.key_forms import PastedField
-from partium_auth.admin.moments import NOTHING
-from partium_auth.admin.scope import PolicyAdmin, scope_of
+from partium_auth.admin.permissions import PolicyAdmin, permissions_of
 from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
 from partium_auth.host.decorators import never_atomic
@@ -73,16 +73,16 @@ class EmailDomainInline(admin.TabularInline):  # type: ignore[type-arg]
     extra = 1
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return scope_of(request).operates
+        return permissions_of(request).is_operator
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return scope_of(request).operates
+        return permissions_of(request).is_operator
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return scope_of(request).operates
+        return permissions_of(request).is_operator
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return scope_of(request).operates
+        return permissions_of(request).is_operator
 
 
 class IdentityProviderAdmin(PolicyAdmin):
@@ -119,7 +119,7 @@ class IdentityProviderAdmin(PolicyAdmin):
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.enters(request)
+        return self.may_see_any(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request, obj)
