@@ -33,7 +33,6 @@ from partium_auth.admin.usage import usage_of
 from partium_auth.exceptions import EncryptionError
 from partium_auth.host.decorators import never_atomic
 from partium_auth.models import ApiKey, Organization
-from partium_auth.models.key_history import translated
 from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import keys
 
@@ -363,7 +362,7 @@ class ApiKeyAdmin(PolicyAdmin):
 
         def verify(key: Any) -> str:
             outcome = keys.verify_key(key, actor=request.user, address=address_of(request))
-            self.log_change(request, key, gettext("Verified: %s") % translated(outcome.detail))
+            self.log_change(request, key, gettext("Verified: %s") % outcome.describe())
             return outcome.verification.value
 
         return self._run(request, "verify", verify)

@@ -9,9 +9,9 @@ from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from partium_auth.http.transport import Response, Transport, raise_for_status
+from partium_auth.partium.errors import require_json_error
 from partium_auth.partium.photos import Image, Upload
 from partium_auth.partium.results import Part, SearchResult, parse
-from partium_auth.partium.token_response import require_json_error
 
 __all__ = ["Bearer", "BearerSource", "FindClient", "Part", "SearchResult"]
 

@@ -14,8 +14,9 @@ from django.utils import timezone
 
 from partium_auth import signals
 from partium_auth.host.local_time import local_day
-from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, key_history
+from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage
 from partium_auth.models.database import database_alias
+from partium_auth.models.key_events import EventDetail
 from partium_auth.models.keys import REJECTION_REMEMBERED
 from partium_auth.services.key_events import changed, record
 
@@ -51,7 +52,8 @@ def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
         record(
             ApiKeyEvent.Action.REJECTED,
             key=key,
-            detail=key_history.REJECTED_IN_USE % {"status": status},
+            detail=EventDetail.REJECTED_IN_USE,
+            parameters={"status": status},
             actor=None,
             address=None,
         )
