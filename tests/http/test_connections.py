@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,12 @@ from tests.http.upstream import Peer, Upstream, always, answer
 Start = Callable[..., Upstream]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """A port that refuses connections, and that nobody else can open meanwhile: it is bound and does not listen."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield int(bound.getsockname()[1])
 
 
 def once_then_close(peer: Peer) -> None:
@@ -243,8 +246,7 @@ def test_a_second_failure_still_says_that_something_was_sent(upstream: Start, tr
 def test_a_refused_connection_is_tried_once_more_and_nothing_was_sent(
     transport: Transport, caplog: pytest.LogCaptureFixture
 ) -> None:
-    port = free_port()
-    with pytest.raises(ConnectionFailed, match="refuses connections") as caught:
+    with refusing_port() as port, pytest.raises(ConnectionFailed, match="refuses connections") as caught:
         transport.send("POST", f"http://127.0.0.1:{port}/auth")
     assert not caught.value.sent
     assert len([record for record in caplog.records if "Retrying" in record.getMessage()]) == 1
@@ -293,12 +295,13 @@ def test_the_next_address_is_used_where_one_cannot_be(
     upstream: Start, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = upstream(always(answer(body=b"ok")))
-    addresses = [
-        (family, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))
-        for family, port in [(999, server.port), (socket.AF_INET, free_port()), (socket.AF_INET, server.port)]
-    ]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args: addresses)
-    assert transport.send("GET", "http://localhost:1/").body == b"ok"
+    with refusing_port() as port:
+        addresses = [
+            (family, socket.SOCK_STREAM, 0, "", ("127.0.0.1", number))
+            for family, number in [(999, server.port), (socket.AF_INET, port), (socket.AF_INET, server.port)]
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *args: addresses)
+        assert transport.send("GET", "http://localhost:1/").body == b"ok"
 
 
 # --- failures after something was sent
