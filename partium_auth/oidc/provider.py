@@ -82,7 +82,7 @@ class Provider:
         base = self.discovery_url.removesuffix(WELL_KNOWN)
         return (base, base + "/")
 
-    def was_asked_by(self, grant: Grant) -> bool:
+    def issued(self, grant: Grant) -> bool:
         """Tell whether a login was at this provider, and not at another one that had its name then."""
         return grant.provider == self.slug and (grant.identity is None or grant.identity.issuer in self.issuers)
 

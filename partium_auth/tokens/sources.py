@@ -45,7 +45,7 @@ def exchange(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
         if grant.provider == provider.DEFAULT:  # this process may have been started without the site's settings
             raise UpstreamError("The identity provider of the settings is not in this process's.", sent=False) from None
         raise LoginRequired(f"The identity provider {grant.provider!r} is not configured or not active.") from None
-    if not op.was_asked_by(grant):
+    if not op.issued(grant):
         raise LoginRequired(f"The identity provider {grant.provider!r} is another one than this login was at.")
     who = None if grant.identity is None else (grant.identity.issuer, grant.identity.subject)
     return token_endpoint.refresh(op, refresh_token, who=who, before_send=before_send)
