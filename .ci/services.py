@@ -210,7 +210,8 @@ def install_missing(*, for_tests: bool) -> None:
     if for_tests:
         found |= {
             "python3-venv": find_spec("ensurepip"),
-            "build-essential": shutil.which("cc"),  # to compile mysqlclient, with the next three
+            "build-essential": shutil.which("cc")
+            and shutil.which("make"),  # to compile mysqlclient, with the next three
             "pkg-config": shutil.which("pkg-config"),
             "python3-dev": shutil.which("python3-config"),
             "libmariadb-dev": shutil.which("mariadb_config"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from benchmarks.people import Browser, handler, log_in
-from partium_auth.partium.responses import TokenResponse
+from partium_auth.partium.token_response import TokenResponse
 
 A_DAY = 86_400
 

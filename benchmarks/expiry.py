@@ -14,7 +14,7 @@ from django.db import connection
 from benchmarks.people import log_in
 from partium_auth.host import upstream
 from partium_auth.models import Grant
-from partium_auth.partium.responses import TokenResponse
+from partium_auth.partium.token_response import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox
 
 PROCESSES, THREADS, REQUESTS = 4, 5, 50

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from partium_auth.accounts import sessions
 from partium_auth.models import Grant, Membership, Organization
-from partium_auth.partium.responses import TokenResponse
+from partium_auth.partium.token_response import TokenResponse
 from partium_auth.tokens.verified_login import VerifiedLogin
 
 

@@ -11,7 +11,7 @@ from django.db import connection
 
 from benchmarks.people import log_in
 from partium_auth.models import Grant, Organization
-from partium_auth.partium.responses import TokenResponse
+from partium_auth.partium.token_response import TokenResponse
 from partium_auth.tokens import access, cleanup
 
 _SERIES = {

@@ -1,21 +1,26 @@
-"""From Partium's answer to what a card shows. Whatever is missing or odd in an answer is left out, never an error."""
+"""What a card shows of a part. Partium documents few forms of its fields; what has another form is left out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from django.templatetags.static import static
+
 if TYPE_CHECKING:
-    from partium_auth.partium.find import Part
+    from partium_auth.partium.results import Part
 
 KEY_ATTRIBUTES = 3
-"""How many attributes a card shows at once; the rest is folded away."""
+"""How many attributes a card shows at once; the others are folded away."""
+
+KINDS_WITH_PICTURE = frozenset(path.stem for path in (Path(__file__).parent / "static/portal/parts").glob("*.svg"))
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a name, marked where it fits what was searched."""
+    """A part of a name, marked where it matches the search."""
 
     text: str
     marked: bool
@@ -46,31 +51,31 @@ def card(part: Part) -> Card:
     return Card(
         number=part.id,
         name=tuple(marked_pieces(part.name or part.id, part.highlights)),
-        image_url=_image_url(part),
+        image_url=_picture_of_its_kind(part) or _image_url(part),
         key_attributes=attributes[:KEY_ATTRIBUTES],
         further_attributes=attributes[KEY_ATTRIBUTES:],
     )
 
 
+def _picture_of_its_kind(part: Part) -> str:
+    """Return our own picture: the owner of the demo's catalog has ingested a ``kind`` as preview data of each part."""
+    kind = part.preview_data.get("kind") if isinstance(part.preview_data, Mapping) else None
+    return static(f"portal/parts/{kind}.svg") if isinstance(kind, str) and kind in KINDS_WITH_PICTURE else ""
+
+
 def _image_url(part: Part) -> str:
-    for candidate in (part.preview_data, *part.images):
-        url = candidate.get("url") if isinstance(candidate, Mapping) else candidate
+    for image in (part.preview_data, *part.images):
+        url = image.get("url") if isinstance(image, Mapping) else None
         if isinstance(url, str) and url.startswith(("https://", "http://")):
             return url
     return ""
 
 
 def _attributes(found: Any) -> Iterable[Attribute]:
-    # Partium does not document the form: a list of objects and a plain mapping are both understood.
-    pairs: Iterable[tuple[Any, Any]] = ()
-    if isinstance(found, Mapping):
-        pairs = found.items()
-    elif isinstance(found, Iterable) and not isinstance(found, str):
-        pairs = [(one.get("name") or one.get("key"), one.get("value")) for one in found if isinstance(one, Mapping)]
-    for name, value in pairs:
-        shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-        if isinstance(name, str) and name and isinstance(shown, str | int | float) and str(shown).strip():
-            yield Attribute(name, str(shown))
+    for one in found if isinstance(found, list) else ():
+        name, value = (one.get("label"), one.get("value")) if isinstance(one, Mapping) else (None, None)
+        if isinstance(name, str) and isinstance(value, str | int | float):
+            yield Attribute(name, str(value))
 
 
 def marked_pieces(name: str, highlights: Any) -> Iterable[Piece]:
@@ -78,8 +83,8 @@ def marked_pieces(name: str, highlights: Any) -> Iterable[Piece]:
 
     Args:
         name: the whole name.
-        highlights: Partium's object, whose ``indices`` have a list of ranges for ``name``: ``from``, and ``to`` which is
-            not marked any more. A plain list of ranges is understood too; anything else is passed over.
+        highlights: Partium's object; ``indices.name`` is a list of ranges with ``from``, and ``to``, which is excluded
+            (Partium, Find API: highlighting textual matches).
     """
     marks = [False] * len(name)
     for start, end in _ranges(highlights):
@@ -93,12 +98,9 @@ def marked_pieces(name: str, highlights: Any) -> Iterable[Piece]:
 
 
 def _ranges(highlights: Any) -> Iterable[tuple[int, int]]:
-    if isinstance(highlights, Mapping):
-        indices = highlights.get("indices")
-        highlights = indices.get("name") if isinstance(indices, Mapping) else None
-    for one in highlights if isinstance(highlights, list) else ():
-        if not isinstance(one, Mapping) or one.get("field", "name") != "name":
-            continue
-        start, end = one.get("from", one.get("start")), one.get("to", one.get("end"))
+    indices = highlights.get("indices") if isinstance(highlights, Mapping) else None
+    ranges = indices.get("name") if isinstance(indices, Mapping) else None
+    for one in ranges if isinstance(ranges, list) else ():
+        start, end = (one.get("from"), one.get("to")) if isinstance(one, Mapping) else (None, None)
         if isinstance(start, int) and isinstance(end, int):
             yield start, end

@@ -1,4 +1,4 @@
-"""What the session panel says about the token. Never the token."""
+"""What the session panel shows about the token. Never the token."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from partium_auth.exceptions import NoOrganization, NoUsableKey
 
 if TYPE_CHECKING:
     from partium_auth.middleware import PartiumRequest
-    from partium_auth.session import TokenState
 
 WINDOWS = {
     "fresh": (_("Fresh"), _("Served at once, from storage.")),
-    "advisory": (_("Renewal due"), _("Still served at once. Its next use fetches a new one in the background.")),
+    "advisory": (_("Refresh due"), _("Still served at once. Its next use refreshes it in the background.")),
     "mandatory": (
-        _("Renewal overdue"),
-        _("Its next use waits briefly for a new one, and takes this one if that fails."),
+        _("Refresh overdue"),
+        _("Its next use waits briefly for a new one, and uses this one if that fails."),
     ),
     "unusable": (_("Used up"), _("Not served any more. The next use fetches a new one first.")),
     "none": (_("Not fetched yet"), _("A token is fetched when something needs it, and not before.")),
@@ -30,41 +29,33 @@ SOURCES = {
 }
 
 
-def clock(seconds: float) -> str:
-    """A duration as ``9:05``; hours are minutes too."""
-    whole = max(0, int(seconds))
-    return f"{whole // 60}:{whole % 60:02}"
-
-
 def describe(request: PartiumRequest) -> dict[str, Any]:
-    """Return the panel's content, as values that JSON knows. Nothing is fetched or renewed for it.
+    """Return the content of the panel, ready for JSON. Nothing is fetched or refreshed for it.
 
     Raises:
-        LoginRequired: the session's login has come to its end.
+        LoginRequired: the session's login has ended.
     """
-    state: TokenState | None
     try:
         state = request.partium.state()
     except (NoOrganization, NoUsableKey):
         state = None
-    organization = request.partium.organization
     window = state.window if state else "none"
-    label, text = map(str, WINDOWS.get(window, (window, "")))
+    label, text = WINDOWS[window]
     content = {
         "window": window,
-        "window_label": label,
-        "window_text": text,
+        "window_label": str(label),
+        "window_text": str(text),
         "seconds_left": None,
         "lifetime_seconds": None,
         "left": "–",
         "lifetime": "–",
-        "renewals": 0,
+        "refreshes": 0,
         "source_label": "–",
-        "organization": str(organization) if organization else gettext("none"),
+        "organization": str(request.partium.organization or gettext("none")),
     }
     if state is not None:
-        content["source_label"] = str(SOURCES.get(state.source, state.source))
-        content["renewals"] = max(0, state.generation - 1)
+        content["source_label"] = str(SOURCES[state.source])
+        content["refreshes"] = max(0, state.generation - 1)
     if state is not None and window != "none":
         content |= {
             "seconds_left": max(0, state.seconds_left),
@@ -73,3 +64,9 @@ def describe(request: PartiumRequest) -> dict[str, Any]:
             "lifetime": clock(state.lifetime_seconds),
         }
     return content
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as ``9:05``; hours are minutes too."""
+    whole = max(0, int(seconds))
+    return f"{whole // 60}:{whole % 60:02}"

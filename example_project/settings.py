@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
-# What the environment already has wins over the file.
+# The environment overrides the file.
 env.read_env(env.str("DJANGO_ENV_FILE", default=str(BASE_DIR / ".env")))
 
 
@@ -30,7 +30,7 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[:
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
-    # First, so that its templates go before those of the apps below.
+    # First: its templates replace those of the apps below.
     "example_project",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -44,7 +44,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "example_project.middleware.content_security_policy",
+    "example_project.middleware.ContentSecurityPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -98,8 +98,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 DATABASES = {"default": env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # Token renewals write on a connection of their own. WAL lets them do so while pages are read, and IMMEDIATE makes
-    # a transaction that will write wait for its turn at its start, where waiting is possible.
+    # A token refresh writes on a connection of its own. WAL lets it write while pages are read; IMMEDIATE makes a
+    # transaction wait for its turn at its start, where SQLite can wait.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
@@ -121,7 +121,7 @@ if not DEBUG:
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
     if env.bool("BEHIND_PROXY", default=False):
-        # Only behind a proxy that sets this header itself: whoever can send it decides what counts as https.
+        # Only behind a proxy that sets this header itself: a visitor who can send it would make http look like https.
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_AGE = env.int("SESSION_COOKIE_AGE", default=12 * 60 * 60)
 # JavaScript reads the token of a form on the page, not the cookie.
@@ -159,7 +159,7 @@ PARTIUM_LANGUAGE = text_or_none("PARTIUM_LANGUAGE")
 
 # ----------------------------------------------------------------------- The identity provider (mozilla-django-oidc)
 
-# The base library tells "not set" from "set to nothing", so only what the environment has becomes a setting.
+# To the base library an empty setting is not the same as a missing one.
 _OIDC_SETTINGS: dict[str, Any] = {
     "OIDC_OP_NAME": env.str,
     "OIDC_OP_DISCOVERY_ENDPOINT": env.str,
@@ -190,7 +190,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    # Django's own handler would say the same a second time.
+    # Django's own handler would log every line a second time.
     "loggers": {"django": {"handlers": []}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

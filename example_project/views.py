@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.files.uploadedfile import UploadedFile
-from django.http import HttpResponse, JsonResponse
+from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
 
-from example_project import problems, session_panel
+from example_project import session_panel
 from example_project.forms import (
     DEFAULT_LIMIT,
     LANGUAGES,
@@ -32,14 +31,13 @@ from example_project.forms import (
     default_language,
 )
 from example_project.parts import Card, card
-from example_project.problems import Problem
-from partium_auth.admin import key_site
+from example_project.problems import EXPIRED, Problem, keys_url, problem_of
 from partium_auth.conf import conf
 from partium_auth.exceptions import LoginRequired, PartiumError
 
 if TYPE_CHECKING:
     from partium_auth.middleware import PartiumRequest
-    from partium_auth.partium.find import SearchResult
+    from partium_auth.partium.results import SearchResult
 
 logger = logging.getLogger(__name__)
 
@@ -83,27 +81,18 @@ def _found(result: SearchResult, *, offset: int, limit: int, text: str = "", fro
 
 
 def _problem(request: PartiumRequest, error: PartiumError) -> Problem:
-    """What the visitor reads. What the developer reads goes to the log. LoginRequired is the middleware's."""
+    """Return what a visitor reads; a developer reads the log. The middleware answers LoginRequired with the login page."""
     if isinstance(error, LoginRequired):
         raise error
-    logger.warning("A search failed: %s: %s", type(error).__name__, error)
-    problem = problems.describe(error)
-    if problem.retry and request.method == "GET":
-        problem = replace(problem, retry_url=request.get_full_path())
-    if problem.for_developers and key_site.has_permission(request):
-        problem = replace(problem, link_url=_keys_url(), link_text=gettext("Manage API keys"))
-    return problem
-
-
-def _keys_url() -> str:
-    return reverse("admin:index", current_app=key_site.name)
+    logger.warning("%s: %s", type(error).__name__, error)
+    return problem_of(request, error)
 
 
 def _render(request: PartiumRequest, template: str, context: dict[str, Any], status: int = 200) -> HttpResponse:
     page = {
         "organization": request.partium.organization,
         "organizations": request.partium.organizations,
-        "keys_url": _keys_url() if key_site.has_permission(request) else "",
+        "keys_url": keys_url(request),
         "session": session_panel.describe(request),
     }
     return render(request, template, {**page, **context}, status=status)
@@ -126,7 +115,6 @@ def _search_page(
         "examples": EXAMPLES,
         "result": result,
         "problem": problem,
-        "no_answer": problems.NO_ANSWER,
     }
     status = problem.status if problem else 200
     if FRAGMENT_HEADER in request.headers:
@@ -173,18 +161,17 @@ def search(request: PartiumRequest) -> HttpResponse:
 
 
 def _standing_problem(request: PartiumRequest) -> Problem | None:
-    """What stands in the way of every search, such as a missing key; it is said before somebody types."""
+    """Return what makes every search fail, such as a missing key, so that people know before they type."""
     try:
         request.partium.state()
     except PartiumError as error:
-        return replace(_problem(request, error), retry_url="")
+        return _problem(request, error)
     return None
 
 
 def _form_problem(form: TextSearchForm | PhotoSearchForm) -> Problem:
-    """The first message of the form itself, because a fragment does not contain the form."""
-    first = next(iter(form.errors.values()))[0]
-    return replace(problems.INVALID_FORM, text=str(first))
+    """Return the form's first message: a fragment does not contain the form."""
+    return Problem("invalid_form", _("Nothing was searched yet"), str(next(iter(form.errors.values()))[0]), 422)
 
 
 @login_required
@@ -194,13 +181,12 @@ def more(request: PartiumRequest) -> HttpResponse:
     """Further results of a search made before."""
     form = PageForm(request.GET)
     if not form.is_valid():
-        return _search_page(request, _empty_form(), problem=problems.INVALID_PAGE)
+        raise Http404
     wanted = form.cleaned_data
     try:
         result = request.partium.client.page(str(wanted["session"]), offset=wanted["offset"], limit=wanted["limit"])
     except PartiumError as error:
-        is_gone = getattr(error, "status", None) == 404
-        problem = problems.EXPIRED if is_gone else _problem(request, error)
+        problem = EXPIRED if getattr(error, "status", None) == 404 else _problem(request, error)
         return _search_page(request, _empty_form(), problem=problem)
     return _search_page(request, _empty_form(), result=_found(result, offset=wanted["offset"], limit=wanted["limit"]))
 
@@ -208,40 +194,29 @@ def more(request: PartiumRequest) -> HttpResponse:
 @never_cache
 @require_http_methods(["GET", "POST"])
 def session_state(request: PartiumRequest) -> HttpResponse:
-    """The state of the session's token as JSON. GET only looks; POST uses the token on the server, as a search would."""
-    if not request.user.is_authenticated:
-        return JsonResponse({"error": "login_required"}, status=401)
+    """Return the state of the session's token as JSON. GET only reads it; POST uses the token, as a search does."""
     problem = None
     if request.method == "POST":
         try:
             request.partium.token()
-        except LoginRequired:
-            return JsonResponse({"error": "login_required"}, status=401)
         except PartiumError as error:
             problem = _problem(request, error)
-    if request.method == "POST" and FRAGMENT_HEADER not in request.headers:
-        # A browser without JavaScript: the panel is on the page that the form was on.
-        if problem:
-            messages.warning(request, f"{problem.title}. {problem.text}")
-        return redirect("search")
-    try:
-        answer = session_panel.describe(request)
-    except LoginRequired:
-        return JsonResponse({"error": "login_required"}, status=401)
+        if FRAGMENT_HEADER not in request.headers:
+            # A browser without JavaScript: the panel is on the page that the form was on.
+            if problem:
+                messages.warning(request, f"{problem.title}. {problem.text}")
+            return redirect("search")
+    state = session_panel.describe(request)
     if problem:
-        answer["problem"] = {"code": problem.code, "title": problem.title, "retry_after": problem.retry_after}
-    return JsonResponse(answer)
+        state["problem"] = {"code": problem.code, "title": problem.title, "retry_after": problem.retry_after}
+    return JsonResponse(state)
 
 
 @login_required
 @never_cache
 @require_GET
 def in_the_browser(request: PartiumRequest) -> HttpResponse:
-    """How a page's own JavaScript searches: with a token from the token endpoint, renewed as long as the page is open."""
+    """How a page's own JavaScript searches: with a token from the token endpoint, refreshed while the page is open."""
     problem = _standing_problem(request)
-    context = {
-        "sdk_url": conf.find_sdk_url,
-        "api_url": conf.api_url,
-        "problem": problem,
-    }
+    context = {"sdk_url": conf.find_sdk_url, "api_url": conf.api_url, "problem": problem}
     return _render(request, "portal/in_the_browser.html", context, status=problem.status if problem else 200)

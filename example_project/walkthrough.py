@@ -1,8 +1,8 @@
-"""Drive the running demo as a script and say what happens: ``python -m example_project.walkthrough`` (``make walkthrough``).
+"""``make walkthrough``: show on the terminal, step by step, what the running demo does.
 
-Two people log in through the identity provider with its real forms, get tokens, search, watch a token being renewed,
-switch the organization and log out. After every step stands what Partium (here: the sandbox) was asked because of it.
-No token, key or password is printed. The exit code is 0 if every step did what it should.
+Two people log in through the identity provider, get tokens, search, watch a token being refreshed, switch the
+organization and log out, all over HTTP. Below every step stands what the site asked of Partium (here: the sandbox)
+because of it. No token, key or password is printed. The exit code is 0 if every step succeeded.
 
 Environment: ``DEMO_PORT`` (8000), ``DEMO_SANDBOX_PORT`` (8900), as for ``make demo``.
 """
@@ -13,23 +13,21 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin
 
 import requests
 
-from example_project.demo_provider import Person, read_cast
-from partium_auth.testing.sandbox import ACME, GLOBEX, Call, SandboxControl, part_png
+from example_project.demo_provider import read_people
+from partium_auth.testing.sandbox import ACME, GLOBEX, SandboxControl
 
-TIMEOUT_SECONDS = 15.0
-RENEWAL_LIFETIME_SECONDS = 12
-"""What the sandbox's access tokens live while one is watched: a renewal is due after some seven seconds."""
-WATCH_SECONDS = 40.0
-
+PHOTO = Path(__file__).parent / "static" / "portal" / "try-this.png"
+TIMEOUT_SECONDS = 60.0
+SHORT_LIFETIME_SECONDS = 12
+"""Lifetime of the access token that is watched: a refresh is due after some seven seconds."""
+WATCH_SECONDS = 60.0
 CREDENTIALS = {
     "access_token": "an access token",
     "api_key": "the API key",
@@ -41,7 +39,7 @@ CREDENTIALS = {
 
 
 class StepFailed(Exception):
-    """Something was not as it should be; the message says what."""
+    """A step did not do what it should; the message says what."""
 
 
 def expect(condition: object, message: str) -> None:
@@ -50,203 +48,98 @@ def expect(condition: object, message: str) -> None:
         raise StepFailed(message)
 
 
-@dataclass
-class Form:
-    """An HTML form as a browser would send it.
+class Visitor:
+    """A person with a browser of their own.
 
     Args:
-        action: where it goes, as written.
-        method: ``get`` or ``post``.
-        fields: names and values of its fields, hidden ones included.
+        site: the site's base URL.
+        username: one of the demo's people.
     """
 
-    action: str
-    method: str
-    fields: dict[str, str] = field(default_factory=dict, repr=False)
-
-
-class Page(HTMLParser):
-    """The forms and links of a page, its headings, and how many parts it shows."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.forms: list[Form] = []
-        self.links: list[str] = []
-        self.numbers = re.findall(r"Part number </span>([^<]+)</p>", html)
-        self._open: Form | None = None
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        if tag == "form":
-            self._open = Form(values.get("action", ""), values.get("method", "get").lower())
-            self.forms.append(self._open)
-        elif tag == "a" and "href" in values:
-            self.links.append(values["href"])
-        elif tag == "input" and self._open is not None and values.get("name"):
-            self._open.fields[values["name"]] = values.get("value", "")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "form":
-            self._open = None
-
-    def form(self, what: str, fits: Callable[[Form], bool]) -> Form:
-        """The first form that fits. Raises StepFailed: there is none."""
-        for form in self.forms:
-            if fits(form):
-                return form
-        raise StepFailed(f"the page has no form to {what}")
-
-
-class Visitor:
-    """A person with a browser of their own: one session, cookies, real forms."""
-
-    def __init__(self, person: Person, site: str) -> None:
-        self.person = person
+    def __init__(self, site: str, username: str) -> None:
         self._site = site
+        self._username = username
         self._http = requests.Session()
-        self._http.trust_env = False  # no proxy is a way to this machine's own ports
-        self.page = Page("")
-        self._url = site
+        self._http.trust_env = False  # no proxy: the site is on this machine
 
     def _send(self, method: str, url: str, **options: Any) -> requests.Response:
-        try:
-            return self._http.request(method, url, timeout=TIMEOUT_SECONDS, **options)
-        except requests.RequestException as error:
-            raise StepFailed(f"{method} {url.partition('?')[0]} got no answer ({type(error).__name__})") from None
-
-    def _browse(self, method: str, url: str, **options: Any) -> requests.Response:
-        response = self._send(method, url, headers={"Accept": "text/html", "Referer": self._url}, **options)
-        where = f"{method} {response.url.partition('?')[0]}"
-        expect(response.status_code == 200, f"{where} answered {response.status_code}")
-        self.page, self._url = Page(response.text), response.url
+        response = self._http.request(method, url, timeout=TIMEOUT_SECONDS, **options)
+        path = response.url.removeprefix(self._site).partition("?")[0]
+        expect(response.ok, f"{method} {path} answered {response.status_code}")
         return response
 
-    def open(self, path: str, **query: str) -> requests.Response:
+    def get(self, path: str, **query: str) -> requests.Response:
         """Open a page of the site."""
-        return self._browse("GET", urljoin(self._site, path), params=query)
+        return self._send("GET", self._site + path, params=query)
 
-    def submit(self, form: Form, files: Mapping[str, Any] | None = None, **changes: str) -> requests.Response:
-        """Send a form with some fields filled in."""
-        target = urljoin(self._url, form.action) if form.action else self._url
-        return self._browse("POST", target, data={**form.fields, **changes}, files=files)
+    def post(self, path: str, *, files: Mapping[str, Any] | None = None, **fields: str) -> requests.Response:
+        """Send a form to the site, as the page's own JavaScript does."""
+        headers = {"X-CSRFToken": self._http.cookies["csrftoken"], "X-Fragment": "1"}
+        return self._send("POST", self._site + path, data=fields, files=files, headers=headers)
 
     def log_in(self, password: str) -> None:
-        """From the site's first page through its login page and the provider's, and back."""
-        self.open("/")
-        ways = [link for link in self.page.links if "/login/" in link]
-        expect(ways, "the login page offers no identity provider")
-        self._browse("GET", urljoin(self._url, ways[0]))
-        form = self.page.form("sign in at the provider", lambda form: {"username", "password"} <= form.fields.keys())
-        self.submit(form, username=self.person.username, password=password)
-        expect(self._url.startswith(self._site), "the provider did not send the browser back to the site")
-        self._form_to("/logout/", "log out; the login did not succeed")
-
-    def _form_to(self, path: str, what: str) -> Form:
-        return self.page.form(what, lambda form: form.action.endswith(path))
+        """Log in at the identity provider, and come back to the site."""
+        page = self.get("/partium/login/default/", next="/")
+        hidden = dict(re.findall(r'name="(transaction_id)" value="([^"]+)"', page.text))
+        arrived = self._send("POST", page.url, data={**hidden, "username": self._username, "password": password})
+        expect(arrived.url == f"{self._site}/", "the provider did not send the browser back to the site")
 
     def token(self) -> dict[str, Any]:
-        """What the token endpoint answers; the token in it is not for printing."""
-        csrf = self._form_to("/logout/", "take the CSRF token from").fields["csrfmiddlewaretoken"]
-        headers = {"Accept": "application/json", "X-CSRFToken": csrf, "Referer": self._url}
-        response = self._send("POST", urljoin(self._site, "/partium/token/"), headers=headers)
-        expect(response.status_code == 200, f"the token endpoint answered {response.status_code}")
-        answer: dict[str, Any] = response.json()
-        expect(answer.get("access_token"), "the token endpoint answered without a token")
-        expect(response.headers.get("Cache-Control", "").find("no-store") >= 0, "the token may be stored by caches")
+        """Return the answer of the token endpoint. The token in it must not be printed."""
+        answer: dict[str, Any] = self.post("/partium/token/").json()
         return answer
 
     def state(self, *, use: bool = False) -> dict[str, Any]:
-        """The session panel's state; ``use`` asks for the token on the server first, as a search would."""
-        headers = {"Accept": "application/json", "X-Fragment": "1", "Referer": self._url}
-        url = urljoin(self._site, "/session-state/")
-        if use:
-            csrf = self._form_to("/logout/", "take the CSRF token from").fields["csrfmiddlewaretoken"]
-            response = self._send("POST", url, headers={**headers, "X-CSRFToken": csrf})
-        else:
-            response = self._send("GET", url, headers=headers)
-        expect(response.status_code == 200, f"the session's state answered {response.status_code}")
+        """Return what the session panel shows; ``use`` reads the token first, as a search does."""
+        response = self.post("/session-state/") if use else self.get("/session-state/")
         state: dict[str, Any] = response.json()
         return state
 
     def search(self, text: str) -> list[str]:
-        """Part numbers found by words."""
-        self.open("/", text=text, language="en", limit="6")
-        return self.page.numbers
-
-    def search_by_photo(self, photo: bytes) -> list[str]:
-        """Part numbers found by a photo."""
-        self.open("/")
-        form = self.page.form("search by photo", lambda form: "image" in form.fields)
-        form.fields.pop("image")
-        self.submit(form, files={"image": ("part.png", photo, "image/png")})
-        return self.page.numbers
-
-    def switch(self, org_id: str) -> None:
-        """Make another organization the active one."""
-        self.open("/")
-        self.submit(self._form_to("/organization/", "switch the organization"), organization=org_id)
+        """Return the part numbers that a search finds."""
+        return part_numbers(self.get("/", text=text, limit="6"))
 
     def log_out(self) -> None:
         """Log out at the site, and at the provider."""
-        self.open("/")
-        form = self._form_to("/logout/", "log out")
-        self.submit(form)
-        status = self._send("GET", urljoin(self._site, "/session-state/")).status_code
+        self.post("/partium/logout/")
+        status = self._http.get(f"{self._site}/session-state/", timeout=TIMEOUT_SECONDS).status_code
         expect(status == 401, f"the session is still alive after the log-out (its state answered {status})")
 
 
-class Walkthrough:
-    """Numbers the steps, prints them, and notes what the sandbox was asked during each."""
+def part_numbers(page: requests.Response) -> list[str]:
+    """Return the part numbers that a page of the portal shows."""
+    return re.findall(r"Part number </span>([^<]+)</p>", page.text)
 
-    def __init__(self, sandbox: SandboxControl) -> None:
-        self._sandbox = sandbox
-        self._step = 0
-        self._seen = len(sandbox.calls())
 
-    @contextmanager
-    def step(self, title: str) -> Iterator[None]:
-        """One step; StepFailed passes through after it was printed."""
-        self._step += 1
-        say(f"\n{self._step:2}  {title}")
-        started_at = time.monotonic()
-        try:
-            yield
-        except StepFailed as error:
-            say(f"      FAILED: {error}")
-            raise
-        finally:
-            self._report_upstream()
-        say(f"      done in {time.monotonic() - started_at:.1f} s")
-
-    def upstream(self) -> list[Call]:
-        """What the sandbox was asked since the last report, which stays unreported."""
-        return self._sandbox.calls()[self._seen :]
-
-    def _report_upstream(self) -> None:
-        calls = self.upstream()
-        self._seen += len(calls)
+@contextmanager
+def step(title: str, sandbox: SandboxControl) -> Iterator[None]:
+    """One step: its title, what it notes, and what the sandbox was asked. Prints StepFailed, and raises it again."""
+    print(f"\n{title}", flush=True)
+    started_at, asked_before = time.monotonic(), len(sandbox.calls())
+    try:
+        yield
+    except StepFailed as error:
+        note(f"FAILED: {error}")
+        raise
+    finally:
+        calls = sandbox.calls()[asked_before:]
         for call in calls:
             person = ", for one person of many" if call.external_user_id else ""
-            say(
-                f"      upstream: {call.method} {call.path} with {CREDENTIALS[call.credential_kind]}{person} → {call.status}"
+            note(
+                f"upstream: {call.method} {call.path} with {CREDENTIALS[call.credential_kind]}{person} → {call.status}"
             )
         if not calls:
-            say("      upstream: nothing asked of Partium")
-
-
-def say(text: str) -> None:
-    """Print a line at once."""
-    print(text, flush=True)
+            note("upstream: nothing asked of Partium")
+    note(f"done in {time.monotonic() - started_at:.1f} s")
 
 
 def note(text: str) -> None:
-    """Print what a step found."""
-    say(f"      {text}")
+    """Print a line below a step's title."""
+    print(f"   {text}", flush=True)
 
 
 def walk(site: str, sandbox: SandboxControl) -> None:
-    """All steps.
+    """Take all steps.
 
     Args:
         site: the site's base URL.
@@ -255,130 +148,96 @@ def walk(site: str, sandbox: SandboxControl) -> None:
     Raises:
         StepFailed: a step did not do what it should; it has been printed.
     """
-    cast = read_cast()
-    people = {person.username: person for person in cast.people}
-    ada, pat = Visitor(people["ada"], site), Visitor(people["pat"], site)
-    walkthrough = Walkthrough(sandbox)
+    password = read_people().password
+    ada, pat = Visitor(site, "ada"), Visitor(site, "pat")
 
-    with walkthrough.step("Ada logs in with her company's identity provider"):
-        ada.log_in(cast.password)
+    with step("1  Ada logs in with her company's identity provider", sandbox):
+        ada.log_in(password)
         state = ada.state()
         note(f"organization: {state['organization']}; her token comes from: {state['source_label']}")
-        expect(state["window"] != "none", "the login left no access token")
 
-    with walkthrough.step("A page of hers asks the token endpoint"):
-        answer = ada.token()
-        note(
-            f"an access token of {len(answer['access_token'])} characters, valid for {answer['expires_in']} s, {ACME} only"
-        )
-        expect(answer["organization"] == ACME, "the token is for another organization")
-        expect(not walkthrough.upstream(), "a valid token was fetched again")
+    with step("2  A page of hers asks the token endpoint", sandbox):
+        token = ada.token()
+        size, lifetime_seconds = len(token["access_token"]), token["expires_in"]
+        note(f"an access token of {size} characters, valid for {lifetime_seconds} s, {token['organization']} only")
 
-    with walkthrough.step("Ada searches for “axial fan”"):
+    with step("3  Ada searches for “axial fan”", sandbox):
         numbers = ada.search("axial fan")
         expect(numbers, "nothing was found")
         note(f"found {', '.join(numbers[:3])} and {len(numbers) - 3} more")
-        searches = [call for call in walkthrough.upstream() if call.endpoint == "search"]
-        expect(len(searches) == 1 and searches[0].status == 200, "Partium was not asked exactly once")
 
-    with walkthrough.step("Ada searches by a photo of the second part"):
-        photo = part_png(numbers[1])
-        expect(photo, "the sandbox has no picture of the part")
-        looked_up = ada.search_by_photo(photo or b"")
-        expect(looked_up[:1] == [numbers[1]], "the part in the photo was not found first")
-        note(f"the first of {len(looked_up)} is the part in the photo, {looked_up[0]}")
+    with step("4  Ada searches by photo", sandbox):
+        numbers = part_numbers(ada.post("/", files={"image": PHOTO.read_bytes()}))
+        expect(numbers, "nothing was found")
+        note(f"found {len(numbers)} parts, first of all {numbers[0]}")
 
-    with walkthrough.step("Pat, a partner of both companies, logs in"):
-        pat.log_in(cast.password)
-        note(f"organization: {pat.state()['organization']}")
-
-    with walkthrough.step("Pat switches to the other organization, whose people share an API key"):
+    with step("5  Pat, a partner of both companies, logs in", sandbox):
+        pat.log_in(password)
+        pat.post("/partium/organization/", organization=ACME)
         before = pat.state()["organization"]
-        other = GLOBEX if pat.token()["organization"] == ACME else ACME
-        pat.switch(other)
-        after = pat.state()["organization"]
-        expect(after != before, "the organization is still the same")
-        if other != GLOBEX:
-            pat.switch(GLOBEX)
+        note(f"organization: {before}")
+
+    with step("6  Pat switches to the other organization, whose people share an API key", sandbox):
+        pat.post("/partium/organization/", organization=GLOBEX)
         state = pat.state(use=True)
+        expect(state["organization"] != before, "the organization is still the same")
         note(f"{before} → {state['organization']}; the token comes from: {state['source_label']}")
         expect(pat.search("pump"), "nothing was found")
         note("the page got an access token, never the key")
 
-    with walkthrough.step("A token is renewed before it expires"):
-        watch_renewal(pat, sandbox)
+    with step("7  A token is refreshed before it expires", sandbox):
+        watch_refresh(pat, sandbox)
 
-    with walkthrough.step("Both log out, here and at the provider"):
+    with step("8  Both log out, here and at the provider", sandbox):
         ada.log_out()
         pat.log_out()
         note("their sessions and tokens are gone")
 
 
-def watch_renewal(visitor: Visitor, sandbox: SandboxControl) -> None:
-    """Let tokens live some seconds only, get such a one, and use it until another has taken its place."""
+def watch_refresh(visitor: Visitor, sandbox: SandboxControl) -> None:
+    """Let tokens live for some seconds, obtain one, and use it until it has been refreshed."""
     usual_seconds = sandbox.settings()["lifetime_seconds"]
-    sandbox.settings(lifetime_seconds=RENEWAL_LIFETIME_SECONDS)
+    sandbox.settings(lifetime_seconds=SHORT_LIFETIME_SECONDS)
     try:
-        # The one that the session has lives long. The sandbox revokes it; Partium's 401 makes the site fetch another.
-        before = visitor.state()["renewals"]
+        refreshes = visitor.state()["refreshes"]
+        # The session's token lives long. Once it is revoked, Partium answers 401 and the site refreshes it.
         sandbox.revoke_token(visitor.token()["access_token"])
         expect(visitor.search("pump"), "nothing was found with a revoked token")
         state = visitor.state()
-        expect(state["renewals"] == before + 1, "a revoked token was not replaced")
-        note(
-            f"Partium revoked the token; the search went through all the same, with a new one that lives {state['lifetime']} minutes"
-        )
-        shown, deadline = "", time.monotonic() + WATCH_SECONDS
-        while time.monotonic() < deadline:
-            state = visitor.state(use=shown == "advisory")
-            if state["window"] != shown:
-                shown = state["window"]
-                so_far = f"{state['renewals']} renewal{'' if state['renewals'] == 1 else 's'} so far"
-                note(f"{state['window_label'].lower()}, {state['left']} left, {so_far}")
-            if state["renewals"] > before + 1:
-                note("used once more, and renewed in the background while the old one still served")
-                return
+        expect(state["refreshes"] > refreshes, "a revoked token was not replaced")
+        note(f"Partium revoked the token; the search succeeded with a new one that lives {state['lifetime']} minutes")
+        refreshes, window, deadline = state["refreshes"], "", time.monotonic() + WATCH_SECONDS
+        while state["refreshes"] == refreshes:
+            expect(time.monotonic() < deadline, f"the token was not refreshed within {WATCH_SECONDS:g} s")
+            if state["window"] != window:
+                window = state["window"]
+                note(f"{state['window_label'].lower()}, {state['left']} left")
             time.sleep(0.5)
-        raise StepFailed(f"the token was not renewed within {WATCH_SECONDS:g} s")
+            state = visitor.state(use=window != "fresh")
+        note("used once more, and refreshed in the background while the old one was still served")
     finally:
         sandbox.settings(lifetime_seconds=usual_seconds)
 
 
-def find_demo(environment: Mapping[str, str]) -> tuple[str, SandboxControl] | None:
-    """The site's URL and the sandbox's controls, or None where the demo does not run."""
-    site = f"http://127.0.0.1:{environment.get('DEMO_PORT') or '8000'}"
-    sandbox = SandboxControl(f"http://127.0.0.1:{environment.get('DEMO_SANDBOX_PORT') or '8900'}")
-    try:
-        with requests.Session() as http:
-            http.trust_env = False
-            http.get(site, timeout=TIMEOUT_SECONDS)
-        sandbox.describe()
-    except (requests.RequestException, OSError, ValueError, LookupError):
-        return None
-    return site, sandbox
-
-
 def main() -> int:
-    """Run all steps. Returns 0 if they all did what they should, 1 if one did not, 2 if the demo does not run."""
-    demo = find_demo(os.environ)
-    if demo is None:
-        say(
-            "The demo does not run. Start it in another terminal and try again:\n\n    make demo\n\n"
-            "If it uses other ports, set DEMO_PORT and DEMO_SANDBOX_PORT here too."
-        )
-        return 2
-    site, sandbox = demo
-    started = time.monotonic()
-    say(f"Walking through the demo at {site}, with Partium played by {sandbox.url}.")
+    """Take all steps. Returns 0 if they succeeded, 1 if one failed, 2 if the demo does not run."""
+    site = f"http://127.0.0.1:{os.environ.get('DEMO_PORT') or 8000}"
+    sandbox = SandboxControl(f"http://127.0.0.1:{os.environ.get('DEMO_SANDBOX_PORT') or 8900}")
+    started_at = time.monotonic()
     try:
+        sandbox.describe()
+        print(f"Walking through the demo at {site}, with Partium played by {sandbox.url}.", flush=True)
         walk(site, sandbox)
     except StepFailed:
-        say("\nThis step failed; the ones after it were not tried.")
+        print("\nThis step failed; the ones after it were not tried.")
         return 1
-    except OSError as error:  # the sandbox's controls
-        say(f"\nThe sandbox stopped answering ({type(error).__name__}). Does the demo still run?")
-        return 1
-    say(f"\nEvery step did what it should, in {time.monotonic() - started:.0f} s.")
+    except (OSError, ValueError, LookupError) as error:
+        print(
+            f"\nNo answer ({type(error).__name__}). Does the demo run? Start it in another terminal:\n\n    make demo\n\n"
+            "If it uses other ports, set DEMO_PORT and DEMO_SANDBOX_PORT here, too."
+        )
+        return 2
+    print(f"\nEvery step succeeded, in {time.monotonic() - started_at:.0f} s.")
     return 0
 
 

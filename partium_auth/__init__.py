@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from partium_auth.version import __version__
 
 if TYPE_CHECKING:
-    from partium_auth.partium.find import FindClient
+    from partium_auth.partium.client import FindClient
 
 __all__ = ["__version__", "afor_organization", "for_organization"]
 

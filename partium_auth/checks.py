@@ -23,7 +23,7 @@ from partium_auth.accounts.enabled import is_oidc_login_enabled
 from partium_auth.conf import PREFIX, SETTINGS, conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models.database import database_alias
-from partium_auth.oidc import provider as providers
+from partium_auth.oidc import providers
 from partium_auth.oidc.metadata import is_secure
 from partium_auth.sealed import encryption
 

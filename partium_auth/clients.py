@@ -20,7 +20,7 @@ from partium_auth.tokens.grants import GrantState
 from partium_auth.tokens.manager import Issued, token_manager
 
 if TYPE_CHECKING:
-    from partium_auth.partium.find import Bearer, FindClient
+    from partium_auth.partium.client import Bearer, FindClient
 
 
 LAST_USED_PRECISION = dt.timedelta(minutes=1)

@@ -1,7 +1,7 @@
 """The app's settings, typed and read live, so that ``override_settings`` simply works.
 
 Every ``PARTIUM_…`` setting is a property of :class:`Conf`; its docstring is the documentation. The base library's
-``OIDC_…`` settings configure the provider named ``default`` and are read in ``partium_auth.oidc.provider``.
+``OIDC_…`` settings configure the provider named ``default`` and are read in ``partium_auth.oidc.providers``.
 """
 
 from __future__ import annotations

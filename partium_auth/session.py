@@ -32,7 +32,7 @@ from partium_auth.tokens.manager import Issued, token_manager
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-    from partium_auth.partium.find import FindClient
+    from partium_auth.partium.client import FindClient
 
 
 @dataclass(frozen=True, slots=True)

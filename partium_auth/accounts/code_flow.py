@@ -21,10 +21,9 @@ from partium_auth.accounts.started import StartedLogin
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import Grant
-from partium_auth.oidc import provider as providers
-from partium_auth.oidc import token_endpoint, userinfo
+from partium_auth.oidc import providers, token_endpoint, userinfo
 from partium_auth.oidc.errors import Refused
-from partium_auth.oidc.id_token import refuse_what_cannot_be_stored, verify_id_token
+from partium_auth.oidc.id_token import verify_id_token
 from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import Provider
 from partium_auth.tokens.verified_login import VerifiedLogin
@@ -144,12 +143,10 @@ def finish(request: HttpRequest, provider: Provider, login: StartedLogin) -> Ver
         tokens.id_token or "",
         nonce=started.nonce_of(state),
         access_token=tokens.access_token,
-        now=time.time(),
     )
     if metadata.userinfo_endpoint and (provider.use_userinfo or _lacks_claims(provider, claims)):
         more = userinfo.fetch(provider, metadata, tokens.access_token, subject=claims["sub"])
         claims = userinfo.merged(claims, more)
-    refuse_what_cannot_be_stored(claims)
     # The nonce has served; a site's hooks, and the report of an error in one, get the rest.
     rest = {name: value for name, value in claims.items() if name != "nonce"}
     return VerifiedLogin(Grant.Kind.OIDC, rest, tokens, issued_at, provider)

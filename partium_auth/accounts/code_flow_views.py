@@ -19,7 +19,7 @@ from partium_auth.accounts.enabled import is_oidc_login_enabled
 from partium_auth.accounts.error_pages import LOGIN_FAILURES, refusal_response
 from partium_auth.accounts.redirects import after_login, next_url_of, parameter, to_provider
 from partium_auth.host.decorators import hide_secrets_in_debug, utf8_only
-from partium_auth.oidc import provider as providers
+from partium_auth.oidc import providers
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
 from partium_auth.sealed import encryption

@@ -27,7 +27,7 @@ from partium_auth.accounts.redirects import after_login, next_field, next_url_of
 from partium_auth.exceptions import UpstreamError
 from partium_auth.host.decorators import hide_secrets_in_debug, utf8_only
 from partium_auth.models import EmailDomain
-from partium_auth.oidc import provider as providers
+from partium_auth.oidc import providers
 from partium_auth.sealed import encryption
 
 

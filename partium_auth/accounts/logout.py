@@ -24,8 +24,7 @@ from partium_auth.accounts.redirects import login_page_url, to_provider, with_hi
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.host.decorators import utf8_only
-from partium_auth.oidc import provider as providers
-from partium_auth.oidc import token_endpoint
+from partium_auth.oidc import providers, token_endpoint
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.metadata import metadata_of
 from partium_auth.oidc.provider import Provider

@@ -31,8 +31,8 @@ class ApiKeyEventAdmin(PolicyAdmin):
     list_select_related = ("api_key", "organization")
     list_filter = ("action", OrganizationFilter, ("at", admin.DateFieldListFilter))
     lookups_allowed = frozenset({"action__exact", "at__gte", "at__lt", "api_key__id__exact"})
-    search_fields = ("api_key__label", "api_key__hint", "actor_name", "detail", "organization__display_name")
-    search_help_text = _("Label, last four characters, person, detail or organization")
+    search_fields = ("api_key__label", "api_key__hint", "actor_name", "organization__display_name")
+    search_help_text = _("Label, last four characters, person or organization")
     ordering = ("-at", "-id")
     change_list_template = "admin/partium_auth/apikeyevent/change_list.html"
     fields = ("at", "action", "organization_name", "key", "details", "who", "address")
@@ -52,9 +52,8 @@ class ApiKeyEventAdmin(PolicyAdmin):
     def key(self, event: Any) -> str:
         return format_html('<span class="partium-name">{}</span>', event.api_key or "–")
 
-    @admin.display(description=_("detail"), ordering="detail")
+    @admin.display(description=_("detail"))
     def details(self, event: Any) -> str:
-        # In the reader's language; the field of that name holds English.
         return str(event.get_detail_display())
 
     @admin.display(description=_("who"), ordering="actor_name")

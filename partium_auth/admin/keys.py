@@ -13,7 +13,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import Prefetch, Q, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -28,13 +28,11 @@ from django.views.decorators.debug import sensitive_post_parameters
 from partium_auth import policy
 from partium_auth.admin.key_forms import CANNOT_ENCRYPT, AddForm, ChangeForm, FindForm, NewKeyForm, RotateForm
 from partium_auth.admin.moments import NOTHING, ago, moment
-from partium_auth.admin.scope import OrganizationFilter, scope_of
-from partium_auth.admin.search import SearchedAdmin, contains
+from partium_auth.admin.scope import OrganizationFilter, PolicyAdmin, scope_of
 from partium_auth.admin.usage import usage_of
 from partium_auth.exceptions import EncryptionError
 from partium_auth.host.decorators import never_atomic
 from partium_auth.models import ApiKey, Organization
-from partium_auth.models.key_history import translated
 from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import keys
 
@@ -75,13 +73,14 @@ def state_word(state: str) -> str:
     return format_html('<span class="partium-state partium-{}">{}</span>', state, ApiKeyState(state).label)
 
 
-class ApiKeyAdmin(SearchedAdmin):
+class ApiKeyAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_keys)
-    deferred = ("secret", "search_text")
+    deferred = ("secret",)
     list_display = ("name", "organization_name", "status_word", "used", "came_back", "ends", "created_by")
     list_display_links = ("name",)
     list_select_related = ("created_by",)
     list_filter = (StateFilter, OrganizationFilter)
+    search_fields = ("label", "hint", "organization__display_name", "organization__org_id")
     search_help_text = _("Label, last four characters, or organization")
     ordering = ("-created_at",)
     form = ChangeForm
@@ -126,14 +125,7 @@ class ApiKeyAdmin(SearchedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         keys_seen: Any = super().get_queryset(request)
         # Not joined: SQLite begins with the organizations then, and sorts the keys of all of them for one page.
-        organizations = Prefetch("organization", Organization.objects.defer("search_text"))
-        return cast("QuerySet[Any]", keys_seen.with_state().prefetch_related(organizations))
-
-    def found(self, request: HttpRequest, word: str, rows: QuerySet[Any]) -> Q:
-        # Not by a join: an organization's name is looked at once, not again with each of its keys.
-        organizations = policy.visible_organizations(request.user).order_by()
-        theirs = organizations.filter(contains(word, organizations))
-        return super().found(request, word, rows) | Q(organization__in=theirs.values("pk"))
+        return cast("QuerySet[Any]", keys_seen.with_state().prefetch_related("organization"))
 
     # -- what a list shows --------------------------------------------------------------------------------------------
 
@@ -161,10 +153,9 @@ class ApiKeyAdmin(SearchedAdmin):
     @admin.display(description=_("expires in"), ordering="expires_at")
     def ends(self, key: Any) -> str:
         now = timezone.now()
-        ends = [at for at in (key.retires_at, key.expires_at) if at]
-        if key.status == ApiKey.Status.REVOKED or not ends:
+        end = key.ends_at
+        if key.status == ApiKey.Status.REVOKED or end is None:
             return NOTHING
-        end = min(ends)
         if end <= now:
             return format_html("<s>{}</s>", moment(end))
         return format_html(
@@ -371,7 +362,7 @@ class ApiKeyAdmin(SearchedAdmin):
 
         def verify(key: Any) -> str:
             outcome = keys.verify_key(key, actor=request.user, address=address_of(request))
-            self.log_change(request, key, gettext("Verified: %s") % translated(outcome.detail))
+            self.log_change(request, key, gettext("Verified: %s") % outcome.describe())
             return outcome.verification.value
 
         return self._run(request, "verify", verify)

@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.timesince import timesince
 from django.utils.translation import gettext, ngettext_lazy
 
-from partium_auth.models.keys import local_moment
+from partium_auth.host.local_time import local_moment
 
 NOTHING = "–"
 

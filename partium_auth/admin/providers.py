@@ -26,18 +26,9 @@ from partium_auth.host.decorators import never_atomic
 from partium_auth.management import doctor
 from partium_auth.models import EmailDomain, IdentityProvider
 from partium_auth.oidc.metadata import is_secure
-from partium_auth.oidc.provider import from_row
+from partium_auth.oidc.provider import ENDPOINTS
+from partium_auth.oidc.providers import from_row
 from partium_auth.services.providers import is_used, refuse_what_is_taken, save_provider
-
-URLS = (
-    "issuer",
-    "authorization_endpoint",
-    "token_endpoint",
-    "jwks_uri",
-    "userinfo_endpoint",
-    "end_session_endpoint",
-    "revocation_endpoint",
-)
 
 LEVELS = {"ok": ("active", _("good")), "warning": ("expiring", _("look at this")), "error": ("failing", _("wrong"))}
 
@@ -54,12 +45,12 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = (
             *("display_name", "slug", "issuer", "organization", "is_active"),
             *("client_id", "client_authentication", "scopes", "extra_parameters", "signing_algorithms"),
-            *("use_userinfo", "refresh_tokens_reusable", *URLS[1:]),
+            *("use_userinfo", "refresh_tokens_reusable", *ENDPOINTS),
         )
 
     def clean(self) -> dict[str, Any] | None:
         data = super().clean() or self.cleaned_data
-        for name in URLS:
+        for name in ("issuer", *ENDPOINTS):
             url = data.get(name)
             if url and not is_secure(url):
                 self.add_error(name, ValidationError(_("The URL has to begin with https://.")))
@@ -123,7 +114,7 @@ class IdentityProviderAdmin(PolicyAdmin):
         ),
         (
             _("Without a discovery document"),
-            {"fields": URLS[1:], "classes": ("collapse",)},
+            {"fields": tuple(ENDPOINTS), "classes": ("collapse",)},
         ),
     )
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
+from partium_auth.host.local_time import local_day
 from partium_auth.models import ApiKey, ApiKeyUsage
-from partium_auth.models.keys import local_day
 
 DAYS = 30
 HEIGHT = 60

@@ -9,8 +9,8 @@ from partium_auth.conf import conf
 
 if TYPE_CHECKING:
     from partium_auth.http.transport import Transport
-    from partium_auth.partium.auth import AuthenticationAPI
-    from partium_auth.partium.find import BearerSource, FindClient
+    from partium_auth.partium.authentication import AuthenticationAPI
+    from partium_auth.partium.client import BearerSource, FindClient
 
 EXCHANGE_SECONDS = 8.0
 """A token exchange is aborted this long after it began, whatever the socket does."""
@@ -38,7 +38,7 @@ def authentication_api(total_seconds: float | None = None) -> AuthenticationAPI:
     Args:
         total_seconds: for each exchange; None: :data:`EXCHANGE_SECONDS`.
     """
-    from partium_auth.partium.auth import AuthenticationAPI
+    from partium_auth.partium.authentication import AuthenticationAPI
 
     way = transport() if total_seconds is None else bounded_transport(total_seconds)
     return AuthenticationAPI(way, base_url=conf.api_url, auth_path=conf.auth_path, refresh_path=conf.refresh_path)
@@ -54,7 +54,7 @@ def find_client(source: BearerSource, organization: str, external_user_id: str |
     """
     from django.utils.translation import get_language
 
-    from partium_auth.partium.find import FindClient
+    from partium_auth.partium.client import FindClient
 
     return FindClient(
         bounded_transport(conf.timeout_seconds),

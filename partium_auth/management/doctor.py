@@ -29,12 +29,11 @@ from partium_auth.exceptions import PartiumError
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, IdentityProvider, Organization
 from partium_auth.models.database import database_alias
-from partium_auth.oidc import documents
-from partium_auth.oidc import provider as providers
+from partium_auth.oidc import documents, providers
 from partium_auth.oidc.metadata import interpret_metadata
 from partium_auth.oidc.provider import WELL_KNOWN, Provider
 from partium_auth.sealed import encryption
-from partium_auth.services import encryption_keys, health
+from partium_auth.services import encryption_keys
 from partium_auth.services.providers import who_else_has_issuer
 
 Level = Literal["ok", "warning", "error"]
@@ -72,7 +71,7 @@ def examine() -> Iterator[Finding]:
     except AnyDatabaseError as error:
         yield Finding("error", "database", str(error) or type(error).__name__, "Check DATABASES.")
         return
-    for look in (_encryption, _database, _cache, _partium, _organizations, _overview, _providers):
+    for look in (_encryption, _database, _cache, _partium, _organizations, _providers):
         try:
             yield from look()
         except (PartiumError, ImproperlyConfigured, AnyDatabaseError) as error:
@@ -195,19 +194,6 @@ def _organizations() -> Iterator[Finding]:
         yield Finding(
             "ok", "organizations", f"Organizations that use API keys: {by_key.count()}; each has a usable one."
         )
-
-
-def _overview() -> Iterator[Finding]:
-    advice = "Run: manage.py partium_keys health"
-    stale, unnoticed = health.stale(), health.unnoticed()
-    if stale:
-        text = f"The stored key overview is out of date for {len(stale)} organizations."
-        yield Finding("warning", "overview", text, advice)
-    if unnoticed:
-        text = f"Several organizations have the same key, and the overview does not say so (keys: {len(unnoticed)})."
-        yield Finding("warning", "overview", text, advice)
-    if not stale and not unnoticed:
-        yield Finding("ok", "overview", "The stored key overview is up to date.")
 
 
 # --- identity providers ------------------------------------------------------------------------------------------------

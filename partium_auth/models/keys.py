@@ -1,20 +1,20 @@
-"""API keys, what happened to them, and how much they are used."""
+"""API keys: which of them may be used, in which order, and what administration says about each."""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Case, Count, Q, Value, When
-from django.utils import formats, timezone
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.fields import MASK, SealedField
-from partium_auth.models import key_history
-from partium_auth.models.organizations import Organization, search_text
+from partium_auth.models.organizations import Organization
 
 REJECTION_REMEMBERED = dt.timedelta(seconds=60)
 """How long a key that Partium rejected in use is left alone before it is tried again."""
@@ -55,7 +55,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
     def of_several_organizations(self) -> models.QuerySet[ApiKey, str]:
         """The fingerprints of which there are several keys, not revoked; an organization cannot have one twice."""
         unrevoked = self.exclude(status=ApiKey.Status.REVOKED).order_by().values("fingerprint")
-        return unrevoked.annotate(n=Count("pk")).filter(n__gt=1).values_list("fingerprint", flat=True)
+        return unrevoked.annotate(n=Count("fingerprint")).filter(n__gt=1).values_list("fingerprint", flat=True)
 
     def serving_order(self) -> ApiKeyQuerySet:
         """The key that should serve first: verified before unverified, active before retiring, newest first."""
@@ -68,13 +68,8 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
     def with_state(self, now: dt.datetime | None = None) -> ApiKeyQuerySet:
         """Add ``state``, one of :class:`ApiKeyState`, to every row."""
-        return self.annotate(
-            state=Case(
-                *(When(condition, then=Value(state)) for state, condition in _conditions(now)),
-                default=Value(ApiKeyState.ACTIVE),
-                output_field=models.CharField(max_length=16),
-            )
-        )
+        same = dict(zip(ApiKeyState, ApiKeyState, strict=True))
+        return self.annotate(state=by_state(same, models.CharField(max_length=16), now))
 
     def in_state(self, wanted: ApiKeyState, now: dt.datetime | None = None) -> ApiKeyQuerySet:
         """Keys whose ``state`` is this: the same as comparing that, and faster, because no state is computed."""
@@ -84,6 +79,21 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
                 return keys.filter(condition)
             keys = keys.exclude(condition)
         return keys
+
+
+def by_state(values: Mapping[ApiKeyState, Any], output_field: models.Field[Any, Any], now: dt.datetime | None) -> Case:
+    """Return the expression that has another value for each state of a key.
+
+    Args:
+        values: the value for each state.
+        output_field: the type of the values.
+        now: None: the present.
+    """
+    return Case(
+        *(When(condition, then=Value(values[state])) for state, condition in _conditions(now)),
+        default=Value(values[ApiKeyState.ACTIVE]),
+        output_field=output_field,
+    )
 
 
 def _conditions(now: dt.datetime | None) -> list[tuple[ApiKeyState, Q]]:
@@ -120,12 +130,12 @@ class ApiKey(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(
-        Organization, verbose_name=_("organization"), on_delete=models.PROTECT, related_name="api_keys"
+        Organization, verbose_name=_("organization"), on_delete=models.PROTECT, related_name="api_keys", db_index=False
     )
     label = models.CharField(_("label"), max_length=100)
     secret = SealedField(_("API key"), null=True)  # None: erased, because the key was revoked
     hint = models.CharField(max_length=4, editable=False, blank=True)
-    fingerprint = models.CharField(max_length=64, editable=False, db_index=True)
+    fingerprint = models.CharField(max_length=64, editable=False)
     status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.ACTIVE, editable=False)
     retires_at = models.DateTimeField(_("serves until"), null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
@@ -152,7 +162,6 @@ class ApiKey(models.Model):
         editable=False,
         related_name="+",
     )
-    search_text = search_text(105, "label", "hint")
 
     objects = ApiKeyQuerySet.as_manager()
 
@@ -160,10 +169,14 @@ class ApiKey(models.Model):
         verbose_name = _("API key")
         verbose_name_plural = _("API keys")
         ordering = ("-created_at",)
-        # The admin's order: newest first, and the primary key where that does not tell. With it what a search looks at, so
-        # that it need not read every key's row, which is five times as long.
         indexes = (
-            models.Index(fields=["created_at", "id", "organization", "search_text"], name="partium_apikey_by_age"),
+            models.Index(fields=["created_at", "id"], name="partium_apikey_by_age"),  # the order of the admin's list
+            # All that tells a key's state, so that the key status of all organizations is computed without their rows.
+            models.Index(
+                fields=["organization", "status", "verification", "rejected_at", "retires_at", "expires_at"],
+                name="partium_apikey_by_state",
+            ),
+            models.Index(fields=["fingerprint", "status"], name="partium_apikey_duplicates"),
         )
         constraints = (
             models.UniqueConstraint(
@@ -179,6 +192,11 @@ class ApiKey(models.Model):
         return f"{self.label} ({self.masked})"
 
     @property
+    def ends_at(self) -> dt.datetime | None:
+        """When the key stops serving by itself: the end of its overlap or its expiry, whichever comes first."""
+        return min((at for at in (self.retires_at, self.expires_at) if at is not None), default=None)
+
+    @property
     def masked(self) -> str:
         """How the key is shown everywhere: ``••••3f9a``."""
         return mask(self.hint)
@@ -187,102 +205,3 @@ class ApiKey(models.Model):
 def mask(hint: str) -> str:
     """Return how a key with this hint is shown."""
     return f"{MASK[:4]}{hint}"
-
-
-class DuplicateKey(models.Model):
-    """A key that several organizations were found to have, once: whether they still do is for the reader to see.
-
-    So that nobody has to compare all keys to name the few. Stays when the keys are revoked.
-    """
-
-    fingerprint = models.CharField(max_length=64, primary_key=True)
-    noticed_at = models.DateTimeField(auto_now_add=True, db_index=True)
-
-    class Meta:
-        verbose_name = _("duplicate key")
-        verbose_name_plural = _("duplicate keys")
-
-    def __str__(self) -> str:
-        return f"{self.noticed_at:%Y-%m-%d %H:%M}"
-
-
-class ApiKeyEvent(models.Model):
-    """What happened to a key: who, what, when, from where. Append-only, never a value."""
-
-    class Action(models.TextChoices):
-        ADDED = "added", _("added")
-        VERIFIED = "verified", _("verified")
-        REFUSED = "refused", _("refused")
-        ROTATED = "rotated", _("rotated")
-        RETIRED = "retired", _("began to retire")
-        REVOKED = "revoked", _("revoked")
-        CHANGED = "changed", _("changed")
-        REJECTED = "rejected", _("rejected in use")
-
-    api_key = models.ForeignKey(
-        ApiKey, verbose_name=_("API key"), on_delete=models.PROTECT, null=True, related_name="events"
-    )
-    organization = models.ForeignKey(
-        Organization, verbose_name=_("organization"), on_delete=models.PROTECT, related_name="key_events"
-    )
-    action = models.CharField(_("what"), max_length=16, choices=Action.choices)
-    detail = models.CharField(_("detail"), max_length=255, blank=True)
-    actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, verbose_name=_("who"), on_delete=models.SET_NULL, null=True, related_name="+"
-    )
-    # The name as it was, so that the history stays readable after the account is gone.
-    actor_name = models.CharField(_("name"), max_length=190, blank=True)
-    address = models.GenericIPAddressField(_("from"), null=True, blank=True)
-    at = models.DateTimeField(_("when"), auto_now_add=True, db_index=True)
-
-    class Meta:
-        verbose_name = _("key event")
-        verbose_name_plural = _("key events")
-        ordering = ("-at", "-id")
-
-    def __str__(self) -> str:
-        return f"{self.get_action_display()} {local_moment(self.at)}"
-
-    def get_detail_display(self) -> str:
-        """What ``detail`` says, in the active language."""
-        return key_history.translated(self.detail)
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        """Insert only. Raises TypeError for a row that exists."""
-        if not self._state.adding:
-            self._refuse()
-        super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise TypeError("Key events are append-only.")
-
-
-def local_day(moment: dt.datetime) -> dt.date:
-    """Return the day that a moment is on, where the site is; also for a site without ``USE_TZ``."""
-    return timezone.localdate(moment) if timezone.is_aware(moment) else moment.date()
-
-
-def local_moment(moment: dt.datetime) -> str:
-    """Return a moment as people read it: in the active time zone and language, as Django's own lists show it."""
-    here = timezone.localtime(moment) if timezone.is_aware(moment) else moment
-    return formats.date_format(here, "DATETIME_FORMAT")
-
-
-class ApiKeyUsage(models.Model):
-    """How often a key was exchanged, and how often that failed: one row a day."""
-
-    api_key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="usage")
-    day = models.DateField()
-    exchanges = models.PositiveIntegerField(default=0)
-    failures = models.PositiveIntegerField(default=0)
-
-    class Meta:
-        verbose_name = _("key usage")
-        verbose_name_plural = _("key usage")
-        constraints = (models.UniqueConstraint(fields=["api_key", "day"], name="partium_apikeyusage_one_per_day"),)
-
-    def __str__(self) -> str:
-        return f"{self.day}: {self.exchanges}"

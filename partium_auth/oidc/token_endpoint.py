@@ -17,7 +17,7 @@ from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.id_token import is_about_somebody_else
 from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import Provider
-from partium_auth.partium.responses import TokenResponse, parse_token_response
+from partium_auth.partium.token_response import TokenResponse, parse_token_response
 
 logger = logging.getLogger("partium_auth.oidc")
 

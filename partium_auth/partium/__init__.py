@@ -1,6 +1,6 @@
 """Partium's HTTP API. Knows nothing of Django.
 
-- ``auth``: obtain access tokens (Authentication API);
-- ``find``: search for parts (Find API), with ``photos`` on their way there and ``parts`` on their way back;
-- ``responses``: read what a token endpoint answers.
+- ``authentication``: exchange credentials for access tokens (Authentication API), with ``token_response``;
+- ``client``: the bearer, its replacement after a 401, and anything that the API answers;
+- ``search``: what to look for, as a request; ``results``: what Partium found.
 """

@@ -13,10 +13,11 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from partium_auth import signals
-from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, key_history
+from partium_auth.host.local_time import local_day
+from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage
 from partium_auth.models.database import database_alias
-from partium_auth.models.keys import REJECTION_REMEMBERED, local_day
-from partium_auth.services import health
+from partium_auth.models.key_events import EventDetail
+from partium_auth.models.keys import REJECTION_REMEMBERED
 from partium_auth.services.key_events import changed, record
 
 logger = logging.getLogger("partium_auth.keys")
@@ -51,7 +52,8 @@ def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
         record(
             ApiKeyEvent.Action.REJECTED,
             key=key,
-            detail=key_history.REJECTED_IN_USE % {"status": status},
+            detail=EventDetail.REJECTED_IN_USE,
+            parameters={"status": status},
             actor=None,
             address=None,
         )
@@ -100,11 +102,7 @@ def record_direct_use(api_key_id: uuid.UUID) -> None:
 
 def _used(api_key_id: uuid.UUID, now: dt.datetime) -> None:
     rows = ApiKey.objects.using(database_alias()).filter(pk=api_key_id)
-    if rows.filter(rejected_at=None).update(last_used_at=now):
-        return  # what happens all day: nothing else of the key changes
-    with transaction.atomic(using=database_alias()):
-        if rows.update(last_used_at=now, rejected_at=None):
-            health.remake(rows.values_list("organization_id", flat=True).get())
+    rows.update(last_used_at=now, rejected_at=None)
 
 
 def connect_signals() -> None:

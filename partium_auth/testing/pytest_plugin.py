@@ -53,7 +53,7 @@ def partium_user(
     """A person of the sandbox's organization ``acme``, logged in with Partium user name and password.
 
     ``partium_user.client`` is a Django test client whose requests have a ``request.partium`` that works: the token was
-    obtained from the sandbox over real HTTP. ``.user`` and ``.organization`` are the rows. Renewals run inline, so the
+    obtained from the sandbox over real HTTP. ``.user`` and ``.organization`` are the rows. Tokens are refreshed inline, so the
     fixture works inside a ``TestCase`` transaction; an encryption key is made where the settings have none.
     """
     from partium_auth.sealed import encryption

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Organization
 from partium_auth.models.database import database_alias
-from partium_auth.oidc.provider import DEFAULT
+from partium_auth.oidc.providers import DEFAULT
 from partium_auth.tokens import grants
 from partium_auth.tokens.grants import CachedGrant
 from partium_auth.tokens.invalidation import ENTRY_SECONDS

@@ -30,7 +30,7 @@ from partium_auth.sealed import encryption
 from partium_auth.tokens import invalidation, windows
 
 if TYPE_CHECKING:
-    from partium_auth.partium.responses import TokenResponse
+    from partium_auth.partium.token_response import TokenResponse
     from partium_auth.tokens.verified_login import VerifiedLogin
 
 logger = logging.getLogger("partium_auth.tokens")

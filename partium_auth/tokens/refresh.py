@@ -31,7 +31,7 @@ from partium_auth.tokens import grants, sources, windows
 from partium_auth.tokens.grants import GrantState
 
 if TYPE_CHECKING:
-    from partium_auth.partium.responses import TokenResponse
+    from partium_auth.partium.token_response import TokenResponse
 
 logger = logging.getLogger("partium_auth.tokens")
 

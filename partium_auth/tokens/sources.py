@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from partium_auth.exceptions import KeyRejected, LoginRequired, UnexpectedResponse, UpstreamError
 from partium_auth.host import upstream
 from partium_auth.models import Grant
-from partium_auth.partium.responses import REFUSALS
+from partium_auth.partium.token_response import REFUSALS
 
 if TYPE_CHECKING:
-    from partium_auth.partium.responses import TokenResponse
+    from partium_auth.partium.token_response import TokenResponse
 
 
 def exchange(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
@@ -37,12 +37,12 @@ def exchange(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
     refresh_token = grant.refresh_token.reveal()
     if grant.kind == Grant.Kind.PASSWORD:
         return upstream.authentication_api().refresh(refresh_token, before_send=before_send)
-    from partium_auth.oidc import provider, token_endpoint
+    from partium_auth.oidc import providers, token_endpoint
 
     try:
-        op = provider.get(grant.provider)
+        op = providers.get(grant.provider)
     except LookupError:
-        if grant.provider == provider.DEFAULT:  # this process may have been started without the site's settings
+        if grant.provider == providers.DEFAULT:  # this process may have been started without the site's settings
             raise UpstreamError("The identity provider of the settings is not in this process's.", sent=False) from None
         raise LoginRequired(f"The identity provider {grant.provider!r} is not configured or not active.") from None
     if not op.issued(grant):

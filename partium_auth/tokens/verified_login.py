@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from partium_auth.models import Grant, Identity, Organization
     from partium_auth.oidc.errors import Refused
     from partium_auth.oidc.provider import Provider
-    from partium_auth.partium.responses import TokenResponse
+    from partium_auth.partium.token_response import TokenResponse
 
 
 @dataclass

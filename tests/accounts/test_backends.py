@@ -16,7 +16,7 @@ from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 from partium_auth.accounts.passwords import TypedPassword
 from partium_auth.backends import PartiumOIDCBackend, PartiumPasswordBackend
 from partium_auth.models import Grant
-from partium_auth.oidc import provider as providers
+from partium_auth.oidc import providers
 from partium_auth.tokens.verified_login import VerifiedLogin
 from tests.oidc.conftest import Browser
 from tests.oidc.provider import CLIENT_SECRET, BendableProvider

@@ -17,7 +17,7 @@ from django.contrib.staticfiles.testing import StaticLiveServerTestCase
 from django.test import Client
 from django.urls import reverse
 
-from example_project.demo_provider import CLAIMS_PARAMETER, ORGANIZATIONS_CLAIM, read_cast
+from example_project.demo_provider import CLAIMS_PARAMETER, ORGANIZATIONS_CLAIM, read_people
 from partium_auth.models import ApiKey, EmailDomain, IdentityProvider, Membership, Organization, Role
 from partium_auth.services import keys, members
 from partium_auth.testing.sandbox import PartiumSandbox
@@ -96,7 +96,7 @@ def log_in(page: Any, name: str) -> None:
     """From the login page, where the page has been sent, through the provider and back to where it wanted to go."""
     page.click("text=Log in with Acme's provider")
     page.get_by_label("User name").fill(name)
-    page.get_by_label("Password").fill(read_cast().password)
+    page.get_by_label("Password").fill(read_people().password)
     page.get_by_role("button", name="Sign in", exact=True).click()
 
 

@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import random
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import requests
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 120
+PORTS = range(12_000, 32_000)
+"""Below the range that systems choose ports from for connections and for port 0."""
+
+_reserved: list[IO[str]] = []
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A free port that no other test, of any process, gets while this process lives."""
+    directory = Path(tempfile.gettempdir()) / f"partium_auth-ports-{os.getuid()}"
+    directory.mkdir(exist_ok=True)
+    for port in random.SystemRandom().sample(PORTS, 200):
+        reservation = (directory / str(port)).open("w")
+        try:
+            fcntl.flock(reservation, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            reservation.close()
+            continue
+        _reserved.append(reservation)
+        return port
+    raise AssertionError("200 ports are taken")
 
 
-def eventually(
-    condition: Callable[[], bool], what: Callable[[], str], *, deadline_seconds: float = DEADLINE_SECONDS
-) -> None:
+def eventually(condition: Callable[[], bool], what: Callable[[], str]) -> None:
     """Wait until a condition holds; ``what`` says what is wrong if it never does."""
-    deadline = time.monotonic() + deadline_seconds
+    deadline = time.monotonic() + DEADLINE_SECONDS
     pause = threading.Event()
     while not condition():
         assert time.monotonic() < deadline, what()
@@ -43,7 +61,7 @@ def serving(command: Sequence[str], url: str, log: Path, environment: Mapping[st
         def answers() -> bool:
             assert process.poll() is None, log.read_text()
             with contextlib.suppress(requests.ConnectionError):
-                return requests.get(url, timeout=5).status_code < 500
+                return requests.get(url, timeout=DEADLINE_SECONDS).status_code < 500
             return False
 
         eventually(answers, log.read_text)

@@ -8,7 +8,6 @@ import html
 import os
 import re
 import secrets
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import pytest
 import requests
 
 from example_project import demo_provider
-from tests.demo.processes import DEADLINE_SECONDS, ROOT, free_port, serving
+from tests.demo.processes import DEADLINE_SECONDS, free_port, serving
 
 pytestmark = pytest.mark.processes
 
@@ -143,7 +142,7 @@ def test_discovery_names_the_issuer_and_every_endpoint_of_a_relying_party(provid
     assert provider.metadata["id_token_signing_alg_values_supported"] == ["RS256"]
 
 
-@pytest.mark.parametrize("person", demo_provider.read_cast().people, ids=lambda person: person.username)
+@pytest.mark.parametrize("person", demo_provider.read_people().people, ids=lambda person: person.username)
 def test_everybody_of_the_cast_signs_in_and_brings_their_claims(
     provider: Provider, person: demo_provider.Person
 ) -> None:
@@ -240,7 +239,7 @@ def test_a_wrong_password_is_said_on_the_page_and_keeps_the_user_name(provider: 
 
 def test_the_sign_in_page_offers_everybody_and_loads_nothing_from_elsewhere(provider: Provider) -> None:
     page = html.unescape(open_login(provider).page.text)
-    for person in demo_provider.read_cast().people:
+    for person in demo_provider.read_people().people:
         assert f'value="{person.username}"' in page
         assert f"{person.name} <small>{person.description}</small>" in page
     assert not re.search(r"(src|href)\s*=\s*[\"'](https?:)?//|@import|url\(", page)
@@ -307,28 +306,3 @@ def test_other_users_of_the_machine_cannot_read_the_providers_files(provider: Pr
     assert provider.directory.stat().st_mode & 0o077 == 0
     for name in ("settings.yaml", "users.yaml"):
         assert (provider.directory / name).stat().st_mode & 0o077 == 0
-
-
-def test_without_a_client_in_the_environment_it_says_what_to_set() -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OIDC_")}
-    arguments = ["--callback-url", CALLBACK_URL, "--directory", "unused"]
-    done = subprocess.run(
-        [sys.executable, "-m", "example_project.demo_provider", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert "OIDC_RP_CLIENT_ID" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("username", "description"),
-    [("ada", "developer of acme"), ("max", "member of acme"), ("pat", "member of acme and globex")],
-)
-def test_a_person_is_described_by_their_roles(username: str, description: str) -> None:
-    (person,) = (person for person in demo_provider.read_cast().people if person.username == username)
-    assert person.description == description

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,58 +11,19 @@ import requests
 from django.urls import reverse
 
 from example_project import demo
-from tests.demo.processes import DEADLINE_SECONDS, ROOT, eventually, free_port
+from tests.demo.processes import DEADLINE_SECONDS
+from tests.example.running_demo import RunningDemo
 
 pytestmark = pytest.mark.processes
 
 
-class WholeDemo:
-    """``python -m example_project.demo``, started and stopped."""
-
-    def __init__(self, directory: Path) -> None:
-        self._output = directory / "output"
-        self.ports = {name: str(free_port()) for name in demo.PORT_VARIABLES}
-        self.site = f"http://127.0.0.1:{self.ports['DEMO_PORT']}"
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("DEMO_", "DJANGO_", "PARTIUM_", "OIDC_", "DATABASE_URL"))
-        }
-        self._environment: Mapping[str, str] = {
-            **inherited,
-            **self.ports,
-            "DEMO_DIRECTORY": str(directory / "demo"),
-            "DJANGO_ENV_FILE": str(directory / "env"),
-        }
-
-    def start(self) -> None:
-        with self._output.open("wb") as output:
-            command = [sys.executable, "-m", "example_project.demo"]
-            self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=output, stderr=output)
-        eventually(
-            lambda: "is running" in self.said() or self._process.poll() is not None, self.said, deadline_seconds=90
-        )
-        assert "The demo is running." in self.said(), self.said()
-
-    def stop(self) -> int:
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(DEADLINE_SECONDS)
-
-    def said(self) -> str:
-        return self._output.read_text()
-
-
 @pytest.fixture(scope="module")
-def whole_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholeDemo]:
-    running = WholeDemo(tmp_path_factory.mktemp("demo"))
-    running.start()
-    try:
+def whole_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
+    with RunningDemo(tmp_path_factory.mktemp("demo")) as running:
         yield running
-    finally:
-        running.stop()
 
 
-def sign_in(whole_demo: WholeDemo, username: str) -> tuple[requests.Session, requests.Response]:
+def sign_in(whole_demo: RunningDemo, username: str) -> tuple[requests.Session, requests.Response]:
     """Through the site's login link and the provider's page, back to the site."""
     browser = requests.Session()
     page = browser.get(f"{whole_demo.site}/partium/login/default/?next=/", timeout=DEADLINE_SECONDS)
@@ -80,7 +37,7 @@ def test_the_provider_is_told_the_apps_own_callback() -> None:
 
 
 @pytest.mark.parametrize("username", ["ada", "max", "grace", "hedy", "pat"])
-def test_everybody_signs_in_and_finds_parts(whole_demo: WholeDemo, username: str) -> None:
+def test_everybody_signs_in_and_finds_parts(whole_demo: RunningDemo, username: str) -> None:
     browser, arrived = sign_in(whole_demo, username)
     assert (arrived.status_code, arrived.url) == (200, f"{whole_demo.site}/")
     found = browser.get(
@@ -98,7 +55,7 @@ def log_in_here(browser: requests.Session, url: str, username: str, password: st
     return browser.post(url, data=data, timeout=DEADLINE_SECONDS)
 
 
-def test_the_partium_account_that_the_demo_names_finds_parts(whole_demo: WholeDemo) -> None:
+def test_the_partium_account_that_the_demo_names_finds_parts(whole_demo: RunningDemo) -> None:
     (username, password) = re.findall(r"Partium account: +(\S+), password “(.+)”", whole_demo.said())[0]
     browser = requests.Session()
     arrived = log_in_here(browser, f"{whole_demo.site}/partium/login/?next=/%3Ftext%3Dfan", username, password)
@@ -106,18 +63,19 @@ def test_the_partium_account_that_the_demo_names_finds_parts(whole_demo: WholeDe
     assert "Parts for “fan”" in arrived.text
 
 
-def test_the_operator_enters_the_stock_admin(whole_demo: WholeDemo) -> None:
+def test_the_operator_enters_the_stock_admin(whole_demo: RunningDemo) -> None:
     browser = requests.Session()
     response = log_in_here(browser, f"{whole_demo.site}/admin/login/?next=/admin/", "operator", "demo")
     assert response.url == f"{whole_demo.site}/admin/"
 
 
 def test_it_stops_leaves_its_ports_free_and_starts_again_over_the_same_data(tmp_path: Path) -> None:
-    whole = WholeDemo(tmp_path)
-    written = []
-    for _ in range(2):
-        whole.start()
-        assert whole.stop() == 0
-        demo.choose_ports(whole.ports)  # raises if one is still taken
-        written.append((tmp_path / "env").read_text())
-    assert written[0] == written[1]
+    demo_twice = RunningDemo(tmp_path)
+    secrets = tmp_path / "demo" / "env"
+    with demo_twice:
+        written = secrets.read_text()
+    with demo_twice:
+        assert secrets.read_text() == written
+        browser, _arrived = sign_in(demo_twice, "hedy")  # whose organization's key the first one has sealed
+        assert browser.get(f"{demo_twice.site}/?text=fan", timeout=DEADLINE_SECONDS).status_code == 200
+    demo.choose_ports(demo_twice.ports)  # raises if one is still taken

@@ -9,11 +9,9 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from example_project.demo import PORT_VARIABLES
+from example_project.demo import DEFAULT_PORTS
 from partium_auth.testing.sandbox import SandboxControl
 from tests.demo.processes import DEADLINE_SECONDS, ROOT, eventually, free_port
-
-START_SECONDS = 90
 
 
 class RunningDemo:
@@ -25,7 +23,7 @@ class RunningDemo:
 
     def __init__(self, directory: Path) -> None:
         self._output = directory / "output"
-        self.ports = {name: str(free_port()) for name in PORT_VARIABLES}
+        self.ports = {name: str(free_port()) for name in DEFAULT_PORTS}
         self.site = f"http://127.0.0.1:{self.ports['DEMO_PORT']}"
         self.sandbox = SandboxControl(f"http://127.0.0.1:{self.ports['DEMO_SANDBOX_PORT']}")
         self.environment = {
@@ -36,24 +34,20 @@ class RunningDemo:
             },
             **self.ports,
             "DEMO_DIRECTORY": str(directory / "demo"),
-            "DJANGO_ENV_FILE": str(directory / "env"),
         }
 
     def __enter__(self) -> Self:
         with self._output.open("wb") as output:
             command = [sys.executable, "-m", "example_project.demo"]
             self._process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=output, stderr=output)
-        eventually(
-            lambda: "is running" in self._said() or self._process.poll() is not None,
-            self._said,
-            deadline_seconds=START_SECONDS,
-        )
-        assert self._process.poll() is None, self._said()
+        eventually(lambda: "is running" in self.said() or self._process.poll() is not None, self.said)
+        assert self._process.poll() is None, self.said()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(DEADLINE_SECONDS)
+        assert self._process.wait(DEADLINE_SECONDS) == 0, self.said()
 
-    def _said(self) -> str:
+    def said(self) -> str:
+        """Return what it has printed."""
         return self._output.read_text()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from example_project.parts import card, marked_pieces
-from partium_auth.partium.find import Part
+from partium_auth.partium.results import Part
 
 PART = Part(
     id="AC1048213",
@@ -31,7 +31,7 @@ ANYTHING = st.recursive(
     lambda inner: (
         st.lists(inner)
         | st.dictionaries(
-            st.text() | st.sampled_from(["name", "value", "url", "start", "indices", "from", "to"]), inner
+            st.text() | st.sampled_from(["label", "value", "url", "kind", "start", "indices", "from", "to"]), inner
         )
     ),
     max_leaves=8,
@@ -43,18 +43,12 @@ def pairs(part: Part) -> list[tuple[str, str]]:
     return [(one.name, one.value) for one in (*shown.key_attributes, *shown.further_attributes)]
 
 
-@pytest.mark.parametrize(
-    "highlights",
-    [
-        {
-            "snippet": "x",
-            "indices": {"id": [{"from": 0, "to": 12}], "name": [{"from": 0, "to": 5}, {"from": 6, "to": 9}]},
-        },
-        [{"field": "name", "start": 0, "end": 5}, {"start": 6, "end": 9}, {"field": "id", "start": 0, "end": 12}],
-        [{"from": 0, "to": 5}, {"from": 6, "to": 9}],
-    ],
-)
-def test_a_name_is_cut_where_its_highlights_are(highlights: Any) -> None:
+def test_a_name_is_cut_where_its_highlights_are() -> None:
+    highlights = {
+        "snippet": "x",
+        "indices": {"id": [{"from": 0, "to": 12}], "name": [{"from": 0, "to": 5}, {"from": 6, "to": 9}]},
+    }
+
     pieces = marked_pieces("Axial fan 60", highlights)
 
     assert [(piece.text, piece.marked) for piece in pieces] == [
@@ -71,10 +65,9 @@ def test_a_name_is_cut_where_its_highlights_are(highlights: Any) -> None:
         None,
         7,
         {},
-        {"field": "id", "start": 0, "end": 3},
-        {"start": 3, "end": 3},
-        {"start": 5, "end": 99},
-        {"start": "0"},
+        {"from": 3, "to": 3},
+        {"from": 5, "to": 99},
+        {"from": "0", "to": "2"},
         {"from": -1, "to": 2},
         {"from": 0},
         {"from": 0.0, "to": 2.0},
@@ -90,7 +83,7 @@ def test_a_part_without_a_name_is_shown_by_its_number() -> None:
 
 
 def test_the_preview_goes_before_images_and_only_web_addresses_are_used() -> None:
-    images = [{"url": "javascript:alert(1)"}, "https://cdn.example/2.png"]
+    images = [{"url": "javascript:alert(1)"}, {"url": "https://cdn.example/2.png"}]
 
     assert (
         card(replace(PART, preview_data={"url": "https://cdn.example/1.png"}, images=images)).image_url[-5:] == "1.png"
@@ -99,15 +92,21 @@ def test_the_preview_goes_before_images_and_only_web_addresses_are_used() -> Non
     assert card(PART).image_url == ""
 
 
-def test_attributes_come_as_a_list_or_as_a_mapping() -> None:
-    listed = [{"name": "Material", "value": "Steel"}, {"key": "rpm", "value": 900}, {"name": "Empty", "value": " "}, 7]
+def test_a_kind_that_the_site_has_a_picture_of_is_shown_with_it() -> None:
+    images = [{"url": "https://cdn.example/1.png"}]
+
+    assert card(replace(PART, preview_data={"kind": "fan"}, images=images)).image_url == "/static/portal/parts/fan.svg"
+    assert card(replace(PART, preview_data={"kind": "../x"}, images=images)).image_url == "https://cdn.example/1.png"
+
+
+def test_attributes_are_shown_with_their_labels() -> None:
+    listed = [{"label": "Material", "value": "Steel"}, {"label": "rpm", "value": 900}, {"label": "Empty"}, 7]
 
     assert pairs(replace(PART, attributes=listed)) == [("Material", "Steel"), ("rpm", "900")]
-    assert pairs(replace(PART, attributes={"Colors": ["red", "blue"]})) == [("Colors", "red, blue")]
 
 
 def test_three_attributes_are_shown_and_the_rest_folded_away() -> None:
-    shown = card(replace(PART, attributes={str(number): "x" for number in range(5)}))
+    shown = card(replace(PART, attributes=[{"label": str(number), "value": "x"} for number in range(5)]))
 
     assert len(shown.key_attributes) == 3
     assert len(shown.further_attributes) == 2

@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from example_project import views
+from partium_auth.services import add_key
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox, part_png
 
@@ -58,7 +59,7 @@ def test_words_find_parts_with_what_fits_marked(browser: Client, partium_sandbox
     assert len(numbers(page)) == 6
     assert "<mark>Axial</mark> <mark>fan</mark>" in page
     assert "Parts for “axial fan”" in page
-    assert f'src="{partium_sandbox.url}/media/parts/{numbers(page)[0]}.svg"' in page
+    assert page.count('src="/static/portal/parts/fan.svg"') == 6
     assert '<option value="6" selected>' in page
     assert 'value="axial fan"' in page
 
@@ -83,8 +84,7 @@ def test_a_picture_to_try_is_offered_and_finds_something(browser: Client, partiu
 
     found = browser.post("/", {"image": SimpleUploadedFile("part.png", picture, "image/png")}).content.decode()
 
-    assert numbers(found)[0] == "AC1918932"
-    assert picture == part_png("AC1918932")
+    assert numbers(found)[0] == "SG1901"
 
 
 def test_nothing_found_says_so_and_what_to_try(browser: Client) -> None:
@@ -146,8 +146,6 @@ def test_pages_forbid_everything_inline(browser: Client, partium_sandbox: Partiu
 def test_people_search_in_their_own_organization_and_are_told_apart_where_they_share_a_key(
     hedy: PartiumUser, partium_sandbox: PartiumSandbox
 ) -> None:
-    from partium_auth.services.keys import add_key
-
     add_key(hedy.organization, partium_sandbox.add_key("globex"), label="for a test", actor=None)
 
     page = hedy.client.get("/", {"text": "pump"}).content.decode()

@@ -10,10 +10,10 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.test import Client
 
-from example_project.demo_provider import read_cast
+from example_project.demo_provider import read_people
 from example_project.management.commands.seed_demo import Command
 from partium_auth.models import ApiKey, Organization
-from partium_auth.services.keys import revoke_key
+from partium_auth.services import revoke_key
 from partium_auth.testing.sandbox import ACME_KEY, GLOBEX_KEY, PartiumSandbox
 
 pytestmark = pytest.mark.django_db
@@ -54,10 +54,10 @@ def test_a_second_time_changes_nothing() -> None:
 
 def test_the_operator_enters_the_stock_admin(site: None, client: Client) -> None:
     seed()
-    cast = read_cast()
+    people = read_people()
 
     response = client.post(
-        "/admin/login/?next=/admin/", {"username": cast.operator_username, "password": cast.password}, follow=True
+        "/admin/login/?next=/admin/", {"username": people.operator_username, "password": people.password}, follow=True
     )
 
     assert response.status_code == 200
@@ -68,7 +68,7 @@ def test_it_tells_no_key_and_no_password() -> None:
     said = seed()
 
     assert "Created the organization Acme Industrial." in said
-    for secret in (ACME_KEY, GLOBEX_KEY, read_cast().password + "\n"):
+    for secret in (ACME_KEY, GLOBEX_KEY, read_people().password + "\n"):
         assert secret not in said
 
 

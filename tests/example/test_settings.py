@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 from partium_auth.conf import SETTINGS, conf
-from partium_auth.sealed.encryption import generate_key
 from tests.example.conftest import EXAMPLE, LoadSettings
 
 ROOT = EXAMPLE.parent
@@ -135,7 +135,7 @@ def test_production_settings_pass_djangos_deployment_checks(tmp_path: Path) -> N
         "DJANGO_SETTINGS_MODULE": "example_project.settings",
         "ALLOWED_HOSTS": "parts.example.com",
         "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
-        "PARTIUM_ENCRYPTION_KEYS": generate_key(),
+        "PARTIUM_ENCRYPTION_KEYS": f"test:{Fernet.generate_key().decode()}",
         "OIDC_OP_ISSUER": "https://login.example.com",
         "OIDC_RP_CLIENT_ID": "parts-portal",
         "OIDC_RP_CLIENT_SECRET": "nobody's",

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from example_project.walkthrough import Page, StepFailed
-from tests.demo.processes import ROOT, free_port
+from tests.demo.processes import DEADLINE_SECONDS, ROOT, free_port
 from tests.example.running_demo import RunningDemo
 
 pytestmark = pytest.mark.processes
@@ -24,7 +23,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
 
 def walk_through(environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "example_project.walkthrough"]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=3 * DEADLINE_SECONDS
+    )
 
 
 def test_every_step_succeeds_says_what_happened_upstream_and_no_credential(demo: RunningDemo) -> None:
@@ -34,7 +35,7 @@ def test_every_step_succeeds_says_what_happened_upstream_and_no_credential(demo:
     assert len(re.findall(r"^ ?\d+  ", done.stdout, re.MULTILINE)) == 8
     assert "upstream: POST /1/auth with the API key → 200" in done.stdout
     assert "upstream: POST /1/find/search with an access token, for one person of many → 200" in done.stdout
-    assert "renewed in the background while the old one still served" in done.stdout
+    assert "refreshed in the background while the old one was still served" in done.stdout
     assert demo.sandbox.settings()["lifetime_seconds"] == 600, "the sandbox is left as it was"
     assert not re.search(r"[A-Za-z0-9_-]{30,}|eyJ|sandbox-key", done.stdout), "this looks like a credential"
 
@@ -48,7 +49,7 @@ def test_a_step_that_fails_is_named_and_ends_the_walk(demo: RunningDemo) -> None
     assert "FAILED: GET" in done.stdout
     assert "answered 503" in done.stdout
     assert "upstream: POST /1/find/search with an access token of the identity provider → 503" in done.stdout
-    assert "Ada searches by a photo" not in done.stdout
+    assert "Ada searches by photo" not in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -59,15 +60,3 @@ def test_without_a_demo_it_says_how_to_start_one(demo: RunningDemo) -> None:
     assert done.returncode == 2
     assert "make demo" in done.stdout
     assert "DEMO_PORT" in done.stdout
-
-
-def test_forms_are_read_as_a_browser_reads_them() -> None:
-    page = Page(
-        '<a href="/x">x</a><form action="/a" method="POST"><input name="n" value="&amp;1"><input></form><input name="o">'
-    )
-
-    form = page.form("do it", lambda form: form.action == "/a")
-    assert (form.method, form.fields) == ("post", {"n": "&1"})
-    assert page.links == ["/x"]
-    with pytest.raises(StepFailed, match="no form to fly"):
-        page.form("fly", lambda form: False)

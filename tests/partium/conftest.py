@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from partium_auth.http.transport import Transport
-from partium_auth.partium.auth import AuthenticationAPI
-from partium_auth.partium.find import FindClient
+from partium_auth.partium.authentication import AuthenticationAPI
+from partium_auth.partium.client import FindClient
 from tests.http.conftest import _plain_environment, upstream  # noqa: F401
 from tests.http.upstream import Peer, Request, Upstream
 

@@ -9,8 +9,8 @@ import pytest
 
 from partium_auth.exceptions import CredentialsRejected, NotPermitted, UnprocessableRequest, UnsupportedImage
 from partium_auth.http.transport import Transport
-from partium_auth.partium.auth import AuthenticationAPI
-from partium_auth.partium.find import Bearer, FindClient
+from partium_auth.partium.authentication import AuthenticationAPI
+from partium_auth.partium.client import Bearer, FindClient
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.testing.sandbox.seed import ACME_KEY, ACME_PASSWORD, ACME_USERNAME
 from tests.partium.conftest import Token

@@ -67,6 +67,13 @@ def test_it_stops_while_a_call_hangs() -> None:
     assert (process.returncode, errors) == (0, "")
 
 
+def test_a_port_that_does_not_exist_is_said_clearly() -> None:
+    done = _run("--port", "70000")
+    assert done.returncode == 1
+    assert "did not start" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_taken_port_is_said_clearly() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -130,8 +137,8 @@ def test_options_and_seed_file_are_applied(tmp_path: Path) -> None:
     assert errors.splitlines() == ["POST /_sandbox/settings 200", "POST /1/auth 200"]
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "soon", "inf"])
-def test_an_impossible_duration_is_refused(seconds: str) -> None:
-    done = _run("--lifetime", seconds)
-    assert done.returncode == 2
-    assert "--lifetime" in done.stderr
+@pytest.mark.parametrize(("seconds", "status", "message"), [("soon", 2, "--lifetime"), ("-1", 1, "lifetime_seconds")])
+def test_an_impossible_duration_is_refused(seconds: str, status: int, message: str) -> None:
+    done = _run("--port", "0", "--lifetime", seconds)
+    assert done.returncode == status
+    assert message in done.stderr

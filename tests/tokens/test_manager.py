@@ -18,7 +18,7 @@ from django.db import OperationalError, connection, connections, transaction
 from partium_auth.exceptions import KeyRejected, LoginRequired, TimedOut, TokenUnavailable
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Grant, Organization
-from partium_auth.partium.responses import TokenResponse
+from partium_auth.partium.token_response import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants, sources
 from partium_auth.tokens.grants import GrantState
@@ -155,7 +155,7 @@ PAGE = "<!doctype html><title>Request blocked</title>"
 def test_a_firewalls_page_is_a_fault_that_ends_no_login(
     token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, status: int
 ) -> None:
-    # Provided by _is_json_object() in partium.responses.
+    # Provided by require_json_error().
     grant = password_grant()
     with partium_sandbox.fail("refresh", status=status, body=PAGE, headers={"Content-Type": "text/html"}):
         assert token_manager.obtain(age(grant, 30)).generation == 1

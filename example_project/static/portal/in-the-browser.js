@@ -57,7 +57,8 @@
       for (const part of parts) {
         const card = document.getElementById("browser-card").content.cloneNode(true);
         const picture = card.querySelector("img");
-        if (/^https?:/.test(part.previewData?.url ?? "")) picture.src = part.previewData.url; else picture.remove();
+        picture.addEventListener("error", () => picture.remove());
+        picture.src = `${form.dataset.pictures}${encodeURIComponent(part.previewData?.kind ?? "")}.svg`;
         card.querySelector(".number").textContent = part.id;
         card.querySelector("h3").textContent = part.name ?? part.id;
         list.append(card);

@@ -10,8 +10,8 @@ other processes. No Django is needed. See ``docs/sandbox.md``.
 
 from .calls import Call
 from .control import Fault, SandboxControl, SandboxControls
-from .drawings import part_png
 from .partium_sandbox import PartiumSandbox
+from .pictures import part_png
 from .seed import (
     ACME,
     ACME_KEY,

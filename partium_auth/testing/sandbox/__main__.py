@@ -15,13 +15,6 @@ from .partium_sandbox import PartiumSandbox
 from .seed import DEFAULT_SEED
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise ValueError
-    return seconds
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m partium_auth.testing.sandbox",
@@ -36,12 +29,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--oidc-organizations", default="", metavar="ID,ID", help="what those tokens open without the claim")
     add("--oidc-claim", default="organizations", metavar="NAME", help="claim with a user's organizations")
     add("--oidc-audience", metavar="AUD", help="audience that those tokens must have (default: any)")
-    add("--lifetime", type=_seconds, metavar="SECONDS", help="of access tokens (default: 600)")
-    add("--refresh-lifetime", type=_seconds, metavar="SECONDS", help="of refresh tokens (default: 30 days)")
+    add("--lifetime", type=float, metavar="SECONDS", help="of access tokens (default: 600)")
+    add("--refresh-lifetime", type=float, metavar="SECONDS", help="of refresh tokens (default: 30 days)")
     add("--token-format", choices=("opaque", "jwt"), help="of access tokens (default: opaque)")
     add("--no-rotation", action="store_true", help="refresh tokens stay valid when used")
-    add("--grace", type=_seconds, metavar="SECONDS", help="accept the previous refresh token that long (default: 0)")
-    add("--rate-limit", type=_seconds, metavar="PER_SECOND", help="Find calls per organization (default: 150)")
+    add("--grace", type=float, metavar="SECONDS", help="accept the previous refresh token that long (default: 0)")
+    add("--rate-limit", type=float, metavar="PER_SECOND", help="Find calls per organization (default: 150)")
     add("--verbose", action="store_true", help="one line per request on standard error")
     return parser
 
@@ -93,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
             public_url=options.public_url,
             verbose=options.verbose,
         )
-    except (OSError, ValueError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         reason = str(error)
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             reason = f"port {options.port} of {options.host} is taken; choose another one with --port."

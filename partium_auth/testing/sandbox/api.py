@@ -1,4 +1,4 @@
-"""Partium's API as documented: a request in, a response out. Sockets, faults and the call log are the server's.
+"""Partium's API as documented: a request in, a response out. Sockets, faults and the call log are elsewhere.
 
 What is documented, and what had to be assumed, is written in ``docs/sandbox.md``.
 """
@@ -6,49 +6,32 @@ What is documented, and what had to be assumed, is written in ``docs/sandbox.md`
 from __future__ import annotations
 
 import base64
-import binascii
 import email.message
-import email.policy
+import email.parser
 import email.utils
 import json
 import math
 import threading
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from email.parser import BytesHeaderParser
 from http import HTTPStatus
 from typing import Any
 
 from . import find
-from .catalog import catalog_of
+from .catalog import LANGUAGES, PARTS, Part
 from .issuers import Issuers, IssuerUnavailable
+from .pictures import is_image
 from .state import CredentialKind, Issued, Rejected, State, fingerprint
 
-MAX_SEARCH_BYTES = 5_767_168  # 5.5 MiB, image and input together
-_MULTIPART_OVERHEAD_BYTES = 65_536
-_MAX_OTHER_BYTES = 65_536
-_MAX_SEARCHES = 1_000
+MAX_BODY_BYTES = 5_767_168
+"""5.5 MiB, of a whole request."""
+
 _DEFAULT_LIMIT, _MAX_LIMIT = 10, 100
 _MAX_TEXT = 1_000
 
-PROJECTION_FIELDS = tuple(
-    f"results.{name}"
-    for name in (
-        "id",
-        "partiumId",
-        "name",
-        "nameLanguage",
-        "previewData",
-        "images",
-        "mountingLocationsCount",
-        "createdAt",
-        "modifiedAt",
-        "attributes",
-        "highlights",
-    )
-)
+RESULT_FIELDS = tuple(find.result(PARTS[0], "", LANGUAGES[0], (), ""))
+"""What a projection may name, with ``results.`` before it."""
 
 
 @dataclass(frozen=True)
@@ -78,33 +61,22 @@ class Response:
     organization: str | None = None
 
 
+@dataclass(eq=False)
 class ApiError(Exception):
-    """An answer of 400 or above."""
+    """An answer of 400 or above; ``field`` names what is wrong with a request (422)."""
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        headers: dict[str, str] | None = None,
-        field: str | None = None,
-        organization: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = headers or {}
-        self.field = field
-        self.organization = organization
+    status: int
+    message: str
+    headers: dict[str, str] | None = None
+    field: str | None = None
+    organization: str | None = None
 
     def response(self) -> Response:
         """The error as a JSON answer."""
-        document: dict[str, Any] = {
-            "status": self.status,
-            "error": HTTPStatus(self.status).phrase.lower().replace(" ", "_"),
-            "message": str(self),
-        }
+        error = HTTPStatus(self.status).phrase.lower().replace(" ", "_")
+        document: dict[str, Any] = {"status": self.status, "error": error, "message": self.message}
         if self.field is not None:
-            document["details"] = [{"field": self.field, "message": str(self)}]
+            document["details"] = [{"field": self.field, "message": self.message}]
         return json_response(document, self.status, self.headers, self.organization)
 
 
@@ -112,9 +84,9 @@ def json_response(
     document: Any, status: int = 200, headers: dict[str, str] | None = None, organization: str | None = None
 ) -> Response:
     """An answer in JSON."""
-    # An error may name a field that the caller made up, even one that UTF-8 cannot hold.
-    body = json.dumps(document, ensure_ascii=status >= 400).encode()
-    return Response(status, body, {"Content-Type": "application/json"} | (headers or {}), organization)
+    return Response(
+        status, json.dumps(document).encode(), {"Content-Type": "application/json"} | (headers or {}), organization
+    )
 
 
 def http_date(seconds: float) -> str:
@@ -124,12 +96,16 @@ def http_date(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class _Search:
+    """A search that was made, for its further pages."""
+
+    id: str
     organization: str
-    language: int
-    found: find.Found
-    projection: tuple[str, ...]
+    language: str
+    words: tuple[str, ...]
+    parts: tuple[Part, ...]
+    fields: tuple[str, ...]
     image_id: str | None
-    at: float
+    made_at: float
 
 
 class PartiumApi:
@@ -144,7 +120,13 @@ class PartiumApi:
         self._state = state
         self._issuers = issuers
         self._lock = threading.Lock()
-        self._searches: OrderedDict[str, _Search] = OrderedDict()
+        self._searches: dict[str, _Search] = {}
+        self._handlers: dict[str, tuple[str, Callable[[Request], Response]]] = {
+            "auth": ("POST", self._auth),
+            "refresh": ("POST", self._refresh),
+            "search": ("POST", self._search),
+            "state": ("GET", self._search_state),
+        }
 
     def clear(self) -> None:
         """Forget all searches."""
@@ -162,51 +144,37 @@ class PartiumApi:
             return "refresh"
         if path == "/1/find/search":
             return "search"
-        return "state" if path.startswith("/1/find/search/") and path.count("/") == 4 else "other"
+        return "state" if path.startswith("/1/find/search/") else "other"
 
-    def needs_length(self, endpoint: str, method: str) -> bool:
-        """Whether a request without ``Content-Length`` is refused with 411: where a body is part of the request."""
+    def needs_body(self, endpoint: str, method: str) -> bool:
+        """Whether a request without ``Content-Length`` is answered with 411."""
         return method == "POST" and endpoint in ("refresh", "search")
-
-    def max_body_bytes(self, endpoint: str, content_type: str) -> int:
-        """The largest body that is read at all."""
-        if endpoint != "search":
-            return _MAX_OTHER_BYTES
-        multipart = content_type.lower().startswith("multipart/")
-        return MAX_SEARCH_BYTES + (_MULTIPART_OVERHEAD_BYTES if multipart else 0)
 
     def credential(self, endpoint: str, request: Request) -> tuple[CredentialKind, str | None]:
         """What a request identifies itself with, for the call log: the kind and the fingerprint."""
         if endpoint == "refresh":
             try:
                 token = json.loads(request.body)["refresh_token"]
-            except (ValueError, TypeError, LookupError, RecursionError):
-                return "none", None
+            except (ValueError, TypeError, LookupError):
+                token = None
             return ("refresh", fingerprint(token)) if isinstance(token, str) and token else ("none", None)
         scheme, value = _authorization(request)
         if scheme == "basic":
             pair = _basic(value)
-            return ("password", fingerprint(":".join(pair))) if pair else ("password", None)
+            return "password", fingerprint(":".join(pair)) if pair else None
         if scheme != "bearer" or not value:
             return "none", None
         mark = fingerprint(value)
         kind = self._state.kind_of(mark)
-        if kind == "unknown" and endpoint == "auth":
-            kind = "api_key"  # a bearer is nothing else here
-        return kind, mark
+        # At /auth a bearer can be nothing else, also where the sandbox does not know it.
+        return "api_key" if kind == "unknown" and endpoint == "auth" else kind, mark
 
     def answer(self, endpoint: str, request: Request) -> Response:
         """Carry a request out."""
-        handlers: dict[str, tuple[str, Callable[[Request], Response]]] = {
-            "auth": ("POST", self._auth),
-            "refresh": ("POST", self._refresh),
-            "search": ("POST", self._search),
-            "state": ("GET", self._search_state),
-        }
         try:
-            if endpoint not in handlers:
+            if endpoint not in self._handlers:
                 raise ApiError(404, "There is nothing at this path.")
-            method, handler = handlers[endpoint]
+            method, handler = self._handlers[endpoint]
             if request.method != method:
                 raise ApiError(405, f"Use {method}.", headers={"Allow": f"{method}, OPTIONS"})
             return handler(request)
@@ -222,70 +190,40 @@ class PartiumApi:
                 pair = _basic(value)
                 if pair is None:
                     raise Rejected("The Basic credentials are not base64 of UTF-8 with a colon (RFC 7617).")
-                issued = self._state.exchange_password(*pair)
-            elif scheme == "bearer":
-                issued = self._state.exchange_key(value)
-            else:
-                raise Rejected("No credentials: use Basic with user name and password, or Bearer with an API key.")
+                return self._tokens(self._state.exchange_password(*pair))
+            if scheme == "bearer":
+                return self._tokens(self._state.exchange_key(value))
+            raise Rejected("No credentials: use Basic with user name and password, or Bearer with an API key.")
         except Rejected as error:
             challenge = 'Basic realm="Partium", charset="UTF-8", Bearer realm="Partium"'
             raise ApiError(401, str(error), headers={"WWW-Authenticate": challenge}) from None
-        return self._tokens(issued)
 
     def _refresh(self, request: Request) -> Response:
-        document = _json_object(request.body, _content_type(request))
-        token = document.get("refresh_token")
+        token = _json_object(request.body, _content_type(request)).get("refresh_token")
         if not isinstance(token, str) or not token:
             raise ApiError(422, "A refresh token is required, as a string.", field="refresh_token")
         try:
             return self._tokens(self._state.refresh(token))
         except Rejected as error:
-            headers = {"WWW-Authenticate": 'Bearer realm="Partium", error="invalid_token"'}
-            raise ApiError(401, str(error), headers=headers) from None
+            raise _invalid_token(str(error)) from None
 
     def _tokens(self, issued: Issued) -> Response:
         settings = self._state.settings
-        lifetime = issued.expires_in
         document: dict[str, Any] = {"access_token": issued.access_token, "token_type": "Bearer"}
         if settings.send_expires_in:
-            document["expires_in"] = int(lifetime) if float(lifetime).is_integer() else lifetime
+            seconds = issued.lifetime_seconds
+            document["expires_in"] = int(seconds) if seconds == int(seconds) else seconds
         if issued.refresh_token is not None:
             document["refresh_token"] = issued.refresh_token
         if settings.naming == "camel":
             document = {_camel(name): value for name, value in document.items()}
         only = issued.organizations[0] if len(issued.organizations) == 1 else None
-        return json_response(document, headers={"Cache-Control": "no-store", "Pragma": "no-cache"}, organization=only)
+        return json_response(document, headers={"Cache-Control": "no-store"}, organization=only)
 
     # Find API
 
-    def _opened(self, request: Request) -> tuple[str, ...]:
-        """The organizations that the bearer opens."""
-        scheme, value = _authorization(request)
-        if scheme != "bearer" or not value:
-            raise ApiError(401, "No bearer credential.", headers={"WWW-Authenticate": 'Bearer realm="Partium"'})
-        try:
-            bearer = self._state.bearer(value)
-            opened = bearer.organizations if bearer else self._issuers.organizations(value)
-            if opened is None:
-                raise Rejected("Unknown API key or access token.")
-        except Rejected as error:
-            headers = {"WWW-Authenticate": 'Bearer realm="Partium", error="invalid_token"'}
-            raise ApiError(401, str(error), headers=headers) from None
-        except IssuerUnavailable as error:
-            raise ApiError(503, str(error), headers={"Retry-After": "1"}) from None
-        return opened
-
-    def _admit(self, organization: str, opened: tuple[str, ...]) -> None:
-        """Refuse what the credential does not open, and what is over the organization's rate."""
-        if organization not in opened or self._state.organization(organization) is None:
-            raise ApiError(403, "These credentials do not open this organization.", organization=organization)
-        wait_seconds = self._state.admit(organization)
-        if wait_seconds is not None:
-            headers = {"Retry-After": http_date(self._state.now() + wait_seconds)}
-            raise ApiError(429, "Over the agreed rate.", headers=headers, organization=organization)
-
     def _search(self, request: Request) -> Response:
-        opened = self._opened(request)
+        opened = self._opened_organizations(request)
         content_type = _content_type(request)
         image: bytes | None = None
         if content_type.get_content_type() == "multipart/form-data":
@@ -293,125 +231,137 @@ class PartiumApi:
         else:
             document = _json_object(request.body, content_type)
         asked = _validated(document, has_image=image is not None)
-        self._admit(asked.organization, opened)
+        self._require_access(asked.organization, opened)
         organization = self._state.organization(asked.organization)
-        assert organization is not None
-        language = find.language_index(asked.language or organization.default_language, organization.default_language)
-        image_id = None
+        default_language = organization.default_language if organization else "en"
+        language = find.language_of(asked.language or default_language, default_language)
+        words = find.words_of(asked.text)
         if image is None:
-            found = find.search_text(asked.organization, language, asked.text or "")
+            parts = find.search_text(asked.organization, language, words)
+        elif is_image(image):
+            parts = find.search_image(asked.organization, language, image, words)
         else:
-            if find.image_format(image) is None:
-                raise ApiError(415, "The format of the image is not recognized.", organization=asked.organization)
-            image_id = str(uuid.uuid4())
-            found = find.search_image(asked.organization, language, image, asked.text)
-        search = _Search(asked.organization, language, found, asked.projection, image_id, self._state.now())
-        session_id = str(uuid.uuid4())
-        with self._lock:
-            self._searches[session_id] = search
-            while len(self._searches) > _MAX_SEARCHES:
-                self._searches.popitem(last=False)
-        return json_response(
-            {
-                "sessionId": session_id,
-                "imageId": image_id,
-                "results": self._results(search, 0, asked.limit, request.base_url),
-            },
+            raise ApiError(415, "The format of the image is not recognized.", organization=asked.organization)
+        search = _Search(
+            id=str(uuid.uuid4()),
             organization=asked.organization,
+            language=language,
+            words=words,
+            parts=parts,
+            fields=asked.fields,
+            image_id=None if image is None else str(uuid.uuid4()),
+            made_at=self._state.now(),
         )
+        with self._lock:
+            self._searches[search.id] = search
+        return self._page(request, search, 0, asked.limit, {})
 
     def _search_state(self, request: Request) -> Response:
-        opened = self._opened(request)
-        session_id = request.path.rpartition("/")[2]
+        opened = self._opened_organizations(request)
         with self._lock:
-            search = self._searches.get(session_id)
-        if search is None or search.at + self._state.settings.search_lifetime_seconds <= self._state.now():
+            search = self._searches.get(request.path.rpartition("/")[2])
+        if search is None or search.made_at + self._state.settings.search_lifetime_seconds <= self._state.now():
             raise ApiError(404, "There is no such search, or it has expired.")
-        self._admit(search.organization, opened)
-        offset = _whole(request.query.get("offset", "0"), "offset", 0, None, search.organization)
-        limit = _whole(request.query.get("limit", str(_DEFAULT_LIMIT)), "limit", 1, _MAX_LIMIT, search.organization)
-        return json_response(
-            {
-                "sessionId": session_id,
-                "imageId": search.image_id,
-                "offset": offset,
-                "limit": limit,
-                "total": len(search.found.parts),
-                "results": self._results(search, offset, limit, request.base_url),
-            },
-            organization=search.organization,
+        self._require_access(search.organization, opened)
+        offset, limit = _query_number(request, "offset", 0), _query_number(request, "limit", _DEFAULT_LIMIT)
+        _require(1 <= limit <= _MAX_LIMIT, "limit", f"A whole number from 1 to {_MAX_LIMIT}.")
+        return self._page(
+            request, search, offset, limit, {"offset": offset, "limit": limit, "total": len(search.parts)}
         )
 
     @staticmethod
-    def _results(search: _Search, offset: int, limit: int, base_url: str) -> list[dict[str, Any]]:
-        parts = catalog_of(search.organization).parts
-        page = search.found.parts[offset : offset + limit]
+    def _page(request: Request, search: _Search, offset: int, limit: int, more: dict[str, Any]) -> Response:
         whole = [
-            find.result(parts[one], search.language, search.found.words, f"{base_url}/media/parts") for one in page
+            find.result(part, search.organization, search.language, search.words, f"{request.base_url}/media/parts")
+            for part in search.parts[offset : offset + limit]
         ]
-        names = [name.removeprefix("results.") for name in search.projection]
-        return [{name: result[name] for name in names} for result in whole]
+        results = [{name: one[name] for name in search.fields} for one in whole]
+        document = {"sessionId": search.id, "imageId": search.image_id, **more, "results": results}
+        return json_response(document, organization=search.organization)
+
+    def _opened_organizations(self, request: Request) -> tuple[str, ...]:
+        """The organizations that the bearer of a request opens."""
+        scheme, value = _authorization(request)
+        if scheme != "bearer" or not value:
+            raise ApiError(401, "No bearer credential.", headers={"WWW-Authenticate": 'Bearer realm="Partium"'})
+        try:
+            opened = self._state.organizations_of(value)
+            if opened is None:
+                opened = self._issuers.organizations_of(value)
+        except Rejected as error:
+            raise _invalid_token(str(error)) from None
+        except IssuerUnavailable as error:
+            raise ApiError(503, str(error), headers={"Retry-After": "1"}) from None
+        if opened is None:
+            raise _invalid_token("Unknown API key or access token.")
+        return opened
+
+    def _require_access(self, organization: str, opened: tuple[str, ...]) -> None:
+        """Answer 403 where the credential does not open the organization, 429 where it is over its rate."""
+        if organization not in opened or self._state.organization(organization) is None:
+            raise ApiError(403, "These credentials do not open this organization.", organization=organization)
+        wait_seconds = self._state.seconds_until_allowed(organization)
+        if wait_seconds:
+            headers = {"Retry-After": http_date(self._state.now() + wait_seconds)}
+            raise ApiError(429, "Over the agreed rate.", headers=headers, organization=organization)
 
 
 @dataclass(frozen=True)
 class _Asked:
     organization: str
-    text: str | None
+    text: str
     language: str | None
-    projection: tuple[str, ...]
+    fields: tuple[str, ...]
     limit: int
 
 
-def _validated(document: dict[str, Any], *, has_image: bool) -> _Asked:  # noqa: C901 - one check after another
-    """The search that a document asks for.
+def _require(fits: bool, name: str, message: str) -> None:
+    if not fits:
+        raise ApiError(422, message, field=name)
 
-    Raises:
-        ApiError: 422, naming the field, for anything that is not documented.
-    """
-    for name in document:
-        if name not in ("language", "projection", "matches", "resultOptions"):
-            raise ApiError(422, "Unknown field.", field=name[:100])
-    matches = document.get("matches")
-    if not isinstance(matches, dict):
-        raise ApiError(422, "An object with the organization is required.", field="matches")
-    for name in matches:
-        if name not in ("organization", "text"):
-            raise ApiError(422, "Unknown field.", field=f"matches.{name[:100]}")
-    organization = matches.get("organization")
-    if not isinstance(organization, str) or not organization:
-        raise ApiError(422, "The organization's id is required, as a string.", field="matches.organization")
-    text = matches.get("text")
-    if text is not None and (not isinstance(text, str) or len(text) > _MAX_TEXT):
-        raise ApiError(422, f"A string of at most {_MAX_TEXT} characters.", field="matches.text")
-    if not has_image and not (text or "").strip():
-        raise ApiError(422, "A search needs a text or an image.", field="matches.text")
+
+def _validated(document: dict[str, Any], *, has_image: bool) -> _Asked:
+    """The search that a document asks for. Anything that is not documented is 422 and names the field."""
+    _require_known(document, "", ("language", "projection", "matches", "resultOptions"))
+    matches, options = document.get("matches"), document.get("resultOptions", {})
+    _require(isinstance(matches, dict), "matches", "An object with the organization is required.")
+    _require(isinstance(options, dict), "resultOptions", "An object with a limit.")
+    assert isinstance(matches, dict)
+    _require_known(matches, "matches.", ("organization", "text"))
+    _require_known(options, "resultOptions.", ("limit",))
+
+    organization, text = matches.get("organization"), matches.get("text", "")
+    _require(isinstance(organization, str) and organization != "", "matches.organization", "The id, as a string.")
+    is_text = isinstance(text, str) and len(text) <= _MAX_TEXT
+    _require(is_text, "matches.text", f"A string of at most {_MAX_TEXT} characters.")
+    _require(has_image or text.strip() != "", "matches.text", "A search needs a text or an image.")
     language = document.get("language")
-    if language is not None and (not isinstance(language, str) or not language):
-        raise ApiError(422, "A language tag such as en.", field="language")
+    _require(language is None or isinstance(language, str), "language", "A language tag such as en.")
     projection = document.get("projection", ["results.id", "results.name"])
-    if not isinstance(projection, list) or not projection:
-        raise ApiError(422, "A list of fields.", field="projection")
+    _require(isinstance(projection, list) and projection != [], "projection", "A list of fields.")
+    known = {f"results.{name}": name for name in RESULT_FIELDS}
     for index, name in enumerate(projection):
-        if name not in PROJECTION_FIELDS:
-            raise ApiError(
-                422, f"Unknown field; known are {', '.join(PROJECTION_FIELDS)}.", field=f"projection[{index}]"
-            )
-    options = document.get("resultOptions", {})
-    if not isinstance(options, dict) or set(options) - {"limit"}:
-        raise ApiError(422, "An object with a limit and nothing else.", field="resultOptions")
+        is_known = isinstance(name, str) and name in known
+        _require(is_known, f"projection[{index}]", f"Unknown field; known are {', '.join(known)}.")
     limit = options.get("limit", _DEFAULT_LIMIT)
-    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= _MAX_LIMIT:
-        raise ApiError(422, f"A whole number from 1 to {_MAX_LIMIT}.", field="resultOptions.limit")
-    return _Asked(organization, text, language, tuple(dict.fromkeys(projection)), limit)
+    is_number = isinstance(limit, int) and not isinstance(limit, bool) and 1 <= limit <= _MAX_LIMIT
+    _require(is_number, "resultOptions.limit", f"A whole number from 1 to {_MAX_LIMIT}.")
+    return _Asked(str(organization), text, language, tuple(known[name] for name in projection), limit)
 
 
-def _whole(value: str, name: str, least: int, most: int | None, organization: str) -> int:
-    if value.isascii() and value.isdecimal() and len(value) <= 9:
-        number = int(value)
-        if number >= least and (most is None or number <= most):
-            return number
-    upper = f" to {most}" if most is not None else ""
-    raise ApiError(422, f"A whole number from {least}{upper}.", field=name, organization=organization)
+def _require_known(document: dict[str, Any], prefix: str, names: tuple[str, ...]) -> None:
+    for name in document:
+        _require(name in names, prefix + name, "Unknown field.")
+
+
+def _query_number(request: Request, name: str, default: int) -> int:
+    value = request.query.get(name, str(default))
+    _require(value.isascii() and value.isdecimal(), name, "A whole number.")
+    return int(value)
+
+
+def _invalid_token(message: str) -> ApiError:
+    return ApiError(401, message, headers={"WWW-Authenticate": 'Bearer realm="Partium", error="invalid_token"'})
 
 
 def _authorization(request: Request) -> tuple[str, str]:
@@ -424,7 +374,7 @@ def _basic(value: str) -> tuple[str, str] | None:
     """User name and password of Basic credentials in UTF-8 (RFC 7617)."""
     try:
         username, colon, password = base64.b64decode(value, validate=True).decode().partition(":")
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
     return (username, password) if colon else None
 
@@ -436,44 +386,30 @@ def _content_type(request: Request) -> email.message.Message:
     return message
 
 
-def _json_object(body: bytes, content_type: email.message.Message, name: str = "") -> dict[str, Any]:
-    where = name or "body"
-    if content_type.get_content_type() != "application/json":
-        raise ApiError(422, "The content type has to be application/json.", field=where)
+def _json_object(body: bytes, content_type: email.message.Message, name: str = "body") -> dict[str, Any]:
+    is_json = content_type.get_content_type() == "application/json"
+    _require(is_json, name, "The content type has to be application/json.")
     try:
         document = json.loads(body.decode())
-    except (ValueError, RecursionError):
-        raise ApiError(422, "This is not JSON in UTF-8.", field=where) from None
-    if not isinstance(document, dict):
-        raise ApiError(422, "This is not a JSON object.", field=where)
+    except ValueError:
+        raise ApiError(422, "This is not JSON in UTF-8.", field=name) from None
+    _require(isinstance(document, dict), name, "This is not a JSON object.")
+    assert isinstance(document, dict)
     return document
 
 
 def _multipart(body: bytes, content_type: email.message.Message) -> tuple[dict[str, Any], bytes]:
     """The parts ``input`` and ``image`` of a form (RFC 7578).
 
-    Written out here because the standard library's message parser is made for text and takes seconds over 5 MiB.
+    The standard library's message parser is made for text and takes seconds for 5 MiB.
     """
-    boundary = content_type.get_param("boundary")
-    if not isinstance(boundary, str) or not boundary:
-        raise ApiError(422, "The multipart body has no boundary.", field="body")
-    delimiter = b"\r\n--" + boundary.encode("utf-8", "surrogateescape")
-    first, *parts = (b"\r\n" + body).split(delimiter)
-    if first.strip() or not parts or not parts[-1].startswith(b"--"):
-        raise ApiError(422, "The multipart body is not well formed.", field="body")
+    boundary = str(content_type.get_param("boundary", "")).encode()
     found: dict[str, tuple[email.message.Message, bytes]] = {}
-    for part in parts[:-1]:
-        # Spaces may follow the delimiter; then come the headers, an empty line, and the content.
-        head, empty_line, content = part.lstrip(b" \t").removeprefix(b"\r\n").partition(b"\r\n\r\n")
-        headers = BytesHeaderParser(policy=email.policy.compat32).parsebytes(head + b"\r\n\r\n")
-        name = headers.get_param("name", header="content-disposition")
-        if not empty_line or not isinstance(name, str) or name not in ("input", "image") or name in found:
-            raise ApiError(422, "The form has the parts input and image, once each.", field="body")
-        found[name] = headers, content
-    if set(found) != {"input", "image"}:
-        raise ApiError(422, "The form has the parts input and image, once each.", field="body")
-    if sum(len(content) for _, content in found.values()) > MAX_SEARCH_BYTES:
-        raise ApiError(413, "Image and input together are over 5.5 MiB.")
+    for part in (b"\r\n" + body).split(b"\r\n--" + boundary)[1:-1]:
+        head, _, content = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+        headers = email.parser.BytesHeaderParser().parsebytes(head)
+        found[str(headers.get_param("name", header="content-disposition"))] = headers, content
+    _require(boundary != b"" and set(found) == {"input", "image"}, "body", "The form has the parts input and image.")
     headers, content = found["input"]
     return _json_object(content, headers, "input"), found["image"][1]
 

@@ -9,23 +9,24 @@ import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self, TypedDict, Unpack
 
 from .calls import Call
-from .state import fingerprint
+from .faults import GARBAGE, Endpoint
 
-Endpoint = Literal["auth", "refresh", "search", "state", "*"]
-Garbage = Literal[
-    "html",
-    "empty",
-    "truncated",
-    "array",
-    "invalid_utf8",
-    "wrong_types",
-    "empty_token",
-    "zero_lifetime",
-    "negative_lifetime",
-]
+
+class When(TypedDict, total=False):
+    """Which calls meet a fault, and when: what every method that makes one accepts.
+
+    Attributes:
+        times: for how many calls; None is until cleared.
+        credential: the only one that meets it; for a password login ``username:password``.
+        after_processing: the request takes effect first (a token is rotated), only its answer is lost or replaced.
+    """
+
+    times: int | None
+    credential: str | None
+    after_processing: bool
 
 
 class Fault:
@@ -70,16 +71,15 @@ class Fault:
 
 
 class SandboxControls(ABC):
-    """Every method that makes or observes something in a sandbox. Credentials leave this object as fingerprints only."""
+    """Every method that makes or observes something in a sandbox.
+
+    A method raises ``LookupError`` where it does not find what it is about (a user, a key, a token, an operation), and
+    ``ValueError`` for an argument that is wrong; then it has changed nothing.
+    """
 
     @abstractmethod
     def operate(self, operation: str, **arguments: Any) -> Any:
-        """Carry out one operation of the control API.
-
-        Raises:
-            LookupError: there is no such thing or operation.
-            ValueError: an argument is wrong.
-        """
+        """Carry out one operation of the control API."""
 
     @property
     @abstractmethod
@@ -91,20 +91,9 @@ class SandboxControls(ABC):
     def add_organization(
         self, org_id: str, display_name: str = "", *, parent_id: str | None = None, default_language: str = "en"
     ) -> str:
-        """Add an organization with a catalog of its own, or replace the one with this id. Returns the id.
-
-        Raises:
-            ValueError: an empty id, or an unknown parent.
-        """
-        return str(
-            self.operate(
-                "add_organization",
-                org_id=org_id,
-                display_name=display_name,
-                parent_id=parent_id,
-                default_language=default_language,
-            )
-        )
+        """Add an organization, or replace the one with this id. Returns the id."""
+        details = {"display_name": display_name, "parent_id": parent_id, "default_language": default_language}
+        return str(self.operate("add_organization", org_id=org_id, **details))
 
     def add_user(self, username: str, password: str, organizations: str | Iterable[str]) -> None:
         """Add a user, or replace the one of this name.
@@ -113,26 +102,15 @@ class SandboxControls(ABC):
             username: without a colon.
             password: any text.
             organizations: the ids of those that this person may search.
-
-        Raises:
-            ValueError: an unusable name, or an unknown organization.
         """
         self.operate("add_user", username=username, password=password, organizations=_listed(organizations))
 
     def remove_user(self, username: str) -> None:
-        """Remove a user and revoke all that their log-ins obtained.
-
-        Raises:
-            LookupError: no such user.
-        """
+        """Remove a user and revoke all that their logins obtained."""
         self.operate("remove_user", username=username)
 
     def add_key(self, organization: str, name: str = "") -> str:
-        """Add an API key and return its value.
-
-        Raises:
-            ValueError: an unknown organization.
-        """
+        """Add an API key and return its value."""
         return str(self.operate("add_key", organization=organization, name=name))
 
     def add_issuer(
@@ -150,52 +128,28 @@ class SandboxControls(ABC):
             organizations: what its tokens open where they have no such claim.
             organizations_claim: the claim that lists a user's organizations.
             audience: required in ``aud`` of its JWTs; None accepts any.
-
-        Raises:
-            ValueError: the URL is neither http nor https.
         """
-        self.operate(
-            "add_issuer",
-            url=url,
-            organizations=_listed(organizations),
-            organizations_claim=organizations_claim,
-            audience=audience,
-        )
+        claims = {"organizations_claim": organizations_claim, "audience": audience}
+        self.operate("add_issuer", url=url, organizations=_listed(organizations), **claims)
 
     # Revoking
 
     def revoke_key(self, value: str) -> None:
-        """Revoke an API key: it and the refresh tokens obtained with it end; for access tokens see ``revoke_cascades``.
-
-        Raises:
-            LookupError: no such key.
-        """
-        self.operate("revoke_key", credential=fingerprint(value))
+        """Revoke an API key: it and the refresh tokens obtained with it end; for access tokens see ``revoke_cascades``."""
+        self.operate("revoke_key", value=value)
 
     def revoke_token(self, value: str) -> None:
-        """Revoke one access or refresh token and nothing else.
-
-        Raises:
-            LookupError: no such token.
-        """
-        self.operate("revoke_token", credential=fingerprint(value))
+        """Revoke one access or refresh token and nothing else."""
+        self.operate("revoke_token", value=value)
 
     def revoke_family(self, value: str) -> None:
-        """Revoke all access and refresh tokens that came from the same exchange as this one.
-
-        Raises:
-            LookupError: no such token.
-        """
-        self.operate("revoke_family", credential=fingerprint(value))
+        """Revoke all access and refresh tokens that came from the same exchange as this one."""
+        self.operate("revoke_family", value=value)
 
     # Behavior
 
     def settings(self, **changes: Any) -> dict[str, Any]:
-        """Change settings and return all of them; without arguments only the latter. See :class:`.state.Settings`.
-
-        Raises:
-            ValueError: an unknown setting or an impossible value; nothing is changed then.
-        """
+        """Change settings and return all of them; without arguments only the latter. See :class:`.settings.Settings`."""
         return dict(self.operate("settings", **changes))
 
     def advance_clock(self, seconds: float) -> float:
@@ -211,9 +165,7 @@ class SandboxControls(ABC):
         headers: dict[str, str] | None = None,
         retry_after: float | str | None = None,
         latency_seconds: float = 0.0,
-        times: int | None = None,
-        credential: str | None = None,
-        after_processing: bool = False,
+        **when: Unpack[When],
     ) -> Fault:
         """Answer with a status.
 
@@ -225,124 +177,76 @@ class SandboxControls(ABC):
             retry_after: seconds from now: sent as a date with 429 and as seconds otherwise. Text is sent as it is, the
                 empty text leaves the header out. By default 429 and 503 say 1 s.
             latency_seconds: how long the answer takes.
-            times: for how many calls; None is until cleared.
-            credential: the only credential that meets it; for a password log-in ``username:password``.
-            after_processing: the request takes effect first, only its answer is replaced.
-
-        Raises:
-            ValueError: an unknown endpoint, or ``times`` below 1.
+            when: see :class:`When`.
         """
+        content: dict[str, str] = {}
+        if isinstance(body, bytes):
+            content["body_base64"] = base64.b64encode(body).decode()
+        elif body is not None:
+            content["body"] = body if isinstance(body, str) else json.dumps(body)
         return self._fault(
             "answer",
             endpoint,
-            times,
-            credential,
+            when,
             status=status,
-            headers=headers,
+            headers=headers or {},
             retry_after=retry_after,
             latency_seconds=latency_seconds,
-            after_processing=after_processing,
-            **_body(body),
+            **content,
         )
 
-    def garbage(
-        self,
-        endpoint: Endpoint = "*",
-        what: Garbage = "html",
-        *,
-        times: int | None = None,
-        credential: str | None = None,
-        after_processing: bool = False,
-    ) -> Fault:
-        """Answer 200 with something that is no answer. Arguments as for :meth:`fail`."""
-        return self._fault("answer", endpoint, times, credential, garbage=what, after_processing=after_processing)
+    def garbage(self, endpoint: Endpoint = "*", what: str = "html", **when: Unpack[When]) -> Fault:
+        """Answer 200 with something that is no answer.
 
-    def redirect(
-        self,
-        endpoint: Endpoint,
-        location: str,
-        *,
-        status: int = 307,
-        times: int | None = None,
-        credential: str | None = None,
-    ) -> Fault:
-        """Answer with a redirection to another address. Arguments as for :meth:`fail`."""
-        return self._fault("answer", endpoint, times, credential, status=status, location=location)
+        Args:
+            endpoint: which calls.
+            what: ``html``, ``empty``, ``truncated``, ``array``, ``invalid_utf8``, ``wrong_types``, ``empty_token``,
+                ``zero_lifetime`` or ``negative_lifetime``.
+            when: see :class:`When`.
+        """
+        if what not in GARBAGE:
+            raise ValueError(f"There is no garbage {what!r}; there is {', '.join(GARBAGE)}.")
+        headers = {"Content-Type": "text/html; charset=utf-8"} if what == "html" else None
+        return self.fail(endpoint, status=200, body=GARBAGE[what], headers=headers, **when)
 
-    def delay(
-        self, endpoint: Endpoint, seconds: float, *, times: int | None = None, credential: str | None = None
-    ) -> Fault:
-        """Take that long, then answer as always. Arguments as for :meth:`fail`."""
-        return self._fault("delay", endpoint, times, credential, latency_seconds=seconds)
+    def redirect(self, endpoint: Endpoint, location: str, *, status: int = 307, **when: Unpack[When]) -> Fault:
+        """Answer with a redirection to another address."""
+        return self.fail(endpoint, status=status, headers={"Location": location}, **when)
 
-    def hang(
-        self,
-        endpoint: Endpoint = "*",
-        *,
-        times: int | None = None,
-        credential: str | None = None,
-        after_processing: bool = False,
-    ) -> Fault:
-        """Accept the request and say nothing until released, then answer as always. Arguments as for :meth:`fail`."""
-        return self._fault("hang", endpoint, times, credential, after_processing=after_processing)
+    def delay(self, endpoint: Endpoint, seconds: float, **when: Unpack[When]) -> Fault:
+        """Take that long, then answer as always."""
+        return self._fault("delay", endpoint, when, latency_seconds=seconds)
 
-    def drop(
-        self,
-        endpoint: Endpoint = "*",
-        *,
-        after_processing: bool = False,
-        after_bytes: int | None = None,
-        times: int | None = None,
-        credential: str | None = None,
-    ) -> Fault:
+    def hang(self, endpoint: Endpoint = "*", **when: Unpack[When]) -> Fault:
+        """Accept the request and say nothing until released, then answer as always."""
+        return self._fault("hang", endpoint, when)
+
+    def drop(self, endpoint: Endpoint = "*", *, after_bytes: int | None = None, **when: Unpack[When]) -> Fault:
         """Close the connection instead of answering.
 
         Args:
-            after_processing: the request takes effect first: a token is rotated, and nobody learns the new one.
+            endpoint: which calls.
             after_bytes: process, send that much of the answer (its head included), and close.
-            endpoint, times, credential: as for :meth:`fail`.
+            when: see :class:`When`.
         """
-        return self._fault(
-            "drop", endpoint, times, credential, after_processing=after_processing, after_bytes=after_bytes
-        )
+        return self._fault("drop", endpoint, when, after_bytes=after_bytes)
 
-    def drip(
-        self,
-        endpoint: Endpoint = "*",
-        *,
-        interval_seconds: float = 0.1,
-        chunk_bytes: int = 1,
-        times: int | None = None,
-        credential: str | None = None,
-    ) -> Fault:
-        """Send the answer, its head included, a few bytes at a time: no single read ever times out.
-
-        Args:
-            interval_seconds: between two pieces.
-            chunk_bytes: size of a piece.
-            endpoint, times, credential: as for :meth:`fail`.
-        """
-        return self._fault(
-            "drip", endpoint, times, credential, interval_seconds=interval_seconds, chunk_bytes=chunk_bytes
-        )
+    def drip(self, endpoint: Endpoint = "*", *, interval_seconds: float = 0.1, **when: Unpack[When]) -> Fault:
+        """Send the answer, its head included, a byte at a time: no single read ever times out."""
+        return self._fault("drip", endpoint, when, interval_seconds=interval_seconds)
 
     def huge(
-        self,
-        endpoint: Endpoint = "*",
-        *,
-        size_bytes: int = 64 << 20,
-        declared: bool = True,
-        times: int | None = None,
-        credential: str | None = None,
+        self, endpoint: Endpoint = "*", *, size_bytes: int = 64 << 20, declared: bool = True, **when: Unpack[When]
     ) -> Fault:
         """Answer 200 with a very large body.
 
         Args:
+            endpoint: which calls.
             size_bytes: how large.
             declared: whether ``Content-Length`` says so; otherwise it comes in chunks without end in sight.
-            endpoint, times, credential: as for :meth:`fail`.
+            when: see :class:`When`.
         """
-        return self._fault("huge", endpoint, times, credential, size_bytes=size_bytes, declared=declared)
+        return self._fault("huge", endpoint, when, size_bytes=size_bytes, declared=declared)
 
     def clear_faults(self) -> None:
         """End everything that was asked to go wrong."""
@@ -360,15 +264,12 @@ class SandboxControls(ABC):
         Args:
             wanted: attributes of :class:`.calls.Call`, such as ``endpoint="refresh"``, ``status=401``,
                 ``finished=False``; ``credential`` takes the value, not the fingerprint.
-
-        Raises:
-            ValueError: a call has no such attribute.
         """
-        return [Call(**call) for call in self.operate("calls", **_filters(wanted))]
+        return [Call(**call) for call in self.operate("calls", **wanted)]
 
     def count(self, **wanted: Any) -> int:
         """How many :meth:`calls` there were so far."""
-        return int(self.operate("count", **_filters(wanted)))
+        return int(self.operate("count", **wanted))
 
     def wait_for(self, number: int, *, timeout_seconds: float = 5.0, **wanted: Any) -> list[Call]:
         """Wait until at least that many calls match and return them.
@@ -382,7 +283,7 @@ class SandboxControls(ABC):
         Raises:
             TimeoutError: there are fewer.
         """
-        wanted = _filters({"finished": True} | wanted)
+        wanted = {"finished": True} | wanted
         if wanted["finished"] is None:
             del wanted["finished"]
         there = self.operate("wait_for", number=number, timeout_seconds=timeout_seconds, **wanted)
@@ -401,11 +302,8 @@ class SandboxControls(ABC):
         """Back to how it was started: its seed, no tokens, no searches, no faults, default settings, an empty log."""
         self.operate("reset")
 
-    def _fault(self, kind: str, endpoint: str, times: int | None, credential: str | None, **details: Any) -> Fault:
-        mark = fingerprint(credential) if credential is not None else None
-        return Fault(
-            self, self.operate("add_fault", kind=kind, endpoint=endpoint, times=times, credential=mark, **details)
-        )
+    def _fault(self, kind: str, endpoint: str, when: When, **details: Any) -> Fault:
+        return Fault(self, self.operate("add_fault", kind=kind, endpoint=endpoint, **when, **details))
 
 
 class SandboxControl(SandboxControls):
@@ -442,16 +340,3 @@ class SandboxControl(SandboxControls):
 
 def _listed(names: str | Iterable[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
-
-
-def _body(body: str | bytes | dict[str, Any] | list[Any] | None) -> dict[str, Any]:
-    if body is None or isinstance(body, str):
-        return {"body": body}
-    if isinstance(body, bytes):
-        return {"body_base64": base64.b64encode(body).decode()} if body else {"body": ""}
-    return {"body": json.dumps(body)}
-
-
-def _filters(wanted: dict[str, Any]) -> dict[str, Any]:
-    value = wanted.get("credential")
-    return wanted if value is None else wanted | {"credential": fingerprint(value)}

@@ -1,54 +1,50 @@
-"""The sandbox's HTTP/1.1 server: sockets, framing, faults on the wire, and the thin HTTP layer of the control API."""
+"""The sandbox's HTTP/1.1 server: sockets, faults, pictures, and the HTTP layer of the control API."""
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
+import http.client
 import json
 import logging
+import re
 import socket
 import socketserver
 import sys
 import threading
 import time
-from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from .api import ApiError, Request, Response, json_response
+from .api import MAX_BODY_BYTES, ApiError, Request, Response, http_date, json_response
 from .calls import Call
-from .core import SandboxCore
-from .drawings import part_png, part_svg
+from .core import READ_OPERATIONS, SandboxCore
 from .faults import FaultPlan
-from .state import fingerprint
+from .pictures import SIZES, part_png
 
 logger = logging.getLogger(__name__)
 
-_MAX_DRAINED_BYTES = 64 << 20
-_MAX_CONTROL_BYTES = 8 << 20
 _STOP_SECONDS = 5.0
+_LOOPBACK = ("localhost", "127.0.0.1")
+_PICTURE_PATH = re.compile(r"/media/parts/(\d{1,4})/(\w+)\.png")
 _CORS = {
     # The Find SDK runs in pages of other origins. No cookies are involved.
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "Retry-After, WWW-Authenticate",
 }
-_FRONT_PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Partium sandbox</title>
-<h1>Partium sandbox</h1>
-<p>It stands in for Partium's HTTP API, and is for programs: set <code>PARTIUM_API_URL</code> to this address.</p>
-<ul>
-<li><a href="/_sandbox/calls">What it was asked</a>, without credentials</li>
-<li><a href="/_sandbox/describe">What it has</a>: organizations, users, settings</li>
-</ul></html>
-"""
 _PREFLIGHT = _CORS | {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Partium-ExternalUserId",
     "Access-Control-Max-Age": "600",
 }
-
-
-_Phase = Literal["idle", "busy", "answering"]
+_FRONT_PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Partium sandbox</title>
+<h1>Partium sandbox</h1>
+<p>Partium's HTTP API for tests: set <code>PARTIUM_API_URL</code> to this address.</p>
+<ul>
+<li><a href="/_sandbox/calls">What it was asked</a>, without credentials</li>
+<li><a href="/_sandbox/describe">What it has</a>: organizations, users, settings</li>
+</ul></html>
+"""
 
 
 class _HangUp(Exception):
@@ -74,151 +70,121 @@ class HttpServer(ThreadingHTTPServer):
     def __init__(
         self, address: tuple[str, int], core: SandboxCore, *, public_url: str | None = None, verbose: bool = False
     ) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.core = core
-        self.public_url = public_url.rstrip("/") if public_url else None
         self.verbose = verbose
         self.stopping = False
-        self._connections = threading.Condition()
-        self._open: dict[socket.socket, _Phase] = {}
+        self._changed = threading.Condition()
+        self._is_idle: dict[socket.socket, bool] = {}
         super().__init__(address, _Handler)
-        core.close_idle = self.close_idle
+        self.url = f"http://{self.server_name}:{self.server_port}"
+        self.public_url = public_url.rstrip("/") if public_url else None
+        core.operations["close_idle_connections"] = self.close_idle_connections
 
     def server_bind(self) -> None:
         """Bind without the reverse look-up of the standard library, which can take seconds without a name server."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
-    @property
-    def url(self) -> str:
-        """``http://host:port``."""
-        host = f"[{self.server_name}]" if ":" in self.server_name else self.server_name
-        return f"http://{host}:{self.server_port}"
-
     def process_request(self, request: Any, client_address: Any) -> None:
         """Register the connection before its thread starts, so that :meth:`stop` can end it at any time."""
-        with self._connections:
-            self._open[request] = "idle"
+        self.set_idle(request, True)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         """Close a connection and forget it."""
         super().shutdown_request(request)
-        with self._connections:
-            self._open.pop(request, None)
-            self._connections.notify_all()
+        with self._changed:
+            self._is_idle.pop(request, None)
+            self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error; anything else is a defect of the sandbox."""
+        """Log a defect of the sandbox; a client that went away is no error."""
         if not isinstance(sys.exception(), OSError):
             logger.exception("The sandbox failed on a connection.")  # noqa: LOG004 - called inside the handler
 
-    def mark(self, connection: socket.socket, phase: _Phase) -> None:
-        """Note what a connection is doing."""
-        with self._connections:
-            if connection in self._open:
-                self._open[connection] = phase
-                self._connections.notify_all()
+    def set_idle(self, connection: socket.socket, idle: bool) -> None:
+        """Note whether a connection waits for a next request."""
+        with self._changed:
+            self._is_idle[connection] = idle
 
-    def close_idle(self) -> int:
-        """Close the connections that are between two requests, as real servers do after a while."""
-        with self._connections:
-            # Whoever has just received an answer takes its connection for idle, and rightly so.
-            self._connections.wait_for(lambda: "answering" not in self._open.values(), _STOP_SECONDS)
-            idle = [connection for connection, phase in self._open.items() if phase == "idle"]
+    def close_idle_connections(self) -> int:
+        """Close the connections that wait for a next request, as servers do after a while. Returns how many."""
+        with self._changed:
+            idle = [connection for connection, is_idle in self._is_idle.items() if is_idle]
             for connection in idle:
-                _close(connection)
+                # Their threads read the end of the input, finish the answer that they may be sending, and close.
+                _shut_down(connection, socket.SHUT_RD)
+            self._changed.wait_for(lambda: not self._is_idle.keys() & set(idle), _STOP_SECONDS)
             return len(idle)
 
     def stop(self) -> None:
-        """Stop accepting, let go of everything that waits, end all connections and release the port."""
+        """Stop accepting, release what hangs, end all connections and free the port."""
         self.stopping = True
         self.core.faults.clear()
         self.shutdown()
-        with self._connections:
-            for connection in self._open:
-                _close(connection)
-            self._connections.wait_for(lambda: not self._open, _STOP_SECONDS)
+        with self._changed:
+            for connection in self._is_idle:
+                _shut_down(connection, socket.SHUT_RDWR)
+            self._changed.wait_for(lambda: not self._is_idle, _STOP_SECONDS)
         self.server_close()
 
 
-def _close(connection: socket.socket) -> None:
+def _shut_down(connection: socket.socket, how: int) -> None:
     with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+        connection.shutdown(how)
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: HttpServer
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    timeout = 120  # a client that is silent for longer is gone
-    _expects = False
+    timeout = 120  # seconds that a client may be silent
 
     def parse_request(self) -> bool:
-        self.server.mark(self.connection, "busy")
-        self._expects = False
+        self.server.set_idle(self.connection, False)
         return super().parse_request()
-
-    def handle_expect_100(self) -> bool:
-        # Answered when the body is read, so that a body that is too large is refused before it is sent.
-        self._expects = True
-        return True
 
     def handle_one_request(self) -> None:
         try:
             super().handle_one_request()
         except _HangUp:
             self.close_connection = True
-        finally:
-            self.server.mark(self.connection, "idle")
 
     def log_message(self, *_: Any) -> None:
         pass
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the standard library refuses by itself (a malformed request line, too many headers), as JSON."""
-        self.close_connection = True
-        status = HTTPStatus(code)
-        self._send(json_response({"status": code, "error": "bad_request", "message": status.description}, code))
-
     def _serve(self) -> None:
-        try:
-            target = urlsplit(self.path)
-        except ValueError:
-            self.send_error(400)
-            return
+        target = urlsplit(self.path)
+        query = dict(parse_qsl(target.query))
+        picture = _PICTURE_PATH.fullmatch(target.path)
         try:
             if target.path.startswith("/_sandbox/"):
-                response = self._control(target.path.removeprefix("/_sandbox/"), dict(parse_qsl(target.query)))
-            elif target.path.startswith("/media/"):
-                response = self._media(target.path)
-            elif target.path == "/" and self.command in ("GET", "HEAD") and "Authorization" not in self.headers:
-                # A person's browser. A program that calls Partium's API there is told that it is wrong.
-                self._read_body(0, required=False)
+                response = self._control(target.path.removeprefix("/_sandbox/"), query)
+            elif picture:
+                response = self._picture(int(picture[1]), picture[2])
+            elif target.path == "/" and self.command == "GET" and "Authorization" not in self.headers:
+                # A person's browser. A program that calls Partium's API there gets a 404.
                 response = Response(200, _FRONT_PAGE, {"Content-Type": "text/html; charset=utf-8"})
             elif self.command == "OPTIONS":
-                self._read_body(0, required=False)
                 response = Response(204, headers=_PREFLIGHT)
             else:
-                self._partium(target.path, dict(parse_qsl(target.query)))
+                self._partium(target.path, query)
                 return
         except ApiError as error:
             response = error.response()
         self._send(response)
 
-    do_GET = do_POST = do_HEAD = do_OPTIONS = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
+    do_GET = do_POST = do_OPTIONS = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
 
     # Partium's API
 
     def _partium(self, path: str, query: dict[str, str]) -> None:
         core = self.server.core
-        epoch = core.epoch
         endpoint = core.api.endpoint(path)
         refused: ApiError | None = None
         body = b""
         try:
-            limit = core.api.max_body_bytes(endpoint, self.headers.get("Content-Type", ""))
-            body = self._read_body(limit, required=core.api.needs_length(endpoint, self.command))
+            body = self._read_body(required=core.api.needs_body(endpoint, self.command))
         except ApiError as error:
             refused = error
         base_url = self.server.public_url or f"http://{self.headers.get('Host') or self.server.url[7:]}"
@@ -227,13 +193,12 @@ class _Handler(BaseHTTPRequestHandler):
         external = self.headers.get("X-Partium-ExternalUserId") if endpoint == "search" else None
         call = Call(self.command, path, endpoint, kind, mark, external, core.state.now(), time.monotonic())
         core.log.begin(call)
-        # Whatever happens, nobody waits for ever for this call to finish.
         try:
             if refused is not None:
                 response = refused.response()
             else:
-                plan = core.faults.take(endpoint, mark) if endpoint != "other" else None
-                response = self._misbehave(plan, request, call, epoch) if plan else self._process(request, call)
+                plan = core.faults.next_for(endpoint, mark) if endpoint != "other" else None
+                response = self._fail(plan, request, call) if plan else self._process(request, call)
             core.log.finish(call, response.status)
             self._send(response, _CORS)
         finally:
@@ -241,67 +206,76 @@ class _Handler(BaseHTTPRequestHandler):
                 core.log.finish(call, None)
 
     def _process(self, request: Request, call: Call) -> Response:
-        try:
-            response = self.server.core.api.answer(call.endpoint, request)
-        except Exception:
-            logger.exception("The sandbox failed on a request.")
-            response = ApiError(500, "The sandbox has a defect; see its log.").response()
+        response = self.server.core.api.answer(call.endpoint, request)
         call.organization = response.organization
         call.processed = response.status < 400
         return response
 
-    def _misbehave(self, plan: FaultPlan, request: Request, call: Call, epoch: int) -> Response:
-        """Do what was asked to go wrong.
+    # Faults
 
-        Returns:
-            the answer to send.
+    def _fail(self, plan: FaultPlan, request: Request, call: Call) -> Response:
+        """Do what a fault asks for, and return the answer to send.
 
         Raises:
             _HangUp: the connection has to be closed now; what was to be sent has been sent.
         """
         core = self.server.core
+        resets = core.resets
         response = self._process(request, call) if plan.after_processing else None
-        if plan.latency_seconds:
-            plan.released.wait(plan.latency_seconds)
         if plan.kind == "hang":
             plan.released.wait()
-        if core.epoch != epoch or self.server.stopping:
+        elif plan.latency_seconds:
+            plan.released.wait(plan.latency_seconds)
+        if core.resets != resets or self.server.stopping:
             raise _HangUp
-        match plan.kind:
-            case "answer":
-                return core.planned_answer(plan)
-            case "drop":
-                if plan.after_bytes is not None:
-                    response = response or self._process(request, call)
-                    self.wfile.write(self._message(response, _CORS)[: plan.after_bytes])
-                raise _HangUp
-            case "huge":
-                core.log.finish(call, 200)
-                self._send_huge(plan)
-                raise _HangUp
-            case "drip":
-                response = response or self._process(request, call)
-                self._drip(plan, self._message(response, _CORS))
-                core.log.finish(call, response.status)
-                raise _HangUp
-            case _:
-                return response or self._process(request, call)
+        if plan.kind == "answer":
+            return self._planned_answer(plan)
+        if plan.kind == "huge":
+            core.log.finish(call, 200)
+            self._send_huge(plan)
+            raise _HangUp
+        if plan.kind == "drop" and plan.after_bytes is None:
+            raise _HangUp
+        response = response or self._process(request, call)
+        if plan.kind == "drop":
+            self.wfile.write(self._message(response, _CORS)[: plan.after_bytes])
+            raise _HangUp
+        if plan.kind == "drip":
+            self._drip(plan, self._message(response, _CORS))
+            core.log.finish(call, response.status)
+            raise _HangUp
+        return response
+
+    def _planned_answer(self, plan: FaultPlan) -> Response:
+        """What a fault of the kind ``answer`` answers, by the sandbox's clock of this moment."""
+        message = {"status": plan.status, "error": "sandbox_fault", "message": "The sandbox was told to answer this."}
+        body = json.dumps(message).encode() if plan.body is None else plan.body
+        headers = {"Content-Type": "application/json"} | plan.headers
+        after = plan.retry_after
+        if after is None and plan.status in (429, 503):
+            after = 1
+        if isinstance(after, int | float):
+            # As documented: a date with 429, seconds with anything else.
+            after = http_date(self.server.core.state.now() + after) if plan.status == 429 else f"{after:g}"
+        if after:
+            headers.setdefault("Retry-After", after)
+        if plan.status == 401:
+            headers.setdefault("WWW-Authenticate", 'Bearer realm="Partium", error="invalid_token"')
+        return Response(plan.status, body, headers)
 
     def _drip(self, plan: FaultPlan, message: bytes) -> None:
-        """Send a message a few bytes at a time; the rest at once when the fault is cleared."""
-        step = plan.chunk_bytes
-        for start in range(0, len(message), step):
-            if plan.released.wait(plan.interval_seconds if start else 0):
+        """Send a message a byte at a time; the rest at once when the fault is cleared."""
+        for position in range(len(message)):
+            if plan.released.wait(plan.interval_seconds if position else 0):
                 if not self.server.stopping:
-                    self.wfile.write(message[start:])
+                    self.wfile.write(message[position:])
                 return
-            self.wfile.write(message[start : start + step])
+            self.wfile.write(message[position : position + 1])
 
     def _send_huge(self, plan: FaultPlan) -> None:
-        """A JSON string of the asked size, its length declared or not."""
-        head = {"Content-Type": "application/json"} | _CORS
+        """Send a body of the planned size, its length declared or in chunks."""
         framing = {"Content-Length": str(plan.size_bytes)} if plan.declared else {"Transfer-Encoding": "chunked"}
-        self.wfile.write(self._head(200, head | framing))
+        self.wfile.write(self._head(200, {"Content-Type": "application/json"} | _CORS | framing))
         left = plan.size_bytes
         while left > 0 and not plan.released.is_set():
             piece = b"[" * min(left, 65_536)
@@ -312,77 +286,52 @@ class _Handler(BaseHTTPRequestHandler):
 
     # SessionAccess and writing
 
-    def _read_body(self, limit: int, *, required: bool) -> bytes:
-        """The request's body.
-
-        Raises:
-            ApiError: 411 or 413.
-            _HangUp: the client went away in the middle of it.
-        """
-        lengths = set(self.headers.get_all("Content-Length", []))
-        length = lengths.pop() if len(lengths) == 1 else None
-        invalid = bool(lengths) or (length is not None and not (length.isascii() and length.isdecimal()))
-        if invalid or "Transfer-Encoding" in self.headers or (required and length is None):
+    def _read_body(self, *, required: bool = False) -> bytes:
+        """The request's body. Raises an ApiError with 411 or 413."""
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() and (required or length or "Transfer-Encoding" in self.headers):
             self.close_connection = True
             raise ApiError(411, "Content-Length is missing or invalid.")
-        # 20 digits are more than any address space, and int() refuses thousands of them.
-        size = int(length[:20]) if length else 0
-        if size > limit:
-            if not self._expects:
-                self._drain(size)
-            self.close_connection = True
-            raise ApiError(413, "The payload is too large.")
-        if size and self._expects:
-            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        size = int(length or 0)
+        # Also what is too large is read, so that the client sees the answer and not a reset connection.
         body = self.rfile.read(size)
         if len(body) < size:
             raise _HangUp
+        if size > MAX_BODY_BYTES:
+            raise ApiError(413, "The payload is too large.")
         return body
 
-    def _drain(self, size: int) -> None:
-        """Read on for a while, so that the client sees the refusal and not a reset connection."""
-        left = min(size, _MAX_DRAINED_BYTES)
-        while left > 0 and (piece := self.rfile.read(min(left, 1 << 16))):
-            left -= len(piece)
-
     def _head(self, status: int, headers: dict[str, str]) -> bytes:
-        now = self.server.core.state.now()
         lines = [
-            f"HTTP/1.1 {status} {_phrase(status)}",
+            f"HTTP/1.1 {status} {http.client.responses.get(status, 'Sandbox')}",
             "Server: PartiumSandbox",
-            f"Date: {self.date_time_string(int(now))}",
+            f"Date: {self.date_time_string(int(self.server.core.state.now()))}",
+            *(f"{name}: {value}" for name, value in headers.items()),
         ]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
         if self.close_connection:
             lines.append("Connection: close")
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
     def _message(self, response: Response, more_headers: dict[str, str]) -> bytes:
         """Head and body in one piece: two writes would wait for each other (Nagle and delayed acknowledgement)."""
-        headers = response.headers | more_headers
-        if response.status >= 200 and response.status != 204:
-            headers = headers | {"Content-Length": str(len(response.body))}
-        body = b"" if self.command == "HEAD" or response.status in (204, 304) else response.body
-        return self._head(response.status, headers) + body
+        length = {} if response.status == 204 else {"Content-Length": str(len(response.body))}
+        return self._head(response.status, response.headers | more_headers | length) + response.body
 
     def _send(self, response: Response, more_headers: dict[str, str] | None = None) -> None:
         if self.server.verbose:
-            # Never the query: a path has no secret, a query might.
+            # Never the query, which may hold a secret.
             print(f"{self.command} {urlsplit(self.path).path} {response.status}", file=sys.stderr, flush=True)  # noqa: T201
-        self.server.mark(self.connection, "answering")
+        # Before the answer is sent, so that the connection is idle for whoever has received it.
+        self.server.set_idle(self.connection, True)
         self.wfile.write(self._message(response, more_headers or {}))
 
     # Pictures and control
 
-    def _media(self, path: str) -> Response:
-        """``/media/parts/<id>.svg`` and ``.png``; anybody may see them."""
-        self._read_body(0, required=False)
-        name, _, kind = path.removeprefix("/media/parts/").rpartition(".")
-        picture = part_svg(name) if kind == "svg" else part_png(name) if kind == "png" else None
-        if picture is None or self.command not in ("GET", "HEAD"):
+    def _picture(self, size: int, part_id: str) -> Response:
+        content = part_png(part_id, size) if size in SIZES and self.command == "GET" else None
+        if content is None:
             raise ApiError(404, "There is no such picture.")
-        mime = "image/svg+xml" if kind == "svg" else "image/png"
-        return Response(200, picture, {"Content-Type": mime, "Cache-Control": "public, max-age=86400"} | _CORS)
+        return Response(200, content, {"Content-Type": "image/png", "Cache-Control": "public, max-age=86400"} | _CORS)
 
     def _control(self, name: str, query: dict[str, str]) -> Response:
         """``POST /_sandbox/<operation>`` with its arguments as a JSON object; GET with a query for what only reads.
@@ -390,59 +339,21 @@ class _Handler(BaseHTTPRequestHandler):
         Loopback only, by address and by ``Host`` (a page in a browser could otherwise get here by DNS rebinding), and
         only with a content type that a page of another origin cannot send without a preflight, which is never granted.
         """
-        body = self._read_body(_MAX_CONTROL_BYTES, required=False)
-        if not _is_loopback(str(self.client_address[0])) or not _names_loopback(self.headers.get("Host", "localhost")):
+        body = self._read_body()
+        host = self.headers.get("Host", "localhost").partition(":")[0]
+        if not str(self.client_address[0]).startswith("127.") or host not in _LOOPBACK:
             raise ApiError(403, "The sandbox is controlled from the same machine only.")
-        if self.command == "POST":
-            arguments = self._control_arguments(body)
-        elif self.command == "GET" and self.server.core.is_read(name):
-            arguments = {key: _int(value) if key == "status" else value for key, value in query.items()}
-        else:
+        is_read = self.command == "GET" and name in READ_OPERATIONS
+        if self.command != "POST" and not is_read:
             raise ApiError(405, "Use POST.", headers={"Allow": "POST"})
-        if "value" in arguments:  # for people with curl; the Python client sends fingerprints
-            arguments["credential"] = fingerprint(str(arguments.pop("value")))
+        if self.command == "POST" and self.headers.get_content_type() != "application/json":
+            raise ApiError(422, "The content type has to be application/json.")
         try:
+            arguments: Any = json.loads(body or b"{}")
+            if is_read:
+                arguments = {key: int(value) if value.isdecimal() else value for key, value in query.items()}
             return json_response({"result": self.server.core.operate(name, arguments)})
         except LookupError as error:
             return json_response({"error": "LookupError", "message": str(error)}, 404)
         except ValueError as error:
             return json_response({"error": "ValueError", "message": str(error)}, 422)
-
-    def _control_arguments(self, body: bytes) -> dict[str, Any]:
-        if self.headers.get_content_type() != "application/json":
-            raise ApiError(422, "The content type has to be application/json.")
-        try:
-            arguments = json.loads(body or b"{}")
-        except (ValueError, RecursionError):
-            raise ApiError(422, "This is not JSON.") from None
-        if not isinstance(arguments, dict):
-            raise ApiError(422, "This is not a JSON object.")
-        return arguments
-
-
-def _names_loopback(host_header: str) -> bool:
-    try:
-        host = urlsplit(f"//{host_header}").hostname or ""
-    except ValueError:
-        return False
-    return host == "localhost" or _is_loopback(host)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host.split("%")[0])
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Sandbox"
-
-
-def _int(text: str) -> int | None:
-    return int(text) if text.isdecimal() else None

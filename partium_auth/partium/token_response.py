@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from partium_auth.exceptions import UnexpectedResponse
-from partium_auth.http.transport import Response, parse_retry_after, raise_for_status
+from partium_auth.http.transport import Response, raise_for_status
+from partium_auth.partium.errors import require_json_error
 
 DEFAULT_LIFETIME_SECONDS: Final = 600
 """What Partium's access tokens live by default (Partium, general aspects: authentication)."""
@@ -62,7 +63,7 @@ def parse_token_response(response: Response, *, what: str = "Token request") -> 
         UpstreamError: the status is not 2xx; see :func:`partium_auth.http.raise_for_status`.
     """
     if response.status in REFUSALS:
-        refuse_what_nothing_shows_to_be_the_apis(response, what)
+        require_json_error(response, what)
     raise_for_status(response, what)
     answer = _Answer(response, what)
     answer.check_type()
@@ -79,25 +80,6 @@ def parse_token_response(response: Response, *, what: str = "Token request") -> 
         scope=answer.scope(),
         id_token=answer.token("id_token", "idToken"),
     )
-
-
-def refuse_what_nothing_shows_to_be_the_apis(response: Response, what: str) -> None:
-    """Take a refusal for what it says only where its body is a JSON object: a firewall in front of an API refuses too.
-
-    Args:
-        response: with a status that says something about a credential.
-        what: as in :func:`parse_token_response`.
-
-    Raises:
-        UnexpectedResponse: the body is a page, empty, or anything else.
-    """
-    if not _is_json_object(response):
-        raise UnexpectedResponse(
-            f"{what}: {response.url} answered {response.status}, but with no JSON: perhaps a firewall or a proxy did; "
-            "check what stands between, and the URL.",
-            status=response.status,
-            retry_after=parse_retry_after(response.headers),
-        )
 
 
 class _Answer:
@@ -159,13 +141,6 @@ class _Answer:
         if scope is not None and not isinstance(scope, str):
             self.refuse("scope is not a string")
         return scope
-
-
-def _is_json_object(response: Response) -> bool:
-    try:
-        return isinstance(response.json(), dict)
-    except UnexpectedResponse:
-        return False
 
 
 def _lifetime_seconds_of_jwt(token: str) -> int | None:

@@ -9,9 +9,9 @@ from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote, unquote, urlsplit
 
 from partium_auth.http.transport import Response, Transport, raise_for_status
-from partium_auth.partium.parts import Part, SearchResult, parse
+from partium_auth.partium.errors import require_json_error
 from partium_auth.partium.photos import Image, Upload
-from partium_auth.partium.responses import refuse_what_nothing_shows_to_be_the_apis
+from partium_auth.partium.results import Part, SearchResult, parse
 
 __all__ = ["Bearer", "BearerSource", "FindClient", "Part", "SearchResult"]
 
@@ -397,6 +397,6 @@ class _Following:
 
 def _checked(response: Response) -> Response:
     if response.status == 403:  # "another organization's key": what a firewall says must not end a key's use
-        refuse_what_nothing_shows_to_be_the_apis(response, _WHAT)
+        require_json_error(response, _WHAT)
     raise_for_status(response, _WHAT)
     return response

@@ -14,7 +14,7 @@ from requests.structures import CaseInsensitiveDict
 
 from partium_auth.exceptions import CredentialsRejected, NotPermitted, RateLimited, UnexpectedResponse, UpstreamError
 from partium_auth.http.transport import Response
-from partium_auth.partium.responses import MAX_LIFETIME_SECONDS, TokenResponse, parse_token_response
+from partium_auth.partium.token_response import MAX_LIFETIME_SECONDS, TokenResponse, parse_token_response
 
 URL = "https://api.partium.io/1/auth"
 WHAT = "Partium API key exchange"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from partium_auth.http.transport import Transport
-from partium_auth.partium.responses import TokenResponse, parse_token_response
+from partium_auth.partium.token_response import TokenResponse, parse_token_response
 
 
 class AuthenticationAPI:

@@ -15,7 +15,7 @@ from partium_auth.exceptions import (
     UnexpectedResponse,
     UpstreamError,
 )
-from partium_auth.partium.responses import TokenResponse
+from partium_auth.partium.token_response import TokenResponse
 from tests.http.upstream import Peer, wait_for
 from tests.partium.conftest import API
 

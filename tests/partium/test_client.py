@@ -29,8 +29,8 @@ from partium_auth.exceptions import (
     UnsupportedImage,
     UpstreamError,
 )
-from partium_auth.partium.find import Part, SearchResult
 from partium_auth.partium.photos import MAX_PAYLOAD_BYTES
+from partium_auth.partium.results import Part, SearchResult
 from tests.http.upstream import Peer, Request
 from tests.partium.conftest import API, FOUND
 
