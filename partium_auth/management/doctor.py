@@ -23,7 +23,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from partium_auth.backends import is_password_login_enabled
+from partium_auth.accounts.enabled import is_password_login_enabled
 from partium_auth.conf import conf
 from partium_auth.exceptions import PartiumError
 from partium_auth.host import upstream
