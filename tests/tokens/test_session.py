@@ -32,12 +32,12 @@ from partium_auth.exceptions import (
     TokenUnavailable,
 )
 from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Organization
-from partium_auth.services import key_use
+from partium_auth.services import key_usage
 from partium_auth.session import PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
-from partium_auth.tokens.grants import Login
 from partium_auth.tokens.manager import token_manager
+from partium_auth.tokens.verified_login import VerifiedLogin
 from tests.tokens.caches import CountingCache
 from tests.tokens.conftest import MovableClock, Person, age, ago, eventually, read, use_cache
 
@@ -336,7 +336,7 @@ def test_nobody_switches_to_what_is_not_open_to_them(
 def log_in_again(person: Person) -> HttpRequest:
     """A second login in the same session, as a silent one is."""
     request = person.request()
-    sessions.begin(request, Login(Grant.Kind.PASSWORD, person.user, None, timezone.now()))
+    sessions.begin(request, VerifiedLogin(Grant.Kind.PASSWORD, {}, None, timezone.now(), user=person.user))
     request.session.save()
     return request
 
@@ -381,7 +381,7 @@ def test_a_grant_knows_the_session_that_it_belongs_to(acme: Organization, log_in
     # person was logged in, and a log-out at the provider would not find it.
     request = log_in(acme).request()
     request.session.flush()
-    grant = sessions.begin(request, Login(Grant.Kind.PASSWORD, request.user, None, timezone.now()))
+    grant = sessions.begin(request, VerifiedLogin(Grant.Kind.PASSWORD, {}, None, timezone.now(), user=request.user))
     assert grant.session_key is not None
     assert grant.session_key.reveal() == request.session.session_key != ""
 
@@ -461,7 +461,7 @@ def test_administration_sees_that_a_direct_key_is_used(
     search()
     assert key.last_used_at == first, "not written with every search"
     # Partium refused it a while ago, and accepts it again.
-    key_use.record_rejection(key.pk)
+    key_usage.record_rejection(key.pk)
     ApiKey.objects.update(rejected_at=timezone.now() - dt.timedelta(seconds=61))
     search()
     assert key.rejected_at is None
