@@ -10,6 +10,8 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat, Upper
 from django.utils.translation import gettext_lazy as _
 
+from partium_auth.models.versions import DecidesAccess, DecidesAccessQuerySet, new_version
+
 
 def search_text(max_length: int, *columns: str) -> models.GeneratedField:
     """Return the column that holds what is searched of a row, in capitals, so that no search has to make them.
@@ -41,7 +43,7 @@ class Origin(models.TextChoices):
     ADMIN = "admin", _("by hand")
 
 
-class OrganizationQuerySet(models.QuerySet["Organization"]):
+class OrganizationQuerySet(DecidesAccessQuerySet["Organization"]):
     def named(self, org_id: str) -> OrganizationQuerySet:
         """Return the organization of a Partium id, or none; the id may be anything that somebody typed."""
         # PostgreSQL cannot even be asked for a text with a NUL in it, and no database for half a surrogate pair.
@@ -49,8 +51,10 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
         return self.filter(org_id=org_id) if askable else self.none()
 
 
-class Organization(models.Model):
+class Organization(DecidesAccess):
     """One Partium organization."""
+
+    organization_field = "pk"
 
     class TokenSource(models.TextChoices):
         USER = "user", _("each person's own login")
@@ -73,6 +77,7 @@ class Organization(models.Model):
         help_text=_("Only sessions that logged in through this provider may open the organization."),
     )
     is_active = models.BooleanField(_("active"), default=True)
+    version = models.BigIntegerField(default=new_version, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     search_text = search_text(381, "display_name", "org_id")
 
@@ -88,7 +93,7 @@ class Organization(models.Model):
         return self.display_name or self.org_id
 
 
-class Membership(models.Model):
+class Membership(DecidesAccess):
     """A person belongs to an organization. One row per origin, so that claims can be withdrawn without touching the rest."""
 
     user = models.ForeignKey(
@@ -109,6 +114,8 @@ class Membership(models.Model):
         help_text=_("Whose claims gave this membership."),
     )
     created_at = models.DateTimeField(_("since"), auto_now_add=True)
+
+    objects = DecidesAccessQuerySet["Membership"].as_manager()
 
     class Meta:
         verbose_name = _("membership")

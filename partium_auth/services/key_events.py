@@ -14,7 +14,6 @@ from partium_auth import signals
 from partium_auth.models import ApiKey, ApiKeyEvent, Organization
 from partium_auth.models.database import database_alias
 from partium_auth.services import health
-from partium_auth.tokens import invalidation
 
 if TYPE_CHECKING:
     from partium_auth.policy import Actor
@@ -47,9 +46,6 @@ def record(
 def changed(organization_id: uuid.UUID) -> None:
     """Do what saving a key does by signal, after an ``update()`` of an organization's keys, which sends none."""
     health.remake(organization_id)
-    transaction.on_commit(
-        partial(invalidation.distrust_organization, organization_id), using=database_alias(), robust=True
-    )
 
 
 def _address(address: str | None) -> str | None:

@@ -71,8 +71,7 @@ def test_a_request_that_asks_nothing_pays_nothing(partium_user: PartiumUser, dja
         partium_user.client.get("/untouched/")
 
 
-def test_reading_a_token_is_one_query(partium_user: PartiumUser, settings: Any, django_assert_num_queries: Any) -> None:
-    settings.PARTIUM_CACHE = None
+def test_reading_a_token_is_one_query(partium_user: PartiumUser, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(3):
         partium_user.client.get("/token/")
 

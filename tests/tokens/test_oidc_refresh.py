@@ -48,7 +48,7 @@ def test_a_rotated_refresh_token_replaces_the_old_one(
 def test_a_refresh_token_that_is_not_rotated_is_kept_and_may_be_sent_again(
     token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
 ) -> None:
-    # Provided by _observed_reusable() in renewal, and by "if tokens.refresh_token" in grants.commit().
+    # Provided by _observed_reusable() in renewal, and by "if tokens.refresh_token" in lease.commit().
     grant = oidc_grant()
     old = grant.refresh_token.reveal()
     op.answers["/token"] = answer(op, refresh_token=None)

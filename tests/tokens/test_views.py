@@ -54,7 +54,7 @@ def atomic_requests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_flights() -> bool:
-    return not token_manager._flights().by_grant
+    return not token_manager.refreshing
 
 
 # --- what a visitor is told ------------------------------------------------------------------------------------------------
