@@ -5,12 +5,15 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
-# Pinned, and used without build isolation: building this package fetches nothing that is not named here.
-SETUPTOOLS := setuptools==84.2.1
+# Only what the lock files name, byte for byte; no package runs code of its own while it is installed.
+LOCKED := $(PIP) --require-hashes --only-binary :all: -r
+UV := uv==0.13.9
+COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+--custom-compile-command "make lock" $(ARGS)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo walkthrough bench services test node browser screenshots lint types check messages clean
+.PHONY: help demo walkthrough bench test services node browser screenshots lint types layers check lock messages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -21,7 +24,7 @@ demo: $(VENV)/.installed ## start the site, an identity provider and a Partium s
 walkthrough: $(VENV)/.installed ## show on the terminal what the app does, step by step
 	@$(BIN)/python -m example_project.walkthrough $(ARGS)
 
-bench: $(VENV)/.installed-dev ## measure
+bench: $(VENV)/.installed-dev ## measure what the app costs (docs/benchmarks.md)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 test: $(VENV)/.installed-dev ## run the tests that need neither a browser nor Node.js; ARGS="-k name" for some of them
@@ -42,18 +45,27 @@ browser: $(VENV)/.installed-dev ## run the tests in a browser; needs Debian's ch
 screenshots: $(VENV)/.installed-dev ## take the pictures of the documentation anew; needs Debian's chromium
 	@SCREENSHOTS=1 $(MAKE) --no-print-directory browser
 
-lint: $(VENV)/.installed-dev ## check style and format
+lint: $(VENV)/.installed-dev ## check style and format (ruff)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . || { echo "Run: $(BIN)/ruff format ."; exit 1; }
 
-types: $(VENV)/.installed-dev ## check types
+types: $(VENV)/.installed-dev ## check types (mypy)
 	@$(BIN)/mypy --no-error-summary
 
-check: lint types ## lint, types, layers and migrations
+layers: $(VENV)/.installed-dev ## check which module may import which
 	@$(BIN)/lint-imports --no-cache >$(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+
+check: lint types layers ## check style, types, layers and migrations
 	@$(BIN)/python -m django makemigrations --settings tests.settings --check --dry-run --verbosity 1 >$(VENV)/makemigrations.log \
 	|| { cat $(VENV)/makemigrations.log; echo "Run: $(BIN)/python -m django makemigrations --settings tests.settings"; exit 1; }
 	@echo "All checks passed."
+
+lock: $(BIN)/python ## resolve the requirements again, with hashes; ARGS=--upgrade takes the newest of what is not pinned
+	@$(PIP) $(UV)
+	@$(COMPILE) --universal requirements.in -o requirements.txt
+	@$(COMPILE) --universal -c requirements.txt requirements.in requirements-dev.in -o requirements-dev.txt
+	@grep -E '^(setuptools|django-environ)=' requirements.in | \
+	$(COMPILE) --resolution lowest-direct pyproject.toml requirements-dev.in - -o requirements-lowest.txt
 
 messages: $(VENV)/.installed-dev ## extract the texts for translation, and compile what is translated; needs gettext
 	@command -v msgfmt >/dev/null || { echo "gettext is missing (Debian: apt install gettext)."; exit 1; }
@@ -69,16 +81,23 @@ clean: ## remove what was built and the demo's data; .env and the virtual enviro
 	.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
 
-# One stamp per set of requirements, made anew when the files it stands for change.
+# One marker file for each set of requirements: older than what it depends on, it is made again.
 $(VENV)/.installed: requirements.txt pyproject.toml | $(BIN)/python
 	@echo "Installing what the demo needs into $(VENV) …"
-	@$(PIP) $(SETUPTOOLS) -r requirements.txt
+	@$(LOCKED) requirements.txt
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@echo "Installing what tests and checks need into $(VENV) …"
-	@$(PIP) -r requirements-dev.txt
+	@$(LOCKED) requirements-dev.txt
+	@touch $@
+
+# The tools of the tests, and of everything else the lowest version that pyproject.toml allows.
+$(VENV)/.installed-lowest: requirements-lowest.txt pyproject.toml | $(BIN)/python
+	@echo "Installing the lowest versions allowed into $(VENV) …"
+	@$(LOCKED) requirements-lowest.txt
+	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
 $(BIN)/python:

@@ -53,17 +53,19 @@ class Service:
     """A process of the demo.
 
     Args:
-        name: for people, and of its log file.
+        name: for people.
         command: what to run.
         url: answers with less than 500 as soon as the service is up.
+        log: the file for its output.
     """
 
     name: str
     command: tuple[str, ...]
     url: str
+    log: Path
 
 
-def run(services: Sequence[Service], environment: Mapping[str, str], directory: Path, welcome: str) -> None:
+def run(services: Sequence[Service], environment: Mapping[str, str], welcome: str) -> None:
     """Start the services, print ``welcome`` when all of them answer, and stop them at SIGINT or SIGTERM.
 
     The services stay in the process group of the terminal: it sends Ctrl-C, and a hang-up, to them as well.
@@ -71,7 +73,6 @@ def run(services: Sequence[Service], environment: Mapping[str, str], directory: 
     Args:
         services: started together.
         environment: of every service.
-        directory: for the log files.
         welcome: for the person at the terminal.
 
     Raises:
@@ -85,27 +86,26 @@ def run(services: Sequence[Service], environment: Mapping[str, str], directory: 
     deadline = time.monotonic() + START_SECONDS
     try:
         for service in services:
-            running[service] = _start(service, environment, directory)
+            running[service] = _start(service, environment)
         while True:
             ended = [service for service, process in running.items() if process.poll() is not None]
             if stop_signals:  # checked after poll(): Ctrl-C ends the services, too
                 return
             if ended:
-                code = running[ended[0]].returncode
-                raise DemoError(_report(ended[0], f"ended with exit code {code}", directory))
+                raise DemoError(_report(ended[0], f"ended with exit code {running[ended[0]].returncode}"))
             if waiting:
                 waiting = [service for service in waiting if not _answers(service.url)]
                 if not waiting:
                     print(welcome, flush=True)
                 elif time.monotonic() > deadline:
-                    raise DemoError(_report(waiting[0], f"does not answer at {waiting[0].url}", directory))
+                    raise DemoError(_report(waiting[0], f"does not answer at {waiting[0].url}"))
             time.sleep(0.2)
     finally:
         _stop(running.values())
 
 
-def _start(service: Service, environment: Mapping[str, str], directory: Path) -> subprocess.Popen[bytes]:
-    with _log_of(service, directory).open("wb") as log:
+def _start(service: Service, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    with service.log.open("wb") as log:
         return subprocess.Popen(
             service.command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
@@ -130,14 +130,9 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _log_of(service: Service, directory: Path) -> Path:
-    return directory / f"{service.name}.log"
-
-
-def _report(service: Service, what: str, directory: Path) -> str:
-    log = _log_of(service, directory)
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
-    return "\n    ".join([f"The {service.name} {what}. The end of its log, {log}:", *lines])
+def _report(service: Service, what: str) -> str:
+    lines = service.log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+    return "\n    ".join([f"The {service.name} {what}. The end of its log, {service.log}:", *lines])
 
 
 def choose_ports(environment: Mapping[str, str]) -> dict[str, int]:
@@ -156,8 +151,8 @@ def choose_ports(environment: Mapping[str, str]) -> dict[str, int]:
                 unusable.append(variable)
     if unusable:
         raise DemoError(
-            f"In use: {', '.join(f'port {ports[variable]} ({variable})' for variable in unusable)}. "
-            "Does a demo run already? Choose other ports, for example:\n\n"
+            f"Ports that cannot be used: {', '.join(f'{ports[variable]} ({variable})' for variable in unusable)}. "
+            "Does a demo run already? Choose others, for example:\n\n"
             f"    {' '.join(f'{variable}={ports[variable] + 1}' for variable in unusable)} make demo"
         )
     return ports
@@ -186,12 +181,13 @@ def _services(ports: Mapping[str, int], directory: Path, token_minutes: int) -> 
     provider += ("--access-token-minutes", str(token_minutes))
     for host in ("127.0.0.1", "localhost"):
         provider += ("--callback-url", f"http://{host}:{site_port}{CALLBACK_PATH}")
+    site = _module("example_project.demo_site", site_port)
     sandbox = _module("partium_auth.testing.sandbox", "--port", sandbox_port, "--lifetime", token_minutes * 60)
     sandbox += ("--oidc-issuer", provider_url, "--oidc-claim", ORGANIZATIONS_CLAIM, "--oidc-audience", AUDIENCE)
     services = [
-        Service("provider", provider, discovery_url),
-        Service("sandbox", (*sandbox, "--verbose"), sandbox_url),
-        Service("site", _module("example_project.demo_site", site_port), f"http://127.0.0.1:{site_port}/"),
+        Service("provider", provider, discovery_url, directory / "provider.log"),
+        Service("sandbox", (*sandbox, "--verbose"), sandbox_url, directory / "sandbox.log"),
+        Service("site", site, f"http://127.0.0.1:{site_port}/", directory / "site.log"),
     ]
     environment = {
         "DATABASE_URL": f"sqlite:///{quote(str(directory / 'db.sqlite3'))}",
@@ -244,7 +240,7 @@ def main() -> int:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_secrets(directory / "env")
         services, environment = _services(ports, directory, token_minutes)
-        run(services, environment, directory, _welcome(ports, directory))
+        run(services, environment, _welcome(ports, directory))
     except DemoError as error:
         print(f"\n{error}")
         return 1

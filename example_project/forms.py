@@ -1,4 +1,4 @@
-"""What the portal's forms accept; everything else gets a message that says what would be right."""
+"""The portal's forms. A message of theirs says what to type instead."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_OFFSET = 10_000
 
 
 def default_language() -> str:
-    """The language of parts that nobody has chosen: the page's own, where there are parts in it."""
+    """Return the page's own language if parts can be searched in it, else English."""
     language = (get_language() or "").partition("-")[0]
     return language if language in dict(LANGUAGES) else "en"
 

@@ -9,8 +9,8 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from partium_auth.accounts.error_pages import answer_for
 from partium_auth.admin import key_site
-from partium_auth.responses import answer_for
 
 if TYPE_CHECKING:
     from partium_auth.exceptions import PartiumError

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 env = environ.Env()
-# What the environment already has wins over the file.
+# The environment overrides the file.
 env.read_env(env.str("DJANGO_ENV_FILE", default=str(BASE_DIR / ".env")))
 
 
@@ -30,7 +30,7 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[:
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 INSTALLED_APPS = [
-    # First, so that its templates go before those of the apps below.
+    # First: its templates replace those of the apps below.
     "example_project",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -121,7 +121,7 @@ if not DEBUG:
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
     if env.bool("BEHIND_PROXY", default=False):
-        # Only behind a proxy that sets this header itself: whoever can send it decides what counts as https.
+        # Only behind a proxy that sets this header itself: a visitor who can send it would make http look like https.
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_AGE = env.int("SESSION_COOKIE_AGE", default=12 * 60 * 60)
 # JavaScript reads the token of a form on the page, not the cookie.
@@ -140,7 +140,6 @@ PARTIUM_API_URL = env.str("PARTIUM_API_URL", default="https://api.partium.io")
 PARTIUM_AUTH_PATH = env.str("PARTIUM_AUTH_PATH", default="/1/auth")
 PARTIUM_REFRESH_PATH = env.str("PARTIUM_REFRESH_PATH", default="/auth/refresh")
 PARTIUM_ENCRYPTION_KEYS = env.list("PARTIUM_ENCRYPTION_KEYS", default=[])
-PARTIUM_CACHE = text_or_none("PARTIUM_CACHE")
 PARTIUM_TIMEOUT = env.float("PARTIUM_TIMEOUT", default=10.0)
 PARTIUM_EXECUTOR = env.str("PARTIUM_EXECUTOR", default="thread")
 PARTIUM_ORGANIZATIONS_CLAIM = env.str("PARTIUM_ORGANIZATIONS_CLAIM", default="organizations")
@@ -159,7 +158,7 @@ PARTIUM_LANGUAGE = text_or_none("PARTIUM_LANGUAGE")
 
 # ----------------------------------------------------------------------- The identity provider (mozilla-django-oidc)
 
-# The base library tells "not set" from "set to nothing", so only what the environment has becomes a setting.
+# To the base library an empty setting is not the same as a missing one.
 _OIDC_SETTINGS: dict[str, Any] = {
     "OIDC_OP_NAME": env.str,
     "OIDC_OP_DISCOVERY_ENDPOINT": env.str,
@@ -190,7 +189,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    # Django's own handler would say the same a second time.
+    # Django's own handler would log every line a second time.
     "loggers": {"django": {"handlers": []}},
     "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
 }

@@ -21,7 +21,7 @@ from typing import Any
 import requests
 
 from example_project.demo_provider import read_people
-from partium_auth.testing.sandbox import ACME, GLOBEX, Call, SandboxControl
+from partium_auth.testing.sandbox import ACME, GLOBEX, SandboxControl
 
 PHOTO = Path(__file__).parent / "static" / "portal" / "try-this.png"
 TIMEOUT_SECONDS = 60.0
@@ -111,36 +111,18 @@ def part_numbers(page: requests.Response) -> list[str]:
     return re.findall(r"Part number </span>([^<]+)</p>", page.text)
 
 
-class Walkthrough:
-    """Numbers the steps, prints them, and prints what the sandbox was asked during each."""
-
-    def __init__(self, sandbox: SandboxControl) -> None:
-        self._sandbox = sandbox
-        self._steps = 0
-        self._reported = len(sandbox.calls())
-
-    @contextmanager
-    def step(self, title: str) -> Iterator[None]:
-        """One step. Prints StepFailed, and raises it again."""
-        self._steps += 1
-        print(f"\n{self._steps:2}  {title}", flush=True)
-        started_at = time.monotonic()
-        try:
-            yield
-        except StepFailed as error:
-            note(f"FAILED: {error}")
-            raise
-        finally:
-            self._report_upstream()
-        note(f"done in {time.monotonic() - started_at:.1f} s")
-
-    def upstream(self) -> list[Call]:
-        """Return what the sandbox was asked during this step."""
-        return self._sandbox.calls()[self._reported :]
-
-    def _report_upstream(self) -> None:
-        calls = self.upstream()
-        self._reported += len(calls)
+@contextmanager
+def step(title: str, sandbox: SandboxControl) -> Iterator[None]:
+    """One step: its title, what it notes, and what the sandbox was asked. Prints StepFailed, and raises it again."""
+    print(f"\n{title}", flush=True)
+    started_at, asked_before = time.monotonic(), len(sandbox.calls())
+    try:
+        yield
+    except StepFailed as error:
+        note(f"FAILED: {error}")
+        raise
+    finally:
+        calls = sandbox.calls()[asked_before:]
         for call in calls:
             person = ", for one person of many" if call.external_user_id else ""
             note(
@@ -148,11 +130,12 @@ class Walkthrough:
             )
         if not calls:
             note("upstream: nothing asked of Partium")
+    note(f"done in {time.monotonic() - started_at:.1f} s")
 
 
 def note(text: str) -> None:
     """Print a line below a step's title."""
-    print(f"      {text}", flush=True)
+    print(f"   {text}", flush=True)
 
 
 def walk(site: str, sandbox: SandboxControl) -> None:
@@ -167,36 +150,34 @@ def walk(site: str, sandbox: SandboxControl) -> None:
     """
     password = read_people().password
     ada, pat = Visitor(site, "ada"), Visitor(site, "pat")
-    walkthrough = Walkthrough(sandbox)
 
-    with walkthrough.step("Ada logs in with her company's identity provider"):
+    with step("1  Ada logs in with her company's identity provider", sandbox):
         ada.log_in(password)
         state = ada.state()
         note(f"organization: {state['organization']}; her token comes from: {state['source_label']}")
 
-    with walkthrough.step("A page of hers asks the token endpoint"):
+    with step("2  A page of hers asks the token endpoint", sandbox):
         token = ada.token()
         size, lifetime_seconds = len(token["access_token"]), token["expires_in"]
         note(f"an access token of {size} characters, valid for {lifetime_seconds} s, {token['organization']} only")
-        expect(not walkthrough.upstream(), "a valid token was fetched again")
 
-    with walkthrough.step("Ada searches for “axial fan”"):
+    with step("3  Ada searches for “axial fan”", sandbox):
         numbers = ada.search("axial fan")
         expect(numbers, "nothing was found")
         note(f"found {', '.join(numbers[:3])} and {len(numbers) - 3} more")
 
-    with walkthrough.step("Ada searches by photo"):
-        numbers = part_numbers(ada.post("/", files={"image": PHOTO.open("rb")}))
+    with step("4  Ada searches by photo", sandbox):
+        numbers = part_numbers(ada.post("/", files={"image": PHOTO.read_bytes()}))
         expect(numbers, "nothing was found")
         note(f"found {len(numbers)} parts, first of all {numbers[0]}")
 
-    with walkthrough.step("Pat, a partner of both companies, logs in"):
+    with step("5  Pat, a partner of both companies, logs in", sandbox):
         pat.log_in(password)
         pat.post("/partium/organization/", organization=ACME)
         before = pat.state()["organization"]
         note(f"organization: {before}")
 
-    with walkthrough.step("Pat switches to the other organization, whose people share an API key"):
+    with step("6  Pat switches to the other organization, whose people share an API key", sandbox):
         pat.post("/partium/organization/", organization=GLOBEX)
         state = pat.state(use=True)
         expect(state["organization"] != before, "the organization is still the same")
@@ -204,10 +185,10 @@ def walk(site: str, sandbox: SandboxControl) -> None:
         expect(pat.search("pump"), "nothing was found")
         note("the page got an access token, never the key")
 
-    with walkthrough.step("A token is refreshed before it expires"):
+    with step("7  A token is refreshed before it expires", sandbox):
         watch_refresh(pat, sandbox)
 
-    with walkthrough.step("Both log out, here and at the provider"):
+    with step("8  Both log out, here and at the provider", sandbox):
         ada.log_out()
         pat.log_out()
         note("their sessions and tokens are gone")

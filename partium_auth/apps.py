@@ -26,11 +26,11 @@ class PartiumAuthConfig(AppConfig):
 
         from partium_auth import checks  # noqa: F401  # registers
         from partium_auth.models import versions
-        from partium_auth.services import health, key_use
+        from partium_auth.services import key_usage
 
         user_logged_in.connect(_logged_in, dispatch_uid="partium_auth")
         user_logged_out.connect(_logged_out, dispatch_uid="partium_auth")
-        for room in (versions, health, key_use):
+        for room in (versions, key_usage):
             room.connect_signals()
 
 

@@ -1,7 +1,7 @@
 """The app's settings, typed and read live, so that ``override_settings`` simply works.
 
 Every ``PARTIUM_…`` setting is a property of :class:`Conf`; its docstring is the documentation. The base library's
-``OIDC_…`` settings configure the provider named ``default`` and are read in ``partium_auth.oidc.provider``.
+``OIDC_…`` settings configure the provider named ``default`` and are read in ``partium_auth.oidc.providers``.
 """
 
 from __future__ import annotations
@@ -77,14 +77,6 @@ class Conf:
         ``manage.py partium_generate_encryption_key`` makes one. Required; never derived from ``SECRET_KEY``.
         """
         return _texts("PARTIUM_ENCRYPTION_KEYS", ())
-
-    @property
-    def cache(self) -> str | None:
-        """``PARTIUM_CACHE``: alias in ``CACHES`` of a cache that *all* processes share (Redis), or None for none."""
-        value = _get("PARTIUM_CACHE", None)
-        if value is not None and not isinstance(value, str):
-            raise _wrong("PARTIUM_CACHE", "an alias in CACHES, or None")
-        return value
 
     @property
     def timeout_seconds(self) -> float:

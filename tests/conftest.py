@@ -1,4 +1,4 @@
-"""Every test begins with an empty cache and ends when its background refreshes have. ``NO_SKIPS=1`` makes a skipped test a failure: where everything is there, nothing may be left out unseen."""
+"""Every test ends when its background refreshes have. ``NO_SKIPS=1`` makes a skipped test a failure: where everything is there, nothing may be left out unseen."""
 
 from __future__ import annotations
 
@@ -9,16 +9,8 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
-from django.conf import settings
-from django.core.cache import caches
 
 from partium_auth.tokens.workers import Executor
-
-
-@pytest.fixture(autouse=True)
-def _nothing_cached() -> None:
-    if settings.PARTIUM_CACHE:
-        caches[settings.PARTIUM_CACHE].clear()
 
 
 @pytest.fixture(autouse=True)

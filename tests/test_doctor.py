@@ -12,9 +12,8 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from partium_auth.fields import seal
 from partium_auth.management import doctor
-from partium_auth.models import ApiKey, Grant, Organization
+from partium_auth.models import Grant, Organization
 from partium_auth.sealed import encryption
-from partium_auth.services import health
 from partium_auth.testing.sandbox import PartiumSandbox
 from tests.oidc.conftest import _other_provider_server, _provider_server, add_provider, op, other_op  # noqa: F401
 from tests.oidc.provider import BendableProvider
@@ -87,23 +86,6 @@ def test_an_organization_without_a_key_is_a_warning(partium_sandbox: PartiumSand
     assert "keyless" in finding.text
 
 
-def test_keys_written_past_the_app_are_a_warning() -> None:
-    organization = Organization.objects.create(org_id="acme")
-    assert levels(examine("overview")) == {"ok"}
-    ApiKey.objects.bulk_create([ApiKey(organization=organization, status=ApiKey.Status.REVOKED)])
-    assert levels(examine("overview")) == {"ok"}  # a revoked key changes nothing
-    key = ApiKey(organization=organization, fingerprint="x")
-    key.secret = seal(key, "secret", "x")
-    ApiKey.objects.bulk_create([key])
-    assert levels(examine("overview")) == {"warning"}
-    health.remake(organization.pk)
-    same = ApiKey(organization=Organization.objects.create(org_id="globex"), fingerprint="x")
-    same.secret = seal(same, "secret", "x")
-    same.save()
-    (finding,) = examine("overview")
-    assert (finding.level, "keys: 1" in finding.text) == ("warning", True)
-
-
 def test_encryption_keys_that_are_missing_old_or_open_nothing(partium_sandbox: PartiumSandbox, settings: Any) -> None:
     grant = Grant(kind=Grant.Kind.PASSWORD)
     grant.access_token = seal(grant, "access_token", "x")
@@ -116,18 +98,6 @@ def test_encryption_keys_that_are_missing_old_or_open_nothing(partium_sandbox: P
 
     settings.PARTIUM_ENCRYPTION_KEYS = [new]
     assert "error" in levels(examine("encryption"))
-
-
-@pytest.mark.parametrize(
-    ("backend", "level"),
-    [("locmem.LocMemCache", "ok"), ("dummy.DummyCache", "error"), ("redis.RedisCache", "error")],
-)
-def test_a_cache_that_does_not_keep_what_it_is_given_is_an_error(settings: Any, backend: str, level: str) -> None:
-    settings.CACHES = {
-        "default": {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": "redis://127.0.0.1:9"}
-    }
-    settings.PARTIUM_CACHE = "default"
-    assert levels(examine("cache")) == {level}
 
 
 # --- identity providers ---------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import logging
-import time
 from typing import Any
 
 from django.conf import settings
@@ -24,9 +23,9 @@ from partium_auth.host.decorators import utf8_only
 from partium_auth.models import Grant, LogoutTokenId
 from partium_auth.models.database import database_alias
 from partium_auth.models.identities import identity_digest
-from partium_auth.oidc import provider as providers
+from partium_auth.oidc import providers
 from partium_auth.oidc.errors import Refused
-from partium_auth.oidc.id_token import logout_token_usable_until, verify_logout_token
+from partium_auth.oidc.logout_token import usable_until, verify_logout_token
 from partium_auth.oidc.metadata import metadata_of
 from partium_auth.oidc.provider import Provider
 from partium_auth.tokens import grants
@@ -50,7 +49,7 @@ def backchannel_logout(request: HttpRequest, provider: str) -> HttpResponse:
         op = providers.get(provider)
         metadata = metadata_of(op)
         token = request.POST.get("logout_token", "")
-        claims = verify_logout_token(op, metadata, token, now=time.time())
+        claims = verify_logout_token(op, metadata, token)
         ended = _end(op, claims)
     except (Refused, LookupError) as e:
         check, detail = (e.check, e.detail) if isinstance(e, Refused) else ("provider", str(e))
@@ -68,7 +67,7 @@ def _end(provider: Provider, claims: dict[str, Any]) -> int:
     now = timezone.now()
     LogoutTokenId.objects.filter(expires_at__lt=now).delete()
     digest = hashlib.sha256(f"{claims['iss']}\x00{claims['jti']}".encode()).hexdigest()
-    until = dt.datetime.fromtimestamp(logout_token_usable_until(claims), dt.UTC if settings.USE_TZ else None)
+    until = dt.datetime.fromtimestamp(usable_until(claims), dt.UTC if settings.USE_TZ else None)
     with transaction.atomic(using=database_alias()):
         try:
             with transaction.atomic(using=database_alias()):

@@ -22,10 +22,9 @@ from partium_auth.accounts import sessions, started
 from partium_auth.accounts.started import Attempt
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
-from partium_auth.oidc import provider as providers
-from partium_auth.oidc import token_endpoint, userinfo
+from partium_auth.oidc import providers, token_endpoint, userinfo
 from partium_auth.oidc.errors import Refused
-from partium_auth.oidc.id_token import refuse_what_cannot_be_stored, verify_id_token
+from partium_auth.oidc.id_token import verify_id_token
 from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import Provider
 from partium_auth.partium.token_response import TokenResponse
@@ -155,12 +154,10 @@ def finish(request: HttpRequest, provider: Provider, attempt: Attempt) -> Vouche
         tokens.id_token or "",
         nonce=started.nonce_of(state),
         access_token=tokens.access_token,
-        now=time.time(),
     )
     if metadata.userinfo_endpoint and (provider.use_userinfo or _lacks_claims(provider, claims)):
         more = userinfo.fetch(provider, metadata, tokens.access_token, subject=claims["sub"])
         claims = userinfo.merged(claims, more)
-    refuse_what_cannot_be_stored(claims)
     # The nonce has served; a site's hooks, and the report of an error in one, get the rest.
     rest = {name: value for name, value in claims.items() if name != "nonce"}
     return Vouched(rest, tokens, issued_at)
@@ -196,7 +193,7 @@ def with_hint(url: str, id_token: str) -> str:
 def _id_token(request: HttpRequest, provider: Provider) -> str:
     """The ID token that the session was logged in with at this provider; an empty string where there is none."""
     grant = sessions.oidc_grant_of(request)
-    if grant is None or not provider.was_asked_by(grant):
+    if grant is None or not provider.issued(grant):
         return ""
     with contextlib.suppress(EncryptionError):
         return grant.id_token.reveal() if grant.id_token is not None else ""

@@ -14,8 +14,7 @@ from partium_auth.accounts import sessions
 from partium_auth.accounts.code_flow import with_hint, with_query
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, UpstreamError
-from partium_auth.oidc import provider as providers
-from partium_auth.oidc import token_endpoint
+from partium_auth.oidc import providers, token_endpoint
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.metadata import metadata_of
 from partium_auth.oidc.provider import Provider
@@ -82,7 +81,7 @@ def prepare(request: HttpRequest) -> ProviderLogout | None:
         return None
     try:
         provider = providers.get(grant.provider)
-        if not provider.was_asked_by(grant):
+        if not provider.issued(grant):
             return None
         return ProviderLogout(
             provider=provider,

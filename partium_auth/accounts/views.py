@@ -32,7 +32,7 @@ from partium_auth.backends import PasswordLogin, is_oidc_login_enabled, is_passw
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.host.decorators import utf8_only
 from partium_auth.models import EmailDomain, Grant, Organization
-from partium_auth.oidc import provider as providers
+from partium_auth.oidc import providers
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
 from partium_auth.sealed import encryption

@@ -17,7 +17,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
-from partium_auth.admin.scope import OrganizationFilter, PolicyAdmin, scope_of
+from partium_auth.admin.organization_choice import OrganizationFilter
+from partium_auth.admin.permissions import PolicyAdmin, permissions_of
 from partium_auth.models import ApiKeyEvent
 
 # What a script may read, and therefore the same in every language.
@@ -31,18 +32,18 @@ class ApiKeyEventAdmin(PolicyAdmin):
     list_select_related = ("api_key", "organization")
     list_filter = ("action", OrganizationFilter, ("at", admin.DateFieldListFilter))
     lookups_allowed = frozenset({"action__exact", "at__gte", "at__lt", "api_key__id__exact"})
-    search_fields = ("api_key__label", "api_key__hint", "actor_name", "detail", "organization__display_name")
-    search_help_text = _("Label, last four characters, person, detail or organization")
+    search_fields = ("api_key__label", "api_key__hint", "actor_name", "organization__display_name")
+    search_help_text = _("Label, last four characters, person or organization")
     ordering = ("-at", "-id")
     change_list_template = "admin/partium_auth/apikeyevent/change_list.html"
     fields = ("at", "action", "organization_name", "key", "details", "who", "address")
     readonly_fields = fields
 
-    def enters(self, request: HttpRequest) -> bool:
-        return scope_of(request).enters
+    def may_see_any(self, request: HttpRequest) -> bool:
+        return permissions_of(request).may_enter_key_site
 
-    def sees(self, request: HttpRequest, obj: Any) -> bool:
-        return scope_of(request).keeps(obj.organization_id)
+    def may_see(self, request: HttpRequest, obj: Any) -> bool:
+        return permissions_of(request).may_manage_keys(obj.organization_id)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         # defer() of a relation's column needs the relation in the query.
@@ -52,9 +53,8 @@ class ApiKeyEventAdmin(PolicyAdmin):
     def key(self, event: Any) -> str:
         return format_html('<span class="partium-name">{}</span>', event.api_key or "–")
 
-    @admin.display(description=_("detail"), ordering="detail")
+    @admin.display(description=_("detail"))
     def details(self, event: Any) -> str:
-        # In the reader's language; the field of that name holds English.
         return str(event.get_detail_display())
 
     @admin.display(description=_("who"), ordering="actor_name")

@@ -2,55 +2,52 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
-from partium_auth.admin.search import SearchedAdmin
-from partium_auth.models import ApiKey, DuplicateKey, Health, KeyHealth, Organization
-from partium_auth.models.health import health, in_health
+from partium_auth.admin.permissions import PolicyAdmin
+from partium_auth.models import ApiKey, KeyStatus, Organization
+from partium_auth.models.key_status import key_status, needs_attention
 from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import members
 
 PER_PAGE = 50
 
 
-class HealthFilter(admin.SimpleListFilter):
+class KeyStatusFilter(admin.SimpleListFilter):
     title = _("keys")
-    parameter_name = "health"
+    parameter_name = "key_status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [(health.word, health.label) for health in Health]
+        return [(status.word, status.label) for status in KeyStatus]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() is None:
             return queryset
         chosen = _named(self.value())
-        return queryset.none() if chosen is None else queryset.filter(in_health(chosen))
+        return queryset.none() if chosen is None else queryset.filter(key_status=chosen)
 
 
-class OrganizationAdmin(SearchedAdmin):
+class OrganizationAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_organizations)
-    deferred = ("search_text",)
-    list_display = ("name", "org_id", "health_word", "token_source", "required_provider", "is_active")
+    list_display = ("name", "org_id", "key_status_word", "token_source", "required_provider", "is_active")
     list_display_links = ("name",)
     list_select_related = ("required_provider",)
-    list_filter = (HealthFilter, "token_source", "is_active")
+    list_filter = (KeyStatusFilter, "token_source", "is_active")
     lookups_allowed = frozenset({"token_source__exact", "is_active__exact"})
+    search_fields = ("display_name", "org_id")
     search_help_text = _("Name or Partium id")
     ordering = ("display_name", "org_id")
     autocomplete_fields = ("required_provider",)
@@ -58,7 +55,7 @@ class OrganizationAdmin(SearchedAdmin):
     change_list_template = "admin/partium_auth/organization/change_list.html"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.enters(request)
+        return self.may_see_any(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request, obj)
@@ -70,17 +67,17 @@ class OrganizationAdmin(SearchedAdmin):
         return self.fields if obj else self.fields[:4]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        organizations: QuerySet[Any] = super().get_queryset(request).annotate(health=health())
+        organizations: QuerySet[Any] = super().get_queryset(request).annotate(key_status=key_status())
         return organizations
 
     @admin.display(description=_("name"), ordering="display_name")
     def name(self, organization: Organization) -> str:
         return str(organization)
 
-    @admin.display(description=_("keys"), ordering="health")
-    def health_word(self, organization: Any) -> str:
-        found = Health(organization.health)
-        return format_html('<span class="partium-state partium-{}">{}</span>', found.word, found.label)
+    @admin.display(description=_("keys"), ordering="key_status")
+    def key_status_word(self, organization: Any) -> str:
+        status = KeyStatus(organization.key_status)
+        return format_html('<span class="partium-state partium-{}">{}</span>', status.word, status.label)
 
     @admin.display(description=_("API keys"))
     def keys_link(self, organization: Organization) -> str:
@@ -108,26 +105,20 @@ class OrganizationAdmin(SearchedAdmin):
         return super().changelist_view(request, {"overview_url": url, **(extra_context or {})})
 
     def overview_view(self, request: HttpRequest) -> HttpResponse:
-        """How many organizations have healthy keys, and which ones are about to lose access: worst first."""
+        """Show how many organizations have each key status, and list those that need attention, worst first."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        now = timezone.now()
-        active: QuerySet[Any] = policy.visible_organizations(request.user).filter(is_active=True)
-        totals = _totals(active, now)
-        chosen = _named(request.GET.get("health"))
-        parts: dict[Health, tuple[QuerySet[Any], int]]
-        if chosen is None:
-            parts = {found: (active, totals[found]) for found in Health if found != Health.HEALTHY}
-            if totals[Health.NONE]:
-                # Who needs no key misses none, and there may be many of them.
-                without = active.exclude(token_source=Organization.TokenSource.USER)
-                parts[Health.NONE] = without, without.filter(in_health(Health.NONE, now)).count()
-        else:
-            parts = {chosen: (active, totals[chosen])}
-        pages = Paginator(_WorstFirst(parts, now), PER_PAGE)
+        active: Any = policy.visible_organizations(request.user).filter(is_active=True)
+        organizations = active.annotate(key_status=key_status())
+        totals = dict.fromkeys(KeyStatus, 0)
+        for status, number in organizations.order_by().values_list("key_status").annotate(number=Count("org_id")):
+            totals[KeyStatus(status)] = number
+        chosen = _named(request.GET.get("key_status"))
+        listed = organizations.filter(needs_attention() if chosen is None else Q(key_status=chosen))
+        pages = Paginator(listed.order_by("key_status", *self.ordering), PER_PAGE)
         page = pages.get_page(request.GET.get("page"))
         rows = list(page.object_list)
-        states = _states([organization for organization, _health in rows])
+        states = _states(rows)
         keys_url = reverse("admin:partium_auth_apikey_changelist", current_app=self.admin_site.name)
         return TemplateResponse(
             request,
@@ -138,51 +129,20 @@ class OrganizationAdmin(SearchedAdmin):
                 "opts": self.opts,
                 "media": self.media,
                 "list_url": reverse("admin:partium_auth_organization_changelist", current_app=self.admin_site.name),
-                "tiles": [(found, totals[found]) for found in Health],
+                "tiles": [(status, totals[status]) for status in KeyStatus],
                 "chosen": chosen,
                 "page": page,
                 "rows": [
-                    (organization, found, states[organization.pk], f"{keys_url}?organization={organization.pk}")
-                    for organization, found in rows
+                    (row, KeyStatus(row.key_status), states[row.pk], f"{keys_url}?organization={row.pk}")
+                    for row in rows
                 ],
                 "shared": _shared(),
             },
         )
 
 
-def _totals(active: QuerySet[Any], now: dt.datetime) -> dict[Health, int]:
-    # Of all organizations: nobody but an operator gets this far. Those that are not active are few, and taking them out is
-    # faster than joining all the others.
-    stored: Any = KeyHealth.objects.exclude(organization__in=Organization.objects.filter(is_active=False).values("pk"))
-    counts = stored.annotate(health=health(now, path="")).values_list("health").annotate(n=Count("pk"))
-    totals = dict.fromkeys(Health, 0) | dict(counts)
-    totals[Health.NONE] += active.count() - sum(totals.values())  # and those that never had a key
-    return totals
-
-
-class _WorstFirst(Sequence[Any]):
-    """Organizations and their health, worst first and then by name, without sorting all of them for one page."""
-
-    def __init__(self, parts: dict[Health, tuple[QuerySet[Any], int]], now: dt.datetime) -> None:
-        self._parts = parts  # where to look for those, and how many there are
-        self._now = now
-
-    def __len__(self) -> int:
-        return sum(size for _organizations, size in self._parts.values())
-
-    def __getitem__(self, wanted: Any) -> Any:
-        found: list[Any] = []
-        start, stop, _step = wanted.indices(len(self))
-        for kind, (organizations, size) in self._parts.items():
-            if start < size and stop > 0:
-                rows = organizations.filter(in_health(kind, self._now)).order_by("display_name", "org_id")
-                found += [(organization, kind) for organization in rows[max(start, 0) : min(stop, size)]]
-            start, stop = start - size, stop - size
-        return found
-
-
-def _named(word: str | None) -> Health | None:
-    return next((found for found in Health if found.word == word), None)
+def _named(word: str | None) -> KeyStatus | None:
+    return next((status for status in KeyStatus if status.word == word), None)
 
 
 def _states(organizations: list[Any]) -> dict[Any, Counter[str]]:
@@ -196,10 +156,11 @@ def _states(organizations: list[Any]) -> dict[Any, Counter[str]]:
 
 
 def _shared() -> list[list[str]]:
-    """Return the organizations that keep the same key, group by group; the same key is kept by one in a sane world."""
-    noticed = DuplicateKey.objects.order_by("-noticed_at").values_list("pk", flat=True)[:500]
-    rows = ApiKey.objects.exclude(status=ApiKey.Status.REVOKED).filter(fingerprint__in=list(noticed))
-    groups: dict[str, list[str]] = {}
-    for digest, org_id in rows.values_list("fingerprint", "organization__org_id").order_by("organization__org_id"):
-        groups.setdefault(digest, []).append(org_id)
-    return [group for group in groups.values() if len(group) > 1][:50]
+    """Return the organizations that have the same key, at most 50 groups of them."""
+    keys = ApiKey.objects.exclude(status=ApiKey.Status.REVOKED)
+    duplicates = list(ApiKey.objects.of_several_organizations()[:50])
+    groups: dict[str, list[str]] = {fingerprint: [] for fingerprint in duplicates}
+    rows = keys.filter(fingerprint__in=duplicates).order_by("organization__org_id")
+    for fingerprint, org_id in rows.values_list("fingerprint", "organization__org_id"):
+        groups[fingerprint].append(org_id)
+    return list(groups.values())

@@ -17,27 +17,18 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
 from partium_auth import policy
+from partium_auth.admin.display import NOTHING
 from partium_auth.admin.key_forms import PastedField
-from partium_auth.admin.moments import NOTHING
-from partium_auth.admin.scope import PolicyAdmin, scope_of
+from partium_auth.admin.permissions import PolicyAdmin, permissions_of
 from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
 from partium_auth.host.decorators import never_atomic
 from partium_auth.management import doctor
 from partium_auth.models import EmailDomain, IdentityProvider
 from partium_auth.oidc.metadata import is_secure
-from partium_auth.oidc.provider import from_row
+from partium_auth.oidc.provider import ENDPOINTS
+from partium_auth.oidc.providers import from_row
 from partium_auth.services.providers import is_used, refuse_what_is_taken, save_provider
-
-URLS = (
-    "issuer",
-    "authorization_endpoint",
-    "token_endpoint",
-    "jwks_uri",
-    "userinfo_endpoint",
-    "end_session_endpoint",
-    "revocation_endpoint",
-)
 
 LEVELS = {"ok": ("active", _("good")), "warning": ("expiring", _("look at this")), "error": ("failing", _("wrong"))}
 
@@ -54,12 +45,12 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = (
             *("display_name", "slug", "issuer", "organization", "is_active"),
             *("client_id", "client_authentication", "scopes", "extra_parameters", "signing_algorithms"),
-            *("use_userinfo", "refresh_tokens_reusable", *URLS[1:]),
+            *("use_userinfo", "refresh_tokens_reusable", *ENDPOINTS),
         )
 
     def clean(self) -> dict[str, Any] | None:
         data = super().clean() or self.cleaned_data
-        for name in URLS:
+        for name in ("issuer", *ENDPOINTS):
             url = data.get(name)
             if url and not is_secure(url):
                 self.add_error(name, ValidationError(_("The URL has to begin with https://.")))
@@ -82,16 +73,16 @@ class EmailDomainInline(admin.TabularInline):  # type: ignore[type-arg]
     extra = 1
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return scope_of(request).operates
+        return permissions_of(request).is_operator
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return scope_of(request).operates
+        return permissions_of(request).is_operator
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return scope_of(request).operates
+        return permissions_of(request).is_operator
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return scope_of(request).operates
+        return permissions_of(request).is_operator
 
 
 class IdentityProviderAdmin(PolicyAdmin):
@@ -123,12 +114,12 @@ class IdentityProviderAdmin(PolicyAdmin):
         ),
         (
             _("Without a discovery document"),
-            {"fields": URLS[1:], "classes": ("collapse",)},
+            {"fields": tuple(ENDPOINTS), "classes": ("collapse",)},
         ),
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.enters(request)
+        return self.may_see_any(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request, obj)

@@ -9,13 +9,11 @@ from __future__ import annotations
 import dataclasses
 import email.utils
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
 
 from django.conf import settings
-from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as AnyDatabaseError
 from django.db import connections
@@ -29,12 +27,11 @@ from partium_auth.exceptions import PartiumError
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, IdentityProvider, Organization
 from partium_auth.models.database import database_alias
-from partium_auth.oidc import documents
-from partium_auth.oidc import provider as providers
+from partium_auth.oidc import documents, providers
 from partium_auth.oidc.metadata import interpret_metadata
 from partium_auth.oidc.provider import WELL_KNOWN, Provider
 from partium_auth.sealed import encryption
-from partium_auth.services import encryption_keys, health
+from partium_auth.services import encryption_keys
 from partium_auth.services.providers import who_else_has_issuer
 
 Level = Literal["ok", "warning", "error"]
@@ -72,7 +69,7 @@ def examine() -> Iterator[Finding]:
     except AnyDatabaseError as error:
         yield Finding("error", "database", str(error) or type(error).__name__, "Check DATABASES.")
         return
-    for look in (_encryption, _database, _cache, _partium, _organizations, _overview, _providers):
+    for look in (_encryption, _database, _partium, _organizations, _providers):
         try:
             yield from look()
         except (PartiumError, ImproperlyConfigured, AnyDatabaseError) as error:
@@ -125,27 +122,6 @@ def _database() -> Iterator[Finding]:
     yield Finding("ok", "database", f"{connection.vendor} answers.")
 
 
-def _cache() -> Iterator[Finding]:
-    if conf.cache is None:
-        yield Finding("ok", "cache", "None: each token read is one query.")
-        return
-    key, value = f"partium_auth:doctor:{uuid.uuid4()}", "x"
-    try:
-        cache = caches[conf.cache]
-        cache.set(key, value, 10)
-        works = cache.get(key) == value
-        cache.delete(key)
-    except Exception as error:  # noqa: BLE001  # whatever a cache backend raises
-        yield Finding("error", "cache", f"PARTIUM_CACHE does not work ({type(error).__name__}).", "Check CACHES.")
-        return
-    if works:
-        yield Finding("ok", "cache", f"{conf.cache!r} stores and returns values.")
-    else:
-        yield Finding(
-            "error", "cache", f"{conf.cache!r} does not return what was stored.", "Use a shared cache, or None."
-        )
-
-
 # --- Partium ---------------------------------------------------------------------------------------------------------
 
 
@@ -195,19 +171,6 @@ def _organizations() -> Iterator[Finding]:
         yield Finding(
             "ok", "organizations", f"Organizations that use API keys: {by_key.count()}; each has a usable one."
         )
-
-
-def _overview() -> Iterator[Finding]:
-    advice = "Run: manage.py partium_keys health"
-    stale, unnoticed = health.stale(), health.unnoticed()
-    if stale:
-        text = f"The stored key overview is out of date for {len(stale)} organizations."
-        yield Finding("warning", "overview", text, advice)
-    if unnoticed:
-        text = f"Several organizations have the same key, and the overview does not say so (keys: {len(unnoticed)})."
-        yield Finding("warning", "overview", text, advice)
-    if not stale and not unnoticed:
-        yield Finding("ok", "overview", "The stored key overview is up to date.")
 
 
 # --- identity providers ------------------------------------------------------------------------------------------------

@@ -2,11 +2,11 @@
 
 from partium_auth.models.fingerprints import FingerprintKey
 from partium_auth.models.grants import Grant
-from partium_auth.models.health import Health, KeyHealth
 from partium_auth.models.identities import Identity, Invitation, LogoutTokenId
 from partium_auth.models.key_events import ApiKeyEvent
+from partium_auth.models.key_status import KeyStatus
 from partium_auth.models.key_usage import ApiKeyUsage
-from partium_auth.models.keys import ApiKey, DuplicateKey
+from partium_auth.models.keys import ApiKey
 from partium_auth.models.organizations import Membership, Organization, Origin, Role
 from partium_auth.models.providers import EmailDomain, IdentityProvider
 
@@ -14,15 +14,13 @@ __all__ = [
     "ApiKey",
     "ApiKeyEvent",
     "ApiKeyUsage",
-    "DuplicateKey",
     "EmailDomain",
     "FingerprintKey",
     "Grant",
-    "Health",
     "Identity",
     "IdentityProvider",
     "Invitation",
-    "KeyHealth",
+    "KeyStatus",
     "LogoutTokenId",
     "Membership",
     "Organization",

@@ -6,27 +6,9 @@ import uuid
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Value
-from django.db.models.functions import Concat, Upper
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.models.versions import DecidesAccess, DecidesAccessQuerySet, new_version
-
-
-def search_text(max_length: int, *columns: str) -> models.GeneratedField:
-    """Return the column that holds what is searched of a row, in capitals, so that no search has to make them.
-
-    Args:
-        max_length: of all the columns and the line breaks between them.
-        columns: text columns, of which each can be found on its own.
-    """
-    texts = [text for column in columns for text in (Value("\n"), F(column))][1:]
-    return models.GeneratedField(
-        expression=Upper(Concat(*texts)),
-        # A capital can be three letters where the small one is one, as with ΐ.
-        output_field=models.CharField(max_length=3 * max_length),
-        db_persist=True,
-    )
 
 
 class Role(models.TextChoices):
@@ -79,7 +61,6 @@ class Organization(DecidesAccess):
     is_active = models.BooleanField(_("active"), default=True)
     version = models.BigIntegerField(default=new_version, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
-    search_text = search_text(381, "display_name", "org_id")
 
     objects = OrganizationQuerySet.as_manager()
 

@@ -10,16 +10,7 @@ from urllib.parse import urlsplit
 from partium_auth.http.loopback import is_loopback
 from partium_auth.oidc import documents
 from partium_auth.oidc.errors import Refused
-from partium_auth.oidc.provider import Provider
-
-_ENDPOINTS = (
-    "authorization_endpoint",
-    "token_endpoint",
-    "jwks_uri",
-    "userinfo_endpoint",
-    "end_session_endpoint",
-    "revocation_endpoint",
-)
+from partium_auth.oidc.provider import ENDPOINTS, Provider
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,7 @@ def interpret_metadata(provider: Provider, document: Mapping[str, Any]) -> Metad
     issuer = provider.issuer
     if document:
         issuer = _issuer(provider, document)
-    endpoints = {name: provider.endpoints.get(name) or _url(document, name) for name in _ENDPOINTS}
+    endpoints = {name: provider.endpoints.get(name) or _url(document, name) for name in ENDPOINTS}
     for name in ("authorization_endpoint", "token_endpoint", *(() if provider.signing_key else ("jwks_uri",))):
         if not endpoints[name]:
             raise Refused("discovery", f"the provider names no {name}.")

@@ -1,27 +1,29 @@
-"""Providers: the one that the base library's ``OIDC_…`` settings describe, and the rows of ``IdentityProvider``.
-
-Nothing about a provider is kept per class or per process: every login reads it anew.
-"""
+"""One OpenID provider and our registration there, wherever that is configured (see ``oidc.providers``)."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Final
 
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
-
-from partium_auth.models import EmailDomain, Grant, IdentityProvider, Organization
 from partium_auth.oidc.errors import Refused
 
-DEFAULT = "default"
-"""The slug of the provider that the settings describe."""
+if TYPE_CHECKING:
+    from partium_auth.models import Grant
+
+ENDPOINTS: Final[Mapping[str, str]] = {
+    "authorization_endpoint": "OIDC_OP_AUTHORIZATION_ENDPOINT",
+    "token_endpoint": "OIDC_OP_TOKEN_ENDPOINT",
+    "jwks_uri": "OIDC_OP_JWKS_ENDPOINT",
+    "userinfo_endpoint": "OIDC_OP_USER_ENDPOINT",
+    "end_session_endpoint": "OIDC_OP_END_SESSION_ENDPOINT",
+    "revocation_endpoint": "OIDC_OP_REVOCATION_ENDPOINT",
+}
+"""The URLs of a provider: the name in a discovery document and in ``IdentityProvider``, and the setting."""
 
 ASYMMETRIC_ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA", "RS384", "RS512", "PS384", "PS512", "ES384", "ES512")
-"""What an ID token may be signed with. ``none`` is no signature, and HMAC needs its own permission."""
+"""What an ID token may be signed with. ``none`` is no signature; HMAC has to be allowed by name."""
 
 DEFAULT_ALGORITHMS = ASYMMETRIC_ALGORITHMS[:4]
 HMAC_ALGORITHMS = ("HS256", "HS384", "HS512")
@@ -43,7 +45,7 @@ class Provider:
         extra_parameters: sent with every authorization request.
         signing_algorithms: what an ID token may be signed with.
         signing_key: the one key (PEM or JWK) where the provider publishes none.
-        endpoints: what is configured by hand, by its name in a discovery document; it goes before discovery.
+        endpoints: configured URLs by their names in :data:`ENDPOINTS`; each takes precedence over discovery.
         discovery_url: where the discovery document is.
         organization_id: primary key of the organization it belongs to; None for a site-wide provider.
         use_userinfo: ask the userinfo endpoint at each login.
@@ -70,20 +72,20 @@ class Provider:
 
     @property
     def is_site_wide(self) -> bool:
-        """Whether it speaks for every organization, and not for one only."""
+        """Whether people of every organization may log in here."""
         return self.organization_id is None
 
     @property
     def issuers(self) -> tuple[str, ...]:
-        """What it may call itself: the configured issuer, or what a discovery URL alone allows."""
+        """The issuers that its discovery document may name: the configured one, or those that the discovery URL allows."""
         if self.issuer:
             return (self.issuer,)
         # The path of a discovery URL does not say whether the issuer ends in a slash (Discovery §4).
         base = self.discovery_url.removesuffix(WELL_KNOWN)
         return (base, base + "/")
 
-    def was_asked_by(self, grant: Grant) -> bool:
-        """Tell whether a login was at this provider, and not at another one that had its name then."""
+    def issued(self, grant: Grant) -> bool:
+        """Tell whether a grant is of a login here, and not at another provider that had this slug then."""
         return grant.provider == self.slug and (grant.identity is None or grant.identity.issuer in self.issuers)
 
     def refuse_unless_complete(self) -> None:
@@ -92,198 +94,6 @@ class Provider:
             raise Refused("configuration", "OIDC_OP_ISSUER or OIDC_OP_DISCOVERY_ENDPOINT has to be set.")
 
 
-def get(slug: str) -> Provider:
-    """Return a provider that people may log in through.
-
-    Raises:
-        LookupError: there is none of this name, or it is not active, or the organization it belongs to is not.
-        EncryptionError: its client secret does not open.
-    """
-    if slug == DEFAULT and is_configured():
-        return from_settings()
-    row = IdentityProvider.objects.select_related("organization").filter(slug=slug, is_active=True).first()
-    if row is None or row.slug != slug or not (row.organization is None or row.organization.is_active):
-        raise LookupError(f"There is no active identity provider {slug!r}.")
-    return from_row(row)
-
-
-def site_wide() -> list[tuple[str, str]]:
-    """Return ``(slug, name)`` of the providers that a login page may list: active and of no organization."""
-    listed = [(DEFAULT, settings_name())] if is_configured() else []
-    rows = IdentityProvider.objects.filter(organization=None, is_active=True).values_list("slug", "display_name")
-    return listed + [(slug, name or slug) for slug, name in rows if (slug, bool(listed)) != (DEFAULT, True)]
-
-
-def slug_for_email(email: str) -> str | None:
-    """Return the slug of the provider that an e-mail address's domain belongs to, or None."""
-    domain = email.strip().rpartition("@")[2].lower().rstrip(".")
-    try:
-        domain = domain.encode("idna").decode("ascii") if domain else ""
-    except UnicodeError:
-        return None
-    # Compared once more: a database's collation may take other letters for these.
-    found = EmailDomain.objects.filter(domain=domain, provider__is_active=True).values_list("domain", "provider__slug")
-    return next((slug for row, slug in found if row == domain), None)
-
-
-def slug_for_organization(org_id: str) -> str | None:
-    """Return the slug of the provider that an organization's own login link leads to, or None.
-
-    The one that it requires, or else the only one that belongs to it. None as well for an unknown organization.
-    """
-    rows = Organization.objects.named(org_id).filter(is_active=True).select_related("required_provider")
-    organization = next((row for row in rows if row.org_id == org_id), None)
-    if organization is None:
-        return None
-    required = organization.required_provider
-    if required is not None:
-        return required.slug if required.is_active else None
-    slugs = organization.identity_providers.filter(is_active=True).values_list("slug", flat=True)
-    return slugs[0] if len(slugs) == 1 else None
-
-
-def from_row(row: IdentityProvider) -> Provider:
-    """Return the provider that a row describes, active or not. Raises EncryptionError: the client secret does not open."""
-    algorithms = tuple(name for name in row.signing_algorithms.split() if name in ASYMMETRIC_ALGORITHMS)
-    endpoints = {
-        name: getattr(row, name)
-        for name in (
-            "authorization_endpoint",
-            "token_endpoint",
-            "jwks_uri",
-            "userinfo_endpoint",
-            "end_session_endpoint",
-            "revocation_endpoint",
-        )
-        if getattr(row, name)
-    }
-    return Provider(
-        slug=row.slug,
-        display_name=str(row),
-        issuer=row.issuer,
-        client_id=row.client_id,
-        client_secret=row.client_secret.reveal() if row.client_secret is not None else "",
-        client_authentication=row.client_authentication,
-        scopes=_with_openid(row.scopes),
-        extra_parameters=row.extra_parameters if isinstance(row.extra_parameters, dict) else {},
-        signing_algorithms=algorithms,
-        endpoints=endpoints,
-        discovery_url="" if _is_static(endpoints) else discovery_url_of(row.issuer),
-        organization_id=row.organization_id,
-        use_userinfo=row.use_userinfo,
-        refresh_tokens_reusable=row.refresh_tokens_reusable,
-    )
-
-
-def is_configured() -> bool:
-    """Tell whether the settings describe a provider: a client id is there."""
-    return bool(getattr(settings, "OIDC_RP_CLIENT_ID", ""))
-
-
-def settings_name() -> str:
-    """``OIDC_OP_NAME``: what the login page calls the provider of the settings; the host of its issuer otherwise."""
-    name: str = getattr(settings, "OIDC_OP_NAME", "")
-    source = _setting("OIDC_OP_ISSUER") or _setting("OIDC_OP_DISCOVERY_ENDPOINT")
-    try:
-        return name or urlsplit(source or _setting("OIDC_OP_AUTHORIZATION_ENDPOINT")).hostname or DEFAULT
-    except ValueError:  # no URL: said where it is called
-        return DEFAULT
-
-
-def from_settings() -> Provider:
-    """Return the provider named ``default``.
-
-    ========================================  =====================================================================
-    ``OIDC_RP_CLIENT_ID``, ``…_SECRET``       our registration
-    ``OIDC_OP_ISSUER``                        the issuer; all else is then discovered
-    ``OIDC_OP_DISCOVERY_ENDPOINT``            the same, given as the URL of the discovery document
-    ``OIDC_OP_AUTHORIZATION_ENDPOINT``,       by hand; goes before discovery. ``…_USER_ENDPOINT`` also means that the
-    ``…_TOKEN_ENDPOINT``, ``…_USER_ENDPOINT``, userinfo endpoint is asked at each login
-    ``…_JWKS_ENDPOINT``, ``…_END_SESSION_ENDPOINT``, ``…_REVOCATION_ENDPOINT``
-    ``OIDC_RP_SCOPES``                        default ``"openid email"``
-    ``OIDC_RP_SIGN_ALGO``                     one name or a list; default RS256, PS256, ES256, EdDSA. HMAC with the
-                                              client secret only where it is named here
-    ``OIDC_RP_IDP_SIGN_KEY``                  the one key, where the provider has no key set
-    ``OIDC_TOKEN_USE_BASIC_AUTH``             client_secret_basic or _post; unset: as discovery says, else _post
-    ``OIDC_AUTH_REQUEST_EXTRA_PARAMS``        sent with every authorization request
-    ``OIDC_REFRESH_TOKENS_REUSABLE``          a refresh token may be sent twice
-    ========================================  =====================================================================
-
-    Raises:
-        ImproperlyConfigured: a setting has the wrong type or names an unknown algorithm.
-    """
-    names = {
-        "authorization_endpoint": "OIDC_OP_AUTHORIZATION_ENDPOINT",
-        "token_endpoint": "OIDC_OP_TOKEN_ENDPOINT",
-        "jwks_uri": "OIDC_OP_JWKS_ENDPOINT",
-        "userinfo_endpoint": "OIDC_OP_USER_ENDPOINT",
-        "end_session_endpoint": "OIDC_OP_END_SESSION_ENDPOINT",
-        "revocation_endpoint": "OIDC_OP_REVOCATION_ENDPOINT",
-    }
-    endpoints = {name: value for name, setting in names.items() if (value := _setting(setting))}
-    signing_key = getattr(settings, "OIDC_RP_IDP_SIGN_KEY", None)
-    issuer = _setting("OIDC_OP_ISSUER")
-    discovery_url = _setting("OIDC_OP_DISCOVERY_ENDPOINT")
-    if issuer and not discovery_url and not _is_static(endpoints, signing_key):
-        discovery_url = discovery_url_of(issuer)
-    client_secret = _setting("OIDC_RP_CLIENT_SECRET")
-    basic = getattr(settings, "OIDC_TOKEN_USE_BASIC_AUTH", None)
-    if not client_secret:
-        client_authentication = "none"
-    elif basic is None:
-        client_authentication = "" if discovery_url else "client_secret_post"
-    else:
-        client_authentication = "client_secret_basic" if basic else "client_secret_post"
-    extra = getattr(settings, "OIDC_AUTH_REQUEST_EXTRA_PARAMS", {})
-    if not isinstance(extra, Mapping):
-        raise ImproperlyConfigured("OIDC_AUTH_REQUEST_EXTRA_PARAMS must be a dictionary.")
-    return Provider(
-        slug=DEFAULT,
-        display_name=settings_name(),
-        issuer=issuer,
-        client_id=_setting("OIDC_RP_CLIENT_ID"),
-        client_secret=client_secret,
-        client_authentication=client_authentication,
-        scopes=_with_openid(_setting("OIDC_RP_SCOPES") or "openid email"),
-        extra_parameters=dict(extra),
-        signing_algorithms=_settings_algorithms(),
-        signing_key=signing_key,
-        endpoints=endpoints,
-        discovery_url=discovery_url,
-        use_userinfo="userinfo_endpoint" in endpoints,
-        refresh_tokens_reusable=bool(getattr(settings, "OIDC_REFRESH_TOKENS_REUSABLE", False)),
-        verify_kid=bool(getattr(settings, "OIDC_VERIFY_KID", True)),
-    )
-
-
 def discovery_url_of(issuer: str) -> str:
-    """Where an issuer's discovery document is (OpenID Connect Discovery §4)."""
+    """Return where an issuer's discovery document is (OpenID Connect Discovery §4)."""
     return issuer.rstrip("/") + WELL_KNOWN
-
-
-def _is_static(endpoints: Mapping[str, str], signing_key: object = None) -> bool:
-    needed = {"authorization_endpoint", "token_endpoint", *(() if signing_key else ("jwks_uri",))}
-    return needed <= endpoints.keys()
-
-
-def _settings_algorithms() -> tuple[str, ...]:
-    value = getattr(settings, "OIDC_RP_SIGN_ALGO", None)
-    if value is None:
-        return DEFAULT_ALGORITHMS
-    names = value.split() if isinstance(value, str) else value
-    known = (*ASYMMETRIC_ALGORITHMS, *HMAC_ALGORITHMS)
-    if not isinstance(names, Collection) or not names or not all(name in known for name in names):
-        raise ImproperlyConfigured("OIDC_RP_SIGN_ALGO must name algorithms such as RS256, PS256, ES256 or EdDSA.")
-    return tuple(names)
-
-
-def _setting(name: str) -> str:
-    value = getattr(settings, name, None) or ""
-    if not isinstance(value, str):
-        raise ImproperlyConfigured(f"{name} must be a string.")
-    return value
-
-
-def _with_openid(scopes: str) -> str:
-    names = scopes.split()
-    return " ".join(names if "openid" in names else ["openid", *names])

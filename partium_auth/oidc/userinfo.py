@@ -9,9 +9,9 @@ from partium_auth.exceptions import UpstreamError
 from partium_auth.host.upstream import transport
 from partium_auth.http.transport import raise_for_status
 from partium_auth.oidc.errors import Refused
-from partium_auth.oidc.id_token import verify_userinfo_token
 from partium_auth.oidc.metadata import Metadata
 from partium_auth.oidc.provider import Provider
+from partium_auth.oidc.signed_tokens import refuse_unstorable_text, verify
 
 USERINFO_SECONDS = 8.0
 MAX_BYTES = 256 * 1024
@@ -65,9 +65,11 @@ def fetch(provider: Provider, metadata: Metadata, access_token: str, *, subject:
     except (UpstreamError, ValueError) as e:
         raise Refused("userinfo", str(e)) from None
     if is_token:
-        claims = verify_userinfo_token(provider, metadata, response.body.decode("ascii", errors="replace").strip())
+        token = response.body.decode("ascii", errors="replace").strip()
+        _, claims = verify(provider, metadata, token, required=())  # "iss" and "aud" are only recommended (§5.3.2)
     if not isinstance(claims, dict):
         raise Refused("userinfo", "the answer is not a JSON object.")
+    refuse_unstorable_text(claims)
     if claims.get("sub") != subject:
         raise Refused("userinfo_sub", "the answer is about somebody else than the ID token.")
     return claims

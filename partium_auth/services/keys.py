@@ -19,13 +19,13 @@ from django.views.decorators.debug import sensitive_variables
 
 from partium_auth import policy, signals
 from partium_auth.fields import seal
-from partium_auth.models import ApiKey, ApiKeyEvent, Grant, Organization, key_history
+from partium_auth.models import ApiKey, ApiKeyEvent, Grant, Organization
 from partium_auth.models.database import database_alias
 from partium_auth.models.fingerprints import fingerprint
+from partium_auth.models.key_events import EventDetail
 from partium_auth.models.keys import mask
-from partium_auth.services import health
-from partium_auth.services.key_events import changed, record
-from partium_auth.services.key_input import (
+from partium_auth.services.key_events import record
+from partium_auth.services.key_validation import (
     check_expiry,
     check_storable,
     clean_label,
@@ -33,7 +33,7 @@ from partium_auth.services.key_input import (
     clean_value,
     hint_of,
 )
-from partium_auth.services.verification import Outcome, refusal, try_at_partium
+from partium_auth.services.key_verification import Outcome, refusal, try_at_partium
 from partium_auth.tokens import grants
 
 if TYPE_CHECKING:
@@ -84,7 +84,14 @@ def add_key(
     outcome = _try_before_storing(organization, clean, label, verify, allow_unverified, actor, address)
     with transaction.atomic(using=database_alias()):
         key = _insert(organization, clean, digest, label, expires_at, outcome, actor)
-        record(ApiKeyEvent.Action.ADDED, key=key, detail=outcome.detail, actor=actor, address=address)
+        record(
+            ApiKeyEvent.Action.ADDED,
+            key=key,
+            detail=outcome.code,
+            actor=actor,
+            address=address,
+            parameters=outcome.parameters,
+        )
         _report_duplicate_once_kept(key)
     return key
 
@@ -143,16 +150,18 @@ def rotate_key(
         record(
             ApiKeyEvent.Action.ROTATED,
             key=new,
-            detail=key_history.ROTATED % {"key": f"{key.label} {key.masked}", "outcome": outcome.detail},
             actor=actor,
             address=address,
+            detail=EventDetail.ROTATED,
+            parameters=_in_history(key.label, key.hint, outcome),
         )
         record(
             ApiKeyEvent.Action.RETIRED,
             key=key,
-            detail=key_history.RETIRED % {"key": f"{new.label} {new.masked}", "hours": f"{hours:g}"},
             actor=actor,
             address=address,
+            detail=EventDetail.RETIRED,
+            parameters={**_in_history(new.label, new.hint), "hours": f"{hours:g}"},
         )
         _report_duplicate_once_kept(new)
     key.status, key.retires_at = ApiKey.Status.RETIRING, now + overlap
@@ -176,8 +185,7 @@ def revoke_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> None
         )
         if revoked:
             grants.revoke(Grant.objects.filter(api_key=key.pk))
-            record(ApiKeyEvent.Action.REVOKED, key=key, detail="", actor=actor, address=address)
-            changed(key.organization_id)
+            record(ApiKeyEvent.Action.REVOKED, key=key, actor=actor, address=address)
     key.status, key.secret = ApiKey.Status.REVOKED, None
 
 
@@ -204,8 +212,14 @@ def verify_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> Outc
             ApiKey.objects.filter(pk=key.pk).update(**changes)
             for name, value in changes.items():
                 setattr(key, name, value)
-            changed(key.organization_id)
-        record(ApiKeyEvent.Action.VERIFIED, key=key, detail=outcome.detail, actor=actor, address=address)
+        record(
+            ApiKeyEvent.Action.VERIFIED,
+            key=key,
+            detail=outcome.code,
+            actor=actor,
+            address=address,
+            parameters=outcome.parameters,
+        )
     return outcome
 
 
@@ -225,19 +239,16 @@ def change_key(
     check_storable(expires_at)
     before = ApiKey.objects.only("label", "expires_at").get(pk=key.pk)
     relabeled, reexpired = label != before.label, expires_at != before.expires_at
-    if reexpired:
-        sentence = key_history.BOTH_CHANGED if relabeled else key_history.EXPIRY_CHANGED
-        moments = {"before": key_history.written(before.expires_at), "after": key_history.written(expires_at)}
-        detail = sentence % moments
-    elif relabeled:
-        # Not from what: it may have been a mistake that had to go, and the history stays.
-        detail = key_history.LABEL_CHANGED
-    else:
+    if not relabeled and not reexpired:
         return
+    # The history has no labels: an old one may have been a mistake that had to go.
+    detail, times = EventDetail.LABEL_CHANGED, {}
+    if reexpired:
+        detail = EventDetail.BOTH_CHANGED if relabeled else EventDetail.EXPIRY_CHANGED
+        times = {"before": _utc(before.expires_at), "after": _utc(expires_at)}
     with transaction.atomic(using=database_alias()):
         ApiKey.objects.filter(pk=key.pk).update(label=label, expires_at=expires_at)
-        record(ApiKeyEvent.Action.CHANGED, key=key, detail=detail, actor=actor, address=address)
-        changed(key.organization_id)
+        record(ApiKeyEvent.Action.CHANGED, key=key, detail=detail, actor=actor, address=address, parameters=times)
     key.label, key.expires_at = label, expires_at
 
 
@@ -266,7 +277,7 @@ def _try_before_storing(
     address: str | None,
 ) -> Outcome:
     if not verify:
-        return Outcome(ApiKey.Verification.UNVERIFIED, key_history.NOT_TRIED)
+        return Outcome(ApiKey.Verification.UNVERIFIED, EventDetail.NOT_TRIED)
     outcome = try_at_partium(organization, value)
     if outcome.refused:
         # Committed although nothing else is: who tried a key that is not theirs is worth knowing.
@@ -274,9 +285,10 @@ def _try_before_storing(
             record(
                 ApiKeyEvent.Action.REFUSED,
                 organization=organization,
-                detail=key_history.REFUSED % {"key": f"{label} {mask(hint_of(value))}", "outcome": outcome.detail},
                 actor=actor,
                 address=address,
+                detail=EventDetail.REFUSED,
+                parameters=_in_history(label, hint_of(value), outcome),
             )
         raise ValidationError({"value": ValidationError(refusal(outcome), code=outcome.verification.value)})
     if outcome.verification == ApiKey.Verification.UNVERIFIED and not allow_unverified:
@@ -347,11 +359,22 @@ def _report_duplicate(key: ApiKey) -> None:
     ids = sorted(others.values_list("organization__org_id", flat=True))
     if not ids:
         return
-    health.notice([key.fingerprint])
     organizations = [key.organization.org_id, *ids]
     # Not an event: an organization's developers read those, and another organization's keys are none of their business.
     logger.error("The API key %s is kept for several organizations: %s.", key.pk, ", ".join(organizations))
     signals.duplicate_key.send_robust(sender=ApiKey, key_id=key.pk, organizations=organizations)
+
+
+def _in_history(label: str, hint: str, outcome: Outcome | None = None) -> dict[str, Any]:
+    """Return how an event's sentence names a key, and what came back when it was tried."""
+    named = {"key": f"{label} {mask(hint)}"}
+    return named if outcome is None else {**named, "outcome": outcome.code, **outcome.parameters}
+
+
+def _utc(at: dt.datetime | None) -> str:
+    if at is None:
+        return "–"
+    return (at.astimezone(dt.UTC) if timezone.is_aware(at) else at).isoformat(sep=" ", timespec="minutes")
 
 
 def _not_active() -> ValidationError:

@@ -13,7 +13,7 @@ from partium_auth import policy
 from partium_auth.conf import conf
 from partium_auth.fields import seal
 from partium_auth.models import Identity, IdentityProvider
-from partium_auth.oidc import provider as providers
+from partium_auth.oidc import providers
 
 if TYPE_CHECKING:
     from partium_auth.policy import Actor

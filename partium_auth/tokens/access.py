@@ -16,7 +16,7 @@ from django.db.models import Exists, Expression, OuterRef, QuerySet, Subquery
 
 from partium_auth.models import Grant, IdentityProvider, Membership, Organization
 from partium_auth.models.database import database_alias
-from partium_auth.oidc.provider import DEFAULT
+from partium_auth.oidc.providers import DEFAULT
 from partium_auth.tokens import keys, state
 from partium_auth.tokens.keys import ServingKeys
 from partium_auth.tokens.memo import Memo

@@ -37,15 +37,15 @@ def exchange(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
     refresh_token = grant.refresh_token.reveal()
     if grant.kind == Grant.Kind.PASSWORD:
         return upstream.authentication_api().refresh(refresh_token, before_send=before_send)
-    from partium_auth.oidc import provider, token_endpoint
+    from partium_auth.oidc import providers, token_endpoint
 
     try:
-        op = provider.get(grant.provider)
+        op = providers.get(grant.provider)
     except LookupError:
-        if grant.provider == provider.DEFAULT:  # this process may have been started without the site's settings
+        if grant.provider == providers.DEFAULT:  # this process may have been started without the site's settings
             raise UpstreamError("The identity provider of the settings is not in this process's.", sent=False) from None
         raise LoginRequired(f"The identity provider {grant.provider!r} is not configured or not active.") from None
-    if not op.was_asked_by(grant):
+    if not op.issued(grant):
         raise LoginRequired(f"The identity provider {grant.provider!r} is another one than this login was at.")
     who = None if grant.identity is None else (grant.identity.issuer, grant.identity.subject)
     return token_endpoint.refresh(op, refresh_token, who=who, before_send=before_send)

@@ -14,7 +14,7 @@ from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 
 from partium_auth.accounts.matching import VerifiedLogin
 from partium_auth.backends import PartiumOIDCBackend, PartiumPasswordBackend, PasswordLogin
-from partium_auth.oidc import provider as providers
+from partium_auth.oidc import providers
 from tests.oidc.conftest import Browser
 from tests.oidc.provider import CLIENT_SECRET, BendableProvider
 

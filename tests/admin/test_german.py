@@ -15,7 +15,8 @@ from django.utils import timezone, translation
 
 from partium_auth.accounts import error_pages, refusals
 from partium_auth.exceptions import NoOrganization
-from partium_auth.models import ApiKey, ApiKeyEvent, key_history
+from partium_auth.models import ApiKey, ApiKeyEvent
+from partium_auth.models.key_events import EventDetail, describe
 from partium_auth.oidc.errors import Refused
 from partium_auth.services import keys
 from tests.admin.conftest import Tenant, login
@@ -89,34 +90,44 @@ def test_what_is_stored_does_not_depend_on_who_acts(ours: Tenant) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stored", "shown"),
+    ("code", "parameters", "english", "german"),
     [
-        ("", ""),
-        ("Something of a later version.", "Something of a later version."),
-        ("Partium answered 401 to the exchange.", "Partium beantwortete den Token-Abruf mit 401."),
+        ("", {}, "", ""),
+        ("of_a_later_version", {"x": 1}, "of_a_later_version", "of_a_later_version"),
         (
+            "exchange_refused",
+            {"status": 401},
+            "Partium answered 401 to the exchange.",
+            "Partium beantwortete den Token-Abruf mit 401.",
+        ),
+        (
+            "rotated",
+            {"key": "Shop. Partium accepted it. (••••0000)", "outcome": "search_failed", "status": 503},
             "Takes the place of Shop. Partium accepted it. (••••0000). Not verified: Partium answered 503 to a search.",
             "Tritt an die Stelle von Shop. Partium accepted it. (••••0000). Nicht geprüft: Partium beantwortete eine Suche mit 503.",
         ),
         (
+            "refused",
+            {"key": "100%: x (••••0000)", "outcome": "search_refused", "status": 403},
             "100%: x (••••0000): Partium answered 403 to a search in the organization.",
             "100%: x (••••0000): Partium beantwortete eine Suche in der Organisation mit 403.",
         ),
     ],
 )
-def test_sentences_of_the_history(stored: str, shown: str) -> None:
+def test_sentences_of_the_history(code: str, parameters: dict[str, object], english: str, german: str) -> None:
+    event = ApiKeyEvent(detail_code=code, detail_parameters=parameters)
     with translation.override("de"):
-        assert key_history.translated(stored) == shown
-    assert key_history.translated(stored) == stored
+        assert event.get_detail_display() == german
+        assert event.detail == english
 
 
 def test_every_sentence_of_the_history_has_its_own_translation() -> None:
-    sentences = key_history._SENTENCES
-    parts = {"status": 401, "key": "Shop", "hours": "24", "outcome": key_history.NOT_TRIED, "before": "–", "after": "x"}
+    parts = {"status": 401, "key": "Shop", "hours": "24", "outcome": "not_tried", "before": "–", "after": "x"}
+    english = {describe(code, parts) for code in EventDetail}
     with translation.override("de"):
-        shown = {key_history.translated(sentence % parts) for sentence in sentences}
-    assert len(shown) == len(sentences)
-    assert not shown & {sentence % parts for sentence in sentences}
+        german = {describe(code, parts) for code in EventDetail}
+    assert len(german) == len(EventDetail)
+    assert not german & english
 
 
 def test_commands_speak_english_wherever_the_site_is(ours: Tenant, settings: Any) -> None:

@@ -1,18 +1,16 @@
-"""What the search of the lists finds, in whatever database: what Django's ``icontains`` would."""
+"""What the search of the lists finds: label, hint, and the name or id of the organization."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 from django.db import connection
 from django.db.models import Q
 from django.urls import reverse
 
 from partium_auth.models import ApiKey, Organization
-from partium_auth.services import health, keys
+from partium_auth.services import keys
 from tests.admin.conftest import Tenant, login
 
 KEYS = "partium_keys:partium_auth_apikey_changelist"
@@ -58,8 +56,6 @@ def as_django_would(typed: list[str]) -> list[str]:
         ("%", ["%"], ["acme"]),
         ("_", ["_"], ["globex"]),
         ("\\", ["\\"], []),
-        ("'", ["'"], []),
-        ('"', ['"'], ["quote"]),
         ("'\"fan\"'", ['"fan"'], ["quote"]),
         ("hülsta", ["hülsta"], ["huelsta"]),
         ("mÖbel", ["mÖbel"], None),  # SQLite knows ASCII's capitals only
@@ -92,50 +88,9 @@ def test_a_developer_finds_their_own_keys_only(ours: Tenant, theirs: Tenant) -> 
     assert found(client, "display") == [ours.name]
 
 
-def test_a_search_goes_on_with_filters_orders_and_pages(
-    organizations: dict[str, Organization], root: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from partium_auth.admin.keys import ApiKeyAdmin
-
-    monkeypatch.setattr(ApiKeyAdmin, "list_per_page", 3)
+def test_a_search_goes_together_with_a_filter(organizations: dict[str, Organization], root: Any) -> None:
     client = login(root)
-
-    def labels(**query: str) -> list[str]:
-        changes = client.get(reverse(KEYS), {"q": "shop", **query}).context["cl"]
-        assert changes.result_count == 4
-        return [key.label for key in changes.result_list]
-
-    newest_first = [f"Shop of {name}" for name in reversed(NAMES)]
-    assert labels() == newest_first[:3]
-    assert labels(p="2") == newest_first[3:]
-    assert labels(all="") == newest_first
-    assert labels(o="1") == sorted(newest_first)[:3]
-    assert labels(o="-1") == sorted(newest_first, reverse=True)[:3]
     revoked = ApiKey.objects.get(organization=organizations["acme"])
     keys.revoke_key(revoked, actor=None)
     assert found(client, "shop", state="revoked") == ["acme"]
     assert found(client, "shop", state="nonsense") == []
-
-
-def test_what_is_searched_follows_what_it_is_made_of(organizations: dict[str, Organization], root: Any) -> None:
-    client = login(root)
-    Organization.objects.filter(org_id="acme").update(display_name="Initech")
-    ApiKey.objects.filter(organization=organizations["globex"]).update(label="Bookshelf")
-    assert found(client, "pumpen") == []
-    assert found(client, "initech") == ["acme"]
-    assert found(client, "bookshelf") == ["globex"]
-
-
-@pytest.mark.django_db(transaction=True)
-def test_dumped_and_loaded_and_created_in_bulk_it_is_there(
-    organizations: dict[str, Organization], tmp_path: Path
-) -> None:
-    fixture = tmp_path / "keys.json"
-    call_command("dumpdata", "partium_auth", output=str(fixture), verbosity=0)
-    before = sorted(ApiKey.objects.values_list("search_text", flat=True))
-    call_command("flush", interactive=False, verbosity=0)
-    call_command("loaddata", str(fixture), verbosity=0)
-    assert sorted(ApiKey.objects.values_list("search_text", flat=True)) == before
-    assert health.stale() == []  # it brings its own rows
-    (initech,) = Organization.objects.bulk_create([Organization(org_id="initech")])
-    assert Organization.objects.get(pk=initech.pk).search_text == "\nINITECH"

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.example.running_demo import ROOT, RunningDemo
+from tests.demo.processes import ROOT
+from tests.example.running_demo import RunningDemo
 
 CHROMIUM = "/usr/bin/chromium"
 PASSWORD = "demo"

@@ -15,7 +15,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from partium_auth.models import ApiKey, DuplicateKey, Membership, Organization, Role
+from partium_auth.models import ApiKey, Membership, Organization, Role
 from partium_auth.services import keys
 from partium_auth.testing.sandbox import PartiumSandbox
 
@@ -265,17 +265,3 @@ def test_the_list_for_people_says_until_when_a_key_really_serves(run: Run, acme:
     assert run("list")[1].strip().endswith(f"retiring  until {soon.isoformat()}")
     keys.revoke_key(key, actor=None)
     assert run("list")[1].strip().endswith("revoked")
-
-
-def test_health_mends_what_was_written_past_the_app(
-    run: Run, acme: Organization, partium_sandbox: PartiumSandbox, django_user_model: Any
-) -> None:
-    for organization in (acme, Organization.objects.create(org_id="globex")):
-        keys.add_key(organization, "the-same-key-0000000", label="x", actor=None, verify=False)
-    ApiKey.objects.filter(organization=acme).update(verification="rejected")
-    DuplicateKey.objects.all().delete()
-    django_user_model.objects.create_user("dev")
-    assert run("health", "--as", "dev")[0] == 4
-    assert run("health", "--json") == (0, {"organizations": 1, "duplicate_keys": 1})
-    assert run("health", "--json") == (0, {"organizations": 0, "duplicate_keys": 0})
-    assert run("health")[1].startswith("Recalculated: 0 organizations")

@@ -38,11 +38,12 @@ def run_demo(plan_path: Path) -> int:
             name,
             (sys.executable, "-m", "tests.demo.stand_ins", role, str(port), str(directory / "pids")),
             f"http://127.0.0.1:{port}/",
+            directory / f"{name}.log",
         )
         for name, (port, role) in plan["services"].items()
     ]
     try:
-        demo.run(services, os.environ, directory, "everything is up")
+        demo.run(services, os.environ, "everything is up")
     except demo.DemoError as error:
         print(error)
         return 1

@@ -193,14 +193,14 @@ def test_ports_in_use_end_the_demo_with_a_command_that_chooses_others(tmp_path: 
         site, sandbox = (int(taken.getsockname()[1]) for taken in (one, other))
         done = run_demo(tmp_path, {**ports, "DEMO_PORT": str(site), "DEMO_SANDBOX_PORT": str(sandbox)})
     assert done.returncode == 1
-    assert f"In use: port {site} (DEMO_PORT), port {sandbox} (DEMO_SANDBOX_PORT)." in done.stdout
+    assert f"{site} (DEMO_PORT), {sandbox} (DEMO_SANDBOX_PORT)." in done.stdout
     assert f"DEMO_PORT={site + 1} DEMO_SANDBOX_PORT={sandbox + 1} make demo" in done.stdout
     assert list(tmp_path.iterdir()) == [], "the log files of the other demo are there"
 
 
 def test_two_of_the_three_cannot_share_a_port() -> None:
     port = str(free_port())
-    with pytest.raises(demo.DemoError, match=rf"port {port} \(DEMO_IDP_PORT\)"):
+    with pytest.raises(demo.DemoError, match=rf"{port} \(DEMO_IDP_PORT\)"):
         demo.choose_ports({"DEMO_PORT": port, "DEMO_IDP_PORT": port, "DEMO_SANDBOX_PORT": str(free_port())})
 
 

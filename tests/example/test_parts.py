@@ -106,7 +106,7 @@ def test_attributes_are_shown_with_their_labels() -> None:
 
 
 def test_three_attributes_are_shown_and_the_rest_folded_away() -> None:
-    shown = card(replace(PART, attributes=[{"name": str(number), "value": "x"} for number in range(5)]))
+    shown = card(replace(PART, attributes=[{"label": str(number), "value": "x"} for number in range(5)]))
 
     assert len(shown.key_attributes) == 3
     assert len(shown.further_attributes) == 2

@@ -12,6 +12,7 @@ from django.test import Client
 from django.urls import reverse
 
 from example_project import views
+from partium_auth.services import add_key
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox, part_png
 
@@ -145,8 +146,6 @@ def test_pages_forbid_everything_inline(browser: Client, partium_sandbox: Partiu
 def test_people_search_in_their_own_organization_and_are_told_apart_where_they_share_a_key(
     hedy: PartiumUser, partium_sandbox: PartiumSandbox
 ) -> None:
-    from partium_auth.services.keys import add_key
-
     add_key(hedy.organization, partium_sandbox.add_key("globex"), label="for a test", actor=None)
 
     page = hedy.client.get("/", {"text": "pump"}).content.decode()

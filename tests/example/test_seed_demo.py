@@ -13,7 +13,7 @@ from django.test import Client
 from example_project.demo_provider import read_people
 from example_project.management.commands.seed_demo import Command
 from partium_auth.models import ApiKey, Organization
-from partium_auth.services.keys import revoke_key
+from partium_auth.services import revoke_key
 from partium_auth.testing.sandbox import ACME_KEY, GLOBEX_KEY, PartiumSandbox
 
 pytestmark = pytest.mark.django_db

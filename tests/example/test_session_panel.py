@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from example_project.session_panel import clock
 from partium_auth.models import Membership, Organization
-from partium_auth.services.keys import add_key
+from partium_auth.services import add_key
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox
 from tests.example.conftest import make_developer

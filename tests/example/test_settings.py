@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 from partium_auth.conf import SETTINGS, conf
-from partium_auth.sealed.encryption import generate_key
 from tests.example.conftest import EXAMPLE, LoadSettings
 
 ROOT = EXAMPLE.parent
@@ -80,7 +80,6 @@ def test_values_have_their_types(load_settings: LoadSettings) -> None:
         PARTIUM_DEVELOPER_ROLES="developer,key-keeper",
         PARTIUM_LINK_BY_VERIFIED_EMAIL="1",
         PARTIUM_REAUTHENTICATE_AFTER="3600",
-        PARTIUM_CACHE="default",
         CACHE_URL="redis://cache.example:6379/1",
         OIDC_RP_CLIENT_ID="portal",
         OIDC_AUTH_REQUEST_EXTRA_PARAMS='{"prompt": "login"}',
@@ -90,7 +89,6 @@ def test_values_have_their_types(load_settings: LoadSettings) -> None:
     assert example["PARTIUM_DEVELOPER_ROLES"] == ["developer", "key-keeper"]
     assert example["PARTIUM_LINK_BY_VERIFIED_EMAIL"] is True
     assert example["PARTIUM_REAUTHENTICATE_AFTER"] == 3600.0
-    assert example["PARTIUM_CACHE"] == "default"
     assert example["CACHES"]["default"]["BACKEND"] == "django.core.cache.backends.redis.RedisCache"
     assert example["OIDC_AUTH_REQUEST_EXTRA_PARAMS"] == {"prompt": "login"}
     assert example["OIDC_RP_SIGN_ALGO"] == ["RS256", "ES256"]
@@ -135,7 +133,7 @@ def test_production_settings_pass_djangos_deployment_checks(tmp_path: Path) -> N
         "DJANGO_SETTINGS_MODULE": "example_project.settings",
         "ALLOWED_HOSTS": "parts.example.com",
         "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
-        "PARTIUM_ENCRYPTION_KEYS": generate_key(),
+        "PARTIUM_ENCRYPTION_KEYS": f"test:{Fernet.generate_key().decode()}",
         "OIDC_OP_ISSUER": "https://login.example.com",
         "OIDC_RP_CLIENT_ID": "parts-portal",
         "OIDC_RP_CLIENT_SECRET": "nobody's",

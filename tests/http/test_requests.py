@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import gzip
-import io
 import logging
 import ssl
 import traceback
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import pytest
 from partium_auth.exceptions import ConnectionFailed, UnexpectedResponse, UpstreamError
 from partium_auth.http.transport import InsecureURL, Response, Transport
 from partium_auth.version import __version__
+from tests.http.test_connections import free_port
 from tests.http.upstream import Peer, Upstream, always, answer
 
 Start = Callable[..., Upstream]
@@ -33,7 +32,7 @@ def test_a_request_says_who_asks_and_what_it_takes(upstream: Start, transport: T
     request = server.requests[0]
     assert (request.method, request.target) == ("GET", "/path?a=b+c")
     assert request.headers["user-agent"] == f"partium_auth/{__version__}"
-    assert request.headers["accept-encoding"] == "gzip, deflate"
+    assert request.headers["accept-encoding"] == "gzip"
     assert request.headers["x-one"] == "1"
     assert "authorization" not in request.headers
 
@@ -44,7 +43,7 @@ def test_a_request_says_who_asks_and_what_it_takes(upstream: Start, transport: T
         ({"json": {"a": 1}}, "application/json", b'{"a": 1}'),
         ({"data": {"a": "b&c"}}, "application/x-www-form-urlencoded", b"a=b%26c"),
         ({"data": b"raw"}, None, b"raw"),
-        ({"data": io.BytesIO(b"file")}, None, b"file"),
+        ({"data": "text: ü"}, None, "text: ü".encode()),
         ({}, None, b""),
     ],
 )
@@ -64,29 +63,6 @@ def test_files_become_multipart(upstream: Start, transport: Transport) -> None:
     transport.send("POST", server.url, files={"image": ("a.png", b"png", "image/png")})
     assert server.requests[0].headers["content-type"].startswith("multipart/form-data; boundary=")
     assert b'name="image"; filename="a.png"' in server.requests[0].body
-
-
-def test_an_iterator_is_streamed_in_chunks(upstream: Start, transport: Transport) -> None:
-    """The second part is made only after the server has the first."""
-
-    def script(peer: Peer) -> None:
-        while b"one" not in peer._buffer:
-            peer._buffer += peer.receive()
-        arrived.append(True)
-        always(answer())(peer)
-
-    arrived: list[bool] = []
-
-    def parts() -> Iterator[bytes]:
-        yield b"one"
-        while not arrived:
-            pass
-        yield b"two"
-
-    server = upstream(script)
-    transport.send("POST", server.url, data=parts())
-    assert server.requests[0].headers["transfer-encoding"] == "chunked"
-    assert server.requests[0].body == b"onetwo"
 
 
 def test_basic_authentication_is_utf_8(upstream: Start, transport: Transport) -> None:
@@ -329,9 +305,20 @@ def test_loopback_never_goes_through_a_proxy(
     assert transport.send("GET", server.url).body == b"direct"
 
 
-def test_a_socks_proxy_is_refused(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
-    with pytest.raises(ConnectionFailed, match="SOCKS") as caught:
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "https://proxy.example.test:3128"])
+def test_another_kind_of_proxy_is_refused(transport: Transport, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(ConnectionFailed, match="SOCKS and https:// proxies are not supported") as caught:
+        transport.send("GET", "https://api.example.test/")
+    assert not caught.value.sent
+
+
+@pytest.mark.parametrize("proxy", ["127.0.0.1:{port}", "http://127.0.0.1:{port}", "http://:@127.0.0.1:x/", "http://["])
+def test_a_proxy_that_cannot_be_reached_is_named_as_the_cause(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy.format(port=free_port()))
+    with pytest.raises(ConnectionFailed, match="through the proxy that the environment names") as caught:
         transport.send("GET", "https://api.example.test/")
     assert not caught.value.sent
 
@@ -381,7 +368,6 @@ def test_a_body_that_is_not_json_is_named_and_not_shown(body: bytes, content_typ
     [
         ("gzip", gzip.compress),
         ("x-gzip", gzip.compress),
-        ("deflate", zlib.compress),
         ("identity", bytes),
     ],
 )
@@ -393,7 +379,7 @@ def test_a_compressed_body_is_decompressed(
     assert transport.send("GET", server.url).body == b"x" * 100_000
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "compress"])
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "compress", "deflate"])
 def test_an_encoding_that_was_not_asked_for_is_an_error(upstream: Start, transport: Transport, encoding: str) -> None:
     body = gzip.compress(gzip.compress(b"x"))
     server = upstream(always(answer(headers={"Content-Encoding": encoding}, body=body)))
@@ -403,6 +389,12 @@ def test_an_encoding_that_was_not_asked_for_is_an_error(upstream: Start, transpo
 
 def test_a_body_that_cannot_be_decompressed_is_an_error(upstream: Start, transport: Transport) -> None:
     server = upstream(always(answer(headers={"Content-Encoding": "gzip"}, body=b"not gzip")))
+    with pytest.raises(UnexpectedResponse, match="cannot be decompressed"):
+        transport.send("GET", server.url)
+
+
+def test_a_compressed_body_that_ends_too_early_is_an_error(upstream: Start, transport: Transport) -> None:
+    server = upstream(always(answer(headers={"Content-Encoding": "gzip"}, body=gzip.compress(b"x" * 1000)[:-9])))
     with pytest.raises(UnexpectedResponse, match="cannot be decompressed"):
         transport.send("GET", server.url)
 

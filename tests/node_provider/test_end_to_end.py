@@ -10,7 +10,7 @@ import pytest
 
 from partium_auth.exceptions import CredentialsRejected
 from partium_auth.models import Grant, Identity, Membership
-from partium_auth.oidc import provider, token_endpoint
+from partium_auth.oidc import providers, token_endpoint
 
 pytestmark = [pytest.mark.node, pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -75,7 +75,7 @@ def test_a_refresh_token_that_was_used_is_told_apart_from_other_failures(
     context: Any, live_server: Any, issuer: str, settings: Any
 ) -> None:
     log_in(context, live_server.url)
-    op, refresh_token = provider.get("default"), Grant.objects.get().refresh_token.reveal()
+    op, refresh_token = providers.get("default"), Grant.objects.get().refresh_token.reveal()
     assert token_endpoint.refresh(op, refresh_token).refresh_token not in (None, refresh_token)
     with pytest.raises(CredentialsRejected):
         token_endpoint.refresh(op, refresh_token)
@@ -94,7 +94,7 @@ def test_without_a_refresh_token_the_login_is_renewed_silently(context: Any, liv
 def test_where_the_provider_has_to_ask_it_is_no_longer_silent(context: Any, live_server: Any, issuer: str) -> None:
     page = log_in(context, live_server.url)
     # This provider takes the person's consent away together with the refresh token.
-    token_endpoint.revoke(provider.get("default"), Grant.objects.get().refresh_token.reveal())
+    token_endpoint.revoke(providers.get("default"), Grant.objects.get().refresh_token.reveal())
     Grant.objects.update(issued_at=time.time() - 3600, authenticated_at=time.time() - 3600)
     page.goto(f"{live_server.url}/page/token/")
     page.click("text=Continue")

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import time
 from base64 import urlsafe_b64encode
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,13 +18,13 @@ from django.contrib.auth import SESSION_KEY, get_user_model
 from django.test import Client
 
 from partium_auth.accounts import started
-from partium_auth.exceptions import TimedOut
+from partium_auth.exceptions import TimedOut, UpstreamError
 from partium_auth.models import Grant, Organization
 from partium_auth.oidc import documents, token_endpoint, userinfo
 from partium_auth.oidc.errors import Refused
-from partium_auth.oidc.id_token import refuse_what_cannot_be_stored
 from partium_auth.oidc.metadata import interpret_metadata
 from partium_auth.oidc.provider import Provider, discovery_url_of
+from partium_auth.oidc.signed_tokens import refuse_unstorable_text
 from tests.oidc.conftest import Browser, Refusals, add_provider
 from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, Answer, BendableProvider, jwk, private_key
 
@@ -145,12 +147,14 @@ def test_something_that_is_no_token(browser: Browser, op: BendableProvider, refu
         ("iss", {"iss": None}),
         ("iss", {"iss": "https://evil.example"}),
         ("iss", {"iss": "with a slash"}),
+        ("iss", {"iss": "a part"}),
         ("iss", {"iss": ["a", "list"]}),
         ("aud", {"aud": None}),
         ("aud", {"aud": "somebody else"}),
         ("aud", {"aud": ["somebody else"]}),
         ("aud", {"aud": []}),
         ("aud", {"aud": {CLIENT_ID: 1}}),
+        ("aud", {"aud": [CLIENT_ID, 7], "azp": CLIENT_ID}),
         ("azp", {"aud": [CLIENT_ID, "somebody else"], "azp": "somebody else"}),
         ("azp", {"aud": [CLIENT_ID, "somebody else"]}),
         ("azp", {"azp": "somebody else"}),
@@ -158,9 +162,15 @@ def test_something_that_is_no_token(browser: Browser, op: BendableProvider, refu
         ("exp", {"exp": "past"}),
         ("exp", {"exp": "tomorrow"}),
         ("exp", {"exp": True}),
+        ("exp", {"exp": "9999999999"}),
+        ("exp", {"exp": float("inf")}),
+        ("exp", {"exp": [9_999_999_999]}),
         ("iat", {"iat": None}),
         ("iat", {"iat": "future"}),
+        ("iat", {"iat": float("nan")}),
+        ("iat", {"iat": "future", "nbf": 0}),
         ("nbf", {"nbf": "future"}),
+        ("nbf", {"nbf": {}}),
         ("sub", {"sub": None}),
         ("sub", {"sub": ""}),
         ("sub", {"sub": 7}),
@@ -176,7 +186,7 @@ def test_a_claim_that_is_not_right(
     browser: Browser, op: BendableProvider, refused: Refusals, check: str, claims: dict[str, Any]
 ) -> None:
     now = int(time.time())
-    special = {"past": now - 61, "future": now + 120, "with a slash": f"{op.url}/"}
+    special = {"past": now - 61, "future": now + 120, "with a slash": f"{op.url}/", "a part": op.url[:-1]}
     changed = {name: special.get(value, value) if isinstance(value, str) else value for name, value in claims.items()}
 
     op.sign = lambda given: unchecked({**given, **changed})
@@ -244,6 +254,7 @@ def test_userinfo_that_fails(
         ("userinfo_sub", {"sub": "somebody else"}),
         ("iss", {"sub": "ann-1", "iss": "https://evil.example"}),
         ("aud", {"sub": "ann-1", "aud": "somebody else"}),
+        ("exp", {"sub": "ann-1", "exp": 1}),
     ],
 )
 def test_a_signed_userinfo_that_is_not_right(
@@ -251,6 +262,20 @@ def test_a_signed_userinfo_that_is_not_right(
 ) -> None:
     op.answers["/userinfo"] = Answer(body=op.sign_properly(claims).encode(), content_type="application/jwt")
     refused.check(browser.log_in(), browser, check)
+
+
+@pytest.mark.usefixtures("asks_userinfo")
+@pytest.mark.parametrize("is_signed", [True, False])
+@pytest.mark.parametrize("text", ["\0", "half \ud800"])
+def test_userinfo_with_text_that_no_database_stores(
+    browser: Browser, op: BendableProvider, refused: Refusals, is_signed: bool, text: str
+) -> None:
+    claims = {"sub": "ann-1", "name": text}
+    if is_signed:
+        op.answers["/userinfo"] = Answer(body=unchecked(claims).encode(), content_type="application/jwt")
+    else:
+        op.userinfo_claims.update(claims)
+    refused.check(browser.log_in(), browser, "claims", status=403)
 
 
 # --- state, and what comes with it -------------------------------------------------------------------------------------
@@ -291,7 +316,7 @@ def test_claims_that_are_nested_without_end_are_looked_through_all_the_same() ->
     for _ in range(100_000):
         nested = [nested]
     with pytest.raises(Refused) as caught:
-        refuse_what_cannot_be_stored({"deep": nested})
+        refuse_unstorable_text({"deep": nested})
     assert caught.value.check == "claims"
 
 
@@ -538,8 +563,40 @@ def test_a_provider_that_hangs_makes_one_visitor_wait_and_not_everybody(
     assert [start(browser).status_code for _ in range(3)] == [503, 503, 503]
     assert op.calls == ["/.well-known/openid-configuration"]
     del op.answers["/.well-known/openid-configuration"]
-    monkeypatch.setattr(documents, "FETCH_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(documents, "PAUSE_SECONDS", 0)
     assert start(browser).status_code == 302
+
+
+def test_visitors_who_come_while_a_provider_hangs_do_not_wait_for_it(
+    op: BendableProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "WAIT_SECONDS", 0.05)
+    url = f"{op.url}/.well-known/openid-configuration"
+    op.answers["/.well-known/openid-configuration"] = Answer(hangs=True)
+    with ThreadPoolExecutor(5) as visitors:
+        first = visitors.submit(documents.get, url)
+        while not op.calls:
+            assert not first.done()
+        others = [visitors.submit(documents.get, url) for _ in range(4)]
+        for other in others:
+            assert isinstance(other.exception(timeout=2), TimedOut)
+        assert not first.done()
+        op.released.set()
+        assert isinstance(first.exception(), UpstreamError)
+    assert op.calls == ["/.well-known/openid-configuration"]
+
+
+def test_visitors_who_come_together_cause_one_fetch(op: BendableProvider) -> None:
+    together = Barrier(5)
+
+    def visit() -> dict[str, Any]:
+        together.wait()
+        return documents.get(f"{op.url}/jwks")
+
+    with ThreadPoolExecutor(5) as visitors:
+        found = [visit.result() for visit in [visitors.submit(visit) for _ in range(5)]]
+    assert found == [{"keys": op.jwks}] * 5
+    assert op.calls == ["/jwks"]
 
 
 def test_who_is_told_that_a_provider_hung_is_told_no_query(

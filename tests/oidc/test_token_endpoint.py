@@ -9,7 +9,10 @@ from urllib.parse import quote
 import pytest
 
 from partium_auth.exceptions import CredentialsRejected, UnexpectedResponse, UpstreamError
-from partium_auth.oidc import documents, provider, token_endpoint, userinfo
+from partium_auth.oidc import documents, providers, token_endpoint, userinfo
+from partium_auth.oidc.metadata import interpret_metadata
+from partium_auth.oidc.provider import ENDPOINTS
+from tests.oidc.conftest import add_provider
 from tests.oidc.provider import CLIENT_SECRET, Answer, BendableProvider
 
 
@@ -20,7 +23,7 @@ def refresh_token(op: BendableProvider) -> str:
 
 
 def refresh(token: str) -> Any:
-    return token_endpoint.refresh(provider.get("default"), token)
+    return token_endpoint.refresh(providers.get("default"), token)
 
 
 def test_a_refresh_token_is_exchanged_and_rotates(op: BendableProvider, refresh_token: str) -> None:
@@ -117,7 +120,7 @@ def test_a_caller_can_call_it_off_just_before_it_is_sent(op: BendableProvider, r
         raise CalledOffError
 
     with pytest.raises(CalledOffError):
-        token_endpoint.refresh(provider.get("default"), refresh_token, before_send=call_off)
+        token_endpoint.refresh(providers.get("default"), refresh_token, before_send=call_off)
     assert op.forms == []
 
 
@@ -143,43 +146,14 @@ def test_no_frame_of_a_failed_call_holds_a_credential(
 
 
 class TestDocuments:
-    def test_not_more_are_kept_than_the_bound(self, op: BendableProvider) -> None:
-        for number in range(documents.KEPT + 5):
+    def test_not_more_are_cached_than_the_bound(self, op: BendableProvider) -> None:
+        for number in range(documents.MAX_DOCUMENTS + 1):
             op.answers[f"/{number}"] = Answer(body={"number": number})
             assert documents.get(f"{op.url}/{number}") == {"number": number}
-        assert len(documents._documents) == documents.KEPT
-
-    def test_a_shared_cache_that_fails_is_no_cache(
-        self, op: BendableProvider, settings: Any, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        settings.CACHES = {
-            "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
-            "broken": {"BACKEND": "tests.oidc.broken_cache.BrokenCache"},
-        }
-        settings.PARTIUM_CACHE = "broken"
-        url = f"{op.url}/jwks"
-        first = documents.get(url)
-        op.jwks = []
-        assert documents.get_newer(url, than=first) == {"keys": []}
-        assert "PARTIUM_CACHE cannot be read" in caplog.text
-        assert "PARTIUM_CACHE cannot be written" in caplog.text
-
-    def test_a_newer_version_that_another_process_fetched_is_taken_from_the_shared_cache(
-        self, op: BendableProvider, settings: Any
-    ) -> None:
-        settings.PARTIUM_CACHE = "default"
-        url = f"{op.url}/jwks"
-        old = documents.get(url)
-        kept = documents._documents[url]
-        op.jwks = []
-        documents.fetch(url)
-        documents._documents[url] = kept  # as in the process that has not seen it
         op.calls.clear()
-        assert documents.get_newer(url, than=old) == {"keys": []}
-        assert op.calls == []
-        from django.core.cache import cache
-
-        cache.clear()
+        for number in (documents.MAX_DOCUMENTS, 1, 0):  # the oldest has gone
+            documents.get(f"{op.url}/{number}")
+        assert op.calls == ["/0"]
 
     def test_a_key_set_that_cannot_be_fetched_again_is_no_error_of_its_own(self, op: BendableProvider) -> None:
         url = f"{op.url}/jwks"
@@ -195,12 +169,22 @@ class TestSettings:
 
         settings.OIDC_RP_SIGN_ALGO = value
         with pytest.raises(ImproperlyConfigured, match="OIDC_RP_SIGN_ALGO"):
-            provider.get("default")
+            providers.get("default")
+
+    @pytest.mark.parametrize(("name", "setting"), ENDPOINTS.items())
+    def test_each_url_can_be_set_in_the_settings_and_in_a_row(
+        self, op: BendableProvider, settings: Any, db: None, name: str, setting: str
+    ) -> None:
+        url = "https://elsewhere.example/x"
+        setattr(settings, setting, url)
+        row = add_provider(op, **{name: url})
+        for provider in (providers.get("default"), providers.from_row(row)):
+            assert getattr(interpret_metadata(provider, op.discovery()), name) == url
 
     def test_without_a_client_id_there_is_no_default_provider(self, settings: Any, db: None) -> None:
         settings.OIDC_OP_ISSUER = "https://provider.example"
         with pytest.raises(LookupError):
-            provider.get("default")
+            providers.get("default")
 
     @pytest.mark.parametrize(
         ("settings_given", "name"),
@@ -214,7 +198,7 @@ class TestSettings:
     def test_what_the_login_page_calls_it(self, settings: Any, settings_given: dict[str, str], name: str) -> None:
         for setting, value in settings_given.items():
             setattr(settings, setting, value)
-        assert provider.settings_name() == name
+        assert providers.settings_name() == name
 
 
 class TestClaimsOfTwoSources:

@@ -16,6 +16,7 @@ from partium_auth.testing.sandbox import (
     PartiumSandbox,
     fingerprint,
 )
+from partium_auth.testing.sandbox.core import SandboxCore
 
 from .conftest import Caller
 
@@ -206,9 +207,9 @@ def test_without_rotation_the_refresh_token_stays(sandbox: PartiumSandbox, calle
     sandbox.settings(rotate=False)
     access_token, first = _tokens(caller.exchange())
     for _ in range(3):
-        renewed, again = _tokens(caller.refresh(first))
+        refreshed, again = _tokens(caller.refresh(first))
         assert again == first
-        assert renewed != access_token
+        assert refreshed != access_token
 
 
 def test_refresh_answers_may_leave_the_refresh_token_out(sandbox: PartiumSandbox, caller: Caller) -> None:
@@ -282,9 +283,9 @@ def test_single_tokens_and_families_can_be_revoked(sandbox: PartiumSandbox, call
     access_token, refresh_token = _tokens(caller.exchange())
     sandbox.revoke_token(access_token)
     assert not _opens(caller, access_token)
-    renewed, again = _tokens(caller.refresh(refresh_token))
+    refreshed, again = _tokens(caller.refresh(refresh_token))
     sandbox.revoke_family(refresh_token)
-    assert not _opens(caller, renewed)
+    assert not _opens(caller, refreshed)
     assert caller.refresh(again).status_code == 401
     with pytest.raises(LookupError):
         sandbox.revoke_token("unknown")
@@ -343,9 +344,10 @@ def test_the_date_header_follows_the_sandboxs_clock(sandbox: PartiumSandbox, cal
 
 
 def test_nothing_that_the_sandbox_keeps_shows_a_credential(sandbox: PartiumSandbox, caller: Caller) -> None:
-    key = sandbox.add_key("acme")
-    answer = caller.exchange(key).json()
-    told = repr(sandbox.describe()) + repr(sandbox.calls()) + repr(vars(sandbox._server.core.state))
-    for secret in (key, answer["access_token"], answer["refresh_token"], ACME_PASSWORD, ACME_KEY):
+    answer = caller.exchange().json()
+    state = SandboxCore().state
+    issued = state.exchange_key(ACME_KEY)
+    told = repr(sandbox.describe()) + repr(sandbox.calls()) + repr(vars(state))
+    for secret in (answer["access_token"], answer["refresh_token"], issued.access_token, ACME_PASSWORD, ACME_KEY):
         assert (secret in told) is False
-    assert fingerprint(key) in told
+    assert fingerprint(ACME_KEY) in told

@@ -28,6 +28,7 @@ def test_every_kind_of_credential_is_told_apart(sandbox: PartiumSandbox, caller:
     caller.search(None)
     caller.exchange("unknown")
     caller.post("/auth/refresh", json={})
+    caller.refresh("")
     told = [(call.endpoint, call.credential_kind, call.credential, call.status) for call in sandbox.calls()]
     assert told == [
         ("auth", "password", fingerprint(f"{ACME_USERNAME}:{ACME_PASSWORD}"), 200),
@@ -38,6 +39,7 @@ def test_every_kind_of_credential_is_told_apart(sandbox: PartiumSandbox, caller:
         ("search", "unknown", fingerprint("unknown"), 401),
         ("search", "none", None, 401),
         ("auth", "api_key", fingerprint("unknown"), 401),
+        ("refresh", "none", None, 422),
         ("refresh", "none", None, 422),
     ]
 

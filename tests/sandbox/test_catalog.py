@@ -18,9 +18,10 @@ def found(text: str, language: str = "en", organization: str = "acme") -> list[s
     return [part.id for part in search_text(organization, language, words_of(text))]
 
 
-def shown(text: str, language: str = "en") -> dict[str, Any]:
+def shown(text: str, language: str = "en", organization: str = "acme") -> dict[str, Any]:
     words = words_of(text)
-    return result(search_text("acme", language, words)[0], language, words, "https://sandbox.example")
+    part = search_text(organization, language, words)[0]
+    return result(part, organization, language, words, "https://sandbox.example")
 
 
 def test_every_part_is_mounted_somewhere_and_every_assembly_belongs_to_a_machine() -> None:
@@ -30,7 +31,7 @@ def test_every_part_is_mounted_somewhere_and_every_assembly_belongs_to_a_machine
 
 
 def test_every_name_and_label_is_translated() -> None:
-    texts = {one.name for one in (*ASSEMBLIES.values(), *PARTS)}
+    texts = {one.name for one in ASSEMBLIES.values()} | {part.name for part in PARTS}
     texts |= {label for part in PARTS for label in part.attributes} | {"Size"}
     assert [text for text in texts if all(translated(text, language) == text for language in LANGUAGES[1:])] == []
 
@@ -94,6 +95,11 @@ def test_an_organization_finds_what_is_in_its_machines() -> None:
     assert found("63 cm", organization="globex") == ["GP1803"]
     assert found("63 cm", organization="acme") == found("63 cm", organization="initech") == []
     assert found("oil filter", organization="initech") == ["OF1101", "OF1102", "OF1103"]
+
+
+def test_places_are_counted_in_the_machines_of_the_organization() -> None:
+    counts = [shown("GF2302", organization=one)["mountingLocationsCount"] for one in ("acme", "initech")]
+    assert counts == [2, 1]
 
 
 def test_a_photo_without_a_number_stands_always_for_the_same_kind() -> None:

@@ -67,6 +67,13 @@ def test_it_stops_while_a_call_hangs() -> None:
     assert (process.returncode, errors) == (0, "")
 
 
+def test_a_port_that_does_not_exist_is_said_clearly() -> None:
+    done = _run("--port", "70000")
+    assert done.returncode == 1
+    assert "did not start" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_taken_port_is_said_clearly() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

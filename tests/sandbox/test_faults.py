@@ -155,7 +155,7 @@ def test_an_answer_can_be_lost_after_the_token_was_rotated(sandbox: PartiumSandb
         caller.refresh(refresh_token)
     (call,) = sandbox.calls(endpoint="refresh")
     assert (call.status, call.processed, call.finished) == (None, True, True)
-    assert caller.refresh(refresh_token).status_code == 401, "it was spent: this is reuse"
+    assert caller.refresh(refresh_token).status_code == 401, "it was rotated: this is reuse"
 
 
 def test_a_connection_can_be_dropped_before_anything_happened(sandbox: PartiumSandbox, caller: Caller) -> None:
@@ -207,8 +207,8 @@ def test_a_hang_may_come_after_the_request_took_effect(
         waiting = background.submit(caller.refresh, refresh_token)
         hang.wait_until_met()
         sandbox.wait_for(1, endpoint="refresh", processed=True, finished=False)
-    renewed = waiting.result(10).json()
-    assert caller.refresh(renewed["refresh_token"]).status_code == 200
+    refreshed = waiting.result(10).json()
+    assert caller.refresh(refreshed["refresh_token"]).status_code == 200
 
 
 def test_a_client_that_gives_up_leaves_a_request_that_takes_effect(sandbox: PartiumSandbox, caller: Caller) -> None:

@@ -14,8 +14,8 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from partium_auth import signals
-from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, DuplicateKey, Grant, Organization
-from partium_auth.services import key_use, keys, verification
+from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, Grant, Organization
+from partium_auth.services import key_usage, key_verification, keys
 from partium_auth.testing.sandbox import PartiumSandbox
 
 Verification = ApiKey.Verification
@@ -137,10 +137,10 @@ def test_without_verification_partium_is_not_asked(acme: Organization, partium_s
 def test_a_verification_gives_up_after_five_seconds(
     acme: Organization, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification, "VERIFICATION_SECONDS", 0.3)
+    monkeypatch.setattr(key_verification, "VERIFICATION_SECONDS", 0.3)
     value = partium_sandbox.add_key("acme")
     with partium_sandbox.fail("auth", latency_seconds=30):
-        outcome = verification.try_at_partium(acme, value)
+        outcome = key_verification.try_at_partium(acme, value)
     assert outcome.verification == Verification.UNVERIFIED
 
 
@@ -219,7 +219,7 @@ def test_the_same_key_in_two_organizations_alerts_and_locks_nobody_out(
     assert "acme" in caplog.text
     assert "the-same-key" not in caplog.text
     assert ApiKey.objects.usable().count() == 2
-    assert not ApiKeyEvent.objects.filter(detail__contains="globex").exists()
+    assert not any("globex" in event.detail for event in ApiKeyEvent.objects.filter(organization=acme))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -230,7 +230,6 @@ def test_a_key_that_another_organization_has_revoked_alerts_nobody(
     keys.revoke_key(old, actor=None)
     keys.add_key(globex, "the-same-key-0000000", label="b", actor=None, verify=False)
     assert "several organizations" not in caplog.text
-    assert not DuplicateKey.objects.exists()
 
 
 def test_a_short_keys_hint_shows_nothing(acme: Organization) -> None:
@@ -354,7 +353,7 @@ def test_no_answer_leaves_what_was_known(key: ApiKey, partium_sandbox: PartiumSa
 
 
 def test_an_accepted_verification_ends_a_rejection(key: ApiKey) -> None:
-    key_use.record_rejection(key.pk)
+    key_usage.record_rejection(key.pk)
     assert not ApiKey.objects.usable().exists()
     keys.verify_key(key, actor=None)
     assert ApiKey.objects.usable().exists()
@@ -365,28 +364,28 @@ def test_an_accepted_verification_ends_a_rejection(key: ApiKey) -> None:
 
 def test_a_rejected_key_is_left_alone_for_a_minute_and_is_one_event(key: ApiKey) -> None:
     for _ in range(3):
-        key_use.record_rejection(key.pk, 403)
+        key_usage.record_rejection(key.pk, 403)
     now = timezone.now()
     assert not ApiKey.objects.usable(now).exists()
     assert ApiKey.objects.usable(now + dt.timedelta(seconds=61)).exists()
     assert actions(key) == ["added", "rejected"]
     ApiKey.objects.update(rejected_at=now - dt.timedelta(seconds=90))  # tried again after a minute, in vain
-    key_use.record_rejection(key.pk)
+    key_usage.record_rejection(key.pk)
     assert not ApiKey.objects.usable().exists()
     assert actions(key) == ["added", "rejected"]
 
 
 def test_a_later_outage_is_an_event_again(key: ApiKey) -> None:
-    key_use.record_rejection(key.pk)
-    key_use.count_exchange(key.pk, ok=True)
+    key_usage.record_rejection(key.pk)
+    key_usage.count_exchange(key.pk, ok=True)
     assert ApiKey.objects.get().rejected_at is None
-    key_use.record_rejection(key.pk)
+    key_usage.record_rejection(key.pk)
     assert actions(key) == ["added", "rejected", "rejected"]
 
 
 def test_exchanges_are_counted_by_day(key: ApiKey) -> None:
     for ok in (True, True, False):
-        key_use.count_exchange(key.pk, ok=ok)
+        key_usage.count_exchange(key.pk, ok=ok)
     usage = ApiKeyUsage.objects.get()
     assert (usage.day, usage.exchanges, usage.failures) == (timezone.localdate(), 2, 1)
     assert ApiKey.objects.get().last_used_at is not None
@@ -396,7 +395,7 @@ def test_counts_that_no_page_shows_any_more_are_not_kept_for_ever(key: ApiKey) -
     today = timezone.localdate()
     for days in (29, 90, 91, 4000):
         ApiKeyUsage.objects.create(api_key=key, day=today - dt.timedelta(days=days), exchanges=1)
-    key_use.count_exchange(key.pk, ok=True)
+    key_usage.count_exchange(key.pk, ok=True)
     kept = ApiKeyUsage.objects.order_by("-day").values_list("day", flat=True)
     assert [(today - day).days for day in kept] == [0, 29, 90]
 
@@ -406,7 +405,7 @@ def test_no_count_is_lost_between_threads(key: ApiKey) -> None:
     def work() -> None:
         try:
             for _ in range(5):
-                key_use.count_exchange(key.pk, ok=True)
+                key_usage.count_exchange(key.pk, ok=True)
         finally:
             connection.close()
 
@@ -422,7 +421,7 @@ def test_no_count_is_lost_between_threads(key: ApiKey) -> None:
 def test_one_outage_seen_by_many_threads_is_one_event(key: ApiKey) -> None:
     def work() -> None:
         try:
-            key_use.record_rejection(key.pk)
+            key_usage.record_rejection(key.pk)
         finally:
             connection.close()
 
@@ -435,7 +434,7 @@ def test_one_outage_seen_by_many_threads_is_one_event(key: ApiKey) -> None:
 
 
 def test_the_signals_of_the_tokens_room_are_written_down(key: ApiKey) -> None:
-    key_use.connect_signals()
+    key_usage.connect_signals()
     signals.key_exchanged.send(sender=ApiKey, key_id=key.pk, ok=True)
     signals.key_rejected.send(sender=ApiKey, key_id=key.pk, status=401)
     assert ApiKeyUsage.objects.get().exchanges == 1
@@ -508,13 +507,13 @@ def test_changing_a_key_says_what_was_changed(key: ApiKey) -> None:
     keys.change_key(key, label="new", expires_at=later, actor=None)
     stored = ApiKey.objects.get()
     assert (stored.label, stored.expires_at) == ("new", later)
-    changed = ApiKeyEvent.objects.filter(action="changed").values_list("detail", flat=True)
+    changed = ApiKeyEvent.objects.filter(action="changed")
     both = "label changed; expiry changed from – to 2099-03-01 11:30+00:00"
-    assert list(changed) == [both]
+    assert [event.detail for event in changed] == [both]
     keys.change_key(key, label="new", expires_at=None, actor=None)
-    assert list(changed.all()) == ["expiry changed from 2099-03-01 11:30+00:00 to –", both]
+    assert [event.detail for event in changed.all()] == ["expiry changed from 2099-03-01 11:30+00:00 to –", both]
     keys.change_key(key, label="newer", expires_at=None, actor=None)
-    assert changed.all()[0] == "label changed", (
+    assert changed.all()[0].detail == "label changed", (
         "and not what it was: that may have been a mistake that nobody should see"
     )
 

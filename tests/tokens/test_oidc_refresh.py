@@ -204,7 +204,6 @@ def test_a_provider_whose_discovery_fails_has_not_been_sent_anything(
     token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, settings: Any, status: int
 ) -> None:
     # Provided by error.sent in sources.is_rejection(): a 401 to something else refuses no refresh token.
-    settings.PARTIUM_CACHE = None  # where another process's copy of the document would do
     grant = oidc_grant()
     op.answers["/.well-known/openid-configuration"] = Answer(status)
     documents.forget()

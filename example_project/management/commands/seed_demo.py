@@ -1,4 +1,4 @@
-"""``manage.py seed_demo``: what the demo starts with. Harmless to run twice."""
+"""``manage.py seed_demo``: create what the demo starts with; can be run again."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from django.db import transaction
 
 from example_project.demo_provider import read_people
 from partium_auth.models import Organization
-from partium_auth.services import add_organization
-from partium_auth.services.keys import add_key
+from partium_auth.services import add_key, add_organization
 from partium_auth.testing.sandbox import ACME, ACME_KEY, GLOBEX, GLOBEX_KEY
 
 # The two kinds of organization: people's own access tokens, and one key for everybody.
@@ -26,7 +25,7 @@ class Command(BaseCommand):
     """Create the demo's two organizations with their keys, and the local superuser.
 
     Everybody else comes from the identity provider: their accounts and memberships are made of claims at their first
-    login. What exists already is left as it is, so what somebody changed in the demo stays.
+    login. Nothing that exists is changed.
     """
 
     help = "Create the demo's organizations, API keys and superuser. Only with DEBUG on: the password is public."
@@ -47,9 +46,9 @@ class Command(BaseCommand):
         if organization is None:
             organization = add_organization(org_id, actor=None, display_name=name, token_source=source)
             self.stdout.write(f"Created the organization {name}.")
-        # A key that somebody revoked or replaced in the demo stays so.
+        # Do not add a key again that somebody has revoked in the demo.
         if not organization.api_keys.exists():
-            # The sandbox is not running yet, so the key is stored without asking it.
+            # The sandbox may not be running yet.
             add_key(organization, key, label="Demo key", actor=None, verify=False)
             self.stdout.write(f"Added an API key to {name}.")
 

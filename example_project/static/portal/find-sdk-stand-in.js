@@ -1,5 +1,5 @@
 /* A stand-in for Partium's Find SDK, which comes from Partium's own host: the same ways to start it, and one search.
-   It is here to show what the page gives to the SDK; do not take it for the SDK. */
+   It shows what the page gives to the SDK; it is not the SDK. */
 (() => {
   "use strict";
 

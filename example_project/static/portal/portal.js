@@ -13,8 +13,8 @@
     const button = form.querySelector("button");
     const current = [...select.options].find((option) => option.defaultSelected)?.value ?? "";
     let byKeyboard = false;
-    // A list that is used with the keyboard reports a change with every arrow key: there the button does it. It stays
-    // where somebody has chosen before this script came, too.
+    // With the keyboard, every arrow key is a change: people press the button instead. It is also shown where somebody
+    // has chosen before this script ran.
     button.hidden = select.value === current;
     select.addEventListener("keydown", () => { byKeyboard = true; });
     select.addEventListener("pointerdown", () => { byKeyboard = false; });
@@ -29,7 +29,7 @@
   const results = byId("results");
   let running = null;
 
-  // Fetch a page's results. Returns the fragment, or null where another search has begun or the browser has moved on.
+  // Fetch a page's results. Returns the fragment, or null if another search has begun or the browser leaves the page.
   async function fetchResults(url, options = {}) {
     running?.abort();
     const mine = running = new AbortController();
@@ -37,7 +37,7 @@
     try {
       const response = await fetch(url, { ...options, headers: FRAGMENT, signal: mine.signal });
       if (response.redirected || response.status === 401) {
-        // The session has ended: the login page is a page of its own.
+        // The session has ended: go to the login page.
         location.reload();
         return null;
       }
@@ -85,7 +85,7 @@
     });
   }
 
-  // A link within the page, such as the one that skips to its content, is no other page.
+  // A link within the page, such as the one that skips to its content, must not reload it.
   let shownUrl = location.pathname + location.search;
   addEventListener("popstate", () => { if (location.pathname + location.search !== shownUrl) location.reload(); });
 
@@ -110,7 +110,7 @@
     byId("cards").append(...further);
     const next = fragment.querySelector(".more");
     if (next) row.replaceWith(next); else row.remove();
-    // Whoever reads with the keyboard goes on at the first new part.
+    // Move the keyboard's focus to the first new part.
     if (further.length) { further[0].tabIndex = -1; further[0].focus({ preventScroll: true }); }
     pollSoon();
   });
@@ -122,7 +122,7 @@
     const preview = photoForm.querySelector(".preview");
     const picture = preview.querySelector("img");
     const caption = preview.querySelector(".hint");
-    const most = Number(photoForm.dataset.mostBytes);
+    const maxBytes = Number(photoForm.dataset.mostBytes);
     let address = null;
 
     const complain = (text) => {
@@ -151,10 +151,10 @@
       address = URL.createObjectURL(file);
       picture.src = address;
       caption.textContent = `${file.name}, ${(file.size / 1e6).toFixed(1)} MB`;
-      if (file.size > most) complain(gettext("This photo is too large. Choose one of at most 5 MB, or a smaller resolution."));
+      if (file.size > maxBytes) complain(gettext("This photo is too large. Choose one of at most 5 MB, or a smaller resolution."));
     });
 
-    // Without this script the link saves the picture.
+    // Without this script the link downloads the picture.
     photoForm.querySelector("[data-try]").addEventListener("click", async (event) => {
       event.preventDefault();
       const chosen = new DataTransfer();
@@ -173,7 +173,7 @@
     photoForm.addEventListener("submit", async (event) => {
       event.preventDefault();
       const [file] = input.files;
-      if (file && file.size > most) return complain(gettext("This photo is too large. Choose one of at most 5 MB, or a smaller resolution."));
+      if (file && file.size > maxBytes) return complain(gettext("This photo is too large. Choose one of at most 5 MB, or a smaller resolution."));
       clearMarks();
       const fragment = await fetchResults(photoForm.action, { method: "POST", body: new FormData(photoForm) });
       if (!fragment) return;
@@ -225,7 +225,7 @@
       gauge.value = left;
     }
 
-    function take(next) {
+    function update(next) {
       if (state) {
         if (next.refreshes > state.refreshes) note(gettext("A new token was fetched."));
         else if (state.window === "none" && next.window !== "none") note(gettext("The first token was fetched."));
@@ -252,7 +252,7 @@
           return;
         }
         if (!response.ok) throw new Error(String(response.status));
-        take(await response.json());
+        update(await response.json());
         failures = 0;
       } catch {
         failures += 1;

@@ -1,4 +1,4 @@
-"""``manage.py partium_keys list|overview|add|verify|rotate|revoke|health``."""
+"""``manage.py partium_keys list|overview|add|verify|rotate|revoke``."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from django.views.decorators.debug import sensitive_variables
 from partium_auth import policy
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import ApiKey, Organization
-from partium_auth.models.health import Health, health
+from partium_auth.models.key_status import KeyStatus, key_status, needs_attention
 from partium_auth.models.keys import ApiKeyState
-from partium_auth.services import health as stored_health
-from partium_auth.services import key_input, keys
+from partium_auth.services import key_validation, keys
 
 OK, FAILED, USAGE, REJECTED, NOT_PERMITTED, NEEDS_ATTENTION = 0, 1, 2, 3, 4, 5
 # What a ValidationError's code means to a script; everything else is USAGE.
@@ -87,10 +86,6 @@ class Command(BaseCommand):
         revoke = command("revoke", "End a key at once and erase its value. There is no way back.")
         revoke.add_argument("key", metavar="KEY", type=uuid.UUID)
         revoke.add_argument("--yes", action="store_true", help="do not ask")
-        command(
-            "health",
-            "Recalculate what the overview says, after keys were changed past the app.",
-        )
 
     @no_translations
     def handle(self, *args: Any, command: str, **options: Any) -> None:
@@ -106,7 +101,7 @@ class Command(BaseCommand):
         if code:
             raise CommandError("Not every key was accepted.", returncode=code)
 
-    # -- the seven --------------------------------------------------------------------------------------------------
+    # -- the commands --------------------------------------------------------------------------------------------------
 
     def _list(self, actor: Any, options: dict[str, Any]) -> int:
         rows = policy.visible_keys(actor)
@@ -118,19 +113,24 @@ class Command(BaseCommand):
         return OK
 
     def _overview(self, actor: Any, options: dict[str, Any]) -> int:
+        now = timezone.now()
         active = policy.visible_organizations(actor).filter(is_active=True)
-        rows: Any = active.annotate(health=health()).exclude(health=Health.HEALTHY)
-        # Who needs no key misses none.
-        rows = rows.exclude(health=Health.NONE, token_source=Organization.TokenSource.USER)
+        rows: Any = active.annotate(key_status=key_status(now)).filter(needs_attention())
+        visible: Any = policy.visible_keys(actor)
+        ends: dict[uuid.UUID, dt.datetime] = {}
+        for state in (ApiKeyState.EXPIRING, ApiKeyState.RETIRING):
+            for key in visible.in_state(state, now).defer("secret"):
+                if key.ends_at is not None:  # always so in these states; said for the type checker
+                    ends[key.organization_id] = max(key.ends_at, ends.get(key.organization_id, key.ends_at))
         found: list[dict[str, str | None]] = []
-        for organization in rows.select_related("key_health").order_by("health", "org_id"):
-            known = Health(organization.health)
-            until = organization.key_health.serving_until if known == Health.EXPIRING else None
+        for organization in rows.order_by("key_status", "org_id"):
+            status = KeyStatus(organization.key_status)
+            until = ends.get(organization.pk) if status == KeyStatus.EXPIRING else None
             found.append(
                 {
                     "organization": organization.org_id,
                     "name": organization.display_name,
-                    "health": known.word,
+                    "health": status.word,
                     "until": None if until is None else until.isoformat(timespec="seconds"),
                 }
             )
@@ -200,21 +200,6 @@ class Command(BaseCommand):
         self._print(ApiKey.objects.filter(pk=key.pk), options)
         return OK
 
-    def _health(self, actor: Any, options: dict[str, Any]) -> int:
-        if not policy.may_manage_organizations(actor):
-            raise PermissionDenied
-        stale, unnoticed = stored_health.stale(), stored_health.unnoticed()
-        for organization_id in stale:
-            stored_health.remake(organization_id)
-        stored_health.notice(unnoticed)
-        if options["json"]:
-            self.stdout.write(json.dumps({"organizations": len(stale), "duplicate_keys": len(unnoticed)}))
-        else:
-            self.stdout.write(
-                f"Recalculated: {len(stale)} organizations; keys of several organizations that were not named: {len(unnoticed)}."
-            )
-        return OK
-
     # -- reading and printing ---------------------------------------------------------------------------------------
 
     def _actor(self, name: str | None) -> Any:
@@ -245,7 +230,7 @@ class Command(BaseCommand):
         if sys.stdin.isatty():
             return _asked(getpass.getpass, "API key: ")
         with contextlib.suppress(UnicodeDecodeError):  # left first: it holds what was read
-            return sys.stdin.read(key_input.LONGEST_VALUE + 256)
+            return sys.stdin.read(key_validation.LONGEST_VALUE + 256)
         raise CommandError("There are unusual characters in this key. Is it text in UTF-8?", returncode=USAGE)
 
     def _print(self, rows: Any, options: dict[str, Any]) -> int:

@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
             public_url=options.public_url,
             verbose=options.verbose,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         reason = str(error)
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
             reason = f"port {options.port} of {options.host} is taken; choose another one with --port."

@@ -19,7 +19,7 @@ from http import HTTPStatus
 from typing import Any
 
 from . import find
-from .catalog import Part
+from .catalog import LANGUAGES, PARTS, Part
 from .issuers import Issuers, IssuerUnavailable
 from .pictures import is_image
 from .state import CredentialKind, Issued, Rejected, State, fingerprint
@@ -30,19 +30,8 @@ MAX_BODY_BYTES = 5_767_168
 _DEFAULT_LIMIT, _MAX_LIMIT = 10, 100
 _MAX_TEXT = 1_000
 
-RESULT_FIELDS = (
-    "id",
-    "partiumId",
-    "name",
-    "nameLanguage",
-    "previewData",
-    "images",
-    "mountingLocationsCount",
-    "createdAt",
-    "modifiedAt",
-    "attributes",
-    "highlights",
-)
+RESULT_FIELDS = tuple(find.result(PARTS[0], "", LANGUAGES[0], (), ""))
+"""What a projection may name, with ``results.`` before it."""
 
 
 @dataclass(frozen=True)
@@ -72,30 +61,22 @@ class Response:
     organization: str | None = None
 
 
+@dataclass(eq=False)
 class ApiError(Exception):
     """An answer of 400 or above; ``field`` names what is wrong with a request (422)."""
 
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        headers: dict[str, str] | None = None,
-        field: str | None = None,
-        organization: str | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = headers
-        self.field = field
-        self.organization = organization
+    status: int
+    message: str
+    headers: dict[str, str] | None = None
+    field: str | None = None
+    organization: str | None = None
 
     def response(self) -> Response:
         """The error as a JSON answer."""
         error = HTTPStatus(self.status).phrase.lower().replace(" ", "_")
-        document: dict[str, Any] = {"status": self.status, "error": error, "message": str(self)}
+        document: dict[str, Any] = {"status": self.status, "error": error, "message": self.message}
         if self.field is not None:
-            document["details"] = [{"field": self.field, "message": str(self)}]
+            document["details"] = [{"field": self.field, "message": self.message}]
         return json_response(document, self.status, self.headers, self.organization)
 
 
@@ -173,9 +154,10 @@ class PartiumApi:
         """What a request identifies itself with, for the call log: the kind and the fingerprint."""
         if endpoint == "refresh":
             try:
-                return "refresh", fingerprint(json.loads(request.body)["refresh_token"])
-            except (ValueError, TypeError, LookupError, AttributeError):
-                return "none", None
+                token = json.loads(request.body)["refresh_token"]
+            except (ValueError, TypeError, LookupError):
+                token = None
+            return ("refresh", fingerprint(token)) if isinstance(token, str) and token else ("none", None)
         scheme, value = _authorization(request)
         if scheme == "basic":
             pair = _basic(value)
@@ -290,7 +272,7 @@ class PartiumApi:
     @staticmethod
     def _page(request: Request, search: _Search, offset: int, limit: int, more: dict[str, Any]) -> Response:
         whole = [
-            find.result(part, search.language, search.words, f"{request.base_url}/media/parts")
+            find.result(part, search.organization, search.language, search.words, f"{request.base_url}/media/parts")
             for part in search.parts[offset : offset + limit]
         ]
         results = [{name: one[name] for name in search.fields} for one in whole]

@@ -85,7 +85,8 @@ class CallLog:
 
     def count(self, **wanted: Any) -> int:
         """How many calls match."""
-        return len(self.calls(**wanted))
+        with self._changed:
+            return len(self._matching(wanted))
 
     def wait_for(self, number: int, timeout_seconds: float, **wanted: Any) -> int:
         """Wait until at least ``number`` calls match, or the time is over. Returns how many there are then."""

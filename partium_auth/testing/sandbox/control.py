@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 
 from .calls import Call
-from .faults import GARBAGE, Endpoint, Garbage
+from .faults import GARBAGE, Endpoint
 
 
 class When(TypedDict, total=False):
@@ -20,7 +20,7 @@ class When(TypedDict, total=False):
 
     Attributes:
         times: for how many calls; None is until cleared.
-        credential: the only one that meets it; for a password log-in ``username:password``.
+        credential: the only one that meets it; for a password login ``username:password``.
         after_processing: the request takes effect first (a token is rotated), only its answer is lost or replaced.
     """
 
@@ -71,16 +71,15 @@ class Fault:
 
 
 class SandboxControls(ABC):
-    """Every method that makes or observes something in a sandbox."""
+    """Every method that makes or observes something in a sandbox.
+
+    A method raises ``LookupError`` where it does not find what it is about (a user, a key, a token, an operation), and
+    ``ValueError`` for an argument that is wrong; then it has changed nothing.
+    """
 
     @abstractmethod
     def operate(self, operation: str, **arguments: Any) -> Any:
-        """Carry out one operation of the control API.
-
-        Raises:
-            LookupError: there is no such thing or operation.
-            ValueError: an argument is wrong.
-        """
+        """Carry out one operation of the control API."""
 
     @property
     @abstractmethod
@@ -92,20 +91,9 @@ class SandboxControls(ABC):
     def add_organization(
         self, org_id: str, display_name: str = "", *, parent_id: str | None = None, default_language: str = "en"
     ) -> str:
-        """Add an organization, or replace the one with this id. Returns the id.
-
-        Raises:
-            ValueError: an empty id, or an unknown parent.
-        """
-        return str(
-            self.operate(
-                "add_organization",
-                org_id=org_id,
-                display_name=display_name,
-                parent_id=parent_id,
-                default_language=default_language,
-            )
-        )
+        """Add an organization, or replace the one with this id. Returns the id."""
+        details = {"display_name": display_name, "parent_id": parent_id, "default_language": default_language}
+        return str(self.operate("add_organization", org_id=org_id, **details))
 
     def add_user(self, username: str, password: str, organizations: str | Iterable[str]) -> None:
         """Add a user, or replace the one of this name.
@@ -114,26 +102,15 @@ class SandboxControls(ABC):
             username: without a colon.
             password: any text.
             organizations: the ids of those that this person may search.
-
-        Raises:
-            ValueError: an unusable name, or an unknown organization.
         """
         self.operate("add_user", username=username, password=password, organizations=_listed(organizations))
 
     def remove_user(self, username: str) -> None:
-        """Remove a user and revoke all that their log-ins obtained.
-
-        Raises:
-            LookupError: no such user.
-        """
+        """Remove a user and revoke all that their logins obtained."""
         self.operate("remove_user", username=username)
 
     def add_key(self, organization: str, name: str = "") -> str:
-        """Add an API key and return its value.
-
-        Raises:
-            ValueError: an unknown organization.
-        """
+        """Add an API key and return its value."""
         return str(self.operate("add_key", organization=organization, name=name))
 
     def add_issuer(
@@ -151,52 +128,28 @@ class SandboxControls(ABC):
             organizations: what its tokens open where they have no such claim.
             organizations_claim: the claim that lists a user's organizations.
             audience: required in ``aud`` of its JWTs; None accepts any.
-
-        Raises:
-            ValueError: the URL is neither http nor https.
         """
-        self.operate(
-            "add_issuer",
-            url=url,
-            organizations=_listed(organizations),
-            organizations_claim=organizations_claim,
-            audience=audience,
-        )
+        claims = {"organizations_claim": organizations_claim, "audience": audience}
+        self.operate("add_issuer", url=url, organizations=_listed(organizations), **claims)
 
     # Revoking
 
     def revoke_key(self, value: str) -> None:
-        """Revoke an API key: it and the refresh tokens obtained with it end; for access tokens see ``revoke_cascades``.
-
-        Raises:
-            LookupError: no such key.
-        """
+        """Revoke an API key: it and the refresh tokens obtained with it end; for access tokens see ``revoke_cascades``."""
         self.operate("revoke_key", value=value)
 
     def revoke_token(self, value: str) -> None:
-        """Revoke one access or refresh token and nothing else.
-
-        Raises:
-            LookupError: no such token.
-        """
+        """Revoke one access or refresh token and nothing else."""
         self.operate("revoke_token", value=value)
 
     def revoke_family(self, value: str) -> None:
-        """Revoke all access and refresh tokens that came from the same exchange as this one.
-
-        Raises:
-            LookupError: no such token.
-        """
+        """Revoke all access and refresh tokens that came from the same exchange as this one."""
         self.operate("revoke_family", value=value)
 
     # Behavior
 
     def settings(self, **changes: Any) -> dict[str, Any]:
-        """Change settings and return all of them; without arguments only the latter. See :class:`.state.Settings`.
-
-        Raises:
-            ValueError: an unknown setting or an impossible value; nothing is changed then.
-        """
+        """Change settings and return all of them; without arguments only the latter. See :class:`.settings.Settings`."""
         return dict(self.operate("settings", **changes))
 
     def advance_clock(self, seconds: float) -> float:
@@ -225,9 +178,6 @@ class SandboxControls(ABC):
                 empty text leaves the header out. By default 429 and 503 say 1 s.
             latency_seconds: how long the answer takes.
             when: see :class:`When`.
-
-        Raises:
-            ValueError: an unknown endpoint, or ``times`` below 1.
         """
         content: dict[str, str] = {}
         if isinstance(body, bytes):
@@ -245,11 +195,14 @@ class SandboxControls(ABC):
             **content,
         )
 
-    def garbage(self, endpoint: Endpoint = "*", what: Garbage = "html", **when: Unpack[When]) -> Fault:
-        """Answer 200 with something that is no answer: HTML, half a JSON object, an empty token, ….
+    def garbage(self, endpoint: Endpoint = "*", what: str = "html", **when: Unpack[When]) -> Fault:
+        """Answer 200 with something that is no answer.
 
-        Raises:
-            ValueError: there is no such garbage.
+        Args:
+            endpoint: which calls.
+            what: ``html``, ``empty``, ``truncated``, ``array``, ``invalid_utf8``, ``wrong_types``, ``empty_token``,
+                ``zero_lifetime`` or ``negative_lifetime``.
+            when: see :class:`When`.
         """
         if what not in GARBAGE:
             raise ValueError(f"There is no garbage {what!r}; there is {', '.join(GARBAGE)}.")
@@ -311,9 +264,6 @@ class SandboxControls(ABC):
         Args:
             wanted: attributes of :class:`.calls.Call`, such as ``endpoint="refresh"``, ``status=401``,
                 ``finished=False``; ``credential`` takes the value, not the fingerprint.
-
-        Raises:
-            ValueError: a call has no such attribute.
         """
         return [Call(**call) for call in self.operate("calls", **wanted)]
 

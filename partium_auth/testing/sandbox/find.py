@@ -7,7 +7,7 @@ import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .catalog import KINDS, LANGUAGES, PARTS, Part, partium_id, parts_of, translated
+from .catalog import KINDS, LANGUAGES, PARTS, Part, is_visible, partium_id, parts_of, translated
 from .pictures import SIZES, part_number_in
 
 _FIRST_CREATED = datetime(2023, 6, 27, 15, 46, 26, 770379, tzinfo=UTC)
@@ -51,11 +51,12 @@ def search_image(organization: str, language: str, image: bytes, words: tuple[st
     return tuple(sorted(alike, key=lambda part: (part.id != number, not _fits(part, language, words))))
 
 
-def result(part: Part, language: str, words: tuple[str, ...], media_url: str) -> dict[str, Any]:
+def result(part: Part, organization: str, language: str, words: tuple[str, ...], media_url: str) -> dict[str, Any]:
     """Every projectable field of one result, by its name within ``results``.
 
     Args:
         part: what was found.
+        organization: who searched; only its machines are counted.
         language: of names, labels and values.
         words: what was searched, to be highlighted.
         media_url: where the sandbox serves pictures.
@@ -74,7 +75,7 @@ def result(part: Part, language: str, words: tuple[str, ...], media_url: str) ->
             {"url": f"{media_url}/{size}/{part.id}.png", "mimeType": "image/png", "width": size, "height": size}
             for size in SIZES
         ],
-        "mountingLocationsCount": len(part.assemblies),
+        "mountingLocationsCount": sum(is_visible(one, organization) for one in part.assemblies),
         "createdAt": created.strftime(_TIME_FORMAT),
         "modifiedAt": (created + timedelta(days=30)).strftime(_TIME_FORMAT),
         "attributes": [{"label": label, "value": value} for label, value in attributes],

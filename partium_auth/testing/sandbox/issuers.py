@@ -46,14 +46,7 @@ class Issuer:
     audience: str | None = None
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A token must not be sent to wherever an answer points."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def _get_json(url: str, bearer: str | None = None) -> dict[str, Any] | None:
@@ -116,7 +109,8 @@ class Issuers:
             if unverified is not None:
                 claims = self._verified_claims(token, issuer) if unverified.get("iss") == issuer.url else None
             else:
-                claims = _get_json(str(self._metadata_of(issuer)["userinfo_endpoint"]), token)
+                endpoint = self._metadata_of(issuer).get("userinfo_endpoint")
+                claims = _get_json(endpoint, token) if endpoint else None
             if claims is not None and claims.get("sub"):
                 return _listed(claims.get(issuer.organizations_claim), issuer.organizations)
         return None
@@ -162,8 +156,8 @@ class Issuers:
     def _metadata_of(self, issuer: Issuer) -> dict[str, Any]:
         if issuer.url not in self._metadata:
             found = _get_json(f"{issuer.url.rstrip('/')}/.well-known/openid-configuration") or {}
-            if found.get("issuer") != issuer.url or not {"jwks_uri", "userinfo_endpoint"} <= set(found):
-                raise IssuerUnavailable("The discovery document is another issuer's, or has no keys or userinfo.")
+            if found.get("issuer") != issuer.url or "jwks_uri" not in found:
+                raise IssuerUnavailable("The discovery document is another issuer's, or names no keys.")
             self._metadata[issuer.url] = found
         return self._metadata[issuer.url]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time as time_module
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,7 +30,6 @@ class PartiumSandbox(SandboxControls):
         seed: dict[str, Any] | None = None,
         public_url: str | None = None,
         verbose: bool = False,
-        time: Callable[[], float] = time_module.time,
     ) -> Self:
         """Start a sandbox; it answers when this returns. Use it in a ``with``, or :meth:`stop` it.
 
@@ -42,13 +39,12 @@ class PartiumSandbox(SandboxControls):
             seed: what exists; None for the organizations acme and globex with a user and a key each.
             public_url: how browsers reach it, for the addresses of pictures; by default as the caller did.
             verbose: one line per request on standard error.
-            time: seconds since the epoch.
 
         Raises:
             OSError: the port is taken, or the address is not this machine's.
             ValueError: the seed is not usable.
         """
-        return cls(HttpServer((host, port), SandboxCore(seed, time), public_url=public_url, verbose=verbose))
+        return cls(HttpServer((host, port), SandboxCore(seed), public_url=public_url, verbose=verbose))
 
     def __enter__(self) -> Self:
         return self

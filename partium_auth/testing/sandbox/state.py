@@ -22,7 +22,7 @@ def fingerprint(credential: str) -> str:
     """The name under which the sandbox knows a credential: the first 16 hex digits of its SHA-256.
 
     Args:
-        credential: an API key, access token or refresh token; for a password log-in ``username:password``.
+        credential: an API key, access token or refresh token; for a password login ``username:password``.
     """
     return hashlib.sha256(credential.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 

@@ -14,11 +14,11 @@ from django.utils import timezone
 
 from partium_auth import signals
 from partium_auth.host.local_time import local_day
-from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, key_history
+from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage
 from partium_auth.models.database import database_alias
+from partium_auth.models.key_events import EventDetail
 from partium_auth.models.keys import REJECTION_REMEMBERED
-from partium_auth.services import health
-from partium_auth.services.key_events import changed, record
+from partium_auth.services.key_events import record
 
 logger = logging.getLogger("partium_auth.keys")
 
@@ -44,19 +44,17 @@ def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
         # Of many processes that meet the same rejection one gets a row here, and writes the event.
         first = rows.filter(Q(rejected_at=None) | Q(rejected_at__lte=now - _OUTAGE)).update(rejected_at=now)
         if not first:
-            again = rows.filter(rejected_at__lte=now - REJECTION_REMEMBERED).update(rejected_at=now)
-            if again:
-                changed(rows.values_list("organization_id", flat=True).get())
+            rows.filter(rejected_at__lte=now - REJECTION_REMEMBERED).update(rejected_at=now)
             return
         key = rows.select_related("organization").defer("secret").get()
         record(
             ApiKeyEvent.Action.REJECTED,
             key=key,
-            detail=key_history.REJECTED_IN_USE % {"status": status},
+            detail=EventDetail.REJECTED_IN_USE,
+            parameters={"status": status},
             actor=None,
             address=None,
         )
-        changed(key.organization_id)
     logger.warning("Partium answered %s to the API key %s (%s).", status, key.pk, key.organization.org_id)
 
 
@@ -101,11 +99,9 @@ def record_direct_use(api_key_id: uuid.UUID) -> None:
 
 def _used(api_key_id: uuid.UUID, now: dt.datetime) -> None:
     rows = ApiKey.objects.using(database_alias()).filter(pk=api_key_id)
-    if rows.filter(rejected_at=None).update(last_used_at=now):
-        return  # what happens all day: nothing else of the key changes
-    with transaction.atomic(using=database_alias()):
-        if rows.update(last_used_at=now, rejected_at=None):
-            health.remake(rows.values_list("organization_id", flat=True).get())
+    # Clearing the rejection replaces the organization's version, which what happens all day must not.
+    if not rows.filter(rejected_at=None).update(last_used_at=now):
+        rows.update(last_used_at=now, rejected_at=None)
 
 
 def connect_signals() -> None:

@@ -6,12 +6,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from django.utils import translation
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from partium_auth.exceptions import CredentialsRejected, NotPermitted, UpstreamError
 from partium_auth.host import upstream
-from partium_auth.models import ApiKey, Organization, key_history
+from partium_auth.models import ApiKey, Organization
+from partium_auth.models.key_events import EventDetail, describe
 
 if TYPE_CHECKING:
     from partium_auth.partium.client import Bearer
@@ -26,11 +28,28 @@ class Outcome:
 
     Args:
         verification: accepted, rejected, another organization's, or ``UNVERIFIED`` where Partium gave no answer about it.
-        detail: one English sentence of ``key_history``; holds no secret.
+        code: what is written to the key's history.
+        status: the HTTP status that Partium answered, where it was not a success.
     """
 
     verification: ApiKey.Verification
-    detail: str
+    code: EventDetail
+    status: int | None = None
+
+    def describe(self) -> str:
+        """Return what came back, as one sentence in the active language."""
+        return describe(self.code, self.parameters)
+
+    @property
+    def detail(self) -> str:
+        """What came back, as one English sentence; holds no secret."""
+        with translation.override("en"):
+            return self.describe()
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """What the sentence has places for."""
+        return {} if self.status is None else {"status": self.status}
 
     @property
     def refused(self) -> bool:
@@ -49,26 +68,26 @@ def try_at_partium(organization: Organization, value: str) -> Outcome:
     try:
         token = upstream.authentication_api(VERIFICATION_SECONDS).exchange_api_key(value).access_token
     except (CredentialsRejected, NotPermitted) as error:
-        return Outcome(kinds.REJECTED, key_history.EXCHANGE_REFUSED % {"status": error.status})
+        return Outcome(kinds.REJECTED, EventDetail.EXCHANGE_REFUSED, error.status)
     except UpstreamError as error:
-        return _no_answer(error, key_history.EXCHANGE_FAILED)
+        return _no_answer(error, EventDetail.EXCHANGE_FAILED)
     left = until - time.monotonic()
     if left <= 0:
-        return Outcome(kinds.UNVERIFIED, key_history.TOO_SLOW)
+        return Outcome(kinds.UNVERIFIED, EventDetail.TOO_SLOW)
     try:
         find = upstream.find_client(_OneToken(token), organization.org_id)
         find.search(text="a", limit=1, projection=["results.id"], total_seconds=left)
     except NotPermitted as error:
-        return Outcome(kinds.WRONG_ORGANIZATION, key_history.SEARCH_REFUSED % {"status": error.status})
+        return Outcome(kinds.WRONG_ORGANIZATION, EventDetail.SEARCH_REFUSED, error.status)
     except UpstreamError as error:
         # A 401 to a token that is a moment old is not about the key.
-        return _no_answer(error, key_history.SEARCH_FAILED)
-    return Outcome(kinds.ACCEPTED, key_history.ACCEPTED)
+        return _no_answer(error, EventDetail.SEARCH_FAILED)
+    return Outcome(kinds.ACCEPTED, EventDetail.ACCEPTED)
 
 
-def _no_answer(error: UpstreamError, sentence: str) -> Outcome:
-    detail = sentence % {"status": error.status} if error.status else key_history.UNREACHABLE
-    return Outcome(ApiKey.Verification.UNVERIFIED, detail)
+def _no_answer(error: UpstreamError, detail: EventDetail) -> Outcome:
+    unverified = ApiKey.Verification.UNVERIFIED
+    return Outcome(unverified, detail, error.status) if error.status else Outcome(unverified, EventDetail.UNREACHABLE)
 
 
 class _OneToken:

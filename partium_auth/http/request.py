@@ -1,11 +1,11 @@
-"""What may be sent, and where to."""
+"""What is sent, and where to: URL, headers, credentials, body."""
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, BinaryIO, TypeAlias
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import requests
@@ -13,7 +13,7 @@ import requests
 from partium_auth.exceptions import UpstreamError
 from partium_auth.http.loopback import is_loopback
 
-Body: TypeAlias = bytes | str | Mapping[str, Any] | BinaryIO | Iterable[bytes]
+Body: TypeAlias = bytes | str | Mapping[str, Any]
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
@@ -37,15 +37,19 @@ def prepare(
     data: Body | None,
     files: Any,
 ) -> requests.PreparedRequest:
+    """Check and encode what :meth:`Transport.send` was given."""
+    for name, value in headers.items():  # requests and http.client would quote the value in their message
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"The header {name!r} has characters that cannot be sent.")
     prepared = requests.PreparedRequest()
-    problem: str | None = None
+    problem = ""
     try:
         prepared.prepare(
             method=method.upper(),
             url=_checked_url(url),
             headers=headers,
-            params=dict(params or {}),
-            data=data if data is not None else {},
+            params=params,
+            data=data,
             files=files,
             json=json,
         )
@@ -55,20 +59,13 @@ def prepare(
         raise InsecureURL("That is not a URL that can be called; see PARTIUM_API_URL or the provider.") from None
     if problem:
         raise ValueError(problem)
-    # Once more on what is really going to be called: two parsers may not disagree about the host.
-    _checked_url(str(prepared.url))
+    # Once more on what is really going to be called: two parsers must not disagree about the host.
+    prepared.headers.setdefault("Host", urlsplit(_checked_url(str(prepared.url))).netloc)
     return prepared
 
 
-def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Refuses what requests and http.client would refuse, but those quote the value in their message."""
-    for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"The header {name!r} has characters that cannot be sent.")
-    return headers
-
-
 def basic_credentials(username: str, password: str) -> str:
+    """Return the ``Authorization`` header of a user name and password in UTF-8 (RFC 7617)."""
     if ":" in username:
         raise ValueError("A user name for Basic authentication cannot have a colon in it (RFC 7617 §2).")
     if _CONTROL.search(username) or _CONTROL.search(password):
@@ -77,13 +74,14 @@ def basic_credentials(username: str, password: str) -> str:
 
 
 def bearer_credentials(token: str) -> str:
+    """Return the ``Authorization`` header of a bearer token or API key (RFC 6750 §2.1)."""
     if not _BEARER.fullmatch(token):
         raise ValueError("A bearer has to be printable ASCII without spaces, and not empty.")
     return f"Bearer {token}"
 
 
 def endpoint_of(url: str) -> str:
-    """Return what messages say of a URL: scheme, host and path, without credentials, query and fragment."""
+    """Return what messages quote of a URL: scheme, host and path."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -101,10 +99,3 @@ def _checked_url(url: str) -> str:
     if parts.scheme == "http" and not is_loopback(host):
         raise InsecureURL(f"{endpoint_of(url)}: plain http:// is for loopback only; use https://.")
     return url
-
-
-def is_replayable(body: object) -> bool:
-    """Whether the body can be sent a second time: bytes, or something that starts anew each time it is iterated."""
-    if body is None or isinstance(body, (bytes, str)):
-        return True
-    return not hasattr(body, "read") and isinstance(body, Iterable) and not isinstance(body, Iterator)

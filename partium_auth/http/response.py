@@ -1,14 +1,19 @@
-"""What an upstream answered, and what its status means."""
+"""What an upstream answered: body, status, and how long to wait."""
 
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from gzip import BadGzipFile, GzipFile
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from json import loads
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
+
+from requests.structures import CaseInsensitiveDict
 
 from partium_auth.exceptions import (
     CredentialsRejected,
@@ -28,7 +33,7 @@ _MEDIA_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,60}/[A-Za-z0-9!#$&^_.+-]{1,60}
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer, read in full. Its ``repr`` shows neither headers nor body: both may hold credentials.
+    """A response, read in full. Its ``repr`` shows neither headers nor body: both may hold credentials.
 
     Attributes:
         status: the HTTP status code.
@@ -48,7 +53,7 @@ class Response:
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
     def json(self) -> Any:
-        """The body as JSON (RFC 8259).
+        """Return the body as JSON (RFC 8259).
 
         Raises:
             UnexpectedResponse: the body is empty or not JSON. The message names the endpoint and the media type only.
@@ -67,6 +72,37 @@ class Response:
         )
 
 
+def read_response(raw: HTTPResponse, endpoint: str, max_bytes: int) -> Response:
+    """Read the body of a response, at most ``max_bytes`` after decompression.
+
+    Raises:
+        UnexpectedResponse: the body is larger, or in an encoding that was not asked for, or cannot be decompressed.
+        HTTPException: the body is not complete, or its length is not a number.
+    """
+    # RFC 9112 §6.3: the response with such a length has to be discarded.
+    if raw.headers.get("Content-Length") and raw.length is None and not raw.chunked:
+        raise HTTPException("Content-Length is not a number")
+    encoding = raw.headers.get("Content-Encoding", "").strip().lower()
+    problem, body = "", b""
+    try:
+        if encoding in {"", "identity"}:
+            body = raw.read(max_bytes + 1)
+        elif encoding in {"gzip", "x-gzip"}:
+            body = GzipFile(fileobj=cast("Any", raw), mode="rb").read(max_bytes + 1)
+        else:
+            problem = "in an encoding that was not asked for"
+    except (BadGzipFile, EOFError, zlib.error):
+        problem = "with a body that cannot be decompressed"
+    if len(body) > max_bytes:
+        problem = f"with more than {max_bytes} bytes"
+    if problem:
+        raise UnexpectedResponse(f"{endpoint} answered {raw.status} {problem}.", status=raw.status)
+    if raw.length:  # http.client returns what there is where the connection ends too early
+        raise IncompleteRead(body, raw.length)
+    headers = CaseInsensitiveDict({name: raw.getheader(name, "") for name in raw.headers})
+    return Response(raw.status, headers, body, endpoint)
+
+
 _STATUSES: Final[Mapping[int, tuple[type[UpstreamError], str]]] = {
     401: (
         CredentialsRejected,
@@ -83,15 +119,15 @@ _STATUSES: Final[Mapping[int, tuple[type[UpstreamError], str]]] = {
 
 
 def raise_for_status(response: Response, what: str) -> None:
-    """Turn an answer that is not 2xx into the exception for it.
+    """Raise the exception for a response that is not 2xx.
 
     Args:
-        response: the answer.
+        response: the response.
         what: what was asked for, such as "Partium search", to begin the message with.
 
     Raises:
         UpstreamError: or the subclass for the status (Partium, Find API: error codes), with ``status`` and
-            ``retry_after`` set. The message says what to do and quotes nothing of the answer.
+            ``retry_after`` set. The message says what to do and quotes nothing of the response.
     """
     status = response.status
     if 200 <= status < 300:
@@ -111,17 +147,17 @@ def raise_for_status(response: Response, what: str) -> None:
 
 
 def parse_retry_after(headers: Mapping[str, str], *, now: datetime | None = None) -> int | None:
-    """How many seconds the upstream asks to be left alone, from ``Retry-After`` (RFC 9110 §10.2.3).
+    """Return how many seconds the upstream asks to wait, from ``Retry-After`` (RFC 9110 §10.2.3).
 
-    Partium sends a date with 429 and seconds with 503. A date is read against the ``Date`` of the same answer, so that
-    the two clocks do not have to agree.
+    Partium sends a date with 429 and seconds with 503. A date is read against the ``Date`` of the same response, because
+    the two clocks may differ.
 
     Args:
         headers: a mapping that ignores case, such as :attr:`Response.headers`.
         now: aware; stands in for a missing ``Date``. Default: the current time.
 
     Returns:
-        1 to 300, or None where there is no such header or it cannot be read.
+        1 to 300; None where there is no such header, or it cannot be read.
     """
     value = headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
@@ -135,9 +171,6 @@ def parse_retry_after(headers: Mapping[str, str], *, now: datetime | None = None
 
 
 def _http_date(value: str) -> datetime | None:
-    # parsedate_to_datetime takes strings that are no dates at all; an HTTP date has a time of day and a year.
-    if not re.search(r"\d\d:\d\d:\d\d", value):
-        return None
     try:
         date = parsedate_to_datetime(value)
         return date if date.tzinfo is not None else date.replace(tzinfo=UTC)

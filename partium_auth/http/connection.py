@@ -1,0 +1,207 @@
+"""A connection to an upstream, through the environment's proxy and verified with its CA bundle."""
+
+from __future__ import annotations
+
+import functools
+import os
+import selectors
+import socket
+import ssl
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, HTTPResponse, RemoteDisconnected
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import requests
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url, get_environ_proxies, select_proxy
+
+from partium_auth.exceptions import ConnectionFailed
+from partium_auth.http.deadline import Deadline, DeadlineSocket
+from partium_auth.http.errors import FoundClosed, ProxyFailed
+from partium_auth.http.request import basic_credentials
+from partium_auth.http.response import Response, read_response
+
+_RETRY_PAUSE_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The host that a request goes to, and the way there. A kept connection serves one route."""
+
+    host: str
+    port: int
+    ca_bundle: str = ""  # file or folder; none: no TLS
+    proxy: str = field(default="", repr=False)  # its URL may hold a password
+
+
+def route_to(url: str) -> Route:
+    """Return the route to a URL, with the environment's proxy and CA bundle."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme == "http":
+        return Route(host, parts.port or 80)  # loopback: a proxy would take it off this machine
+    proxy = select_proxy(url, get_environ_proxies(url)) or ""
+    if proxy.partition("://")[0] in {"https", "socks4", "socks4a", "socks5", "socks5h"}:
+        raise ConnectionFailed(
+            "SOCKS and https:// proxies are not supported; set HTTPS_PROXY to http://host:port.", sent=False
+        )
+    ca_bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
+    return Route(host, parts.port or 443, ca_bundle, proxy)
+
+
+class Connection:
+    """One connection; see :func:`open_connection`. Used by one thread of one process."""
+
+    def __init__(self, route: Route, sock: socket.socket, stream: DeadlineSocket) -> None:
+        self.is_reusable = False
+        self._route = route
+        self._sock = sock
+        self._stream = stream
+        self._http = HTTPConnection("localhost")  # it never connects, and each request names its host
+        self._http.sock = cast("Any", stream)
+        self._pid = os.getpid()
+        self._is_kept = False
+        self._used_at = time.monotonic()
+
+    def reuse(self, route: Route, deadline: Deadline, idle_seconds: float) -> bool:
+        """Prepare for one more call. Returns False where the connection does not fit, or the upstream has closed it."""
+        self._stream.deadline = deadline
+        self._is_kept = True
+        is_fresh = time.monotonic() - self._used_at < idle_seconds
+        # A forked child shares the socket with its parent.
+        return self._route == route and self._pid == os.getpid() and is_fresh and not self._is_readable()
+
+    def exchange(self, request: requests.PreparedRequest, endpoint: str, max_bytes: int) -> Response:
+        """Send a request and read the response in full.
+
+        Raises:
+            FoundClosed: a kept connection was closed before any response.
+            OSError, HTTPException: the connection broke, the deadline passed, or the response is not HTTP.
+            UnexpectedResponse: see :func:`read_response`.
+        """
+        body = request.body.encode() if isinstance(request.body, str) else request.body
+        try:
+            with suppress(BrokenPipeError, ConnectionResetError):  # an upstream may answer (413) before it has read all
+                self._http.request(str(request.method), request.path_url, body, request.headers)
+            raw = self._http.getresponse()
+            if self._stream.has_ended:
+                raise RemoteDisconnected("no end of headers")
+        except (ConnectionError, ssl.SSLEOFError):
+            if self._is_kept:
+                raise FoundClosed from None
+            raise
+        response = read_response(raw, endpoint, max_bytes)
+        # http.client takes an interim response (103) for the final one, which is still to come.
+        self.is_reusable = raw.isclosed() and not raw.will_close and raw.status >= 200
+        self._used_at = time.monotonic()
+        return response
+
+    def close(self) -> None:
+        """Close it; nothing happens where it is closed already."""
+        self._sock.close()
+
+    def __del__(self) -> None:
+        self.close()  # a kept one of a thread that has ended
+
+    def _is_readable(self) -> bool:
+        # Between two calls there is nothing to read but the end of the connection.
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._sock, selectors.EVENT_READ)
+            return bool(selector.select(0))
+
+
+def open_connection(route: Route, deadline: Deadline, *, connect_seconds: float, read_seconds: float) -> Connection:
+    """Connect to an upstream; a TCP connection that could not be made is tried once more.
+
+    Args:
+        route: where to.
+        deadline: of the call.
+        connect_seconds: for connecting to one address, and for the TLS handshake, each.
+        read_seconds: how long proxy and upstream may stay silent.
+
+    Raises:
+        OSError, UnicodeError: no connection.
+        ConnectionFailed: the CA bundle cannot be read.
+    """
+    context = _tls_context(route.ca_bundle) if route.ca_bundle else None
+    if route.proxy:
+        sock = _connect_through_proxy(route, deadline, connect_seconds, read_seconds)
+    else:
+        sock = _connect(route.host, route.port, deadline, connect_seconds)
+    try:
+        if context is not None:
+            sock.settimeout(deadline.left(connect_seconds))  # OpenSSL keeps to it for the whole handshake
+            sock = context.wrap_socket(sock, server_hostname=route.host)
+        return Connection(route, sock, DeadlineSocket(sock, deadline, read_seconds))
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _connect_through_proxy(
+    route: Route, deadline: Deadline, connect_seconds: float, read_seconds: float
+) -> socket.socket:
+    """Return a socket that the proxy has connected to the route's host (RFC 9110 §9.3.6)."""
+    sock: socket.socket | None = None
+    try:
+        proxy = urlsplit(route.proxy if "://" in route.proxy else f"http://{route.proxy}")
+        target = f"[{route.host}]:{route.port}" if ":" in route.host else f"{route.host}:{route.port}"
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+        if proxy.username:
+            lines.append(f"Proxy-Authorization: {basic_credentials(*get_auth_from_url(proxy.geturl()))}")
+        sock = _connect(proxy.hostname or "", proxy.port or 80, deadline, connect_seconds)
+        stream = DeadlineSocket(sock, deadline, read_seconds)
+        stream.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
+        raw = HTTPResponse(cast("Any", stream), method="CONNECT")
+        raw.begin()
+        if not 200 <= raw.status < 300:
+            raise ProxyFailed
+    except (OSError, HTTPException, ValueError) as e:
+        if sock is not None:
+            sock.close()
+        raise e if isinstance(e, TimeoutError) else ProxyFailed from None
+    return sock
+
+
+def _connect(host: str, port: int, deadline: Deadline, connect_seconds: float) -> socket.socket:
+    try:
+        return _connect_once(host, port, deadline, connect_seconds)
+    except TimeoutError:
+        raise
+    except OSError:
+        time.sleep(_RETRY_PAUSE_SECONDS)
+        return _connect_once(host, port, deadline, connect_seconds)
+
+
+def _connect_once(host: str, port: int, deadline: Deadline, connect_seconds: float) -> socket.socket:
+    # socket.create_connection(host) would give each of many dead addresses the whole time.
+    failure: OSError = socket.gaierror("no address")
+    for *_, sockaddr in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        address: Any = sockaddr[:2]
+        seconds = deadline.left(connect_seconds)
+        try:
+            sock = socket.create_connection(address, seconds)
+        except OSError as e:
+            failure = e
+        else:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
+    raise failure
+
+
+@functools.lru_cache(maxsize=8)  # loading a bundle takes 13 ms
+def _tls_context(ca_bundle: str) -> ssl.SSLContext:
+    is_folder = os.path.isdir(ca_bundle)
+    try:
+        context = ssl.create_default_context(
+            cafile=None if is_folder else ca_bundle, capath=ca_bundle if is_folder else None
+        )
+    except OSError:
+        raise ConnectionFailed(
+            f"The CA bundle {ca_bundle} cannot be read; check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.", sent=False
+        ) from None
+    context.hostname_checks_common_name = False
+    context.set_alpn_protocols(["http/1.1"])
+    return context

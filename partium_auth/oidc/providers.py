@@ -1,0 +1,198 @@
+"""Which providers there are: the one of the base library's ``OIDC_…`` settings, and the rows of ``IdentityProvider``.
+
+Every login reads its provider anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from partium_auth.models import EmailDomain, IdentityProvider, Organization
+from partium_auth.oidc.provider import (
+    ASYMMETRIC_ALGORITHMS,
+    DEFAULT_ALGORITHMS,
+    ENDPOINTS,
+    HMAC_ALGORITHMS,
+    Provider,
+    discovery_url_of,
+)
+
+DEFAULT = "default"
+"""The slug of the provider that the settings describe."""
+
+
+def get(slug: str) -> Provider:
+    """Return a provider that people may log in through.
+
+    Raises:
+        LookupError: there is none of this name, or it is not active, or the organization it belongs to is not.
+        EncryptionError: its client secret does not open.
+    """
+    if slug == DEFAULT and is_configured():
+        return from_settings()
+    row = IdentityProvider.objects.select_related("organization").filter(slug=slug, is_active=True).first()
+    if row is None or row.slug != slug or not (row.organization is None or row.organization.is_active):
+        raise LookupError(f"There is no active identity provider {slug!r}.")
+    return from_row(row)
+
+
+def site_wide() -> list[tuple[str, str]]:
+    """Return ``(slug, name)`` of the providers that a login page may list: active and of no organization."""
+    listed = [(DEFAULT, settings_name())] if is_configured() else []
+    rows = IdentityProvider.objects.filter(organization=None, is_active=True).values_list("slug", "display_name")
+    return listed + [(slug, name or slug) for slug, name in rows if (slug, bool(listed)) != (DEFAULT, True)]
+
+
+def slug_for_email(email: str) -> str | None:
+    """Return the slug of the provider that an e-mail address's domain belongs to, or None."""
+    domain = email.strip().rpartition("@")[2].lower().rstrip(".")
+    try:
+        domain = domain.encode("idna").decode("ascii") if domain else ""
+    except UnicodeError:
+        return None
+    # Compare again: a database's collation may ignore case or accents.
+    found = EmailDomain.objects.filter(domain=domain, provider__is_active=True).values_list("domain", "provider__slug")
+    return next((slug for row, slug in found if row == domain), None)
+
+
+def slug_for_organization(org_id: str) -> str | None:
+    """Return the slug of the provider that an organization's own login link leads to, or None.
+
+    The one that it requires, or else the only one that belongs to it. None as well for an unknown organization.
+    """
+    rows = Organization.objects.named(org_id).filter(is_active=True).select_related("required_provider")
+    organization = next((row for row in rows if row.org_id == org_id), None)
+    if organization is None:
+        return None
+    required = organization.required_provider
+    if required is not None:
+        return required.slug if required.is_active else None
+    slugs = organization.identity_providers.filter(is_active=True).values_list("slug", flat=True)
+    return slugs[0] if len(slugs) == 1 else None
+
+
+def from_row(row: IdentityProvider) -> Provider:
+    """Return the provider that a row describes, active or not. Raises EncryptionError: the client secret does not open."""
+    algorithms = tuple(name for name in row.signing_algorithms.split() if name in ASYMMETRIC_ALGORITHMS)
+    endpoints = {name: url for name in ENDPOINTS if (url := getattr(row, name))}
+    return Provider(
+        slug=row.slug,
+        display_name=str(row),
+        issuer=row.issuer,
+        client_id=row.client_id,
+        client_secret=row.client_secret.reveal() if row.client_secret is not None else "",
+        client_authentication=row.client_authentication,
+        scopes=_with_openid(row.scopes),
+        extra_parameters=row.extra_parameters if isinstance(row.extra_parameters, dict) else {},
+        signing_algorithms=algorithms,
+        endpoints=endpoints,
+        discovery_url="" if _is_static(endpoints) else discovery_url_of(row.issuer),
+        organization_id=row.organization_id,
+        use_userinfo=row.use_userinfo,
+        refresh_tokens_reusable=row.refresh_tokens_reusable,
+    )
+
+
+def is_configured() -> bool:
+    """Tell whether the settings describe a provider: a client id is there."""
+    return bool(getattr(settings, "OIDC_RP_CLIENT_ID", ""))
+
+
+def settings_name() -> str:
+    """Return what the login page calls the provider of the settings: ``OIDC_OP_NAME``, or the host of its issuer."""
+    name: str = getattr(settings, "OIDC_OP_NAME", "")
+    source = _setting("OIDC_OP_ISSUER") or _setting("OIDC_OP_DISCOVERY_ENDPOINT")
+    try:
+        return name or urlsplit(source or _setting("OIDC_OP_AUTHORIZATION_ENDPOINT")).hostname or DEFAULT
+    except ValueError:  # no URL; the login says so
+        return DEFAULT
+
+
+def from_settings() -> Provider:
+    """Return the provider named ``default``.
+
+    ========================================  =====================================================================
+    ``OIDC_RP_CLIENT_ID``, ``…_SECRET``       our registration
+    ``OIDC_OP_ISSUER``                        the issuer; all else is then discovered
+    ``OIDC_OP_DISCOVERY_ENDPOINT``            the same, given as the URL of the discovery document
+    ``OIDC_OP_AUTHORIZATION_ENDPOINT``,       take precedence over discovery. With ``…_USER_ENDPOINT`` the userinfo
+    ``…_TOKEN_ENDPOINT``, ``…_USER_ENDPOINT``, endpoint is also asked at each login
+    ``…_JWKS_ENDPOINT``, ``…_END_SESSION_ENDPOINT``, ``…_REVOCATION_ENDPOINT``
+    ``OIDC_RP_SCOPES``                        default ``"openid email"``
+    ``OIDC_RP_SIGN_ALGO``                     one name or a list; default RS256, PS256, ES256, EdDSA. HMAC with the
+                                              client secret only where it is named here
+    ``OIDC_RP_IDP_SIGN_KEY``                  the one key, where the provider has no key set
+    ``OIDC_TOKEN_USE_BASIC_AUTH``             client_secret_basic or _post; unset: as discovery says, else _post
+    ``OIDC_AUTH_REQUEST_EXTRA_PARAMS``        sent with every authorization request
+    ``OIDC_REFRESH_TOKENS_REUSABLE``          a refresh token may be sent twice
+    ========================================  =====================================================================
+
+    Raises:
+        ImproperlyConfigured: a setting has the wrong type or names an unknown algorithm.
+    """
+    endpoints = {name: url for name, setting in ENDPOINTS.items() if (url := _setting(setting))}
+    signing_key = getattr(settings, "OIDC_RP_IDP_SIGN_KEY", None)
+    issuer = _setting("OIDC_OP_ISSUER")
+    discovery_url = _setting("OIDC_OP_DISCOVERY_ENDPOINT")
+    if issuer and not discovery_url and not _is_static(endpoints, signing_key):
+        discovery_url = discovery_url_of(issuer)
+    client_secret = _setting("OIDC_RP_CLIENT_SECRET")
+    basic = getattr(settings, "OIDC_TOKEN_USE_BASIC_AUTH", None)
+    if not client_secret:
+        client_authentication = "none"
+    elif basic is None:
+        client_authentication = "" if discovery_url else "client_secret_post"
+    else:
+        client_authentication = "client_secret_basic" if basic else "client_secret_post"
+    extra = getattr(settings, "OIDC_AUTH_REQUEST_EXTRA_PARAMS", {})
+    if not isinstance(extra, Mapping):
+        raise ImproperlyConfigured("OIDC_AUTH_REQUEST_EXTRA_PARAMS must be a dictionary.")
+    return Provider(
+        slug=DEFAULT,
+        display_name=settings_name(),
+        issuer=issuer,
+        client_id=_setting("OIDC_RP_CLIENT_ID"),
+        client_secret=client_secret,
+        client_authentication=client_authentication,
+        scopes=_with_openid(_setting("OIDC_RP_SCOPES") or "openid email"),
+        extra_parameters=dict(extra),
+        signing_algorithms=_settings_algorithms(),
+        signing_key=signing_key,
+        endpoints=endpoints,
+        discovery_url=discovery_url,
+        use_userinfo="userinfo_endpoint" in endpoints,
+        refresh_tokens_reusable=bool(getattr(settings, "OIDC_REFRESH_TOKENS_REUSABLE", False)),
+        verify_kid=bool(getattr(settings, "OIDC_VERIFY_KID", True)),
+    )
+
+
+def _is_static(endpoints: Mapping[str, str], signing_key: object = None) -> bool:
+    needed = {"authorization_endpoint", "token_endpoint", *(() if signing_key else ("jwks_uri",))}
+    return needed <= endpoints.keys()
+
+
+def _settings_algorithms() -> tuple[str, ...]:
+    value = getattr(settings, "OIDC_RP_SIGN_ALGO", None)
+    if value is None:
+        return DEFAULT_ALGORITHMS
+    names = value.split() if isinstance(value, str) else value
+    known = (*ASYMMETRIC_ALGORITHMS, *HMAC_ALGORITHMS)
+    if not isinstance(names, Collection) or not names or not all(name in known for name in names):
+        raise ImproperlyConfigured("OIDC_RP_SIGN_ALGO must name algorithms such as RS256, PS256, ES256 or EdDSA.")
+    return tuple(names)
+
+
+def _setting(name: str) -> str:
+    value = getattr(settings, name, None) or ""
+    if not isinstance(value, str):
+        raise ImproperlyConfigured(f"{name} must be a string.")
+    return value
+
+
+def _with_openid(scopes: str) -> str:
+    names = scopes.split()
+    return " ".join(names if "openid" in names else ["openid", *names])
