@@ -22,6 +22,7 @@ class Saturated(Exception):
 class _Upstream:
     def __init__(self) -> None:
         self.waiting: deque[Callable[[], None]] = deque()
+        self.unfinished = 0
         self.threads = 0
 
 
@@ -36,7 +37,7 @@ class Executor:
 
     Args:
         after_job: called in the thread after each job; closes the thread's database connections.
-        queue_limit: how many jobs of one upstream may wait.
+        queue_limit: how many jobs of one upstream may run and wait.
     """
 
     def __init__(self, after_job: Callable[[], None], *, queue_limit: int = QUEUE_LIMIT) -> None:
@@ -57,7 +58,7 @@ class Executor:
         upstreams = self._upstreams()
         with upstreams.lock:
             upstream = upstreams.by_name[upstream_name]
-            if len(upstream.waiting) >= self._queue_limit:
+            if upstream.unfinished >= self._queue_limit:
                 raise Saturated(upstream_name)
             if upstream.threads < THREADS_PER_UPSTREAM:
                 thread = threading.Thread(
@@ -71,6 +72,7 @@ class Executor:
                         del upstreams.by_name[upstream_name]
                         raise Saturated(upstream_name) from error
             upstream.waiting.append(job)
+            upstream.unfinished += 1
 
     @property
     def busy(self) -> bool:
@@ -96,3 +98,5 @@ class Executor:
                     self._after_job()
             except BaseException:
                 logger.exception("A job in the background raised what it should have handled.")
+            with upstreams.lock:
+                upstream.unfinished -= 1

@@ -79,7 +79,7 @@ def main() -> None:
     sys.stdin.readline()
     with ThreadPoolExecutor(wanted["threads"]) as pool:
         say(results=list(pool.map(obtain, range(wanted["threads"]))))
-    # Not yet: a renewal in the background is to be stopped on its way, not by the end of the process.
+    # Not yet: a refresh in the background is to be stopped on its way, not by the end of the process.
     sys.stdin.readline()
 
 

@@ -33,7 +33,6 @@ def test_the_upstreams_clock_does_not_matter(
 def test_a_token_is_as_old_as_its_request_not_as_its_answer(
     clock: MovableClock, token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by issued_at in Refresher.renew(), which is taken before sources.exchange().
     grant = password_grant()
     seen = age(grant, 30)
     sent_at = clock()
@@ -87,7 +86,6 @@ def test_an_answer_that_takes_most_of_its_tokens_life_is_served_and_not_asked_fo
     partium_sandbox: PartiumSandbox,
     slow: Callable[[float], None],
 ) -> None:
-    # Provided by "waited" in TokenManager._course().
     slow(27.5)
     grant = password_grant()
     partium_sandbox.settings(lifetime_seconds=30)
@@ -96,10 +94,10 @@ def test_an_answer_that_takes_most_of_its_tokens_life_is_served_and_not_asked_fo
 
 
 @database
-def test_a_clock_that_is_set_back_by_hours_has_every_token_renewed(
+def test_a_clock_that_is_set_back_by_hours_has_every_token_refreshed(
     clock: MovableClock, token_manager: TokenManager, password_grant: MakeGrant
 ) -> None:
-    # Provided by CLOCK_TOLERANCE_SECONDS in windows.window(): a token from the future is of unknown age.
+    # A token from the future is of unknown age.
     grant = password_grant()
     clock.advance(-3600)
     assert token_manager.obtain(read(grant)).generation == 2

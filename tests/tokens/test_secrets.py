@@ -125,12 +125,12 @@ def test_no_credential_is_anywhere(
     assert TokenManager().obtain(read(key)).value
     assert partium.client.search(text="fan").results
     age(person.grant, 120)
-    renewing = TokenManager()
-    issued = renewing.obtain(read(person.grant))
-    eventually(lambda: not renewing.refreshing)
+    refreshing = TokenManager()
+    issued = refreshing.obtain(read(person.grant))
+    eventually(lambda: not refreshing.refreshing)
     view = access.read(person.user.pk, person.grant.pk, acme.pk)
 
-    for thing in (token, issued, partium, partium.client, view, read(key), Grant.objects.get(pk=key.pk), renewing):
+    for thing in (token, issued, partium, partium.client, view, read(key), Grant.objects.get(pk=key.pk), refreshing):
         canaries.look(f"the repr of {type(thing).__name__}", repr(thing) + repr(getattr(thing, "__dict__", "")))
     for error in errors_of(person, key, partium_sandbox):
         canaries.look_at(error)

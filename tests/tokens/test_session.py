@@ -125,7 +125,6 @@ def test_a_token_ends_on_the_very_next_read(
     error: type[PartiumError],
     provider: str,
 ) -> None:
-    # Provided by PartiumSession._check() and the WHERE of reading._SQL; in cache mode by the stamps of invalidation.look().
     person = log_in(acme, kind=Grant.Kind.OIDC, provider="corp")
     assert person.token().value == person.token().value
     end(person)
@@ -142,7 +141,6 @@ def test_a_deleted_grant_ends_its_session(settings: Any, acme: Organization, log
 
 
 def test_a_session_cannot_use_another_persons_grant(acme: Organization, log_in: LogIn) -> None:
-    # Provided by the comparison of user_id in reading._reading().
     bob, ann = log_in(acme, "bob"), log_in(acme, "ann")
     assert bob.token().value
     request = ann.request()
@@ -166,7 +164,6 @@ def test_whatever_is_in_the_session_is_no_way_in(
 
 
 def test_another_persons_membership_opens_nothing(acme: Organization, globex: Organization, log_in: LogIn) -> None:
-    # Provided by m.user_id in reading._SQL, and by the organization in it.
     log_in(globex, "bob")
     request = log_in(acme).request()
     request.session[ORGANIZATION] = str(globex.pk)
@@ -177,7 +174,7 @@ def test_another_persons_membership_opens_nothing(acme: Organization, globex: Or
 def test_a_login_at_a_provider_that_is_gone_is_not_one_at_a_site_wide_provider(
     acme: Organization, globex: Organization, corp: IdentityProvider, log_in: LogIn
 ) -> None:
-    # Provided by provider_active in reading._reading(): with the row goes what bound its logins to one organization.
+    # With the row goes what bound its logins to one organization.
     corp.organization = acme
     corp.save()
     person = log_in(acme, kind=Grant.Kind.OIDC, provider="corp")
@@ -192,8 +189,7 @@ def test_a_login_at_a_provider_that_is_gone_is_not_one_at_a_site_wide_provider(
 def test_a_login_that_has_been_ended_has_no_organization_and_no_key(
     acme: Organization, log_in: LogIn, key_grant: MakeGrant
 ) -> None:
-    # Provided by own.revoked_at in reading._SQL: a log-out at the provider ends the session's grant, and the organization's
-    # key would go on to serve the session.
+    # A log-out at the provider ends the session's grant, and the organization's key would go on to serve the session.
     key_grant()
     use_keys(acme)
     person = log_in(acme)
@@ -208,7 +204,7 @@ def test_a_login_that_has_been_ended_has_no_organization_and_no_key(
 def test_a_login_whose_row_was_cleared_away_has_no_key_either(
     acme: Organization, log_in: LogIn, key_grant: MakeGrant
 ) -> None:
-    # Provided by "_grant_id() is not None" in PartiumSession._check(): partium_clear_grants removes what was revoked.
+    # partium_clear_grants removes what was revoked.
     key_grant()
     use_keys(acme)
     person = log_in(acme)
@@ -221,8 +217,7 @@ def test_a_login_whose_row_was_cleared_away_has_no_key_either(
 def test_an_organization_that_requires_a_provider_is_open_to_logins_there_and_to_no_other(
     acme: Organization, corp: IdentityProvider, log_in: LogIn, key_grant: MakeGrant
 ) -> None:
-    # Provided by both looks at required_provider in PartiumSession._check(): with an organization's key a login through
-    # another backend needs no grant.
+    # With an organization's key a login through another backend needs no grant.
     key_grant()
     use_keys(acme)
     services.change_organization(acme, actor=None, required_provider=corp)
@@ -234,7 +229,6 @@ def test_an_organization_that_requires_a_provider_is_open_to_logins_there_and_to
 
 
 def test_a_login_of_unknown_age_counts_as_an_old_one(acme: Organization, log_in: LogIn, settings: Any) -> None:
-    # Provided by "or 0" in PartiumSession._check().
     settings.PARTIUM_REAUTHENTICATE_AFTER = 3600
     person = log_in(acme)
     Grant.objects.update(authenticated_at=None)
@@ -245,7 +239,6 @@ def test_a_login_of_unknown_age_counts_as_an_old_one(acme: Organization, log_in:
 def test_a_session_without_a_login_of_its_own_has_no_age(
     acme: Organization, log_in: LogIn, key_grant: MakeGrant
 ) -> None:
-    # Provided by "own is None" in PartiumSession.login_age_seconds, which every error page asks for.
     key_grant()
     use_keys(acme)
     partium = log_in(acme, kind=None).partium
@@ -291,7 +284,7 @@ def test_a_login_through_another_backend_has_no_token_of_its_own(acme: Organizat
 def test_a_person_switches_and_everything_follows(
     acme: Organization, globex: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by pop("client") in switch_organization(): the old client would search in the old organization.
+    # The old client would search in the old organization.
     person = log_in(acme)
     partium_sandbox.add_user("ann", "correct horse", ["acme", "globex"])
     Membership.objects.create(user=person.user, organization=globex)
@@ -336,7 +329,6 @@ def log_in_again(person: Person) -> HttpRequest:
 def test_a_silent_login_leaves_the_session_in_its_organization(
     acme: Organization, globex: Organization, log_in: LogIn
 ) -> None:
-    # Provided by "kept" in sessions._choose_organization().
     person = log_in(acme)
     Membership.objects.create(user=person.user, organization=globex)
     request = person.request()
@@ -350,7 +342,7 @@ def test_a_silent_login_leaves_the_session_in_its_organization(
 def test_a_login_without_an_organization_finds_the_one_that_comes_later(
     acme: Organization, globex: Organization, log_in: LogIn
 ) -> None:
-    # Provided by pop() in sessions._choose_organization(): the session would stay in what is closed to it.
+    # The session would stay in what is closed to it.
     person = log_in(acme)
     Membership.objects.all().delete()
     request = log_in_again(person)
@@ -360,7 +352,6 @@ def test_a_login_without_an_organization_finds_the_one_that_comes_later(
 
 
 def test_the_end_of_one_login_is_not_the_end_of_another(acme: Organization, log_in: LogIn) -> None:
-    # Provided by pk=grant_id in sessions.end().
     ann, bob = log_in(acme, "ann"), log_in(acme, "bob")
     sessions.end(ann.request())
     with pytest.raises(LoginRequired):
@@ -369,8 +360,6 @@ def test_the_end_of_one_login_is_not_the_end_of_another(acme: Organization, log_
 
 
 def test_a_grant_knows_the_session_that_it_belongs_to(acme: Organization, log_in: LogIn) -> None:
-    # Provided by "session_key is None" in sessions.begin(): Django's login() leaves a session without a key where another
-    # person was logged in, and a log-out at the provider would not find it.
     request = log_in(acme).request()
     request.session.flush()
     grant = sessions.begin(request, Login(Grant.Kind.PASSWORD, request.user, None, timezone.now()))
@@ -399,7 +388,7 @@ def test_an_organizations_key_serves_everybody_and_partium_can_tell_them_apart(
 def test_five_hundred_cold_sessions_of_one_organization_make_one_exchange(
     acme: Organization, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by one grant per key: the token is the key's, not the session's.
+    # The token is the key's, not the session's.
     key_grant()
     use_keys(acme)
     users = get_user_model().objects.bulk_create(get_user_model()(username=f"user{n}") for n in range(500))
@@ -489,7 +478,6 @@ def test_a_script_that_commits_by_hand_searches_with_a_direct_key(
 def test_the_next_key_takes_over_where_one_is_rejected(
     acme: Organization, log_in: LogIn, key_grant: MakeGrant, partium_sandbox: PartiumSandbox, source: SOURCE
 ) -> None:
-    # Provided by "except (KeyRejected, TokenUnavailable)" in TokenManager.obtain_first().
     key_grant()
     newest = key_grant().api_key
     assert newest is not None
@@ -551,8 +539,7 @@ def test_a_key_without_a_grant_gets_one_on_first_use(acme: Organization, log_in:
 def test_a_key_without_a_grant_serves_inside_a_transaction(
     acme: Organization, log_in: LogIn, key_grant: MakeGrant, by_hand: bool
 ) -> None:
-    # Provided by for_key() in Refresher.renew(): made by the reader, the grant was not seen by the renewal, and was gone again
-    # when the view had failed for that.
+    # Made by the reader, the grant was not seen by the refresh, and was gone again when the view had failed for that.
     Grant.objects.filter(pk=key_grant().pk).delete()
     use_keys(acme)
     person = log_in(acme, kind=None)
@@ -597,7 +584,7 @@ def test_a_read_looks_at_one_grant_however_many_there_are(
 def test_a_refused_token_is_replaced_once_for_everybody_and_not_served_again(
     acme: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by distrust_grants() in lease.commit(): what is cached would send the refused token again and again.
+    # A remembered token would be sent again and again.
     person = log_in(acme)
     person.token()
     refused = person.token()
@@ -609,10 +596,10 @@ def test_a_refused_token_is_replaced_once_for_everybody_and_not_served_again(
     assert partium_sandbox.count(endpoint="refresh") == 1
 
 
-def test_twenty_simultaneous_refusals_of_one_token_make_one_renewal(
+def test_twenty_simultaneous_refusals_of_one_token_make_one_refresh(
     acme: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by "seen.generation == rejected_generation" in TokenManager._course(): a newer token is simply used.
+    # A newer token is simply used.
     person = log_in(acme)
     partium_sandbox.revoke_token(person.token().value)
 
@@ -680,7 +667,7 @@ def test_the_next_request_pays_one_query_that_joins_nothing_but_grants(acme: Org
     assert Membership._meta.db_table not in statements[0]
 
 
-def test_neither_a_read_nor_a_renewal_writes_the_session(acme: Organization, log_in: LogIn) -> None:
+def test_neither_a_read_nor_a_refresh_writes_the_session(acme: Organization, log_in: LogIn) -> None:
     person = log_in(acme)
     stored = Session.objects.get(pk=person.session_key).session_data
     assert person.grant is not None
@@ -694,7 +681,7 @@ def test_neither_a_read_nor_a_renewal_writes_the_session(acme: Organization, log
     assert Session.objects.get(pk=person.session_key).session_data == stored
 
 
-def test_what_has_been_obtained_serves_the_request_until_it_needs_renewal(
+def test_what_has_been_obtained_serves_the_request_until_it_needs_refresh(
     acme: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
 ) -> None:
     person = log_in(acme)
@@ -710,7 +697,7 @@ def test_what_has_been_obtained_serves_the_request_until_it_needs_renewal(
 def test_a_request_that_lasts_asks_again_when_its_token_is_not_fresh_any_more(
     acme: Organization, log_in: LogIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Provided by recheck_at in PartiumSession.token() and atoken(): a stream, or a socket, lives longer than a token.
+    # A stream, or a socket, lives longer than a token.
     clock = MovableClock()
     monkeypatch.setattr(token_manager, "clock", clock)
     monkeypatch.setattr(token_manager.refresher, "_clock", clock)
@@ -741,7 +728,7 @@ def test_the_state_tells_everything_but_the_token(acme: Organization, log_in: Lo
 def test_a_grant_that_is_revoked_serves_nothing_while_its_token_is_fresh(
     log_in: LogIn, acme: Organization, key_grant: MakeGrant
 ) -> None:
-    # Provided by seen.revoked in TokenManager.serve(): the row still holds the token.
+    # The row still holds the token.
     use_keys(acme)
     key, person = key_grant(), log_in(acme, kind=None)
     assert person.token().value
@@ -753,7 +740,7 @@ def test_a_grant_that_is_revoked_serves_nothing_while_its_token_is_fresh(
 def test_a_refused_token_is_not_served_again_because_its_successor_could_not_be_stored(
     log_in: LogIn, acme: Organization, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Provided by "unsaved" in TokenManager.serve(): in the row the refused token is as fresh as ever.
+    # In the row the refused token is as fresh as ever.
     person = log_in(acme)
     partium = person.partium
     refused = partium.token()
@@ -766,15 +753,15 @@ def test_a_refused_token_is_not_served_again_because_its_successor_could_not_be_
         return commit(*args, **kwargs)
 
     monkeypatch.setattr(lease, "commit", fragile)
-    renewed = partium.replace(refused)
-    assert renewed.value != refused.value
-    assert person.token().value == renewed.value
+    refreshed = partium.replace(refused)
+    assert refreshed.value != refused.value
+    assert person.token().value == refreshed.value
     gone.set()
     # Not only committed: before the stamps are replaced a reader may have the refused token from the cache.
     eventually(lambda: not token_manager.refresher.pending)
     assert person.grant is not None
     assert read(person.grant).generation == 2
-    assert person.token().value == renewed.value
+    assert person.token().value == refreshed.value
     assert partium_sandbox.count(endpoint="refresh") == 1
 
 
@@ -782,7 +769,6 @@ def test_a_refused_token_is_not_served_again_because_its_successor_could_not_be_
 def test_a_key_that_has_come_to_its_end_serves_nothing(
     log_in: LogIn, acme: Organization, key_grant: MakeGrant, end: str
 ) -> None:
-    # Provided by the comparison of seconds_left in reading._reading().
     use_keys(acme)
     person = log_in(acme, kind=None)
     key = key_grant().api_key
@@ -800,7 +786,6 @@ def test_a_key_that_has_come_to_its_end_serves_nothing(
 def test_a_keys_end_is_right_in_a_database_with_a_time_zone_of_its_own(
     settings: Any, acme: Organization, log_in: LogIn, key_grant: MakeGrant, name: str
 ) -> None:
-    # Provided by the connection's timezone in reading.read(): DATABASES may have a TIME_ZONE, where texts are not UTC.
     use_keys(acme)
     person = log_in(acme, kind=None)
     key = key_grant().api_key
@@ -836,7 +821,6 @@ def time_zone_of_the_database(name: str) -> Iterator[None]:
 def test_a_key_that_was_verified_serves_before_one_that_was_not_and_one_of_another_organization_never(
     acme: Organization, log_in: LogIn, key_grant: MakeGrant
 ) -> None:
-    # Provided by k.verification in the WHERE and the ORDER BY of reading._SQL.
     use_keys(acme)
     person = log_in(acme, kind=None)
     made = [key_grant() for _ in range(3)]
@@ -855,7 +839,6 @@ def test_a_key_that_was_verified_serves_before_one_that_was_not_and_one_of_anoth
 def test_a_key_that_retires_serves_after_an_older_one_that_does_not(
     acme: Organization, log_in: LogIn, key_grant: MakeGrant
 ) -> None:
-    # Provided by k.status in the ORDER BY of reading._SQL.
     use_keys(acme)
     older, newer = key_grant(), key_grant()
     assert newer.api_key is not None
@@ -867,7 +850,7 @@ def test_a_key_that_retires_serves_after_an_older_one_that_does_not(
 def test_a_key_that_was_refused_serves_first_again_when_it_may_be_tried_again(
     acme: Organization, log_in: LogIn, key_grant: MakeGrant, settings: Any
 ) -> None:
-    # Provided by next_attempt_at in reading._SQL: without it a refusal would be remembered until the next renewal.
+    # Otherwise a refusal would be remembered until the next refresh.
     use_keys(acme)
     person = log_in(acme, kind=None)
     key_grant()
@@ -880,7 +863,7 @@ def test_a_key_that_was_refused_serves_first_again_when_it_may_be_tried_again(
 def test_the_token_of_a_key_that_partium_refuses_gives_way_while_it_is_fresh(
     log_in: LogIn, acme: Organization, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by next_attempt_at in reading._SQL: by its age the refused key's token would be served for minutes.
+    # By its age the refused key's token would be served for minutes.
     use_keys(acme)
     person = log_in(acme, kind=None)
     other = key_grant()
@@ -898,7 +881,6 @@ def test_the_token_of_a_key_that_partium_refuses_gives_way_while_it_is_fresh(
 def test_a_client_without_a_request_costs_two_queries_however_many_keys_there_are(
     acme: Organization, key_grant: MakeGrant, django_assert_num_queries: Any
 ) -> None:
-    # Provided by read_keys() in clients._ExchangedKeys._candidates().
     use_keys(acme)
     for _ in range(3):
         key_grant()
@@ -908,10 +890,9 @@ def test_a_client_without_a_request_costs_two_queries_however_many_keys_there_ar
         assert client.search(text="fan").results
 
 
-def test_an_aging_token_costs_no_more_than_a_fresh_one_while_somebody_renews_it(
+def test_an_aging_token_costs_no_more_than_a_fresh_one_while_somebody_refreshes_it(
     log_in: LogIn, acme: Organization, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by "resting" in TokenManager.serve(), and by its place in SessionAccess.cacheable: it is not remembered.
     person = log_in(acme)
     assert person.grant is not None
     age(person.grant, 100)

@@ -77,7 +77,6 @@ def test_jitter_is_between_zero_and_one_and_always_the_same(grant_id: uuid.UUID,
 
 
 def test_jitter_spreads_a_thousand_grants_over_fifty_seconds() -> None:
-    # Fails without the jitter's term in thresholds().
     starts = sorted(thresholds(600, jitter_of(uuid.uuid4().int, 1)).advisory_seconds for _ in range(1000))
     assert starts[-1] - starts[0] >= 50
     assert max(sum(1 for start in starts if low <= start < low + 5) for low in range(180, 240, 5)) < 200

@@ -1,4 +1,4 @@
-"""The threads that renew: few per upstream, none when idle, and none that is waited for in vain."""
+"""The threads that refresh: few per upstream, none when idle, and none that is waited for in vain."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def blocking(released: threading.Event, started: threading.Semaphore) -> Callabl
     return job
 
 
-def test_two_renewals_of_an_upstream_run_at_once_and_the_third_waits(released: threading.Event) -> None:
+def test_two_refreshes_of_an_upstream_run_at_once_and_the_third_waits(released: threading.Event) -> None:
     started, done = threading.Semaphore(0), threading.Event()
     executor = Executor(after_job=lambda: None)
     for _ in range(THREADS_PER_UPSTREAM):
@@ -84,7 +84,6 @@ def test_what_a_job_raises_ends_neither_the_thread_nor_the_upstreams_queue(caplo
 def test_an_upstream_with_one_thread_needs_no_second(
     released: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Provided by "not upstream.threads" in Executor.submit().
     def out_of_threads(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -102,12 +101,9 @@ def test_an_upstream_with_one_thread_needs_no_second(
 
 
 def test_an_upstreams_queue_does_not_grow_without_end(released: threading.Event) -> None:
-    executor, started = Executor(after_job=lambda: None, queue_limit=3), threading.Semaphore(0)
-    for _ in range(THREADS_PER_UPSTREAM):
-        executor.submit("upstream", blocking(released, started))
-        assert started.acquire(timeout=5)
+    executor = Executor(after_job=lambda: None, queue_limit=3)
     for _ in range(3):
-        executor.submit("upstream", lambda: None)
+        executor.submit("upstream", blocking(released, threading.Semaphore(0)))
     with pytest.raises(Saturated):
         executor.submit("upstream", released.set)
 
