@@ -57,7 +57,7 @@ def organizations_of(user: User) -> OrganizationQuerySet:
 
 
 def organizations_by_joining(user: User) -> OrganizationQuerySet:
-    """Return the same, the one that a person has belonged to longest first: it is what a session opens where nobody says which.
+    """Return the same in the order of membership, the longest first: a session opens the first one by default.
 
     An invitation becomes a membership without a question, so it must not lead anybody elsewhere.
     """
@@ -84,7 +84,7 @@ def _joined(user: User, **which: Any) -> OrganizationQuerySet:
 
 
 def developer_organizations(user: Actor) -> OrganizationQuerySet:
-    """Return the organizations whose keys somebody keeps: active ones where they are a developer; for operators, all."""
+    """Return the organizations whose keys somebody manages: active ones where they are a developer; for operators, all."""
     if is_operator(user):
         return Organization.objects.all()
     assert user is not None  # noqa: S101  (for the type checker: None is an operator)

@@ -1,4 +1,4 @@
-"""Identity providers kept in the database, beside the one that the base library's ``OIDC_*`` settings describe."""
+"""Identity providers stored in the database, beside the one that the base library's ``OIDC_*`` settings describe."""
 
 from __future__ import annotations
 

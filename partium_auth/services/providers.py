@@ -31,7 +31,7 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
     Raises:
         PermissionDenied: the actor is not an operator.
         ValidationError: the short name or the issuer of a provider that people have logged in through was changed; or one of
-            them is taken, see :func:`refuse_what_is_taken`.
+            them is taken, see :func:`check_slug_and_issuer`.
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
     if not policy.is_operator(actor):
@@ -42,7 +42,7 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
         for name in ("issuer", "slug"):
             if getattr(provider, name) != getattr(before, name):
                 raise ValidationError({name: _("People have logged in through this provider: this cannot change.")})
-    refuse_what_is_taken(provider)
+    check_slug_and_issuer(provider)
     if not provider.pk:  # Django's inline forms take a new row's primary key away
         provider.pk = uuid.uuid4()
     if client_secret is not None:
@@ -51,8 +51,8 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
     return provider
 
 
-def refuse_what_is_taken(provider: IdentityProvider) -> None:
-    """Refuse the short name of the provider of the settings, and the issuer of somebody else's.
+def check_slug_and_issuer(provider: IdentityProvider) -> None:
+    """Refuse a short name or issuer that another provider has.
 
     An organization's own provider and a site-wide one may not have the same issuer while both are active. People are
     known by issuer and subject: whoever came in through the one would have the same account through the other, and an
@@ -70,7 +70,7 @@ def refuse_what_is_taken(provider: IdentityProvider) -> None:
         raise ValidationError({"slug": _("The provider that the settings describe has this name.")})
     if not provider.is_active:
         return
-    for name, owner in who_else_has_issuer(provider):
+    for name, owner in others_with_issuer(provider):
         if (owner is None) != (provider.organization_id is None):
             raise ValidationError(
                 {
@@ -84,7 +84,7 @@ def refuse_what_is_taken(provider: IdentityProvider) -> None:
             )
 
 
-def who_else_has_issuer(provider: IdentityProvider) -> list[tuple[str, uuid.UUID | None]]:
+def others_with_issuer(provider: IdentityProvider) -> list[tuple[str, uuid.UUID | None]]:
     """Return the name and the organization (None: site-wide) of everything active that knows people by the same issuer."""
     issuer = provider.issuer
     rows = IdentityProvider.objects.filter(issuer=issuer, is_active=True).exclude(pk=provider.pk)
