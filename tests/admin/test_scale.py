@@ -38,6 +38,8 @@ def test_pages_cost_as_many_queries_with_many_organizations(who: str, db: None) 
     # Where a search finds nothing, there are no rows to fetch.
     few = {url: queries_of(client, url) for url in pages(operator=operator) if not url.endswith("5123")}
     fill(100, 9_900)
+    with connection.cursor() as cursor:
+        cursor.execute({"mysql": "ANALYZE TABLE partium_auth_apikey"}.get(connection.vendor, "ANALYZE"))  # as autovacuum
     many = {url: queries_of(client, url) for url in pages(operator=operator)}
     assert max(many.values()) <= MOST_QUERIES, many
     assert few.items() <= many.items()
