@@ -99,11 +99,12 @@ def get(url: str) -> dict[str, Any]:
 
 
 def get_newer(url: str, than: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a newer version of a document that lacks something; None: there is none, or it was fetched a moment ago.
+    """Return a newer version of a document that lacks something; None: there is none, or the last try was a moment ago.
 
     At most one fetch per :data:`PAUSE_SECONDS`, URL and process.
     """
-    return _fetch_unless_paused(_document(url), than, wait_seconds=WAIT_SECONDS)
+    newer = _fetch_unless_paused(_document(url), than, wait_seconds=WAIT_SECONDS)
+    return newer if newer != than else None
 
 
 def fetch(url: str) -> dict[str, Any]:
