@@ -59,8 +59,7 @@ def organizations_of(user: User) -> OrganizationQuerySet:
 def memberships_by_joining(user: User) -> QuerySet[Membership]:
     """Return a person's memberships with their organizations, active or not, the oldest first.
 
-    The first active one is what a session opens where nobody says which: an invitation becomes a membership without a
-    question, so it must not lead anybody elsewhere.
+    A session opens the first active one by default: an invitation is accepted without a question, so it must not change that.
     """
     if not _is_active(user):
         return Membership.objects.none()
@@ -85,7 +84,7 @@ def _joined(user: User, **which: Any) -> OrganizationQuerySet:
 
 
 def developer_organizations(user: Actor) -> OrganizationQuerySet:
-    """Return the organizations whose keys somebody keeps: active ones where they are a developer; for operators, all."""
+    """Return the organizations whose keys somebody manages: active ones where they are a developer; for operators, all."""
     if is_operator(user):
         return Organization.objects.all()
     assert user is not None  # noqa: S101  (for the type checker: None is an operator)

@@ -1,4 +1,8 @@
-"""Every test begins with an empty cache and ends when its background renewals have. ``NO_SKIPS=1`` makes a skipped test a failure: where everything is there, nothing may be left out unseen."""
+"""Every test begins with an empty cache and ends when its background refreshes have ended.
+
+``NO_SKIPS=1`` makes a skipped test a failure, for runs that may leave nothing out. ``HYPOTHESIS_PROFILE=thorough`` tries
+many more examples of each property.
+"""
 
 from __future__ import annotations
 
@@ -9,33 +13,36 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
-from django.conf import settings
 from django.core.cache import caches
+from hypothesis import settings as properties
 
 from partium_auth.tokens.workers import Executor
+
+properties.register_profile("quick", max_examples=40, deadline=None)  # no deadline: the machine may be busy
+properties.register_profile("thorough", max_examples=2000, deadline=None)
+properties.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(autouse=True)
 def _nothing_cached() -> None:
-    if settings.PARTIUM_CACHE:
-        caches[settings.PARTIUM_CACHE].clear()
+    caches["default"].clear()
 
 
 @pytest.fixture(autouse=True)
-def _renewals_land(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Wait for renewals that outlive their caller: emptying the tables under one is a deadlock on PostgreSQL."""
+def _refreshes_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Wait for refreshes that outlive their caller: emptying the tables under one is a deadlock on PostgreSQL."""
     used: set[Executor] = set()
     submit = Executor.submit
 
-    def noted(self: Executor, lane_name: str, job: Callable[[], None]) -> None:
+    def noted(self: Executor, upstream_name: str, job: Callable[[], None]) -> None:
         used.add(self)
-        submit(self, lane_name, job)
+        submit(self, upstream_name, job)
 
     monkeypatch.setattr(Executor, "submit", noted)
     yield
     deadline = time.monotonic() + 60
-    while any(lane.unfinished for executor in used for lane in list(executor._lanes().by_name.values())):
-        assert time.monotonic() < deadline, "A renewal that this test began does not come to its end."
+    while any(executor.busy for executor in used):
+        assert time.monotonic() < deadline, "A refresh that this test began does not end."
         threading.Event().wait(0.01)
 
 

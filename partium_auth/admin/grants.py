@@ -1,4 +1,4 @@
-"""Grants, for operators: who holds the right to tokens, in what state, and a way to end it. No secrets."""
+"""Grants, for operators: whose they are, their state, and an action that revokes them. No secrets are shown."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class GrantAdmin(PolicyAdmin):
     def provider_name(self, grant: Grant) -> str:
         return grant.provider or NOTHING
 
-    @admin.display(description=_("last renewed"), ordering="renewed_at")
+    @admin.display(description=_("last refreshed"), ordering="refreshed_at")
     def renewed(self, grant: Grant) -> str:
-        return moment(grant.renewed_at)
+        return moment(grant.refreshed_at)
 
     @admin.display(description=_("since"), ordering="created_at")
     def since(self, grant: Grant) -> str:

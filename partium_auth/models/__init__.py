@@ -1,4 +1,4 @@
-"""What is stored. Services change what people may change, the tokens' room keeps grants; secrets are ``SealedField``s."""
+"""The tables. ``services`` writes them, ``tokens`` the grants; secrets are ``SealedField``s."""
 
 from partium_auth.models.fingerprints import FingerprintKey
 from partium_auth.models.grants import Grant

@@ -8,6 +8,8 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from partium_auth.models.versions import DecidesAccess, DecidesAccessQuerySet, new_version
+
 
 class Role(models.TextChoices):
     """What a person may do in an organization."""
@@ -17,22 +19,24 @@ class Role(models.TextChoices):
 
 
 class Origin(models.TextChoices):
-    """Where a membership came from: what claims gave, claims take away; what an administrator gave stays."""
+    """Where a membership comes from. Claims end only memberships that came from claims."""
 
     CLAIMS = "claims", _("by login")
     ADMIN = "admin", _("by hand")
 
 
-class OrganizationQuerySet(models.QuerySet["Organization"]):
+class OrganizationQuerySet(DecidesAccessQuerySet["Organization"]):
     def named(self, org_id: str) -> OrganizationQuerySet:
-        """Return the organization of a Partium id, or none; the id may be anything that somebody typed."""
-        # PostgreSQL cannot even be asked for a text with a NUL in it, and no database for half a surrogate pair.
+        """Return the organization with this Partium id, or none. The id may be any text that somebody typed."""
+        # PostgreSQL raises an error for NUL in a text, and every database for half a surrogate pair.
         askable = org_id == org_id.replace("\0", "").encode(errors="ignore").decode()
         return self.filter(org_id=org_id) if askable else self.none()
 
 
-class Organization(models.Model):
+class Organization(DecidesAccess):
     """One Partium organization."""
+
+    organization_field = "pk"
 
     class TokenSource(models.TextChoices):
         USER = "user", _("each person's own login")
@@ -55,6 +59,7 @@ class Organization(models.Model):
         help_text=_("Only sessions that logged in through this provider may open the organization."),
     )
     is_active = models.BooleanField(_("active"), default=True)
+    version = models.BigIntegerField(default=new_version, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     objects = OrganizationQuerySet.as_manager()
@@ -69,7 +74,7 @@ class Organization(models.Model):
         return self.display_name or self.org_id
 
 
-class Membership(models.Model):
+class Membership(DecidesAccess):
     """A person belongs to an organization. One row per origin, so that claims can be withdrawn without touching the rest."""
 
     user = models.ForeignKey(
@@ -90,6 +95,8 @@ class Membership(models.Model):
         help_text=_("Whose claims gave this membership."),
     )
     created_at = models.DateTimeField(_("since"), auto_now_add=True)
+
+    objects = DecidesAccessQuerySet["Membership"].as_manager()
 
     class Meta:
         verbose_name = _("membership")

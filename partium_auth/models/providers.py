@@ -9,6 +9,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.fields import SealedField
+from partium_auth.models.versions import DecidesAccess, DecidesAccessQuerySet
 
 validate_provider_slug = RegexValidator(r"\A[a-z0-9][a-z0-9-]{0,48}\Z", _("Lower-case letters, digits and hyphens."))
 validate_email_domain = RegexValidator(
@@ -20,8 +21,10 @@ validate_email_domain = RegexValidator(
 validate_endpoint = URLValidator(schemes=["https", "http"])
 
 
-class IdentityProvider(models.Model):
+class IdentityProvider(DecidesAccess):
     """An OpenID provider: site-wide, or one organization's own. Written by superusers only."""
+
+    organization_field = ""  # its logins may be open in any organization
 
     class ClientAuthentication(models.TextChoices):
         BASIC = "client_secret_basic", "client_secret_basic"
@@ -100,6 +103,8 @@ class IdentityProvider(models.Model):
     )
     is_active = models.BooleanField(_("active"), default=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
+
+    objects = DecidesAccessQuerySet["IdentityProvider"].as_manager()
 
     class Meta:
         verbose_name = _("identity provider")

@@ -1,6 +1,6 @@
 """Organizations, memberships and invitations: the only code that changes them.
 
-Saving or deleting one of them has every process read it anew: ``tokens.invalidation`` listens to Django's signals.
+Every process notices at its next token read: the models replace their organization's version (``models.versions``).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from django.test import Client
 from partium_auth.accounts import logout, sessions
 from partium_auth.models import Grant, LogoutTokenId, Organization
 from partium_auth.oidc import token_endpoint
-from partium_auth.tokens.workers import THREADS_PER_LANE, Executor
+from partium_auth.tokens.workers import THREADS_PER_UPSTREAM, Executor
 from tests.oidc.conftest import Browser, add_provider
 from tests.oidc.provider import CLIENT_ID, LOGOUT_EVENT, Answer, BendableProvider
 from tests.tokens.conftest import eventually
@@ -173,8 +173,8 @@ def test_a_provider_that_hangs_neither_delays_log_outs_nor_collects_threads(
 
     assert time.monotonic() - started_at < 15  # one revocation alone hangs for longer
     mine = [thread for thread in threading.enumerate() if thread.name == "partium-default"]
-    assert len(mine) <= THREADS_PER_LANE
-    assert threading.active_count() - before <= THREADS_PER_LANE + 2  # the provider's own
+    assert len(mine) <= THREADS_PER_UPSTREAM
+    assert threading.active_count() - before <= THREADS_PER_UPSTREAM + 2  # the provider's own
     assert caplog.text.count("was not revoked at default: too many wait") == 2
     del op.answers["/revoke"]
     op.released.set()

@@ -323,13 +323,13 @@ def test_no_transaction_is_open_while_partium_is_asked(
 
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     seen = []
-    ask = keys.try_at_partium
+    ask = keys.verify_at_partium
 
     def watched(*args: Any) -> Any:
         seen.append(connection.in_atomic_block)
         return ask(*args)
 
-    monkeypatch.setattr(keys, "try_at_partium", watched)
+    monkeypatch.setattr(keys, "verify_at_partium", watched)
     add(client, partium_sandbox.add_key("acme"))
     key = ApiKey.objects.get()
     client.post(reverse(KEY + "verify"), {"keys": str(key.pk)})

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends.db import SessionStore
-from django.core.cache import caches
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -27,9 +25,9 @@ from partium_auth.oidc.provider import Provider
 from partium_auth.partium.token_response import TokenResponse
 from partium_auth.session import AccessToken, PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import grants
-from partium_auth.tokens.grants import GrantState
+from partium_auth.tokens import grants, state
 from partium_auth.tokens.manager import TokenManager
+from partium_auth.tokens.state import GrantState
 from partium_auth.tokens.verified_login import VerifiedLogin
 from tests.oidc.conftest import _provider_server, op  # noqa: F401  # fixtures
 from tests.oidc.provider import BendableProvider
@@ -111,28 +109,6 @@ def oidc_grant(op: BendableProvider, settings: Any) -> Callable[[], Grant]:  # n
     return make
 
 
-@pytest.fixture(params=["query", "cache"])
-def mode(request: pytest.FixtureRequest, settings: Any) -> Iterator[str]:
-    """Once without ``PARTIUM_CACHE``, once with it: ``TEST_CACHE_URL``, or memory."""
-    if request.param == "query":
-        settings.PARTIUM_CACHE = None
-    else:
-        use_cache(settings)
-    yield request.param
-    if request.param == "cache":
-        caches["shared"].clear()
-
-
-def use_cache(settings: Any, backend: str = "", **options: Any) -> None:
-    """Use a shared cache: ``TEST_CACHE_URL``, or a backend given, or memory."""
-    if backend or "shared" not in settings.CACHES:
-        backend = backend or "django.core.cache.backends.locmem.LocMemCache"
-        settings.CACHES = {**settings.CACHES, "shared": {"BACKEND": backend, "LOCATION": "tests", **options}}
-    settings.PARTIUM_CACHE = "shared"
-    with contextlib.suppress(Exception):
-        caches["shared"].clear()
-
-
 @dataclass
 class Person:
     """Somebody who is logged in; every request is a new one, as the middlewares make it."""
@@ -187,7 +163,7 @@ def log_in(partium_sandbox: PartiumSandbox) -> Callable[..., Person]:
 
 
 def read(grant: Grant) -> GrantState:
-    seen = grants.read(grant.pk)
+    seen = state.read(grant.pk)
     assert seen is not None
     return seen
 
