@@ -60,14 +60,14 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='LogoutTokenId',
+            name='UsedOnce',
             fields=[
                 ('digest', models.CharField(max_length=64, primary_key=True, serialize=False)),
                 ('expires_at', models.DateTimeField(db_index=True)),
             ],
             options={
-                'verbose_name': 'used logout token',
-                'verbose_name_plural': 'used logout tokens',
+                'verbose_name': 'used token',
+                'verbose_name_plural': 'used tokens',
             },
         ),
         migrations.CreateModel(
