@@ -145,7 +145,7 @@ class _DirectKeys:
         return await sync_to_async(self.replace)(rejected)
 
     def accepted(self, bearer: Bearer) -> None:
-        from partium_auth.services.key_use import record_direct_use
+        from partium_auth.services.key_usage import record_direct_use
 
         if isinstance(bearer, _Key) and not bearer.used_lately:
             record_direct_use(bearer.api_key_id)

@@ -33,7 +33,7 @@ def _renewals_land(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(Executor, "submit", noted)
     yield
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while any(lane.unfinished for executor in used for lane in list(executor._lanes().by_name.values())):
         assert time.monotonic() < deadline, "A renewal that this test began does not come to its end."
         threading.Event().wait(0.01)

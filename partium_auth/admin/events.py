@@ -17,7 +17,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
-from partium_auth.admin.scope import OrganizationFilter, PolicyAdmin, scope_of
+from partium_auth.admin.organization_choice import OrganizationFilter
+from partium_auth.admin.permissions import PolicyAdmin, permissions_of
 from partium_auth.models import ApiKeyEvent
 
 # What a script may read, and therefore the same in every language.
@@ -38,11 +39,11 @@ class ApiKeyEventAdmin(PolicyAdmin):
     fields = ("at", "action", "organization_name", "key", "details", "who", "address")
     readonly_fields = fields
 
-    def enters(self, request: HttpRequest) -> bool:
-        return scope_of(request).enters
+    def may_see_any(self, request: HttpRequest) -> bool:
+        return permissions_of(request).may_enter_key_site
 
-    def sees(self, request: HttpRequest, obj: Any) -> bool:
-        return scope_of(request).keeps(obj.organization_id)
+    def may_see(self, request: HttpRequest, obj: Any) -> bool:
+        return permissions_of(request).may_manage_keys(obj.organization_id)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         # defer() of a relation's column needs the relation in the query.

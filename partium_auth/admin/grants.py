@@ -13,8 +13,8 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
-from partium_auth.admin.moments import NOTHING, moment
-from partium_auth.admin.scope import PolicyAdmin
+from partium_auth.admin.display import NOTHING, moment
+from partium_auth.admin.permissions import PolicyAdmin
 from partium_auth.models import Grant
 from partium_auth.services.grants import revoke_grants
 

@@ -13,11 +13,11 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 
-from partium_auth.admin.scope import OrganizationField
+from partium_auth.admin.organization_choice import OrganizationField
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import MASK
 from partium_auth.models import ApiKey, Organization
-from partium_auth.services import key_input
+from partium_auth.services import key_validation
 
 
 class Pasted:
@@ -76,11 +76,11 @@ def expiry_field() -> forms.SplitDateTimeField:
 CANNOT_ENCRYPT = _("Encryption is not set up correctly. Please tell the people who run this site.")
 
 
-def _forget(form: forms.BaseForm, *names: str) -> None:
-    """Forget what was typed: it may be the key, and an answer with the form would show it."""
-    form.data = form.data.copy()  # type: ignore[attr-defined]  # a QueryDict, which does not change in place
-    for name in names:
-        form.data[name] = ""  # type: ignore[index]
+def _forget_wrong_label(form: forms.BaseForm) -> None:
+    """Forget a label that has an error: it may contain the key, and the page with the form would show it."""
+    if "label" in form.errors:
+        form.data = form.data.copy()  # type: ignore[attr-defined]  # a QueryDict cannot be changed
+        form.data["label"] = ""  # type: ignore[index]
 
 
 class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # the stubs' class takes a type, Django's does not
@@ -93,19 +93,21 @@ class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # the stubs' class
 
     @sensitive_variables()
     def clean_label(self) -> str:
-        typed = self.cleaned_data["label"]
         try:
-            return key_input.clean_label_of(self.instance, typed)
+            return key_validation.clean_label_of(self.instance, self.cleaned_data["label"])
         except ValidationError as error:
-            _forget(self, "label")
             raise ValidationError(error.error_dict["label"]) from None
         except EncryptionError:
             raise ValidationError(CANNOT_ENCRYPT) from None
 
+    def clean(self) -> dict[str, Any] | None:
+        _forget_wrong_label(self)
+        return super().clean()
+
     def clean_expires_at(self) -> dt.datetime | None:
         expires_at: dt.datetime | None = self.cleaned_data["expires_at"]
         try:
-            key_input.check_storable(expires_at)
+            key_validation.check_storable(expires_at)
         except ValidationError as error:
             raise ValidationError(error.error_dict["expires_at"]) from None
         return expires_at
@@ -132,13 +134,13 @@ class NewKeyForm(forms.Form):
 
     @sensitive_variables()
     def clean(self) -> None:
-        # The key pasted into the label as well, by mistake: an answer with the form would show it.
-        value = self.data.get("value", "").strip()
-        if value and value in self.data.get("label", ""):
-            _forget(self, "value", "label")
-            self.add_error(
-                "label", _("The key itself was pasted here too. A label is shown to everybody who sees the list.")
-            )
+        # Now, because other errors keep the service from being asked, and the page with them shows the label.
+        if "label" not in self.errors:
+            try:
+                key_validation.clean_label(self.data.get("label", ""), self.data.get("value", "").strip())
+            except ValidationError as error:
+                self.take_errors(error)
+        _forget_wrong_label(self)
 
     def take_errors(self, error: ValidationError) -> None:
         """Show what the service said beside the fields it is about."""

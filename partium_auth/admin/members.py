@@ -16,7 +16,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
-from partium_auth.admin.scope import OrganizationField, OrganizationFilter, PolicyAdmin, scope_of
+from partium_auth.admin.organization_choice import OrganizationField, OrganizationFilter
+from partium_auth.admin.permissions import PolicyAdmin, permissions_of
 from partium_auth.models import Invitation, Membership
 from partium_auth.services import members
 
@@ -55,11 +56,11 @@ class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class _MembersAdmin(PolicyAdmin):
-    def enters(self, request: HttpRequest) -> bool:
-        return scope_of(request).invites
+    def may_see_any(self, request: HttpRequest) -> bool:
+        return permissions_of(request).manages_members
 
-    def sees(self, request: HttpRequest, obj: Any) -> bool:
-        return scope_of(request).manages(obj.organization_id)
+    def may_see(self, request: HttpRequest, obj: Any) -> bool:
+        return permissions_of(request).may_manage_members(obj.organization_id)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request, obj)
@@ -97,11 +98,11 @@ class MembershipAdmin(_MembersAdmin):
         return tuple(fields)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return scope_of(request).operates
+        return permissions_of(request).is_operator
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # What claims gave, claims change: by hand it would be undone at the next login.
-        return scope_of(request).operates and (obj is None or obj.origin == "admin")
+        return permissions_of(request).is_operator and (obj is None or obj.origin == "admin")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return (
@@ -149,7 +150,7 @@ class InvitationAdmin(_MembersAdmin):
     readonly_fields = ("organization_name", "state", "inviter", "created_at", "expires_at")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.enters(request)
+        return self.may_see_any(request)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return (

@@ -17,7 +17,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
-from partium_auth.admin.scope import PolicyAdmin
+from partium_auth.admin.permissions import PolicyAdmin
 from partium_auth.models import ApiKey, KeyStatus, Organization
 from partium_auth.models.key_status import key_status, needs_attention
 from partium_auth.models.keys import ApiKeyState
@@ -55,7 +55,7 @@ class OrganizationAdmin(PolicyAdmin):
     change_list_template = "admin/partium_auth/organization/change_list.html"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.enters(request)
+        return self.may_see_any(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request, obj)

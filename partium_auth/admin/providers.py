@@ -17,9 +17,9 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
 from partium_auth import policy
+from partium_auth.admin.display import NOTHING
 from partium_auth.admin.key_forms import PastedField
-from partium_auth.admin.moments import NOTHING
-from partium_auth.admin.scope import PolicyAdmin, scope_of
+from partium_auth.admin.permissions import PolicyAdmin, permissions_of
 from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
 from partium_auth.host.decorators import never_atomic
@@ -28,7 +28,7 @@ from partium_auth.models import EmailDomain, IdentityProvider
 from partium_auth.oidc.metadata import is_secure
 from partium_auth.oidc.provider import ENDPOINTS
 from partium_auth.oidc.providers import from_row
-from partium_auth.services.providers import is_used, refuse_what_is_taken, save_provider
+from partium_auth.services.providers import is_used, save_provider, validate_slug_and_issuer
 
 LEVELS = {"ok": ("active", _("good")), "warning": ("expiring", _("look at this")), "error": ("failing", _("wrong"))}
 
@@ -61,7 +61,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]  # the instance is now as it should become
         try:
-            refuse_what_is_taken(self.instance)
+            validate_slug_and_issuer(self.instance)
         except ValidationError as error:
             for name, errors in error.error_dict.items():
                 # What is fixed since people have logged in through the provider is shown, but no field of the form.
@@ -73,16 +73,16 @@ class EmailDomainInline(admin.TabularInline):  # type: ignore[type-arg]
     extra = 1
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return scope_of(request).operates
+        return permissions_of(request).is_operator
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return scope_of(request).operates
+        return permissions_of(request).is_operator
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return scope_of(request).operates
+        return permissions_of(request).is_operator
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return scope_of(request).operates
+        return permissions_of(request).is_operator
 
 
 class IdentityProviderAdmin(PolicyAdmin):
@@ -119,7 +119,7 @@ class IdentityProviderAdmin(PolicyAdmin):
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.enters(request)
+        return self.may_see_any(request)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request, obj)

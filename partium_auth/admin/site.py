@@ -19,8 +19,7 @@ from django.views.decorators.cache import never_cache
 from partium_auth import policy
 from partium_auth.accounts.error_texts import ErrorText
 from partium_auth.accounts.redirects import is_safe_target
-from partium_auth.admin.scope import scope_of
-from partium_auth.host.decorators import utf8_only
+from partium_auth.admin.permissions import permissions_of
 
 if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
@@ -55,10 +54,7 @@ class KeySite(Site):
     enable_nav_sidebar = False  # the tables need the room more than a handful of links does
 
     def has_permission(self, request: HttpRequest) -> bool:
-        return scope_of(request).enters
-
-    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
-        return super().admin_view(utf8_only(view), cacheable)
+        return permissions_of(request).may_enter_key_site
 
     def get_urls(self) -> list[Any]:
         # Before Django's own, which says where any object of the host is, to whoever may enter.
@@ -67,7 +63,7 @@ class KeySite(Site):
 
     def view_on_site(self, request: HttpRequest, content_type_id: str, object_id: str) -> HttpResponseBase:
         """Lead to an object's page of its own, for operators: nothing that developers see here has one."""
-        if not scope_of(request).operates:
+        if not permissions_of(request).is_operator:
             raise Http404
         return shortcut(request, content_type_id, object_id)
 

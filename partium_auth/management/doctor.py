@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.cache import caches
@@ -20,6 +21,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as AnyDatabaseError
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
+from django.shortcuts import resolve_url
+from django.test import Client
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -34,7 +38,7 @@ from partium_auth.oidc.metadata import interpret_metadata
 from partium_auth.oidc.provider import WELL_KNOWN, Provider
 from partium_auth.sealed import encryption
 from partium_auth.services import encryption_keys
-from partium_auth.services.providers import who_else_has_issuer
+from partium_auth.services.providers import others_with_issuer
 
 Level = Literal["ok", "warning", "error"]
 AUTH_PATHS = ("/1/auth", "/auth/")
@@ -232,6 +236,15 @@ def _without_providers() -> Finding:
     if is_password_login_enabled():
         text = "There is no identity provider: people log in with Partium user name and password."
         return Finding("ok", "providers", text)
+    if _login_url_leads_back():
+        return Finding(
+            "error",
+            "providers",
+            f"LOGIN_URL ({settings.LOGIN_URL}) leads to partium_auth:login, and there is no identity provider and no Partium "
+            "password login: nobody can log in.",
+            "Set OIDC_OP_DISCOVERY_ENDPOINT, or name PartiumPasswordBackend in AUTHENTICATION_BACKENDS, or let LOGIN_URL "
+            "name a page that logs people in itself.",
+        )
     return Finding(
         "warning",
         "providers",
@@ -240,9 +253,19 @@ def _without_providers() -> Finding:
     )
 
 
+def _login_url_leads_back() -> bool:
+    """Tell whether the site's login page is this app's, or redirects there."""
+    url, ours = resolve_url(settings.LOGIN_URL), reverse("partium_auth:login")
+    if urlsplit(url).netloc:
+        return False
+    host = next((name.lstrip(".") for name in settings.ALLOWED_HOSTS if name != "*"), "localhost")
+    response = Client(raise_request_exception=False).get(url, headers={"host": host}, secure=True)
+    return ours in (urlsplit(url).path, urlsplit(response.headers.get("Location", "")).path)
+
+
 def _shared_issuer(row: IdentityProvider) -> Iterator[Finding]:
     subject = f"provider {row.slug}"
-    for name, owner in who_else_has_issuer(row):
+    for name, owner in others_with_issuer(row):
         if owner is None:
             yield Finding(
                 "error",

@@ -5,6 +5,7 @@ Every service is told who acts: a user, or None for the system itself; ``partium
 
 from partium_auth.services.encryption_keys import reseal
 from partium_auth.services.grants import revoke_grants
+from partium_auth.services.key_verification import Outcome
 from partium_auth.services.keys import add_key, change_key, find_by_value, revoke_key, rotate_key, verify_key
 from partium_auth.services.members import (
     accept_invitations,
@@ -17,7 +18,6 @@ from partium_auth.services.members import (
     withdraw_invitation,
 )
 from partium_auth.services.providers import save_provider
-from partium_auth.services.verification import Outcome
 
 __all__ = [
     "Outcome",

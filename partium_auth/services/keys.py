@@ -25,7 +25,7 @@ from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.key_events import EventDetail
 from partium_auth.models.keys import mask
 from partium_auth.services.key_events import changed, record
-from partium_auth.services.key_input import (
+from partium_auth.services.key_validation import (
     check_expiry,
     check_storable,
     clean_label,
@@ -33,7 +33,7 @@ from partium_auth.services.key_input import (
     clean_value,
     hint_of,
 )
-from partium_auth.services.verification import Outcome, refusal, try_at_partium
+from partium_auth.services.key_verification import Outcome, refusal, try_at_partium
 from partium_auth.tokens import grants
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from django.urls import reverse
 from django.views.debug import ExceptionReporter
 
 from partium_auth.models import ApiKey, Membership, Organization, Role
-from partium_auth.services import key_use, keys
+from partium_auth.services import key_usage, keys
 from partium_auth.testing.sandbox import PartiumSandbox
 from tests.admin.conftest import login
 
@@ -107,8 +107,8 @@ def test_no_value_leaves_the_process(  # noqa: C901  # one long walk
     post(KEY + "rotate", form(next_one), key.pk)
     for value in canaries:
         post(KEY + "find", {"value": value})
-    post(KEY + "verify", {"keys": str(key.pk), "single": "1"})
-    key_use.record_rejection(key.pk)
+    post(KEY + "verify", {"keys": str(key.pk)})
+    key_usage.record_rejection(key.pk)
     for name in ("changelist", "add", "find"):
         get(KEY + name)
     for name in ("change", "history"):
@@ -154,7 +154,7 @@ def report_of(response: Any) -> str:
 
 @pytest.mark.parametrize(
     "where",
-    ["verification.upstream.authentication_api", "keys.fingerprint", "keys._insert", "keys.seal", "keys.record"],
+    ["key_verification.upstream.authentication_api", "keys.fingerprint", "keys._insert", "keys.seal", "keys.record"],
 )
 @pytest.mark.parametrize("page", ["add", "rotate"])
 def test_no_value_is_in_an_error_report(

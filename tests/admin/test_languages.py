@@ -14,7 +14,7 @@ from django.utils import translation
 from partium_auth.accounts import error_pages, error_texts
 from partium_auth.models import EmailDomain
 from partium_auth.oidc.errors import Refused
-from partium_auth.services import key_use, keys
+from partium_auth.services import key_usage, keys
 from partium_auth.testing.sandbox import PartiumSandbox
 from tests.admin.conftest import Tenant, login
 from tests.admin.test_every_url import SITES, urls_of
@@ -94,7 +94,7 @@ def test_every_page_of_the_admin(site: str, ours: Tenant, root: Any, settings: A
     keys.verify_key(ours.key, actor=None)
     new = keys.rotate_key(ours.key, "aardvark-new-00000000", label="aardvark new", actor=root, verify=False)
     keys.change_key(new, label="aardvark newer", expires_at=None, actor=root)
-    key_use.record_rejection(new.pk)
+    key_usage.record_rejection(new.pk)
     client, seen = login(root), 0
     pages = [url for url in urls_of(SITES[site], ours) if not url.endswith(("/autocomplete/", "/jsi18n/", "/csv/"))]
     for url in [*pages, reverse(f"{SITES[site].name}:partium_auth_apikey_change", args=[new.pk])]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
-import json
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from partium_auth.admin import MODEL_ADMINS
+from partium_auth.admin import key_actions
 from partium_auth.admin.keys import ApiKeyAdmin
 from partium_auth.models import (
     ApiKey,
@@ -84,9 +83,8 @@ def test_a_developer_adds_a_key_for_the_only_organization_there_is(
     assert "Partium accepted it." in page.content.decode()
     key = ApiKey.objects.get()
     assert (key.created_by, key.verification) == (dev, "accepted")
-    entry = LogEntry.objects.get()
-    assert (entry.object_id, entry.object_repr, entry.user) == (str(key.pk), str(key), dev)
-    assert ApiKeyEvent.objects.get().address == "127.0.0.1"
+    event = ApiKeyEvent.objects.get()
+    assert (event.api_key, event.actor, event.address) == (key, dev, "127.0.0.1")
 
 
 def test_a_rejected_key_is_refused_with_a_clear_message_and_not_sent_back(client: Client) -> None:
@@ -94,7 +92,6 @@ def test_a_rejected_key_is_refused_with_a_clear_message_and_not_sent_back(client
     assert "Partium does not accept this key" in page
     assert "no-such-key" not in page
     assert not ApiKey.objects.exists()
-    assert not LogEntry.objects.exists()
 
 
 def test_while_partium_is_down_a_key_can_be_saved_as_unverified(
@@ -140,7 +137,7 @@ def test_verifying_one_key_tells_what_came_back(client: Client, partium_sandbox:
     value = partium_sandbox.add_key("acme")
     add(client, value)
     key = ApiKey.objects.get()
-    posted = {"keys": str(key.pk), "single": "1"}
+    posted = {"keys": str(key.pk)}
     assert "Partium accepted it." in client.post(reverse(KEY + "verify"), posted, follow=True).content.decode()
     partium_sandbox.revoke_key(value)
     assert "does not accept it any more" in client.post(reverse(KEY + "verify"), posted, follow=True).content.decode()
@@ -154,7 +151,7 @@ def test_revoking_asks_says_what_stops_and_cannot_be_undone(client: Client, part
     assert "no way back" in page
     assert "searches stop for everybody" in page
     assert ApiKey.objects.usable().exists()
-    posted = {"keys": str(key.pk), "confirmed": "1", "single": "1"}
+    posted = {"keys": str(key.pk), "confirmed": "1"}
     page = client.post(reverse(KEY + "revoke"), posted, follow=True).content.decode()
     assert "Its value is erased" in page
     assert "Rotate" not in page
@@ -238,43 +235,51 @@ def test_a_key_that_is_sent_as_it_is_is_not_called_unused(ours: Tenant, root: An
     assert "those are not counted" in login(root).get(url).content.decode()
 
 
-def test_many_keys_are_verified_over_several_requests_and_one_failure_stops_nothing(
-    client: Client, acme: Organization, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+def select(client: Client, action: str, chosen: list[ApiKey]) -> Any:
+    posted = {"action": action, "_selected_action": [str(key.pk) for key in chosen]}
+    return client.post(reverse(KEY + "changelist"), posted, follow=True)
+
+
+def test_selected_keys_are_verified_and_one_failure_stops_nothing(
+    client: Client, acme: Organization, partium_sandbox: PartiumSandbox
 ) -> None:
-    made = [keys.add_key(acme, partium_sandbox.add_key("acme"), label=str(n), actor=None) for n in range(3)]
+    made = [keys.add_key(acme, partium_sandbox.add_key("acme"), label=f"key {n}", actor=None) for n in range(3)]
     ApiKey.objects.filter(pk=made[1].pk).update(secret=made[0].secret)  # does not open in this row
-    page = client.post(
-        reverse(KEY + "changelist"),
-        {"action": "verify_selected", "_selected_action": [str(key.pk) for key in made]},
-    )
-    monkeypatch.setattr("partium_auth.admin.keys.RUN_SECONDS", 1e-9)  # one key for each request
-    requests = 0
-    while page.context["pending"]:
-        page = client.post(page.context["action"], {"keys": page.context["pending"], "done": page.context["done"]})
-        requests += 1
-        assert requests < 5
-    assert requests == 3
-    assert sorted(result for *_rest, result, _words in page.context["results"]) == ["accepted", "accepted", "failed"]
-    assert "3 of 3 done" in page.content.decode()
+    told = sorted(str(message) for message in select(client, "verify_selected", made).context["messages"])
+    failed, accepted = (told[0], told[1]) if "did not work" in told[0] else (told[1], told[0])
+    assert "key 1" in failed
+    assert "accepted" in accepted
+    assert "key 0" in accepted
+    assert "key 2" in accepted
 
 
-def test_a_long_action_shows_the_last_results_while_it_goes_on_and_all_at_the_end(
+def test_verifying_many_keys_ends_before_the_request_lasts_too_long(
     client: Client, acme: Organization, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With thousands of keys, every one of hundreds of pages would look up and send all there are so far."""
-    monkeypatch.setattr("partium_auth.admin.keys.SHOWN_WHILE_RUNNING", 1)
-    monkeypatch.setattr("partium_auth.admin.keys.RUN_SECONDS", 1e-9)
+    monkeypatch.setattr(key_actions, "VERIFY_SECONDS", 0.0)
     made = [keys.add_key(acme, f"value-{n:014}", label=f"key {n}", actor=None, verify=False) for n in range(3)]
-    posted = {"keys": ",".join(str(key.pk) for key in made), "confirmed": "1"}
-    client.post(reverse(KEY + "revoke"), posted)
-    done = json.dumps([[str(made[0].pk), "revoked"]])
-    page = client.post(reverse(KEY + "revoke"), {**posted, "keys": f"{made[1].pk},{made[2].pk}", "done": done})
-    assert [key.label for key, *_rest in page.context["results"]] == ["key 1"]
-    assert "2 of 3 done" in page.content.decode()
-    posted = {"keys": page.context["pending"], "done": page.context["done"], "confirmed": "1"}
-    page = client.post(reverse(KEY + "revoke"), posted)
-    assert [key.label for key, *_rest in page.context["results"]] == ["key 0", "key 1", "key 2"]
-    assert "3 of 3 done" in page.content.decode()
+    page = select(client, "verify_selected", made).content.decode()
+    assert "3 keys were not verified, because Partium answers slowly. Select them again." in page
+    assert partium_sandbox.calls() == []
+
+
+@pytest.mark.parametrize("action", ["verify_selected", "revoke_selected"])
+def test_no_more_keys_are_taken_than_a_page_can_show(
+    client: Client, acme: Organization, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    monkeypatch.setattr(ApiKeyAdmin, "list_max_show_all", 2)
+    made = [keys.add_key(acme, f"value-{n:014}", label=f"key {n}", actor=None, verify=False) for n in range(3)]
+    assert "Select at most 2 keys at a time." in select(client, action, made).content.decode()
+    assert not ApiKeyEvent.objects.exclude(action="added").exists()
+
+
+def test_the_history_of_a_key_is_its_events(client: Client, acme: Organization) -> None:
+    key = keys.add_key(acme, "value-00000000000000", label="x", actor=None, verify=False)
+    client.post(reverse(KEY + "change", args=[key.pk]), {"label": "y", "expires_at_0": "", "expires_at_1": ""})
+    page = client.get(reverse(KEY + "history", args=[key.pk]), follow=True)
+    assert [event.action for event in page.context["cl"].result_list] == ["changed", "added"]
+    assert "label changed" in page.content.decode()
+    assert not LogEntry.objects.exists()
 
 
 @pytest.mark.parametrize("what", ["verify", "revoke"])
@@ -307,7 +312,7 @@ def test_many_keys_are_revoked_after_one_question(client: Client, acme: Organiza
 
 
 def test_partium_is_asked_outside_of_any_transaction() -> None:
-    for view in (ApiKeyAdmin.add_view, ApiKeyAdmin.rotate_view, ApiKeyAdmin.verify_view, ApiKeyAdmin.revoke_view):
+    for view in (ApiKeyAdmin.add_view, ApiKeyAdmin.rotate_view, ApiKeyAdmin.verify_view, ApiKeyAdmin.changelist_view):
         assert "default" in view._non_atomic_requests
 
 
@@ -315,7 +320,6 @@ def test_partium_is_asked_outside_of_any_transaction() -> None:
 def test_no_transaction_is_open_while_partium_is_asked(
     settings: Any, client: Client, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from django.db import connection
 
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     seen = []
@@ -693,21 +697,11 @@ def test_a_key_is_named_as_kept_twice_only_while_it_is(root: Any, db: None) -> N
     assert shared() == []
 
 
-@pytest.mark.parametrize("query", ["q", "organization", "at__gte"])
-def test_the_key_site_understands_utf_8_only(ours: Tenant, query: str) -> None:
-    url = reverse("partium_keys:partium_auth_apikeyevent_changelist")
-    page = login(ours.developer).get(url, {query: "+2AA-"}, CONTENT_TYPE="x/y; charset=utf-7")
-    assert page.status_code == 400
-
-
 LIST_OF_EVENTS = "/keys/partium_auth/apikeyevent/"
 WACKY = [
     "at__gte=junk",
-    "at__lt=9999-12-31T23:59:59-12:00",
-    "action__exact=%00",
     "api_key__id__exact=7",
     "p=99",
-    "q=" + "a+" * 2000,
 ]
 
 
@@ -717,24 +711,7 @@ def test_what_no_list_can_be_asked_for_leads_to_the_list_without_it(ours: Tenant
     for _ in range(60):  # more than a page
         ApiKeyEvent.objects.create(api_key=ours.key, organization=ours.organization, action="changed")
     answer = login(ours.developer).get(f"{reverse(f'partium_keys:partium_auth_apikeyevent_{page}')}?{query}")
-    if "9999" in query and connection.vendor == "postgresql":
-        assert answer.status_code == 200  # knows later years
-    else:
-        assert (answer.status_code, answer["Location"]) == (302, f"{LIST_OF_EVENTS}?e=1")
-
-
-def test_filters_and_searches_for_what_cannot_be_are_no_500_anywhere(ours: Tenant, root: Any) -> None:
-    client = login(root)
-    for model in MODEL_ADMINS:
-        url = reverse(f"partium_keys:partium_auth_{model._meta.model_name}_changelist")
-        for name in ("q", "organization", "state", "key_status", "role__exact", "kind__exact", "token_source__exact"):
-            assert client.get(url, {name: "\0"}).status_code in {200, 302, 400}, (url, name)
-        assert client.get(url, {"q": "a " * 500}).status_code == 200, url  # as much as may be asked
-
-
-def test_results_that_are_nested_without_end_are_no_results(ours: Tenant) -> None:
-    url = reverse("partium_keys:partium_auth_apikey_verify")
-    assert login(ours.developer).post(url, {"done": "[" * 100_000}).status_code == 200
+    assert (answer.status_code, answer["Location"]) == (302, f"{LIST_OF_EVENTS}?e=1")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
-from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth import SESSION_KEY, get_user_model
@@ -146,7 +145,3 @@ def moved_clock(seconds: float) -> Iterator[None]:
     now = time.time() + seconds
     with mock.patch("time.time", return_value=now):
         yield
-
-
-def path_of(url: str) -> str:
-    return urlsplit(url).path

@@ -14,7 +14,7 @@ from partium_auth.fields import seal
 from partium_auth.models import ApiKey, KeyStatus, Organization
 from partium_auth.models.key_status import key_status, needs_attention
 from partium_auth.models.keys import ApiKeyState
-from partium_auth.services import key_use, keys
+from partium_auth.services import key_usage, keys
 from partium_auth.testing.sandbox import PartiumSandbox
 
 pytestmark = pytest.mark.django_db
@@ -131,9 +131,9 @@ def test_it_follows_every_service(acme: Organization, partium_sandbox: PartiumSa
     keys.change_key(first, label="first", expires_at=soon, actor=None)
     assert stored_status(acme) == KeyStatus.EXPIRING
     keys.change_key(first, label="first", expires_at=None, actor=None)
-    key_use.record_rejection(first.pk)
+    key_usage.record_rejection(first.pk)
     assert stored_status(acme) == KeyStatus.FAILING
-    key_use.count_exchange(first.pk, ok=True)
+    key_usage.count_exchange(first.pk, ok=True)
     assert stored_status(acme) == KeyStatus.HEALTHY
     second = keys.rotate_key(first, "not-verified-000000000", verify=False, actor=None)
     assert stored_status(acme) == KeyStatus.EXPIRING  # the old one, as long as it retires
@@ -149,6 +149,6 @@ def test_a_successful_exchange_takes_two_statements(
     acme: Organization, partium_sandbox: PartiumSandbox, django_assert_num_queries: Any
 ) -> None:
     key = keys.add_key(acme, partium_sandbox.add_key("acme"), label="k", actor=None)
-    key_use.count_exchange(key.pk, ok=True)
+    key_usage.count_exchange(key.pk, ok=True)
     with django_assert_num_queries(2):  # the day's count, the time of the last use
-        key_use.count_exchange(key.pk, ok=True)
+        key_usage.count_exchange(key.pk, ok=True)

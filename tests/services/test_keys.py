@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from partium_auth import signals
 from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, Grant, Organization
-from partium_auth.services import key_use, keys, verification
+from partium_auth.services import key_usage, key_verification, keys
 from partium_auth.testing.sandbox import PartiumSandbox
 
 Verification = ApiKey.Verification
@@ -137,10 +137,10 @@ def test_without_verification_partium_is_not_asked(acme: Organization, partium_s
 def test_a_verification_gives_up_after_five_seconds(
     acme: Organization, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification, "VERIFICATION_SECONDS", 0.3)
+    monkeypatch.setattr(key_verification, "VERIFICATION_SECONDS", 0.3)
     value = partium_sandbox.add_key("acme")
     with partium_sandbox.fail("auth", latency_seconds=30):
-        outcome = verification.try_at_partium(acme, value)
+        outcome = key_verification.try_at_partium(acme, value)
     assert outcome.verification == Verification.UNVERIFIED
 
 
@@ -353,7 +353,7 @@ def test_no_answer_leaves_what_was_known(key: ApiKey, partium_sandbox: PartiumSa
 
 
 def test_an_accepted_verification_ends_a_rejection(key: ApiKey) -> None:
-    key_use.record_rejection(key.pk)
+    key_usage.record_rejection(key.pk)
     assert not ApiKey.objects.usable().exists()
     keys.verify_key(key, actor=None)
     assert ApiKey.objects.usable().exists()
@@ -364,28 +364,28 @@ def test_an_accepted_verification_ends_a_rejection(key: ApiKey) -> None:
 
 def test_a_rejected_key_is_left_alone_for_a_minute_and_is_one_event(key: ApiKey) -> None:
     for _ in range(3):
-        key_use.record_rejection(key.pk, 403)
+        key_usage.record_rejection(key.pk, 403)
     now = timezone.now()
     assert not ApiKey.objects.usable(now).exists()
     assert ApiKey.objects.usable(now + dt.timedelta(seconds=61)).exists()
     assert actions(key) == ["added", "rejected"]
     ApiKey.objects.update(rejected_at=now - dt.timedelta(seconds=90))  # tried again after a minute, in vain
-    key_use.record_rejection(key.pk)
+    key_usage.record_rejection(key.pk)
     assert not ApiKey.objects.usable().exists()
     assert actions(key) == ["added", "rejected"]
 
 
 def test_a_later_outage_is_an_event_again(key: ApiKey) -> None:
-    key_use.record_rejection(key.pk)
-    key_use.count_exchange(key.pk, ok=True)
+    key_usage.record_rejection(key.pk)
+    key_usage.count_exchange(key.pk, ok=True)
     assert ApiKey.objects.get().rejected_at is None
-    key_use.record_rejection(key.pk)
+    key_usage.record_rejection(key.pk)
     assert actions(key) == ["added", "rejected", "rejected"]
 
 
 def test_exchanges_are_counted_by_day(key: ApiKey) -> None:
     for ok in (True, True, False):
-        key_use.count_exchange(key.pk, ok=ok)
+        key_usage.count_exchange(key.pk, ok=ok)
     usage = ApiKeyUsage.objects.get()
     assert (usage.day, usage.exchanges, usage.failures) == (timezone.localdate(), 2, 1)
     assert ApiKey.objects.get().last_used_at is not None
@@ -395,7 +395,7 @@ def test_counts_that_no_page_shows_any_more_are_not_kept_for_ever(key: ApiKey) -
     today = timezone.localdate()
     for days in (29, 90, 91, 4000):
         ApiKeyUsage.objects.create(api_key=key, day=today - dt.timedelta(days=days), exchanges=1)
-    key_use.count_exchange(key.pk, ok=True)
+    key_usage.count_exchange(key.pk, ok=True)
     kept = ApiKeyUsage.objects.order_by("-day").values_list("day", flat=True)
     assert [(today - day).days for day in kept] == [0, 29, 90]
 
@@ -405,7 +405,7 @@ def test_no_count_is_lost_between_threads(key: ApiKey) -> None:
     def work() -> None:
         try:
             for _ in range(5):
-                key_use.count_exchange(key.pk, ok=True)
+                key_usage.count_exchange(key.pk, ok=True)
         finally:
             connection.close()
 
@@ -421,7 +421,7 @@ def test_no_count_is_lost_between_threads(key: ApiKey) -> None:
 def test_one_outage_seen_by_many_threads_is_one_event(key: ApiKey) -> None:
     def work() -> None:
         try:
-            key_use.record_rejection(key.pk)
+            key_usage.record_rejection(key.pk)
         finally:
             connection.close()
 
@@ -434,7 +434,7 @@ def test_one_outage_seen_by_many_threads_is_one_event(key: ApiKey) -> None:
 
 
 def test_the_signals_of_the_tokens_room_are_written_down(key: ApiKey) -> None:
-    key_use.connect_signals()
+    key_usage.connect_signals()
     signals.key_exchanged.send(sender=ApiKey, key_id=key.pk, ok=True)
     signals.key_rejected.send(sender=ApiKey, key_id=key.pk, status=401)
     assert ApiKeyUsage.objects.get().exchanges == 1

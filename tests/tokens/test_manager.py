@@ -804,7 +804,7 @@ def test_a_process_that_ends_waits_for_its_answer_and_stores_it(
     drain = threading.Thread(target=token_manager._drain)
     drain.start()
     hang.release()
-    drain.join(10)
+    drain.join(60)
     assert read(grant).generation == 2
 
 
@@ -820,7 +820,7 @@ def test_a_process_that_ends_waits_for_some_seconds_at_most(
     def drain() -> None:
         thread = threading.Thread(target=token_manager._drain, daemon=True)
         thread.start()
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
 
     with monkeypatch.context() as patch:

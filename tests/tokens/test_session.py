@@ -32,7 +32,7 @@ from partium_auth.exceptions import (
     TokenUnavailable,
 )
 from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Organization
-from partium_auth.services import key_use
+from partium_auth.services import key_usage
 from partium_auth.session import PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
@@ -461,7 +461,7 @@ def test_administration_sees_that_a_direct_key_is_used(
     search()
     assert key.last_used_at == first, "not written with every search"
     # Partium refused it a while ago, and accepts it again.
-    key_use.record_rejection(key.pk)
+    key_usage.record_rejection(key.pk)
     ApiKey.objects.update(rejected_at=timezone.now() - dt.timedelta(seconds=61))
     search()
     assert key.rejected_at is None

@@ -23,7 +23,7 @@ def released() -> Iterator[threading.Event]:
 def blocking(released: threading.Event, started: threading.Semaphore) -> Callable[[], None]:
     def job() -> None:
         started.release()
-        released.wait(10)
+        released.wait(60)
 
     return job
 
@@ -34,14 +34,14 @@ def test_two_renewals_of_an_upstream_run_at_once_and_the_third_waits(released: t
     for _ in range(THREADS_PER_LANE):
         executor.submit("hanging", blocking(released, started))
     for _ in range(THREADS_PER_LANE):
-        assert started.acquire(timeout=5)
+        assert started.acquire(timeout=30)
     executor.submit("hanging", done.set)
     other = threading.Event()
     executor.submit("other", other.set)
-    assert other.wait(5)
+    assert other.wait(30)
     assert not done.is_set()
     released.set()
-    assert done.wait(5)
+    assert done.wait(30)
 
 
 def test_a_thread_that_is_about_to_work_does_not_count_as_idle(released: threading.Event) -> None:
@@ -50,11 +50,11 @@ def test_a_thread_that_is_about_to_work_does_not_count_as_idle(released: threadi
     for _ in range(50):
         started, first, second = threading.Semaphore(0), threading.Event(), threading.Event()
         executor.submit("lane", first.set)
-        assert first.wait(5)
+        assert first.wait(30)
         gate = threading.Event()
         executor.submit("lane", blocking(gate, started))
         executor.submit("lane", second.set)
-        assert second.wait(5)
+        assert second.wait(30)
         gate.set()
 
 
@@ -63,11 +63,11 @@ def test_idle_threads_end(monkeypatch: pytest.MonkeyPatch) -> None:
     executor = Executor(after_job=lambda: None)
     done = threading.Event()
     executor.submit("brief", done.set)
-    assert done.wait(5)
+    assert done.wait(30)
     eventually(lambda: not executor._lanes().by_name)
     done.clear()
     executor.submit("brief", done.set)
-    assert done.wait(5)
+    assert done.wait(30)
 
 
 def test_what_a_job_raises_ends_neither_the_thread_nor_the_lane(caplog: pytest.LogCaptureFixture) -> None:
@@ -79,9 +79,9 @@ def test_what_a_job_raises_ends_neither_the_thread_nor_the_lane(caplog: pytest.L
     for _ in range(3):
         executor.submit("lane", fail)
     executor.submit("lane", done.set)
-    assert done.wait(5)
+    assert done.wait(30)
     for _ in range(4):
-        assert closed.acquire(timeout=5)  # connections are closed whatever happens
+        assert closed.acquire(timeout=30)  # connections are closed whatever happens
     eventually(lambda: caplog.text.count("A job in the background raised") == 3)
 
 
@@ -93,14 +93,14 @@ def test_a_lane_with_one_thread_needs_no_second(released: threading.Event, monke
     started, done = threading.Semaphore(0), threading.Event()
     executor = Executor(after_job=lambda: None)
     executor.submit("lane", blocking(released, started))
-    assert started.acquire(timeout=5)
+    assert started.acquire(timeout=30)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", out_of_threads)
         executor.submit("lane", done.set)
         with pytest.raises(Saturated):
             executor.submit("other", done.set)
     released.set()
-    assert done.wait(5)
+    assert done.wait(30)
 
 
 def test_a_lane_does_not_grow_without_end(released: threading.Event) -> None:

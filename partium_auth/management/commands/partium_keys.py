@@ -25,7 +25,7 @@ from partium_auth.exceptions import EncryptionError
 from partium_auth.models import ApiKey, Organization
 from partium_auth.models.key_status import KeyStatus, key_status, needs_attention
 from partium_auth.models.keys import ApiKeyState
-from partium_auth.services import key_input, keys
+from partium_auth.services import key_validation, keys
 
 OK, FAILED, USAGE, REJECTED, NOT_PERMITTED, NEEDS_ATTENTION = 0, 1, 2, 3, 4, 5
 # What a ValidationError's code means to a script; everything else is USAGE.
@@ -230,7 +230,7 @@ class Command(BaseCommand):
         if sys.stdin.isatty():
             return _asked(getpass.getpass, "API key: ")
         with contextlib.suppress(UnicodeDecodeError):  # left first: it holds what was read
-            return sys.stdin.read(key_input.LONGEST_VALUE + 256)
+            return sys.stdin.read(key_validation.LONGEST_VALUE + 256)
         raise CommandError("There are unusual characters in this key. Is it text in UTF-8?", returncode=USAGE)
 
     def _print(self, rows: Any, options: dict[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""When something was, in words."""
+"""How the admin shows times: relative (``3 days ago``) and absolute, in the reader's language and time zone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AGO = {
 
 
 def ago(at: dt.datetime | None) -> str:
-    """Return how long ago something was, with the moment itself to point at."""
+    """Return how long ago something was, as HTML whose tooltip has the exact time."""
     if at is None:
         return NOTHING
     recent = timezone.now() - at < dt.timedelta(minutes=1)

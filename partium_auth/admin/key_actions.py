@@ -1,0 +1,137 @@
+"""Verifying and revoking the selected keys: one page of the list at a time, commands do more."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+
+from partium_auth.exceptions import EncryptionError
+from partium_auth.models import ApiKey, Organization
+from partium_auth.services import keys
+
+VERIFY_SECONDS = 20.0
+"""No key is begun after this time: a request must not outlast the patience of a worker or a proxy."""
+
+NAMED = 20
+"""A message names at most so many keys."""
+
+RESULTS = {
+    "accepted": (messages.SUCCESS, _("Partium accepted it.")),
+    "rejected": (
+        messages.ERROR,
+        _("Partium does not accept it any more: create a new key at Partium and rotate."),
+    ),
+    "wrong_organization": (
+        messages.ERROR,
+        _("It belongs to another organization: create one for this organization at Partium."),
+    ),
+    "unverified": (
+        messages.WARNING,
+        _("Partium could not be reached. What was known of the key before stays."),
+    ),
+    "revoked": (messages.SUCCESS, _("Revoked. Its value is erased.")),
+    "failed": (
+        messages.ERROR,
+        _("This did not work: the key is revoked already, or its stored value does not open."),
+    ),
+}
+
+
+def verify_keys(request: HttpRequest, chosen: list[ApiKey]) -> None:
+    """Verify keys at Partium, and tell the person what came back for each.
+
+    Args:
+        request: whose user acts.
+        chosen: the keys, with their organizations.
+    """
+    results: dict[str, list[ApiKey]] = {}
+    started = time.monotonic()
+    for number, key in enumerate(chosen):
+        if time.monotonic() - started > VERIFY_SECONDS:
+            left = len(chosen) - number
+            text = ngettext(
+                "%(count)d key was not verified, because Partium answers slowly. Select it again.",
+                "%(count)d keys were not verified, because Partium answers slowly. Select them again.",
+                left,
+            )
+            messages.warning(request, text % {"count": left})
+            break
+        try:
+            outcome = keys.verify_key(key, actor=request.user, address=address_of(request))
+            result = outcome.verification.value
+        except (ValidationError, EncryptionError):
+            result = "failed"
+        results.setdefault(result, []).append(key)
+    _tell(request, results)
+
+
+def revoke_keys(request: HttpRequest, chosen: list[ApiKey]) -> None:
+    """Revoke keys, and tell the person so.
+
+    Args:
+        request: whose user acts.
+        chosen: the keys, with their organizations.
+    """
+    for key in chosen:
+        keys.revoke_key(key, actor=request.user, address=address_of(request))
+    _tell(request, {"revoked": chosen} if chosen else {})
+
+
+def _tell(request: HttpRequest, results: dict[str, list[ApiKey]]) -> None:
+    for result, done in results.items():
+        level, text = RESULTS[result]
+        names = [str(key) for key in done[:NAMED]] + ["…"] * (len(done) > NAMED)
+        messages.add_message(request, level, f"{', '.join(names)}: {text}")
+
+
+def what_stops(chosen: list[Any]) -> tuple[bool, list[tuple[Organization, bool]]]:
+    """Return what stops when these keys are revoked.
+
+    Returns:
+        Whether any of them may serve now, and the organizations that lose their last usable key, each with whether
+        people's searches depend on its keys.
+    """
+    organizations = {key.organization_id: key.organization for key in chosen}
+    usable = ApiKey.objects.usable().filter(organization__in=organizations).order_by()
+    pks = {key.pk for key in chosen}
+    ending: set[uuid.UUID] = set()
+    staying: set[uuid.UUID] = set()
+    for pk, organization_id in usable.values_list("pk", "organization_id"):
+        (ending if pk in pks else staying).add(organization_id)
+    return bool(ending), [
+        (organization, organization.token_source != Organization.TokenSource.USER)
+        for pk, organization in organizations.items()
+        if pk in ending - staying
+    ]
+
+
+def posted_ids(request: HttpRequest) -> list[uuid.UUID]:
+    """Return the primary keys that a form has sent, separated by commas."""
+    found = []
+    for part in request.POST.get("keys", "").split(","):
+        try:
+            found.append(uuid.UUID(part.strip()))
+        except ValueError:
+            continue
+    return found
+
+
+def too_many(request: HttpRequest, count: int, at_most: int) -> bool:
+    """Return whether more keys are selected than one page shows; then the person is told about the commands."""
+    if count > at_most:
+        text = gettext("Select at most %(count)d keys at a time. For more: manage.py partium_keys")
+        messages.error(request, text % {"count": at_most})
+    return count > at_most
+
+
+def address_of(request: HttpRequest) -> str | None:
+    """Return the IP address of a request as Django knows it: behind a proxy the site has to set it."""
+    address: str | None = request.META.get("REMOTE_ADDR")
+    return address

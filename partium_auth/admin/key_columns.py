@@ -1,0 +1,100 @@
+"""What the pages of API keys show of a key, and the filter by its state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.timesince import timeuntil
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from partium_auth.admin.display import NOTHING, ago, moment
+from partium_auth.models import ApiKey
+from partium_auth.models.keys import ApiKeyState
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
+
+VERIFICATION_WORDS = {
+    ApiKey.Verification.ACCEPTED: _("accepted"),
+    ApiKey.Verification.REJECTED: _("rejected"),
+    ApiKey.Verification.WRONG_ORGANIZATION: _("belongs to another organization"),
+    ApiKey.Verification.UNVERIFIED: _("no answer"),
+}
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = _("status")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, StrOrPromise]]:
+        return list(ApiKeyState.choices)
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Any]:
+        chosen = self.value()
+        rows: QuerySet[Any] = queryset
+        if chosen is not None:
+            rows = queryset.in_state(chosen) if chosen in ApiKeyState.values else queryset.none()
+        return rows
+
+
+def state_word(state: str) -> str:
+    """Return a key's state as a colored word."""
+    return format_html('<span class="partium-state partium-{}">{}</span>', state, ApiKeyState(state).label)
+
+
+@admin.display(description=_("key"), ordering="label")
+def name(key: Any) -> str:
+    return format_html(
+        '<span class="partium-name">{} <span class="partium-hint">{}</span></span>', key.label, key.masked
+    )
+
+
+@admin.display(description=_("status"), ordering="state")
+def status_word(key: Any) -> str:
+    return state_word(key.state)
+
+
+@admin.display(description=_("last used"), ordering="last_used_at")
+def last_used(key: Any) -> str:
+    return ago(key.last_used_at)
+
+
+@admin.display(description=_("last verified"), ordering="verified_at")
+def last_verified(key: Any) -> str:
+    if key.verified_at is None:
+        return NOTHING
+    word = VERIFICATION_WORDS[ApiKey.Verification(key.verification)]
+    return format_html("{}, {}", word, ago(key.verified_at))
+
+
+@admin.display(description=_("expires in"), ordering="expires_at")
+def expires_in(key: Any) -> str:
+    now = timezone.now()
+    end = key.ends_at
+    if key.status == ApiKey.Status.REVOKED or end is None:
+        return NOTHING
+    if end <= now:
+        return format_html("<s>{}</s>", moment(end))
+    return format_html('<span class="partium-nowrap" title="{}">{}</span>', moment(end), timeuntil(end, now, depth=1))
+
+
+@admin.display(description=_("key"))
+def masked_value(key: Any) -> str:
+    return str(key.masked) if key.status != ApiKey.Status.REVOKED else gettext("erased; it was %s") % key.masked
+
+
+@admin.display(description=_("serves until"))
+def serves_until(key: Any) -> str:
+    return moment(key.retires_at)
+
+
+@admin.display(description=_("added"))
+def added(key: Any) -> str:
+    at = moment(key.created_at)
+    return gettext("%(at)s by %(who)s") % {"at": at, "who": key.created_by} if key.created_by else at

@@ -1,0 +1,141 @@
+"""Who may do what in the admin: the policy's answers, asked once for each request, and the ``ModelAdmin`` that uses them."""
+
+from __future__ import annotations
+
+import uuid
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _
+
+from partium_auth import policy
+from partium_auth.models import Organization
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+else:
+    ModelAdmin = admin.ModelAdmin
+
+
+class Permissions:
+    """What the person behind a request may do. Kept on the request: an admin page asks dozens of times."""
+
+    def __init__(self, user: Any) -> None:
+        self.user = user
+        self._manages_keys: dict[uuid.UUID, bool] = {}
+        self._manages_members: dict[uuid.UUID, bool] = {}
+
+    @cached_property
+    def is_operator(self) -> bool:
+        return self.user is not None and policy.is_operator(self.user)
+
+    @cached_property
+    def may_enter_key_site(self) -> bool:
+        return self.user is not None and policy.may_enter_key_site(self.user)
+
+    @cached_property
+    def sees_several_organizations(self) -> bool:
+        return len(policy.visible_organizations(self.user).order_by().values_list("pk")[:2]) > 1
+
+    @cached_property
+    def manages_members(self) -> bool:
+        """Whether they manage the members of any organization."""
+        return self.is_operator or (self.may_enter_key_site and policy.member_organizations(self.user).exists())
+
+    def may_manage_keys(self, organization_id: uuid.UUID) -> bool:
+        if organization_id not in self._manages_keys:
+            self._manages_keys[organization_id] = self.is_operator or policy.may_manage_keys(
+                self.user, Organization(pk=organization_id)
+            )
+        return self._manages_keys[organization_id]
+
+    def may_manage_members(self, organization_id: uuid.UUID) -> bool:
+        if organization_id not in self._manages_members:
+            self._manages_members[organization_id] = self.is_operator or policy.may_manage_members(
+                self.user, Organization(pk=organization_id)
+            )
+        return self._manages_members[organization_id]
+
+
+def permissions_of(request: HttpRequest) -> Permissions:
+    """Return what the person behind the request may do."""
+    permissions = getattr(request, "_partium_permissions", None)
+    user = getattr(request, "user", None)
+    if permissions is None or permissions.user is not user:
+        permissions = Permissions(user)
+        request._partium_permissions = permissions  # type: ignore[attr-defined]
+    return permissions
+
+
+class PolicyAdmin(ModelAdmin):
+    """A ``ModelAdmin`` that asks ``partium_auth.policy`` for every permission, and Django's model permissions for none.
+
+    A staff member without a role sees nothing.
+    """
+
+    visible: ClassVar[Any]
+    """One of ``policy.visible_…``, wrapped in ``staticmethod``."""
+    deferred: ClassVar[tuple[str, ...]] = ()
+    """Columns that are not read from the database: the sealed ones."""
+    lookups_allowed: ClassVar[frozenset[str]] = frozenset()
+    """Look-ups allowed in a list's query string beside its filters: with others one could guess hidden values."""
+
+    show_full_result_count = False
+    list_per_page = 50
+    list_max_show_all = 200
+    show_add_link = True  # django-unfold asks for it
+
+    class Media:
+        css: ClassVar[dict[str, tuple[str, ...]]] = {"all": ("partium_auth/admin.css",)}
+
+    def may_see_any(self, request: HttpRequest) -> bool:
+        """Return whether the person sees objects of this model at all."""
+        return permissions_of(request).is_operator
+
+    def may_see(self, request: HttpRequest, obj: Any) -> bool:
+        """Return whether the person sees this object."""
+        return permissions_of(request).is_operator
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = type(self).visible(request.user).defer(*self.deferred)
+        ordering = self.get_ordering(request)
+        return rows.order_by(*ordering) if ordering else rows
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        return lookup in self.lookups_allowed or any(
+            lookup == getattr(choice, "parameter_name", None) for choice in self.list_filter
+        )
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        columns: list[Any] = list(super().get_list_display(request))
+        if "organization_name" in columns and not permissions_of(request).sees_several_organizations:
+            columns.remove("organization_name")
+        return columns
+
+    @admin.display(description=_("organization"), ordering="organization__display_name")
+    def organization_name(self, obj: Any) -> str:
+        # A method, because Django makes a link of a foreign key, to a page that developers may not open.
+        return str(obj.organization)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.may_see_any(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self.may_see_any(request) and (obj is None or self.may_see(request, obj))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
