@@ -7,8 +7,12 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.auth.decorators import login_not_required
 from django.core.management import CommandError, call_command
 from django.db.migrations.recorder import MigrationRecorder
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import include, path
 
 from partium_auth.fields import seal
 from partium_auth.management import doctor
@@ -74,9 +78,30 @@ def test_a_site_without_providers_is_told_who_can_log_in(partium_sandbox: Partiu
         "There is no identity provider: people log in with Partium user name and password.",
     )
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+    settings.LOGIN_URL = "admin:login"
     (finding,) = examine("providers")
     assert finding.level == "warning"
     assert "LOGIN_URL" in finding.text
+
+
+@login_not_required
+def back_to_us(request: HttpRequest) -> HttpResponse:
+    return redirect("partium_auth:login")
+
+
+urlpatterns = [path("partium/", include("partium_auth.urls")), path("back/", back_to_us)]
+
+
+@pytest.mark.parametrize("login_url", ["partium_auth:login", "/back/"])
+def test_a_login_url_that_leads_back_to_our_login_page_is_an_error(
+    partium_sandbox: PartiumSandbox, settings: Any, login_url: str
+) -> None:
+    settings.ROOT_URLCONF, settings.LOGIN_URL = __name__, login_url
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+    (finding,) = examine("providers")
+    assert finding.level == "error"
+    assert login_url in finding.text
+    assert "nobody can log in" in finding.text
 
 
 def test_an_organization_without_a_key_is_a_warning(partium_sandbox: PartiumSandbox) -> None:

@@ -12,12 +12,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as AnyDatabaseError
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
+from django.shortcuts import resolve_url
+from django.test import Client
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -209,12 +213,31 @@ def _without_providers() -> Finding:
     if is_password_login_enabled():
         text = "There is no identity provider: people log in with Partium user name and password."
         return Finding("ok", "providers", text)
+    if _login_url_leads_back():
+        return Finding(
+            "error",
+            "providers",
+            f"LOGIN_URL ({settings.LOGIN_URL}) leads to partium_auth:login, and there is no identity provider and no Partium "
+            "password login: nobody can log in.",
+            "Set OIDC_OP_DISCOVERY_ENDPOINT, or name PartiumPasswordBackend in AUTHENTICATION_BACKENDS, or let LOGIN_URL "
+            "name a page that logs people in itself.",
+        )
     return Finding(
         "warning",
         "providers",
         f"There is no identity provider and no Partium password login: LOGIN_URL ({settings.LOGIN_URL}) has to log people in.",
         "If that is not meant: OIDC_OP_DISCOVERY_ENDPOINT, or PartiumPasswordBackend in AUTHENTICATION_BACKENDS.",
     )
+
+
+def _login_url_leads_back() -> bool:
+    """Tell whether the site's login page is this app's, or redirects there."""
+    url, ours = resolve_url(settings.LOGIN_URL), reverse("partium_auth:login")
+    if urlsplit(url).netloc:
+        return False
+    host = next((name.lstrip(".") for name in settings.ALLOWED_HOSTS if name != "*"), "localhost")
+    response = Client(raise_request_exception=False).get(url, headers={"host": host}, secure=True)
+    return ours in (urlsplit(url).path, urlsplit(response.headers.get("Location", "")).path)
 
 
 def _shared_issuer(row: IdentityProvider) -> Iterator[Finding]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.contrib.auth import SESSION_KEY, get_user_model
@@ -134,3 +137,11 @@ class Refusals:
 def refused(caplog: pytest.LogCaptureFixture, op: BendableProvider) -> Refusals:
     caplog.set_level(logging.INFO, "partium_auth")
     return Refusals(caplog, op)
+
+
+@contextlib.contextmanager
+def moved_clock(seconds: float) -> Iterator[None]:
+    """Move this machine's clock, forwards or back, for a moment."""
+    now = time.time() + seconds
+    with mock.patch("time.time", return_value=now):
+        yield
