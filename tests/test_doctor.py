@@ -15,7 +15,7 @@ from partium_auth.management import doctor
 from partium_auth.models import Grant, Organization
 from partium_auth.sealed import encryption
 from partium_auth.testing.sandbox import PartiumSandbox
-from tests.oidc.conftest import _other_provider_server, _provider_server, add_provider, op, other_op  # noqa: F401
+from tests.oidc.conftest import add_provider, op, other_op, other_provider_server, provider_server  # noqa: F401
 from tests.oidc.provider import BendableProvider
 
 pytestmark = pytest.mark.django_db
