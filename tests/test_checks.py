@@ -128,16 +128,6 @@ def test_parts_of_the_base_library_in_the_settings_are_a_warning(settings: Any) 
     assert "PartiumOIDCBackend" in ids()["partium_auth.W009"]
 
 
-def test_a_cache_that_does_not_exist_is_an_error(settings: Any) -> None:
-    settings.PARTIUM_CACHE = "missing"
-    assert "partium_auth.E011" in ids()
-
-
-def test_a_cache_that_is_not_shared_is_a_warning(settings: Any) -> None:
-    settings.PARTIUM_CACHE = "default"
-    assert "partium_auth.W012" in ids()
-
-
 def test_sqlite_that_begins_by_reading_is_a_warning(settings: Any) -> None:
     from django.db import connection
 
