@@ -1,4 +1,4 @@
-"""``manage.py partium_clear_grants``."""
+"""``manage.py partium_clear_grants``: delete grants that nobody can use any more."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Command(BaseCommand):
             metavar="DAYS",
             type=_at_least_one,
             default=DEFAULT_DAYS,
-            help=f"remove logins not renewed for so many days; more than sessions live (default: {DEFAULT_DAYS})",
+            help=f"remove logins not refreshed for so many days; must be more than a session lives (default: {DEFAULT_DAYS})",
         )
         parser.add_argument("--batch-size", type=_at_least_one, default=1000, help="rows per statement (default: 1000)")
         parser.add_argument("--dry-run", action="store_true", help="only count, remove nothing")
