@@ -217,7 +217,12 @@ class PartiumSession:
         if chosen is not None:
             return chosen
         # A login that this app did not see (force_login, an organization that was added later).
-        found = policy.organizations_by_joining(user).values_list("pk", flat=True).first()
+        found = (
+            policy.memberships_by_joining(user)
+            .filter(organization__is_active=True)
+            .values_list("organization_id", flat=True)
+            .first()
+        )
         if found is None:
             raise NoOrganization("This person belongs to no active organization.")
         return found

@@ -21,7 +21,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from partium_auth.backends import is_password_login_enabled
+from partium_auth.accounts.enabled import is_password_login_enabled
 from partium_auth.conf import conf
 from partium_auth.exceptions import PartiumError
 from partium_auth.host import upstream
@@ -32,7 +32,7 @@ from partium_auth.oidc.metadata import interpret_metadata
 from partium_auth.oidc.provider import WELL_KNOWN, Provider
 from partium_auth.sealed import encryption
 from partium_auth.services import encryption_keys
-from partium_auth.services.providers import who_else_has_issuer
+from partium_auth.services.providers import others_with_issuer
 
 Level = Literal["ok", "warning", "error"]
 AUTH_PATHS = ("/1/auth", "/auth/")
@@ -219,7 +219,7 @@ def _without_providers() -> Finding:
 
 def _shared_issuer(row: IdentityProvider) -> Iterator[Finding]:
     subject = f"provider {row.slug}"
-    for name, owner in who_else_has_issuer(row):
+    for name, owner in others_with_issuer(row):
         if owner is None:
             yield Finding(
                 "error",

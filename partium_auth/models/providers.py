@@ -1,4 +1,4 @@
-"""Identity providers kept in the database, beside the one that the base library's ``OIDC_*`` settings describe."""
+"""Identity providers in the database, beside the one of the base library's ``OIDC_…`` settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ validate_email_domain = RegexValidator(
     _("A domain in lower case, such as example.com."),
 )
 
-# Which hosts plain http is allowed to is the transport's rule; a URLField would guess a scheme.
+# No URLField: its form field adds a scheme that nobody typed. The transport refuses plain http, but to this machine.
 validate_endpoint = URLValidator(schemes=["https", "http"])
 
 
@@ -72,7 +72,7 @@ class IdentityProvider(DecidesAccess):
         default="RS256 PS256 ES256 EdDSA",
         help_text=_("Which algorithms an ID token may be signed with, separated by spaces."),
     )
-    # Only for providers without a discovery document; empty means that discovery says.
+    # Empty: as in the discovery document.
     authorization_endpoint = models.CharField(
         _("authorization endpoint"), max_length=500, blank=True, default="", validators=[validate_endpoint]
     )
@@ -116,7 +116,7 @@ class IdentityProvider(DecidesAccess):
 
 
 class EmailDomain(models.Model):
-    """People whose e-mail address ends in this domain log in through that provider. A domain has exactly one."""
+    """People whose e-mail address is in this domain log in through this provider. A domain has one provider."""
 
     provider = models.ForeignKey(
         IdentityProvider, verbose_name=_("identity provider"), on_delete=models.CASCADE, related_name="email_domains"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import logging
 import uuid
-from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -15,13 +13,11 @@ from django.utils import timezone
 
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import seal
-from partium_auth.models import Grant, Identity, Organization
+from partium_auth.models import Grant
 from partium_auth.models.database import database_alias
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AbstractBaseUser
-
-    from partium_auth.partium.token_response import TokenResponse
+    from partium_auth.tokens.verified_login import VerifiedLogin
 
 logger = logging.getLogger("partium_auth.tokens")
 
@@ -30,42 +26,11 @@ IN_SESSION = "_partium_grant"
 _BATCH = 1000  # databases limit the parameters of one statement
 
 
-@dataclass(frozen=True)
-class Login:
-    """What a successful login hands to :func:`open_grant`; its ``repr`` shows no secret.
-
-    Args:
-        kind: OIDC or password.
-        user: who logged in.
-        tokens: what the token endpoint answered.
-        issued_at: just before the token request was sent.
-        provider: slug of the identity provider.
-        identity: who that is at the provider.
-        session_id: the provider's ``sid``.
-        id_token: kept for the ``id_token_hint`` of the log-out.
-        authenticated_at: when the person proved who they are; None: now.
-        organization: the organization whose login link was used.
-        reusable: the refresh token may be sent twice.
-    """
-
-    kind: Grant.Kind
-    user: AbstractBaseUser  # of the host's own model
-    tokens: TokenResponse | None = field(repr=False)
-    issued_at: dt.datetime
-    provider: str = ""
-    identity: Identity | None = None
-    session_id: str = ""
-    id_token: str = field(default="", repr=False)
-    authenticated_at: dt.datetime | None = None
-    organization: Organization | None = None
-    reusable: bool = False
-
-
-def open_grant(login: Login, session_key: str) -> Grant:
+def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
     """Store the grant of a login that succeeded.
 
     Args:
-        login: what the login obtained.
+        login: with its user.
         session_key: Django's, of the session it belongs to.
 
     Raises:
@@ -74,16 +39,16 @@ def open_grant(login: Login, session_key: str) -> Grant:
     grant = Grant(
         kind=login.kind,
         user_id=login.user.pk,
-        provider=login.provider,
+        provider=login.provider.slug if login.provider is not None else "",
         identity=login.identity,
         session_id=login.session_id,
-        reusable=login.reusable,
-        authenticated_at=(login.authenticated_at or timezone.now()).timestamp(),
+        reusable=login.provider is not None and login.provider.refresh_tokens_reusable,
+        authenticated_at=timezone.now().timestamp(),
     )
     grant.session_key = seal(grant, "session_key", session_key)
-    if login.id_token:
-        grant.id_token = seal(grant, "id_token", login.id_token)
     if login.tokens is not None:
+        if login.tokens.id_token:
+            grant.id_token = seal(grant, "id_token", login.tokens.id_token)
         grant.access_token = seal(grant, "access_token", login.tokens.access_token)
         if login.tokens.refresh_token:
             grant.refresh_token = seal(grant, "refresh_token", login.tokens.refresh_token)

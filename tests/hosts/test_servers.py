@@ -53,7 +53,7 @@ def serve(partium_sandbox: PartiumSandbox) -> Iterator[Callable[[str], str]]:
     for process, listener in running:
         listener.close()
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         assert "Traceback" not in errors, errors[-3000:]
 
 

@@ -300,7 +300,7 @@ def test_a_path_does_not_forge_lines_of_the_log(rf: RequestFactory, caplog: pyte
     caplog.set_level(logging.INFO, "partium_auth")
     request = rf.get("/parts/a%0AINFO%20forged%1B[2J/ä", headers=SCRIPT)
     for error in (exceptions.NoOrganization(), exceptions.LoginRequired(), exceptions.EncryptionError()):
-        error_pages.for_error(request, error)
+        error_pages.error_response(request, error)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 3
     for line in lines:

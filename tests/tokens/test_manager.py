@@ -14,7 +14,6 @@ from unittest.mock import Mock
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import OperationalError, connection, connections, transaction
-from django.utils import timezone
 
 from partium_auth.exceptions import KeyRejected, LoginRequired, NoUsableKey, TimedOut, TokenUnavailable
 from partium_auth.host import upstream
@@ -22,7 +21,6 @@ from partium_auth.models import ApiKey, Grant, Organization
 from partium_auth.partium.token_response import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants, lease, sources, state
-from partium_auth.tokens.grants import Login
 from partium_auth.tokens.manager import PATIENCE_SECONDS, QUEUED_SECONDS, TokenManager
 from partium_auth.tokens.state import GrantState
 from partium_auth.tokens.workers import THREADS_PER_UPSTREAM, Saturated
@@ -788,7 +786,7 @@ def test_a_process_that_ends_waits_for_its_answer_and_stores_it(
     drain = threading.Thread(target=token_manager.drain)
     drain.start()
     hang.release()
-    drain.join(10)
+    drain.join(60)
     assert read(grant).generation == 2
 
 
@@ -804,7 +802,7 @@ def test_a_process_that_ends_waits_for_some_seconds_at_most(
     def drain() -> None:
         thread = threading.Thread(target=token_manager.drain, daemon=True)
         thread.start()
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
 
     with monkeypatch.context() as patch:
@@ -937,14 +935,6 @@ def test_the_next_key_takes_over_in_an_async_view_too(
         async_to_sync(token_manager.aobtain_first)([read(first)])
     with pytest.raises(NoUsableKey):
         async_to_sync(token_manager.aobtain_first)([])
-
-
-def test_a_login_is_as_old_as_the_provider_says(password_grant: MakeGrant) -> None:
-    # A silent login makes nobody's password younger.
-    user, at = password_grant().user, ago(5000)
-    assert user is not None
-    grant = grants.open_grant(Login(Grant.Kind.OIDC, user, None, timezone.now(), authenticated_at=at), "session-key")
-    assert grant.authenticated_at == at.timestamp()
 
 
 def test_a_session_key_that_does_not_open_stops_no_revocation(

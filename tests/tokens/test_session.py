@@ -35,8 +35,8 @@ from partium_auth.services import key_usage
 from partium_auth.session import PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import access, grants, lease
-from partium_auth.tokens.grants import Login
 from partium_auth.tokens.manager import token_manager
+from partium_auth.tokens.verified_login import VerifiedLogin
 from tests.tokens.conftest import MovableClock, Person, age, ago, eventually, read
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -321,7 +321,7 @@ def test_nobody_switches_to_what_is_not_open_to_them(
 def log_in_again(person: Person) -> HttpRequest:
     """A second login in the same session, as a silent one is."""
     request = person.request()
-    sessions.begin(request, Login(Grant.Kind.PASSWORD, person.user, None, timezone.now()))
+    sessions.begin(request, VerifiedLogin(Grant.Kind.PASSWORD, {}, None, timezone.now(), user=person.user))
     request.session.save()
     return request
 
@@ -362,7 +362,7 @@ def test_the_end_of_one_login_is_not_the_end_of_another(acme: Organization, log_
 def test_a_grant_knows_the_session_that_it_belongs_to(acme: Organization, log_in: LogIn) -> None:
     request = log_in(acme).request()
     request.session.flush()
-    grant = sessions.begin(request, Login(Grant.Kind.PASSWORD, request.user, None, timezone.now()))
+    grant = sessions.begin(request, VerifiedLogin(Grant.Kind.PASSWORD, {}, None, timezone.now(), user=request.user))
     assert grant.session_key is not None
     assert grant.session_key.reveal() == request.session.session_key != ""
 

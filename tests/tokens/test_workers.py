@@ -22,7 +22,7 @@ def released() -> Iterator[threading.Event]:
 def blocking(released: threading.Event, started: threading.Semaphore) -> Callable[[], None]:
     def job() -> None:
         started.release()
-        released.wait(10)
+        released.wait(60)
 
     return job
 
@@ -33,14 +33,14 @@ def test_two_refreshes_of_an_upstream_run_at_once_and_the_third_waits(released: 
     for _ in range(THREADS_PER_UPSTREAM):
         executor.submit("hanging", blocking(released, started))
     for _ in range(THREADS_PER_UPSTREAM):
-        assert started.acquire(timeout=5)
+        assert started.acquire(timeout=30)
     executor.submit("hanging", done.set)
     other = threading.Event()
     executor.submit("other", other.set)
-    assert other.wait(5)
+    assert other.wait(30)
     assert not done.is_set()
     released.set()
-    assert done.wait(5)
+    assert done.wait(30)
 
 
 def test_a_thread_that_works_does_not_count_as_a_free_one(released: threading.Event) -> None:
@@ -48,11 +48,11 @@ def test_a_thread_that_works_does_not_count_as_a_free_one(released: threading.Ev
     for _ in range(50):
         started, first, second = threading.Semaphore(0), threading.Event(), threading.Event()
         executor.submit("upstream", first.set)
-        assert first.wait(5)
+        assert first.wait(30)
         gate = threading.Event()
         executor.submit("upstream", blocking(gate, started))
         executor.submit("upstream", second.set)
-        assert second.wait(5)
+        assert second.wait(30)
         gate.set()
 
 
@@ -61,7 +61,7 @@ def test_idle_threads_end() -> None:
     for _ in range(2):
         done = threading.Event()
         executor.submit("brief", done.set)
-        assert done.wait(5)
+        assert done.wait(30)
         eventually(lambda: not executor.busy)
         assert not [thread for thread in threading.enumerate() if thread.name == "partium-brief"]
 
@@ -75,9 +75,9 @@ def test_what_a_job_raises_ends_neither_the_thread_nor_the_upstreams_queue(caplo
     for _ in range(3):
         executor.submit("upstream", fail)
     executor.submit("upstream", done.set)
-    assert done.wait(5)
+    assert done.wait(30)
     for _ in range(4):
-        assert closed.acquire(timeout=5)  # connections are closed whatever happens
+        assert closed.acquire(timeout=30)  # connections are closed whatever happens
     eventually(lambda: caplog.text.count("A job in the background raised") == 3)
 
 
@@ -90,14 +90,14 @@ def test_an_upstream_with_one_thread_needs_no_second(
     started, done = threading.Semaphore(0), threading.Event()
     executor = Executor(after_job=lambda: None)
     executor.submit("upstream", blocking(released, started))
-    assert started.acquire(timeout=5)
+    assert started.acquire(timeout=30)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", out_of_threads)
         executor.submit("upstream", done.set)
         with pytest.raises(Saturated):
             executor.submit("other", done.set)
     released.set()
-    assert done.wait(5)
+    assert done.wait(30)
 
 
 def test_an_upstreams_queue_does_not_grow_without_end(released: threading.Event) -> None:
