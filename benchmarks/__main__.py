@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-from typing import Any
 
 
 def main() -> None:
@@ -26,14 +25,13 @@ def main() -> None:
 
     from benchmarks import administration, cpu, expiry, rows
 
-    redis = _redis_version()
     say = print
     say(f"Python {platform.python_version()}, Django {django.get_version()}, {os.cpu_count()} CPUs, {_processor()}")
-    say(f"Database: {connection.vendor}; Redis: {redis or 'none, so that row is left out (REDIS_URL)'}\n")
+    say(f"Database: {connection.vendor}\n")
     name = connection.creation.create_test_db(verbosity=0, autoclobber=True)
     try:
         if options.only in {None, "cpu"}:
-            cpu.measure(options.rounds, options.requests, options.sessions, say, redis=bool(redis))
+            cpu.measure(options.rounds, options.requests, options.sessions, say)
             say("")
         if options.only in {None, "expiry"}:
             expiry.measure(say)
@@ -45,18 +43,6 @@ def main() -> None:
             administration.measure(options.organizations or 10_000, say)
     finally:
         connection.creation.destroy_test_db(name, verbosity=0)
-
-
-def _redis_version() -> str:
-    from django.core.cache import caches
-
-    try:
-        cache: Any = caches["shared"]
-        client = cache._cache.get_client()
-        cache.clear()
-        return str(client.info("server")["redis_version"])
-    except Exception:  # noqa: BLE001  # not there, or not installed: that is all we want to know
-        return ""
 
 
 def _processor() -> str:

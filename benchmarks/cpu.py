@@ -22,13 +22,11 @@ class Kind:
 
     name: str
     aim: float | None
-    cache: str | None
     browsers: list[Browser]
     seconds: list[float]
 
     def run(self, requests: int) -> None:
         """Measure one round."""
-        settings.PARTIUM_CACHE = self.cache
         browsers = [self.browsers[n % len(self.browsers)] for n in range(requests)]
         started_at = time.process_time()
         for browser in browsers:
@@ -36,7 +34,7 @@ class Kind:
         self.seconds.append((time.process_time() - started_at) / requests)
 
 
-def measure(rounds: int, requests: int, sessions: int, say: Callable[[str], None], *, redis: bool) -> None:
+def measure(rounds: int, requests: int, sessions: int, say: Callable[[str], None]) -> None:
     """Print the table.
 
     Args:
@@ -44,13 +42,12 @@ def measure(rounds: int, requests: int, sessions: int, say: Callable[[str], None
         requests: per round.
         sessions: how many different people's.
         say: prints a line.
-        redis: whether there is one.
     """
     people = [log_in(f"person-{n}", TokenResponse("a" * 43, "r" * 43, A_DAY))[0] for n in range(sessions)]
     bare, full = handler(settings.BARE_MIDDLEWARE), handler(settings.MIDDLEWARE)
 
-    def kind(name: str, aim: float | None, path: str, app: object = full, cache: str | None = None) -> Kind:
-        return Kind(name, aim, cache, [Browser(app, path, key) for key in people], [])  # type: ignore[arg-type]
+    def kind(name: str, aim: float | None, path: str, app: object = full) -> Kind:
+        return Kind(name, aim, [Browser(app, path, key) for key in people], [])  # type: ignore[arg-type]
 
     kinds = [
         kind("bare logged-in request", None, "/untouched/", bare),
@@ -59,11 +56,6 @@ def measure(rounds: int, requests: int, sessions: int, say: Callable[[str], None
         kind("  to compare: one SELECT 1", None, "/one_select/", bare),
         kind("  to compare: one .get() of a row", None, "/one_row/", bare),
     ]
-    if redis:
-        kinds += [
-            kind("token read, Redis", 1.12, "/token/", cache="shared"),
-            kind("  to compare: one cache.get()", None, "/one_cache_get/", bare),
-        ]
     for one in kinds:
         one.run(max(requests, 2 * sessions))
         one.seconds.clear()

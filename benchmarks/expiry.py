@@ -22,7 +22,7 @@ PASSWORD = "only for measuring"
 
 
 def measure(say: Callable[[str], None]) -> None:
-    """Print the table. The upstream takes 300 ms for a renewal, so that a request that waits for it is seen."""
+    """Print the table. The upstream takes 300 ms for a refresh, so that a request that waits for it is seen."""
     say(
         f"{f'{PROCESSES * REQUESTS} requests, {PROCESSES} processes':32} {'upstream calls':>15} {'median':>10} {'slowest':>10}"
     )
@@ -34,7 +34,7 @@ def measure(say: Callable[[str], None]) -> None:
         sandbox.add_user("bench", PASSWORD, "acme")
         sandbox.delay("refresh", 0.3)
         warm_session_key, _ = log_in("warm", TokenResponse("a" * 43, None, 86_400))
-        for name, seconds_left in (("token fresh", 600), ("token due for renewal", 150), ("token expired", 0)):
+        for name, seconds_left in (("token fresh", 600), ("token due for refresh", 150), ("token expired", 0)):
             tokens = upstream.authentication_api().exchange_password("bench", PASSWORD)
             session_key, grant = log_in(f"bench-{seconds_left}", tokens)
             Grant.objects.filter(pk=grant.pk).update(issued_at=time.time() + seconds_left - 600)

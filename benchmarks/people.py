@@ -15,7 +15,7 @@ from django.utils import timezone
 from partium_auth.accounts import sessions
 from partium_auth.models import Grant, Membership, Organization
 from partium_auth.partium.token_response import TokenResponse
-from partium_auth.tokens.grants import Login
+from partium_auth.tokens.verified_login import VerifiedLogin
 
 
 def log_in(name: str, tokens: TokenResponse) -> tuple[str, Grant]:
@@ -29,7 +29,7 @@ def log_in(name: str, tokens: TokenResponse) -> tuple[str, Grant]:
     request.session[SESSION_KEY] = str(user.pk)
     request.session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
     request.session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    grant = sessions.begin(request, Login(Grant.Kind.PASSWORD, user, tokens, timezone.now()))
+    grant = sessions.begin(request, VerifiedLogin(Grant.Kind.PASSWORD, {}, tokens, timezone.now(), user=user))
     request.session.save()
     assert request.session.session_key
     return request.session.session_key, grant

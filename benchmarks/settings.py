@@ -59,15 +59,8 @@ DATABASES["default"]["TEST"] = {"NAME": f"{DATABASES['default']['NAME']}_bench"}
 if name := os.environ.get("BENCHMARK_DATABASE"):
     DATABASES["default"]["NAME"] = name
 
-REDIS_URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/6")
 CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
-    "shared": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": REDIS_URL,
-        "KEY_PREFIX": "benchmarks",
-    },
 }
-PARTIUM_CACHE = None
 PARTIUM_API_URL = os.environ.get("BENCHMARK_API_URL", "http://127.0.0.1:1")
 PARTIUM_ENCRYPTION_KEYS = ["bench:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]

@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from partium_auth.accounts.error_pages import answer_for
+from partium_auth.accounts import error_texts
 from partium_auth.admin import key_site
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ EXPIRED = Problem(
 
 def problem_of(request: PartiumRequest, error: PartiumError) -> Problem:
     """Return what a visitor reads about an error: the app's own words, and where to go next."""
-    answer = answer_for(error)
+    answer = error_texts.of_error(error)
     may_pass = answer.code in MAY_PASS
     return Problem(
         answer.code,

@@ -25,12 +25,12 @@ class PartiumAuthConfig(AppConfig):
         from django.contrib.auth.signals import user_logged_in, user_logged_out
 
         from partium_auth import checks  # noqa: F401  # registers
+        from partium_auth.models import versions
         from partium_auth.services import key_usage
-        from partium_auth.tokens import invalidation
 
         user_logged_in.connect(_logged_in, dispatch_uid="partium_auth")
         user_logged_out.connect(_logged_out, dispatch_uid="partium_auth")
-        for room in (invalidation, key_usage):
+        for room in (versions, key_usage):
             room.connect_signals()
 
 

@@ -1,14 +1,11 @@
 """Who is this? Two backends for ``AUTHENTICATION_BACKENDS``.
 
-Both act only on what this app's own views hand them under a name of their own: a request that happens to carry ``code``
-and ``state``, or a user name and a password typed into some other form of the site, concerns neither.
+Both act only on what this app's own views pass under a name of their own: a request that happens to carry ``code`` and
+``state``, or a user name and a password typed into another form of the site, concerns neither.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import logging
-from dataclasses import dataclass, field
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -17,30 +14,26 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
-from django.utils import timezone
-from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 
 from partium_auth.accounts import claims as claims_
-from partium_auth.accounts import matching
-from partium_auth.accounts.matching import VerifiedLogin
-from partium_auth.exceptions import CredentialsRejected
-from partium_auth.host import upstream
-from partium_auth.models import Identity
+from partium_auth.accounts import matching, new_users, passwords
+from partium_auth.accounts.passwords import TypedPassword
+from partium_auth.models import Grant
 from partium_auth.oidc.errors import Refused
-from partium_auth.partium.token_response import TokenResponse
-
-logger = logging.getLogger("partium_auth.login")
+from partium_auth.tokens.verified_login import VerifiedLogin
 
 
 class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # the base library has no types
-    """Logs people in whom an identity provider has vouched for; passes wherever an ``OIDCAuthenticationBackend`` does.
+    """Logs people in whom an identity provider has verified; passes wherever an ``OIDCAuthenticationBackend`` does.
 
-    The protocol is done before (``login.flow``); this decides which account it is. The base library's hooks stay what
-    they are and may be overridden: ``verify_claims``, ``filter_users_by_claims``, ``create_user``, ``update_user`` and
-    ``get_username``. Whoever has logged in before is found by issuer and subject, whatever the hooks say.
+    The protocol is done before (``accounts.code_flow``); this decides which account it is. The base library's hooks stay
+    and may be overridden: ``verify_claims``, ``filter_users_by_claims``, ``create_user``, ``update_user`` and
+    ``get_username``. A person who has logged in before is found by issuer and subject, whatever the hooks say.
     """
+
+    partium_login_kind = Grant.Kind.OIDC
 
     def __init__(self) -> None:
         # Not the base's: it raises without OIDC_… settings, and every login of the site with it.
@@ -48,13 +41,14 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
         self.request: HttpRequest | None = None
         self.login: VerifiedLogin | None = None
 
+    @sensitive_variables()
     def authenticate(self, request: HttpRequest | None, **kwargs: Any) -> Any:
-        """Return the user of a verified login that our own callback passes as ``partium_login_attempt``; else None.
+        """Return the user of a verified login that our own callback passes as ``partium_login_token``; else None.
 
-        Why somebody is refused is left on the attempt: None lets Django send ``user_login_failed``.
+        The reason of a refusal is left on the login: None lets Django send ``user_login_failed``.
         """
-        login = kwargs.get("partium_login_attempt")
-        if not isinstance(login, VerifiedLogin) or login.refusal is not None:
+        login = kwargs.get("partium_login_token")
+        if not isinstance(login, VerifiedLogin) or login.provider is None or login.refusal is not None:
             return None
         self.request, self.login = request, login
         try:
@@ -89,7 +83,7 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
     def filter_users_by_claims(self, claims: Any) -> Any:
         """Hook: the users that a first login may be connected with, as a query set. One is connected, several are refused.
 
-        Here: by issuer and subject, then by verified e-mail address where ``PARTIUM_LINK_BY_VERIFIED_EMAIL`` allows it.
+        Here: by verified e-mail address, where ``PARTIUM_LINK_BY_VERIFIED_EMAIL`` allows it.
         """
         if self.login is None:
             return self.UserModel.objects.none()
@@ -98,14 +92,14 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
     def create_user(self, claims: Any) -> Any:
         """Hook: return a new user."""
         email = claims.get("email")
-        user = matching.new_user(self.get_username(claims), email if isinstance(email, str) else "")
-        if changed := matching.set_names(user, claims):
+        user = new_users.new_user(self.get_username(claims), email if isinstance(email, str) else "")
+        if changed := new_users.set_names(user, claims):
             user.save(update_fields=changed)
         return user
 
     def update_user(self, user: Any, claims: Any) -> Any:
         """Hook: bring a known user up to date, and return the user."""
-        if changed := matching.set_names(user, claims):
+        if changed := new_users.set_names(user, claims):
             user.save(update_fields=changed)
         return user
 
@@ -117,23 +111,13 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
         """
         if self.login is None or getattr(settings, "OIDC_USERNAME_ALGO", None):
             return str(super().get_username(claims))
-        return matching.new_username(self.login.issuer, self.login.subject, claims_.verified_email(claims))
-
-
-@dataclass
-class PasswordLogin:
-    """A Partium user name and password typed into this app's own login page, and what became of them."""
-
-    username: str
-    password: str = field(repr=False)
-    tokens: TokenResponse | None = field(default=None, repr=False)
-    issued_at: dt.datetime | None = None
-    identity: Identity | None = field(default=None, repr=False)
-    refusal: Refused | None = None
+        return new_users.new_username(self.login.issuer, self.login.subject, claims_.verified_email(claims))
 
 
 class PartiumPasswordBackend(ModelBackend):
     """Logs people in with their Partium user name and password. In ``AUTHENTICATION_BACKENDS``, the login page offers it."""
+
+    partium_login_kind = Grant.Kind.PASSWORD
 
     @sensitive_variables()
     def authenticate(self, request: HttpRequest | None, **kwargs: Any) -> Any:  # type: ignore[override]
@@ -142,35 +126,10 @@ class PartiumPasswordBackend(ModelBackend):
         Raises:
             UpstreamError: Partium cannot be asked; it says nothing about the password, so this is no failed login.
         """
-        login = kwargs.get("partium_password_login")
-        if not isinstance(login, PasswordLogin) or not login.username or not login.password:
-            return None
-        login.issued_at = timezone.now()
-        try:
-            login.tokens = upstream.authentication_api().exchange_password(login.username, login.password)
-        except (CredentialsRejected, ValueError):
-            return None
-        try:
-            login.identity = matching.record_password_login(login.username)
-        except Refused as e:
-            login.refusal = e
-            return None
-        return login.identity.user
+        typed = kwargs.get("partium_password_login")
+        login = passwords.log_in(typed) if isinstance(typed, TypedPassword) else None
+        return None if login is None else login.user
 
     async def aauthenticate(self, request: HttpRequest | None, **kwargs: Any) -> Any:  # type: ignore[override]
         """Like :meth:`authenticate`."""
         return await sync_to_async(self.authenticate)(request, **kwargs)
-
-
-def is_password_login_enabled() -> bool:
-    """Tell whether ``AUTHENTICATION_BACKENDS`` has :class:`PartiumPasswordBackend`, or a subclass."""
-    return _is_enabled(PartiumPasswordBackend)
-
-
-def is_oidc_login_enabled() -> bool:
-    """Tell whether ``AUTHENTICATION_BACKENDS`` has :class:`PartiumOIDCBackend`, or a subclass."""
-    return _is_enabled(PartiumOIDCBackend)
-
-
-def _is_enabled(backend: type) -> bool:
-    return any(issubclass(import_string(path), backend) for path in settings.AUTHENTICATION_BACKENDS)

@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.urls import NoReverseMatch, Resolver404, get_resolver, get_script_prefix, resolve, reverse
 
-from partium_auth.backends import is_oidc_login_enabled
+from partium_auth.accounts.enabled import is_oidc_login_enabled
 from partium_auth.conf import PREFIX, SETTINGS, conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models.database import database_alias
@@ -197,35 +197,6 @@ def check_urls(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[C
                 )
             )
     return found
-
-
-@register(Tags.caches)
-def check_cache(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """E011 ``PARTIUM_CACHE`` names no cache; W012 one that processes do not share."""
-    try:
-        alias = conf.cache
-    except ImproperlyConfigured:
-        return []  # E004 says so
-    if alias is None:
-        return []
-    if alias not in settings.CACHES:
-        return [
-            Error(
-                f"PARTIUM_CACHE is {alias!r}, which is not in CACHES.",
-                hint=f"Use one of {', '.join(sorted(settings.CACHES))}, or None.",
-                id="partium_auth.E011",
-            )
-        ]
-    backend = str(settings.CACHES[alias].get("BACKEND", ""))
-    if backend.rpartition(".")[2] in {"LocMemCache", "DummyCache"}:
-        return [
-            Warning(
-                "PARTIUM_CACHE is a cache of each process's own: a log-out reaches the others only after ten minutes.",
-                hint="Use a cache that all processes share, such as Redis, or None.",
-                id="partium_auth.W012",
-            )
-        ]
-    return []
 
 
 @register()

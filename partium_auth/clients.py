@@ -5,19 +5,19 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from partium_auth.exceptions import KeyRejected, NoOrganization, NoUsableKey
+from partium_auth.exceptions import NoOrganization
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Organization
-from partium_auth.models.database import database_alias
 from partium_auth.models.fingerprints import fingerprint
-from partium_auth.tokens import grants
-from partium_auth.tokens.grants import GrantState
-from partium_auth.tokens.manager import Issued, token_manager
+from partium_auth.models.keys import Standing
+from partium_auth.tokens import keys
+from partium_auth.tokens.manager import token_manager
+from partium_auth.tokens.state import AccessToken, GrantState
 
 if TYPE_CHECKING:
     from partium_auth.partium.client import Bearer, FindClient
@@ -30,10 +30,10 @@ LAST_USED_PRECISION = dt.timedelta(minutes=1)
 class TokenHolder(Protocol):
     """A session, seen from its client."""
 
-    def token(self) -> Any: ...
-    def replace(self, rejected: Any) -> Any: ...
-    async def atoken(self) -> Any: ...
-    async def areplace(self, rejected: Any) -> Any: ...
+    def token(self) -> AccessToken: ...
+    def replace(self, rejected: AccessToken) -> AccessToken: ...
+    async def atoken(self) -> AccessToken: ...
+    async def areplace(self, rejected: AccessToken) -> AccessToken: ...
 
 
 def for_session(session: TokenHolder, organization: Organization, user_pk: object) -> FindClient:
@@ -73,41 +73,41 @@ def external_user_id(user_pk: object) -> str:
 class _SessionBearers:
     session: TokenHolder
 
-    def current(self) -> Bearer:
-        return self.session.token()  # type: ignore[no-any-return]
+    def current(self) -> AccessToken:
+        return self.session.token()
 
-    def replace(self, rejected: Bearer) -> Bearer:
-        return self.session.replace(rejected)  # type: ignore[no-any-return]
+    def replace(self, rejected: Bearer) -> AccessToken:
+        return self.session.replace(rejected) if isinstance(rejected, AccessToken) else self.session.token()
 
-    async def acurrent(self) -> Bearer:
-        return await self.session.atoken()  # type: ignore[no-any-return]
+    async def acurrent(self) -> AccessToken:
+        return await self.session.atoken()
 
-    async def areplace(self, rejected: Bearer) -> Bearer:
-        return await self.session.areplace(rejected)  # type: ignore[no-any-return]
+    async def areplace(self, rejected: Bearer) -> AccessToken:
+        return await (self.session.areplace(rejected) if isinstance(rejected, AccessToken) else self.session.atoken())
 
 
 @dataclass(frozen=True)
 class _ExchangedKeys:
     organization_id: uuid.UUID
 
-    def current(self) -> Issued:
+    def current(self) -> AccessToken:
         return token_manager.obtain_first(self._candidates())
 
-    def replace(self, rejected: Bearer) -> Issued:
-        return token_manager.obtain_first(self._candidates(), rejected if isinstance(rejected, Issued) else None)
+    def replace(self, rejected: Bearer) -> AccessToken:
+        return token_manager.obtain_first(self._candidates(), rejected if isinstance(rejected, AccessToken) else None)
 
-    async def acurrent(self) -> Issued:
+    async def acurrent(self) -> AccessToken:
         return await token_manager.aobtain_first(await sync_to_async(self._candidates)())
 
-    async def areplace(self, rejected: Bearer) -> Issued:
+    async def areplace(self, rejected: Bearer) -> AccessToken:
         candidates = await sync_to_async(self._candidates)()
-        return await token_manager.aobtain_first(candidates, rejected if isinstance(rejected, Issued) else None)
+        return await token_manager.aobtain_first(candidates, rejected if isinstance(rejected, AccessToken) else None)
 
-    def _candidates(self) -> list[GrantState]:
-        candidates = grants.read_keys([key.pk for key in _usable_keys(self.organization_id)])
-        if not candidates:
-            raise NoUsableKey("The organization has no usable API key. Add one in the key admin.")
-        return candidates
+    def _candidates(self) -> tuple[GrantState, ...]:
+        found = keys.read(self.organization_id)
+        if not found.candidates:
+            raise keys.nothing_serves(refused=found.refused)
+        return found.candidates
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,7 @@ class _DirectKeys:
     organization_id: uuid.UUID
 
     def current(self) -> _Key:
-        for key in _usable_keys(self.organization_id):
-            return _opened(key)
-        raise NoUsableKey("The organization has no usable API key. Add one in the key admin.")
+        return self._first(refused=None)
 
     def replace(self, rejected: Bearer) -> _Key:
         from partium_auth.signals import key_rejected
@@ -133,10 +131,14 @@ class _DirectKeys:
         refused = rejected.api_key_id if isinstance(rejected, _Key) else None
         if refused is not None:
             key_rejected.send_robust(sender=ApiKey, key_id=refused, status=401)
-        for key in _usable_keys(self.organization_id):
-            if key.pk != refused:
+        return self._first(refused=refused)
+
+    def _first(self, *, refused: uuid.UUID | None) -> _Key:
+        found = keys.in_order(self.organization_id)
+        for key in found:
+            if key.standing == Standing.USABLE and key.pk != refused:
                 return _opened(key)
-        raise KeyRejected("Partium does not accept the API key. Verify it, or add another one, in the key admin.")
+        raise keys.nothing_serves(refused=bool(found))
 
     async def acurrent(self) -> _Key:
         return await sync_to_async(self.current)()
@@ -159,8 +161,3 @@ def _opened(key: ApiKey) -> _Key:
     used = key.last_used_at if key.rejected_at is None else None
     used_lately = used is not None and timezone.now() - used < LAST_USED_PRECISION
     return _Key(key.secret.reveal(), key.pk, used_lately)
-
-
-def _usable_keys(organization_id: uuid.UUID) -> list[ApiKey]:
-    keys = ApiKey.objects.using(database_alias()).usable().serving_order()
-    return list(keys.filter(organization_id=organization_id, organization__is_active=True))

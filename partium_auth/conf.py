@@ -79,14 +79,6 @@ class Conf:
         return _texts("PARTIUM_ENCRYPTION_KEYS", ())
 
     @property
-    def cache(self) -> str | None:
-        """``PARTIUM_CACHE``: alias in ``CACHES`` of a cache that *all* processes share (Redis), or None for none."""
-        value = _get("PARTIUM_CACHE", None)
-        if value is not None and not isinstance(value, str):
-            raise _wrong("PARTIUM_CACHE", "an alias in CACHES, or None")
-        return value
-
-    @property
     def timeout_seconds(self) -> float:
         """``PARTIUM_TIMEOUT``: seconds that a search may take in all. Token exchanges have 8 s, whatever this says."""
         return _seconds("PARTIUM_TIMEOUT", 10, low=1, high=120)

@@ -54,7 +54,7 @@ class TokenUnavailable(PartiumError):
         retry_after: seconds until it makes sense to ask again; at least 1.
 
     Attributes:
-        blocked_grant: the id of a grant whose renewal waits for the database, which the caller's own transaction holds
+        blocked_grant: the id of a grant whose refresh waits for the database, which the caller's own transaction holds
             (SQLite): when that is over, there is a token. None: nothing of that kind.
     """
 

@@ -7,14 +7,14 @@ Everything else of this app's URLs is there as well, under its namespace ``parti
 
 from django.urls import include, path
 
-from partium_auth.accounts import views
+from partium_auth.accounts import code_flow_views, logout
 from partium_auth.host.decorators import never_atomic
 
 PROVIDER = {"provider": "default"}
 
 urlpatterns = [
-    path("callback/", never_atomic(views.oidc_callback), PROVIDER, name="oidc_authentication_callback"),
-    path("authenticate/", never_atomic(views.oidc_login), PROVIDER, name="oidc_authentication_init"),
-    path("logout/", never_atomic(views.logout), name="oidc_logout"),
+    path("callback/", never_atomic(code_flow_views.oidc_callback), PROVIDER, name="oidc_authentication_callback"),
+    path("authenticate/", never_atomic(code_flow_views.oidc_login), PROVIDER, name="oidc_authentication_init"),
+    path("logout/", never_atomic(logout.logout), name="oidc_logout"),
     path("", include("partium_auth.urls")),
 ]

@@ -41,13 +41,14 @@ class PartiumMiddleware:
         """Answer a Partium error: log in again, or try again later, as a page or as JSON for a script."""
         if not isinstance(exception, PartiumError):
             return None
-        from partium_auth.accounts import error_pages
+        from partium_auth.accounts.error_pages import error_response
+        from partium_auth.accounts.redirects import may_repeat, repeat
 
-        if isinstance(exception, TokenUnavailable) and error_pages.may_repeat(request):
+        if isinstance(exception, TokenUnavailable) and may_repeat(request):
             try:
                 token_manager.obtain_unblocked(exception)
             except PartiumError as error:
                 exception = error
             else:
-                return error_pages.once_more(request)
-        return error_pages.for_error(request, exception)
+                return repeat(request)
+        return error_response(request, exception)

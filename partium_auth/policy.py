@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from django.db.models import Exists, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, QuerySet
 
 from partium_auth.conf import conf
 from partium_auth.models import (
@@ -56,15 +56,16 @@ def organizations_of(user: User) -> OrganizationQuerySet:
     return _joined(user)
 
 
-def organizations_by_joining(user: User) -> OrganizationQuerySet:
-    """Return the same in the order of membership, the longest first: a session opens the first one by default.
+def memberships_by_joining(user: User) -> QuerySet[Membership]:
+    """Return a person's memberships with their organizations, active or not, the oldest first.
 
-    An invitation becomes a membership without a question, so it must not lead anybody elsewhere.
+    The first active one is what a session opens where nobody says which: an invitation becomes a membership without a
+    question, so it must not lead anybody elsewhere.
     """
     if not _is_active(user):
-        return Organization.objects.none()
-    since = Membership.objects.filter(user_id=user.pk, organization_id=OuterRef("pk")).order_by("created_at")
-    return _joined(user).order_by(Subquery(since.values("created_at")[:1]), "display_name", "org_id")
+        return Membership.objects.none()
+    found = Membership.objects.filter(user_id=user.pk).select_related("organization")
+    return found.order_by("created_at", "organization__display_name", "organization__org_id")
 
 
 def may_open(user: User, organization: Organization) -> bool:

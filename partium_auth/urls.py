@@ -3,17 +3,16 @@
 from django.urls import URLPattern, URLResolver, path
 
 from partium_auth import views
-from partium_auth.accounts import backchannel_logout
-from partium_auth.accounts import views as login_views
+from partium_auth.accounts import backchannel_logout, code_flow_views, login_page, logout
 from partium_auth.host.decorators import never_atomic
 
 app_name = "partium_auth"
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("login/", never_atomic(login_views.login), name="login"),
-    path("login/<slug:provider>/", never_atomic(login_views.oidc_login), name="oidc_login"),
-    path("callback/<slug:provider>/", never_atomic(login_views.oidc_callback), name="oidc_callback"),
-    path("logout/", never_atomic(login_views.logout), name="logout"),
+    path("login/", never_atomic(login_page.login), name="login"),
+    path("login/<slug:provider>/", never_atomic(code_flow_views.oidc_login), name="oidc_login"),
+    path("callback/<slug:provider>/", never_atomic(code_flow_views.oidc_callback), name="oidc_callback"),
+    path("logout/", never_atomic(logout.logout), name="logout"),
     path(
         "backchannel-logout/<slug:provider>/",
         never_atomic(backchannel_logout.backchannel_logout),

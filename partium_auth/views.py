@@ -13,7 +13,8 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
 
-from partium_auth.accounts import error_pages
+from partium_auth.accounts.error_pages import error_response
+from partium_auth.accounts.redirects import is_safe_target
 from partium_auth.exceptions import PartiumError
 from partium_auth.host.decorators import utf8_only
 from partium_auth.session import PartiumSession
@@ -34,7 +35,7 @@ def token(request: HttpRequest) -> HttpResponse:
     try:
         issued = PartiumSession(request).token()
     except PartiumError as error:
-        return error_pages.for_error(request, error)
+        return error_response(request, error)
     return JsonResponse(
         {
             "access_token": issued.value,
@@ -55,8 +56,8 @@ def organization(request: HttpRequest) -> HttpResponse:
     try:
         PartiumSession(request).switch_organization(request.POST.get("organization", ""))
     except PartiumError as error:
-        return error_pages.for_error(request, error)
+        return error_response(request, error)
     target = request.POST.get("next", "")
-    if not error_pages.is_safe_target(request, target):
+    if not is_safe_target(request, target):
         target = resolve_url(settings.LOGIN_REDIRECT_URL)
     return HttpResponseRedirect(target)

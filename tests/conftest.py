@@ -1,4 +1,4 @@
-"""Every test begins with an empty cache and ends when its background renewals have. ``NO_SKIPS=1`` makes a skipped test a failure: where everything is there, nothing may be left out unseen."""
+"""Every test ends when its background refreshes have. ``NO_SKIPS=1`` makes a skipped test a failure: where everything is there, nothing may be left out unseen."""
 
 from __future__ import annotations
 
@@ -9,33 +9,25 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
-from django.conf import settings
-from django.core.cache import caches
 
 from partium_auth.tokens.workers import Executor
 
 
 @pytest.fixture(autouse=True)
-def _nothing_cached() -> None:
-    if settings.PARTIUM_CACHE:
-        caches[settings.PARTIUM_CACHE].clear()
-
-
-@pytest.fixture(autouse=True)
-def _renewals_land(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Wait for renewals that outlive their caller: emptying the tables under one is a deadlock on PostgreSQL."""
+def _refreshes_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Wait for refreshes that outlive their caller: emptying the tables under one is a deadlock on PostgreSQL."""
     used: set[Executor] = set()
     submit = Executor.submit
 
-    def noted(self: Executor, lane_name: str, job: Callable[[], None]) -> None:
+    def noted(self: Executor, upstream_name: str, job: Callable[[], None]) -> None:
         used.add(self)
-        submit(self, lane_name, job)
+        submit(self, upstream_name, job)
 
     monkeypatch.setattr(Executor, "submit", noted)
     yield
-    deadline = time.monotonic() + 15
-    while any(lane.unfinished for executor in used for lane in list(executor._lanes().by_name.values())):
-        assert time.monotonic() < deadline, "A renewal that this test began does not come to its end."
+    deadline = time.monotonic() + 60
+    while any(executor.busy for executor in used):
+        assert time.monotonic() < deadline, "A refresh that this test began does not end."
         threading.Event().wait(0.01)
 
 

@@ -77,14 +77,12 @@ if TEST_DATABASE_NAME := os.environ.get("TEST_DATABASE_NAME"):
     DATABASES["default"]["NAME"] = TEST_DATABASE_NAME
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-PARTIUM_CACHE = None
 if TEST_CACHE_URL := os.environ.get("TEST_CACHE_URL"):
     CACHES["shared"] = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         # A database of Redis for each worker, counted up from the URL's: a test may empty its own.
         "LOCATION": f"{TEST_CACHE_URL.rpartition('/')[0]}/{int(TEST_CACHE_URL.rpartition('/')[2]) + WORKER}",
     }
-    PARTIUM_CACHE = "shared"
 
 PARTIUM_ENCRYPTION_KEYS = ["test:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
 

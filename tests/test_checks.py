@@ -52,7 +52,6 @@ def test_an_unknown_setting_is_a_warning_with_a_guess(settings: Any) -> None:
         ("PARTIUM_TIMEOUT", "ten"),
         ("PARTIUM_TIMEOUT", True),
         ("PARTIUM_TIMEOUT", 0),
-        ("PARTIUM_CACHE", 1),
         ("PARTIUM_EXECUTOR", "fork"),
         ("PARTIUM_API_URL", None),
         ("PARTIUM_DEVELOPER_ROLES", "developer"),
@@ -126,16 +125,6 @@ def test_views_of_the_base_library_that_are_still_routed_are_a_warning(settings:
 def test_parts_of_the_base_library_in_the_settings_are_a_warning(settings: Any) -> None:
     settings.AUTHENTICATION_BACKENDS = ["mozilla_django_oidc.auth.OIDCAuthenticationBackend"]
     assert "PartiumOIDCBackend" in ids()["partium_auth.W009"]
-
-
-def test_a_cache_that_does_not_exist_is_an_error(settings: Any) -> None:
-    settings.PARTIUM_CACHE = "missing"
-    assert "partium_auth.E011" in ids()
-
-
-def test_a_cache_that_is_not_shared_is_a_warning(settings: Any) -> None:
-    settings.PARTIUM_CACHE = "default"
-    assert "partium_auth.W012" in ids()
 
 
 def test_sqlite_that_begins_by_reading_is_a_warning(settings: Any) -> None:

@@ -100,18 +100,6 @@ def test_encryption_keys_that_are_missing_old_or_open_nothing(partium_sandbox: P
     assert "error" in levels(examine("encryption"))
 
 
-@pytest.mark.parametrize(
-    ("backend", "level"),
-    [("locmem.LocMemCache", "ok"), ("dummy.DummyCache", "error"), ("redis.RedisCache", "error")],
-)
-def test_a_cache_that_does_not_keep_what_it_is_given_is_an_error(settings: Any, backend: str, level: str) -> None:
-    settings.CACHES = {
-        "default": {"BACKEND": f"django.core.cache.backends.{backend}", "LOCATION": "redis://127.0.0.1:9"}
-    }
-    settings.PARTIUM_CACHE = "default"
-    assert levels(examine("cache")) == {level}
-
-
 # --- identity providers ---------------------------------------------------------------------------------------------
 
 

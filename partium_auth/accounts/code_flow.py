@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import secrets
 import time
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
-from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -19,15 +16,17 @@ from django.utils import timezone
 
 from partium_auth.accounts import claims as claims_
 from partium_auth.accounts import sessions, started
-from partium_auth.accounts.started import Attempt
+from partium_auth.accounts.redirects import with_hint, with_query
+from partium_auth.accounts.started import StartedLogin
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
+from partium_auth.models import Grant
 from partium_auth.oidc import providers, token_endpoint, userinfo
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.id_token import verify_id_token
 from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import Provider
-from partium_auth.partium.token_response import TokenResponse
+from partium_auth.tokens.verified_login import VerifiedLogin
 
 _ERRORS = frozenset(
     {
@@ -44,7 +43,6 @@ _ERRORS = frozenset(
         "login_required",
     }
 )
-_LONGEST_URL = 8000  # many servers refuse more
 
 
 class ProviderError(Refused):
@@ -53,15 +51,6 @@ class ProviderError(Refused):
     def __init__(self, error: str) -> None:
         super().__init__("provider_error", error if error in _ERRORS else "")
         self.was_cancelled = error in {"access_denied", "consent_required"}
-
-
-@dataclass(frozen=True)
-class Vouched:
-    """What a provider has vouched for, verified. Shows no token."""
-
-    claims: dict[str, Any] = field(repr=False)
-    tokens: TokenResponse = field(repr=False)
-    issued_at: dt.datetime
 
 
 def start(
@@ -76,7 +65,7 @@ def start(
     """Start a login and return the URL at the provider to send the browser to.
 
     Args:
-        request: its session keeps the attempt.
+        request: its session keeps the started login.
         provider: where to log in.
         next_url: where to go afterwards; the caller has found it to be on this site.
         organization: Partium's id of the organization whose login link was used.
@@ -111,7 +100,7 @@ def start(
     started.remember(
         request,
         state,
-        Attempt(
+        StartedLogin(
             provider=provider.slug,
             redirect_uri=redirect_uri,
             next=next_url,
@@ -124,13 +113,13 @@ def start(
     return with_hint(url, _id_token(request, provider)) if silent else url
 
 
-def finish(request: HttpRequest, provider: Provider, attempt: Attempt) -> Vouched:
-    """Return what the provider vouches for in its authorization response.
+def finish(request: HttpRequest, provider: Provider, login: StartedLogin) -> VerifiedLogin:
+    """Return the login that the provider's authorization response leads to, verified.
 
     Args:
         request: the callback's.
         provider: the one that the attempt was started at.
-        attempt: what :func:`started.take` returned; nobody can use it again.
+        login: what :func:`started.pop` returned; nobody can use it again.
 
     Raises:
         ProviderError: the provider says that it did not log anybody in.
@@ -145,9 +134,9 @@ def finish(request: HttpRequest, provider: Provider, attempt: Attempt) -> Vouche
     code = request.GET.get("code", "")
     if not code:
         raise Refused("code", "missing.")
-    state = request.GET["state"]  # started.take() has found it
+    state = request.GET["state"]  # started.pop() has found it
     issued_at = timezone.now()
-    tokens = token_endpoint.redeem_code(provider, code, attempt.redirect_uri, started.code_verifier_of(state))
+    tokens = token_endpoint.redeem_code(provider, code, login.redirect_uri, started.code_verifier_of(state))
     claims = verify_id_token(
         provider,
         metadata,
@@ -160,7 +149,7 @@ def finish(request: HttpRequest, provider: Provider, attempt: Attempt) -> Vouche
         claims = userinfo.merged(claims, more)
     # The nonce has served; a site's hooks, and the report of an error in one, get the rest.
     rest = {name: value for name, value in claims.items() if name != "nonce"}
-    return Vouched(rest, tokens, issued_at)
+    return VerifiedLogin(Grant.Kind.OIDC, rest, tokens, issued_at, provider)
 
 
 def redirect_uri_of(request: HttpRequest, slug: str) -> str:
@@ -178,16 +167,6 @@ def redirect_uri_of(request: HttpRequest, slug: str) -> str:
         except (NoReverseMatch, Resolver404):
             pass
     return request.build_absolute_uri(reverse("partium_auth:oidc_callback", args=[slug]))
-
-
-def with_query(url: str, parameters: dict[str, Any]) -> str:
-    """Return a URL with more parameters in its query."""
-    return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(parameters)}"
-
-
-def with_hint(url: str, id_token: str) -> str:
-    """Return a URL at a provider with an ``id_token_hint``, where there is one and the URL does not get too long for servers."""
-    return with_query(url, {"id_token_hint": id_token}) if id_token and len(url) + len(id_token) < _LONGEST_URL else url
 
 
 def _id_token(request: HttpRequest, provider: Provider) -> str:

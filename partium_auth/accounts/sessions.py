@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from django.contrib import auth
+
 from partium_auth import policy
+from partium_auth.exceptions import EncryptionError
 from partium_auth.models import Grant
 from partium_auth.models.database import database_alias
 from partium_auth.tokens import grants
@@ -15,34 +19,73 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from partium_auth.models import Organization
-    from partium_auth.tokens.grants import Login
+    from partium_auth.tokens.verified_login import VerifiedLogin
 
 GRANT = grants.IN_SESSION
 ORGANIZATION = "_partium_organization"
+_LOGIN = "_partium_verified_login"  # an attribute of the request, while log_in() is at work
 
 
-def begin(request: HttpRequest, login: Login) -> Grant:
-    """Attach a login that succeeded to the session. Call it after ``django.contrib.auth.login``.
+def log_in(request: HttpRequest, login: VerifiedLogin, *, org_id: str = "") -> None:
+    """Log the user of a verified login in; the tokens are stored last.
+
+    Args:
+        request: the session's.
+        login: with its user.
+        org_id: Partium's id of the organization whose login link was used.
+
+    Raises:
+        EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``; nobody is logged in.
+    """
+    user = login.user
+    setattr(request, _LOGIN, login)
+    try:
+        if request.user.is_authenticated and request.user.pk == user.pk:
+            # The session gets another key, which auth.login() omits here, and the browser keeps its CSRF token: a new one
+            # would break the forms in other tabs, and the SDK's script there, at each silent login.
+            request.session[auth.BACKEND_SESSION_KEY] = user.backend
+            request.session.cycle_key()
+            request.user = user
+            auth.user_logged_in.send(sender=type(user), request=request, user=user)
+        else:
+            end(request)  # auth.login() deletes another person's session, but not its grant
+            auth.login(request, user)
+    finally:
+        delattr(request, _LOGIN)
+    try:
+        begin(request, login, org_id=org_id)
+    except EncryptionError:
+        auth.logout(request)
+        raise
+
+
+def begin(request: HttpRequest, login: VerifiedLogin, *, org_id: str = "") -> Grant:
+    """Attach a verified login to the session. Call it after ``django.contrib.auth.login``.
 
     Args:
         request: with the session that the login made or kept.
-        login: what the login obtained.
+        login: with its user.
+        org_id: Partium's id of the organization to open, if the person may.
 
     Raises:
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
-    end(request)  # a silent re-login keeps the session and replaces its grant
+    end(request)  # a silent login keeps the session and replaces its grant
     if request.session.session_key is None:
         request.session.create()
     grant = grants.open_grant(login, request.session.session_key or "")
     request.session[GRANT] = str(grant.pk)
-    _choose_organization(request, login.user, login.organization)
+    organizations = _organizations_of(login.user) if login.organizations is None else login.organizations
+    owner_id = login.provider.organization_id if login.provider is not None else None
+    wanted = next((row for row in organizations if row.pk == owner_id or (not owner_id and row.org_id == org_id)), None)
+    _choose_organization(request, organizations, wanted)
     return grant
 
 
 def begin_without_grant(request: HttpRequest, user: Any) -> None:
     """Choose the organization of a session that logged in through another backend."""
-    _choose_organization(request, user, None)
+    if not hasattr(request, _LOGIN):  # log_in() chooses it
+        _choose_organization(request, _organizations_of(user), None)
 
 
 def end(request: HttpRequest) -> None:
@@ -72,12 +115,18 @@ def oidc_grant_of(request: HttpRequest) -> Grant | None:
     return found.filter(pk=grant_id, kind=Grant.Kind.OIDC, revoked_at=None).first()
 
 
-def _choose_organization(request: HttpRequest, user: Any, wanted: Organization | None) -> None:
-    open_to_user = policy.organizations_by_joining(user)
-    chosen = open_to_user.filter(pk=wanted.pk).first() if wanted is not None else None
-    if chosen is None:
-        kept = organization_id_of(request)
-        chosen = (open_to_user.filter(pk=kept).first() if kept else None) or open_to_user.first()
+def _organizations_of(user: Any) -> list[Organization]:
+    memberships = policy.memberships_by_joining(user).filter(organization__is_active=True)
+    return [row.organization for row in memberships]
+
+
+def _choose_organization(
+    request: HttpRequest, organizations: Sequence[Organization], wanted: Organization | None
+) -> None:
+    """Make the wanted organization the active one; else the session's own stays, else the one joined longest ago."""
+    kept_id = organization_id_of(request)
+    kept = next((row for row in organizations if row.pk == kept_id), None)
+    chosen = wanted or kept or next(iter(organizations), None)
     if chosen is not None:
         request.session[ORGANIZATION] = str(chosen.pk)
     else:

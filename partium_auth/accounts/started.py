@@ -30,7 +30,7 @@ ANSWERED_WITHIN_SECONDS = 10
 
 
 @dataclass(frozen=True)
-class Attempt:
+class StartedLogin:
     """One login that was started.
 
     Args:
@@ -60,10 +60,10 @@ def code_verifier_of(state: str) -> str:
     return fingerprint("login-code-verifier", state)
 
 
-def remember(request: HttpRequest, state: str, attempt: Attempt) -> None:
-    """Keep an attempt; the oldest ones go when there are too many, or when they are too old anyway."""
+def remember(request: HttpRequest, state: str, login: StartedLogin) -> None:
+    """Keep a started login; the oldest ones go when there are too many, or when they are too old anyway."""
     kept = {key: value for key, value in _all(request).items() if time.time() - value["created_at"] < LASTS_SECONDS}
-    kept[state] = asdict(attempt)
+    kept[state] = asdict(login)
     in_cookie = isinstance(request.session, SignedCookies)
     for key in sorted(kept, key=lambda key: float(kept[key]["created_at"]))[:-1]:
         if len(kept) > AT_MOST or (in_cookie and len(json.dumps(kept)) > AT_MOST_CHARACTERS_IN_COOKIE):
@@ -71,8 +71,8 @@ def remember(request: HttpRequest, state: str, attempt: Attempt) -> None:
     request.session[SESSION_KEY] = kept
 
 
-def take(request: HttpRequest, provider: str) -> Attempt:
-    """Return the attempt that the request's ``state`` names, and forget it for good before anything else is done with it.
+def pop(request: HttpRequest, provider: str) -> StartedLogin:
+    """Return the started login that the request's ``state`` names, and forget it for good before anything else is done with it.
 
     ``request.session`` is read anew afterwards, so that what other tabs write meanwhile is not overwritten.
 
@@ -97,12 +97,12 @@ def take(request: HttpRequest, provider: str) -> Attempt:
     except UpdateError:
         raise Refused("state", "the session was ended meanwhile.") from None
     request.session = type(request.session)(request.session.session_key)
-    attempt = Attempt(**value)
-    if attempt.provider != provider:
+    login = StartedLogin(**value)
+    if login.provider != provider:
         raise Refused("state", "the login was started at another provider.")
-    if not -CLOCKS_DIFFER_SECONDS <= time.time() - attempt.created_at < LASTS_SECONDS:
+    if not -CLOCKS_DIFFER_SECONDS <= time.time() - login.created_at < LASTS_SECONDS:
         raise Refused("state", "the login was started too long ago.")
-    return attempt
+    return login
 
 
 def is_left_unanswered(request: HttpRequest, provider: str) -> bool:

@@ -59,9 +59,9 @@ class GrantAdmin(PolicyAdmin):
     def provider_name(self, grant: Grant) -> str:
         return grant.provider or NOTHING
 
-    @admin.display(description=_("last renewed"), ordering="renewed_at")
+    @admin.display(description=_("last refreshed"), ordering="refreshed_at")
     def renewed(self, grant: Grant) -> str:
-        return moment(grant.renewed_at)
+        return moment(grant.refreshed_at)
 
     @admin.display(description=_("since"), ordering="created_at")
     def since(self, grant: Grant) -> str:

@@ -28,7 +28,7 @@ from partium_auth.models import EmailDomain, IdentityProvider
 from partium_auth.oidc.metadata import is_secure
 from partium_auth.oidc.provider import ENDPOINTS
 from partium_auth.oidc.providers import from_row
-from partium_auth.services.providers import check_slug_and_issuer, is_used, save_provider
+from partium_auth.services.providers import is_used, save_provider, validate_slug_and_issuer
 
 LEVELS = {"ok": ("active", _("good")), "warning": ("expiring", _("look at this")), "error": ("failing", _("wrong"))}
 
@@ -61,7 +61,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc]  # the instance is now as it should become
         try:
-            check_slug_and_issuer(self.instance)
+            validate_slug_and_issuer(self.instance)
         except ValidationError as error:
             for name, errors in error.error_dict.items():
                 # What is fixed since people have logged in through the provider is shown, but no field of the form.
@@ -125,7 +125,7 @@ class IdentityProviderAdmin(PolicyAdmin):
         return self.has_view_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # People's identities belong to a provider that is in use; it can be made inactive.
+        # Who logged in through it keeps an identity there; such a provider is switched off instead.
         return self.has_view_permission(request, obj) and (obj is None or not is_used(obj))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:

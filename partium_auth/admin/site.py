@@ -17,7 +17,8 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
 from partium_auth import policy
-from partium_auth.accounts.error_pages import Answer, is_safe_target
+from partium_auth.accounts.error_texts import ErrorText
+from partium_auth.accounts.redirects import is_safe_target
 from partium_auth.admin.permissions import permissions_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ else:
 _NAMED = 10
 """The page lists at most so many of a person's organizations."""
 
-_CLOSED = Answer(
+_CLOSED = ErrorText(
     403,
     "no_developer",
     _("This page is for developers"),
@@ -82,7 +83,7 @@ class KeySite(Site):
             return HttpResponseRedirect(login_url)
         names = [str(one) for one in policy.organizations_of(request.user)[: _NAMED + 1]]
         context = {
-            "answer": _CLOSED,
+            "text": _CLOSED,
             "organizations": ", ".join([*names[:_NAMED], *("…" for _name in names[_NAMED:])]),
             "login_url": login_url,
         }

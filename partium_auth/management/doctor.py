@@ -9,13 +9,11 @@ from __future__ import annotations
 import dataclasses
 import email.utils
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
 
 from django.conf import settings
-from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as AnyDatabaseError
 from django.db import connections
@@ -23,7 +21,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from partium_auth.backends import is_password_login_enabled
+from partium_auth.accounts.enabled import is_password_login_enabled
 from partium_auth.conf import conf
 from partium_auth.exceptions import PartiumError
 from partium_auth.host import upstream
@@ -71,7 +69,7 @@ def examine() -> Iterator[Finding]:
     except AnyDatabaseError as error:
         yield Finding("error", "database", str(error) or type(error).__name__, "Check DATABASES.")
         return
-    for look in (_encryption, _database, _cache, _partium, _organizations, _providers):
+    for look in (_encryption, _database, _partium, _organizations, _providers):
         try:
             yield from look()
         except (PartiumError, ImproperlyConfigured, AnyDatabaseError) as error:
@@ -122,27 +120,6 @@ def _database() -> Iterator[Finding]:
     connection = connections[database_alias()]
     Organization.objects.using(database_alias()).exists()
     yield Finding("ok", "database", f"{connection.vendor} answers.")
-
-
-def _cache() -> Iterator[Finding]:
-    if conf.cache is None:
-        yield Finding("ok", "cache", "None: each token read is one query.")
-        return
-    key, value = f"partium_auth:doctor:{uuid.uuid4()}", "x"
-    try:
-        cache = caches[conf.cache]
-        cache.set(key, value, 10)
-        works = cache.get(key) == value
-        cache.delete(key)
-    except Exception as error:  # noqa: BLE001  # whatever a cache backend raises
-        yield Finding("error", "cache", f"PARTIUM_CACHE does not work ({type(error).__name__}).", "Check CACHES.")
-        return
-    if works:
-        yield Finding("ok", "cache", f"{conf.cache!r} stores and returns values.")
-    else:
-        yield Finding(
-            "error", "cache", f"{conf.cache!r} does not return what was stored.", "Use a shared cache, or None."
-        )
 
 
 # --- Partium ---------------------------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ from partium_auth.models.keys import ApiKey
 
 
 class Grant(models.Model):
-    """What is needed to renew an access token, and the state of that renewal.
+    """What is needed to refresh an access token, and the state of that refresh.
 
-    ``generation`` counts committed renewals: every write of a token is a compare-and-swap on it. The lease columns are
+    ``generation`` counts committed refreshes: every write of a token is a compare-and-swap on it. The lease columns are
     written and compared by the database's clock only, ``issued_at`` by this machine's.
     """
 
@@ -55,7 +55,7 @@ class Grant(models.Model):
     rejected_at = models.DateTimeField(null=True)  # the upstream said that there will be no more tokens
     revoked_at = models.DateTimeField(null=True, db_index=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    renewed_at = models.DateTimeField(null=True, db_index=True)
+    refreshed_at = models.DateTimeField(null=True, db_index=True)
 
     class Meta:
         verbose_name = _("grant")

@@ -9,12 +9,13 @@ from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Case, Count, Q, Value, When
+from django.db.models import Case, Count, F, Q, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.fields import MASK, SealedField
 from partium_auth.models.organizations import Organization
+from partium_auth.models.versions import DecidesAccess, DecidesAccessQuerySet
 
 REJECTION_REMEMBERED = dt.timedelta(seconds=60)
 """How long a key that Partium rejected in use is left alone before it is tried again."""
@@ -36,7 +37,15 @@ class ApiKeyState(models.TextChoices):
     REVOKED = "revoked", _("revoked")
 
 
-class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+class Standing(models.IntegerChoices):
+    """Whether a key that has not ended may serve; the lower ones serve first."""
+
+    USABLE = 0
+    RESTING = 1  # rejected in use a moment ago
+    REFUSED = 2  # by a verification, until it is verified anew
+
+
+class ApiKeyQuerySet(DecidesAccessQuerySet["ApiKey"]):
     def usable(self, now: dt.datetime | None = None) -> ApiKeyQuerySet:
         """Keys that may serve: not revoked, not expired, not past the end of their overlap, not known to be rejected.
 
@@ -44,13 +53,26 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
         until the key is verified anew.
         """
         now = now or timezone.now()
-        return (
-            self.exclude(status=ApiKey.Status.REVOKED)
-            .exclude(verification__in=(ApiKey.Verification.REJECTED, ApiKey.Verification.WRONG_ORGANIZATION))
-            .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
-            .filter(Q(retires_at__isnull=True) | Q(retires_at__gt=now))
-            .filter(Q(rejected_at__isnull=True) | Q(rejected_at__lte=now - REJECTION_REMEMBERED))
+        return self._not_ended(now).exclude(_REFUSED).exclude(_resting(now))
+
+    def in_serving_order(self, now: dt.datetime | None = None) -> ApiKeyQuerySet:
+        """Keys that have not ended, the one that should serve first, each with its ``standing``: one of :class:`Standing`."""
+        now = now or timezone.now()
+        standing = Case(
+            When(_REFUSED, then=Standing.REFUSED),
+            When(_resting(now), then=Standing.RESTING),
+            default=Standing.USABLE,
+            output_field=models.IntegerField(),
         )
+        # mypy's plugin accepts no annotation that the model declares.
+        keys = self._not_ended(now).annotate(**{"standing": standing})  # noqa: PIE804
+        return keys.order_by(F("standing"), *_SERVING_ORDER)
+
+    def _not_ended(self, now: dt.datetime) -> ApiKeyQuerySet:
+        keys = self
+        for _state, ended in _endings(now):
+            keys = keys.exclude(ended)
+        return keys
 
     def of_several_organizations(self) -> models.QuerySet[ApiKey, str]:
         """The fingerprints of keys that several organizations have, not counting revoked keys."""
@@ -59,12 +81,7 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
     def serving_order(self) -> ApiKeyQuerySet:
         """The key that should serve first: verified before unverified, active before retiring, newest first."""
-        return self.order_by(
-            Case(When(verification=ApiKey.Verification.ACCEPTED, then=0), default=1),
-            Case(When(status=ApiKey.Status.ACTIVE, then=0), default=1),
-            "-created_at",
-            "-pk",
-        )
+        return self.order_by(*_SERVING_ORDER)
 
     def with_state(self, now: dt.datetime | None = None) -> ApiKeyQuerySet:
         """Add ``state``, one of :class:`ApiKeyState`, to every row."""
@@ -79,6 +96,27 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
                 return keys.filter(condition)
             keys = keys.exclude(condition)
         return keys
+
+
+def _endings(now: dt.datetime) -> list[tuple[ApiKeyState, Q]]:
+    return [
+        (ApiKeyState.REVOKED, Q(status="revoked")),
+        (ApiKeyState.RETIRED, Q(retires_at__lte=now)),
+        (ApiKeyState.EXPIRED, Q(expires_at__lte=now)),
+    ]
+
+
+_REFUSED = Q(verification__in=("rejected", "wrong_organization"))
+_SERVING_ORDER = (
+    Case(When(verification="accepted", then=0), default=1),
+    Case(When(status="active", then=0), default=1),
+    "-created_at",
+    "-pk",
+)
+
+
+def _resting(now: dt.datetime) -> Q:
+    return Q(rejected_at__gt=now - REJECTION_REMEMBERED)
 
 
 def by_state(values: Mapping[ApiKeyState, Any], output_field: models.Field[Any, Any], now: dt.datetime | None) -> Case:
@@ -99,23 +137,23 @@ def by_state(values: Mapping[ApiKeyState, Any], output_field: models.Field[Any, 
 def _conditions(now: dt.datetime | None) -> list[tuple[ApiKeyState, Q]]:
     """Return the condition of each state. The first one that is true counts; if none is, the key is active."""
     now = now or timezone.now()
-    rejected = Q(verification__in=(ApiKey.Verification.REJECTED, ApiKey.Verification.WRONG_ORGANIZATION))
     return [
-        (ApiKeyState.REVOKED, Q(status=ApiKey.Status.REVOKED)),
-        (ApiKeyState.RETIRED, Q(retires_at__lte=now)),
-        (ApiKeyState.EXPIRED, Q(expires_at__lte=now)),
-        (ApiKeyState.FAILING, Q(rejected_at__isnull=False) | rejected),
+        *_endings(now),
+        (ApiKeyState.FAILING, Q(rejected_at__isnull=False) | _REFUSED),
         (ApiKeyState.RETIRING, Q(status=ApiKey.Status.RETIRING)),
         (ApiKeyState.UNVERIFIED, Q(verification=ApiKey.Verification.UNVERIFIED)),
         (ApiKeyState.EXPIRING, Q(expires_at__lte=now + EXPIRES_SOON)),
     ]
 
 
-class ApiKey(models.Model):
+class ApiKey(DecidesAccess):
     """A key that Partium issued for one organization. Its value is sealed and never shown again.
 
     Revoking erases the value. A constraint of the database makes sure that this cannot be undone.
     """
+
+    irrelevant_to_access = frozenset({"last_used_at"})  # written all day
+    standing: int  # of a row of in_serving_order()
 
     class Status(models.TextChoices):
         ACTIVE = "active", _("active")

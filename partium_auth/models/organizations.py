@@ -8,6 +8,8 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from partium_auth.models.versions import DecidesAccess, DecidesAccessQuerySet, new_version
+
 
 class Role(models.TextChoices):
     """What a person may do in an organization."""
@@ -23,7 +25,7 @@ class Origin(models.TextChoices):
     ADMIN = "admin", _("by hand")
 
 
-class OrganizationQuerySet(models.QuerySet["Organization"]):
+class OrganizationQuerySet(DecidesAccessQuerySet["Organization"]):
     def named(self, org_id: str) -> OrganizationQuerySet:
         """Return the organization with this Partium id, or none. The id may be any text that somebody typed."""
         # PostgreSQL raises an error for NUL in a text, and every database for half a surrogate pair.
@@ -31,8 +33,10 @@ class OrganizationQuerySet(models.QuerySet["Organization"]):
         return self.filter(org_id=org_id) if askable else self.none()
 
 
-class Organization(models.Model):
+class Organization(DecidesAccess):
     """One Partium organization."""
+
+    organization_field = "pk"
 
     class TokenSource(models.TextChoices):
         USER = "user", _("each person's own login")
@@ -55,6 +59,7 @@ class Organization(models.Model):
         help_text=_("Only sessions that logged in through this provider may open the organization."),
     )
     is_active = models.BooleanField(_("active"), default=True)
+    version = models.BigIntegerField(default=new_version, editable=False)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     objects = OrganizationQuerySet.as_manager()
@@ -69,7 +74,7 @@ class Organization(models.Model):
         return self.display_name or self.org_id
 
 
-class Membership(models.Model):
+class Membership(DecidesAccess):
     """A person belongs to an organization. One row per origin, so that claims can be withdrawn without touching the rest."""
 
     user = models.ForeignKey(
@@ -90,6 +95,8 @@ class Membership(models.Model):
         help_text=_("Whose claims gave this membership."),
     )
     created_at = models.DateTimeField(_("since"), auto_now_add=True)
+
+    objects = DecidesAccessQuerySet["Membership"].as_manager()
 
     class Meta:
         verbose_name = _("membership")

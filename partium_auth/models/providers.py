@@ -1,4 +1,4 @@
-"""Identity providers stored in the database, beside the one that the base library's ``OIDC_*`` settings describe."""
+"""Identity providers in the database, beside the one of the base library's ``OIDC_…`` settings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.fields import SealedField
+from partium_auth.models.versions import DecidesAccess, DecidesAccessQuerySet
 
 validate_provider_slug = RegexValidator(r"\A[a-z0-9][a-z0-9-]{0,48}\Z", _("Lower-case letters, digits and hyphens."))
 validate_email_domain = RegexValidator(
@@ -16,12 +17,14 @@ validate_email_domain = RegexValidator(
     _("A domain in lower case, such as example.com."),
 )
 
-# Which hosts plain http is allowed to is the transport's rule; a URLField would guess a scheme.
+# No URLField: its form field adds a scheme that nobody typed. The transport refuses plain http, but to this machine.
 validate_endpoint = URLValidator(schemes=["https", "http"])
 
 
-class IdentityProvider(models.Model):
+class IdentityProvider(DecidesAccess):
     """An OpenID provider: site-wide, or one organization's own. Written by superusers only."""
+
+    organization_field = ""  # its logins may be open in any organization
 
     class ClientAuthentication(models.TextChoices):
         BASIC = "client_secret_basic", "client_secret_basic"
@@ -69,7 +72,7 @@ class IdentityProvider(models.Model):
         default="RS256 PS256 ES256 EdDSA",
         help_text=_("Which algorithms an ID token may be signed with, separated by spaces."),
     )
-    # Only for providers without a discovery document; empty means that discovery says.
+    # Empty: as in the discovery document.
     authorization_endpoint = models.CharField(
         _("authorization endpoint"), max_length=500, blank=True, default="", validators=[validate_endpoint]
     )
@@ -101,6 +104,8 @@ class IdentityProvider(models.Model):
     is_active = models.BooleanField(_("active"), default=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
+    objects = DecidesAccessQuerySet["IdentityProvider"].as_manager()
+
     class Meta:
         verbose_name = _("identity provider")
         verbose_name_plural = _("identity providers")
@@ -111,7 +116,7 @@ class IdentityProvider(models.Model):
 
 
 class EmailDomain(models.Model):
-    """People whose e-mail address ends in this domain log in through that provider. A domain has exactly one."""
+    """People whose e-mail address is in this domain log in through this provider. A domain has one provider."""
 
     provider = models.ForeignKey(
         IdentityProvider, verbose_name=_("identity provider"), on_delete=models.CASCADE, related_name="email_domains"

@@ -1,4 +1,4 @@
-"""One class for everything that a relying party refuses."""
+"""The one exception for everything that a relying party refuses."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from partium_auth.exceptions import PartiumError
 
 
 class Refused(PartiumError):
-    """Something that came from a provider or a browser is not what it has to be, so nobody is logged in or out.
+    """A provider or a browser sent something that fails a check, so nobody is logged in or out.
 
     Args:
         check: the name of the check that failed, such as ``"aud"``: a word for the log, never a value from outside.
-        detail: for a developer; no token, and nothing that was read from outside unless it is harmless.
+        detail: for the log: what was seen and what was expected; values from outside only escaped and cut, never a token.
     """
 
     def __init__(self, check: str, detail: str = "") -> None:

@@ -1,4 +1,4 @@
-"""What a provider says about itself (OpenID Connect Discovery 1.0), and what is configured by hand instead."""
+"""A provider's endpoints and abilities: configured, or else from its discovery document (OpenID Connect Discovery 1.0)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from partium_auth.oidc.provider import ENDPOINTS, Provider
 
 @dataclass(frozen=True)
 class Metadata:
-    """A provider's endpoints and habits; an endpoint that it does not have is an empty string."""
+    """A provider's endpoints and abilities; an endpoint that it does not have is an empty string."""
 
     issuer: str
     authorization_endpoint: str
@@ -30,7 +30,7 @@ class Metadata:
 
 
 def metadata_of(provider: Provider) -> Metadata:
-    """Return a provider's metadata, discovered where it is not configured by hand.
+    """Return a provider's metadata; what is not configured is discovered.
 
     Raises:
         Refused: the document's issuer is another one (Discovery §4.3), or an endpoint is missing or not ``https``.
@@ -42,7 +42,7 @@ def metadata_of(provider: Provider) -> Metadata:
 
 
 def interpret_metadata(provider: Provider, document: Mapping[str, Any]) -> Metadata:
-    """Return what a discovery document and the configuration by hand say together. Raises Refused, see :func:`of`."""
+    """Return a provider's metadata by its configuration and a discovery document. Raises Refused, see :func:`metadata_of`."""
     issuer = provider.issuer
     if document:
         issuer = _issuer(provider, document)
@@ -53,7 +53,7 @@ def interpret_metadata(provider: Provider, document: Mapping[str, Any]) -> Metad
     for name, url in endpoints.items():
         if url and not is_secure(url):
             raise Refused("discovery", f"the {name} is not an https URL.")
-        # Who writes a document elsewhere does not decide what is called on this machine.
+        # A remote document must not point at localhost (SSRF).
         is_plain = urlsplit(url).scheme == "http" and name not in provider.endpoints
         if is_plain and urlsplit(provider.discovery_url).scheme == "https":
             raise Refused("discovery", f"the {name} is on this machine, and the provider is not.")

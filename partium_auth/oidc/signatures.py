@@ -1,4 +1,4 @@
-"""Which key a token was signed with (RFC 7517, RFC 7515 §4.1.4), and whether the signature is right."""
+"""Find the key that a token was signed with (RFC 7517, RFC 7515 §4.1.4), and verify the signature."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MAX_TOKEN_CHARACTERS = 64 * 1024
 
 
 def verify_signature(provider: Provider, jwks_uri: str, token: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return header and claims of a signed JWT whose signature is the provider's. No claim has been looked at yet.
+    """Return header and claims of a JWT that the provider signed. No claim is checked here.
 
     Args:
-        provider: whose key it has to be; its list says which algorithms are allowed.
+        provider: who must have signed it; its list says which algorithms are allowed.
         jwks_uri: where its keys are.
         token: the JWT.
 
     Raises:
-        Refused: no JWT, algorithm not allowed, no key or several that fit, signature wrong.
+        Refused: no JWT, algorithm not allowed, no key or several keys match, signature wrong.
         UpstreamError: the key set is not known and could not be fetched.
     """
     if not isinstance(token, str) or len(token) > MAX_TOKEN_CHARACTERS:
@@ -48,18 +48,20 @@ def verify_signature(provider: Provider, jwks_uri: str, token: str) -> tuple[dic
     try:
         return header, _decode(token, algorithm, _published(provider, key_set, algorithm, kid))
     except Refused:
-        # The provider may have changed its keys since: under a new name, or without any names.
+        # The provider may have changed its keys since, also under the same kid or without any.
         newer = documents.get_newer(jwks_uri, than=key_set)
         if newer is None or newer == key_set:
             raise
     return header, _decode(token, algorithm, _published(provider, newer, algorithm, kid))
 
 
-def fitting(keys: Sequence[Any], algorithm: str, kid: object, *, verify_kid: bool = True) -> list[Mapping[str, Any]]:
+def matching_keys(
+    keys: Sequence[Any], algorithm: str, kid: object, *, verify_kid: bool = True
+) -> list[Mapping[str, Any]]:
     """Return the keys of a set that a token with this header may be signed with.
 
-    ``kty`` and ``crv`` must be the algorithm's, ``use`` and ``key_ops`` allow signatures, ``alg``, where given, is the
-    same (RFC 7517 §4). With a ``kid`` only keys of that name fit, or else keys without one.
+    ``kty`` and ``crv`` must be the algorithm's, ``use`` and ``key_ops`` must allow signatures, ``alg``, where given, must be
+    the same (RFC 7517 §4). With a ``kid`` only keys with that ``kid`` match, or else keys without one.
     """
     usable = [key for key in keys if isinstance(key, Mapping) and _is_for(key, algorithm)]
     if kid is None or not verify_kid:
@@ -68,19 +70,19 @@ def fitting(keys: Sequence[Any], algorithm: str, kid: object, *, verify_kid: boo
 
 
 def _decode(token: str, algorithm: str, key: Any) -> dict[str, Any]:
-    # The claims are checked by oidc.id_token, each by its name; only the signature is checked here.
+    # oidc.signed_tokens checks the claims.
     names = ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
     try:
         claims: dict[str, Any] = jwt.decode(
             token, key, algorithms=[algorithm], options=cast("Any", {f"verify_{name}": False for name in names})
         )
     except (PyJWTError, ValueError, TypeError, RecursionError):
-        raise Refused("signature", "the signature is wrong, or not of a key that the provider publishes.") from None
+        raise Refused("signature", "wrong, or made with a key that the provider does not publish.") from None
     return claims
 
 
 def _secret(provider: Provider) -> bytes:
-    """The key of HMAC: only ever the client secret, never a key from a document."""
+    """Return the key of HMAC: always the client secret, never a published key."""
     if not provider.client_secret:
         raise Refused("alg", "HMAC needs a client secret.")
     return provider.client_secret.encode()
@@ -92,11 +94,11 @@ def _configured(key: str | Mapping[str, Any], algorithm: str) -> Any:
 
 def _published(provider: Provider, key_set: Mapping[str, Any], algorithm: str, kid: object) -> jwt.PyJWK:
     keys = key_set.get("keys")
-    found = fitting(keys if isinstance(keys, list) else [], algorithm, kid, verify_kid=provider.verify_kid)
+    found = matching_keys(keys if isinstance(keys, list) else [], algorithm, kid, verify_kid=provider.verify_kid)
     if not found:
-        raise Refused("kid", "the provider publishes no key that fits.")
+        raise Refused("kid", "the provider publishes no key that matches.")
     if len(found) > 1:
-        raise Refused("kid", "several of the provider's keys fit.")
+        raise Refused("kid", "several of the provider's keys match.")
     return _parse(found[0], algorithm)
 
 

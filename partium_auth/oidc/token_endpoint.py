@@ -1,6 +1,6 @@
-"""The token endpoint (RFC 6749 §4.1.3 and §6, RFC 7636) and revocation (RFC 7009): where our client secret is used.
+"""Redeem codes, refresh tokens, revoke tokens: the calls that send our client secret (RFC 6749, 7636 and 7009).
 
-No redirect is followed, no body is quoted, and of an error answer only the ``error`` code is read.
+No redirect is followed. No answer is quoted; of an error only the ``error`` code is read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger("partium_auth.oidc")
 
 REVOCATION_SECONDS = 3.0
 
-#: RFC 6749 §5.2; anything else in an error answer is not repeated.
+#: RFC 6749 §5.2, and what providers send besides; no other code gets into a message.
 _ERRORS = frozenset(
     {
         "invalid_request",
@@ -38,14 +38,14 @@ _ERRORS = frozenset(
     }
 )
 
-
-_DEAD_CODE = frozenset({"invalid_grant"})
-_DEAD_REFRESH_TOKEN = frozenset({"invalid_grant", "invalid_request"})
-"""LemonLDAP::NG says the latter; it can be about nothing else, since nothing else differs from one renewal to the next."""
+#: The errors that reject a code, and those that reject a refresh token. LemonLDAP::NG sends ``invalid_request`` for a refresh
+#: token that it does not know. Nothing else in the request changes from one refresh to the next.
+_CODE_REJECTED = frozenset({"invalid_grant"})
+_REFRESH_TOKEN_REJECTED = frozenset({"invalid_grant", "invalid_request"})
 
 
 def redeem_code(provider: Provider, code: str, redirect_uri: str, code_verifier: str) -> TokenResponse:
-    """Exchange an authorization code; the answer has an ``id_token``, which nobody has verified yet.
+    """Redeem an authorization code. The answer has an ``id_token``, which is not verified yet.
 
     Args:
         provider: where the login was started.
@@ -63,10 +63,10 @@ def redeem_code(provider: Provider, code: str, redirect_uri: str, code_verifier:
         "redirect_uri": redirect_uri,
         "code_verifier": code_verifier,
     }
-    del code, code_verifier  # an error report prints every frame's variables; _post() empties the form
+    del code, code_verifier  # an error report shows every frame's variables; _post() empties the form
     metadata = metadata_of(provider)
-    response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS)
-    tokens = _tokens(provider, metadata, response, _DEAD_CODE)
+    response = _post(provider, metadata, metadata.token_endpoint, form, EXCHANGE_SECONDS)
+    tokens = _read_tokens(provider, metadata, response, _CODE_REJECTED)
     if not tokens.id_token:
         raise UnexpectedResponse(f"The token endpoint of {provider.slug!r} answered without an id_token.", status=200)
     return tokens
@@ -79,19 +79,20 @@ def refresh(
     who: tuple[str, str] | None = None,
     before_send: Callable[[], object] | None = None,
 ) -> TokenResponse:
-    """Exchange a refresh token (RFC 6749 §6).
+    """Get new tokens with a refresh token (RFC 6749 §6).
 
     Args:
         provider: who issued it.
-        refresh_token: may be used up by this.
-        who: issuer and subject of the login. An ID token in the answer has to be about them, and serves for nothing else.
+        refresh_token: the provider may accept it only once.
+        who: issuer and subject of the login. An ID token in the answer has to be about that person, and is used for nothing
+            else.
         before_send: called just before the first byte is sent; see ``Transport.send``.
 
     Raises:
-        CredentialsRejected: ``invalid_grant`` or ``invalid_request``: this refresh token is dead for good; or the answer is
-            about somebody else, whose tokens must not serve here. ``status`` is 401.
-        UpstreamError: anything else. A refusal that concerns our registration (``invalid_client``, …) is the operator's
-            to mend, is logged as such, and never has the status 401; nor has UnexpectedResponse: refused, and not said why.
+        CredentialsRejected: the provider will never accept this refresh token again (``invalid_grant`` or
+            ``invalid_request``), or the new tokens are somebody else's. ``status`` is 401.
+        UpstreamError: anything else. An error about our registration (``invalid_client``, …) is logged as an error, because
+            the operator has to fix it. Its status is never 401; nor is that of UnexpectedResponse, an error without a reason.
     """
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     del refresh_token
@@ -102,34 +103,34 @@ def refresh(
         raise UpstreamError(f"The identity provider {provider.slug!r} cannot be used: {e}", sent=False) from None
     except UpstreamError as e:
         form.clear()
-        e.sent = False  # that was about the discovery document: the refresh token has not left
+        e.sent = False  # it was the discovery document that could not be fetched; the refresh token was not sent
         raise
-    response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS, before_send=before_send)
+    response = _post(provider, metadata, metadata.token_endpoint, form, EXCHANGE_SECONDS, before_send=before_send)
     try:
-        tokens = _tokens(provider, metadata, response, _DEAD_REFRESH_TOKEN)
+        tokens = _read_tokens(provider, metadata, response, _REFRESH_TOKEN_REJECTED)
     except UpstreamError as e:
         if e.status == 400 and isinstance(e, UnexpectedResponse):
-            logger.warning("A refresh token was refused, and not said why: %s", e)
+            logger.warning("A refresh token was rejected without a reason: %s", e)
         elif e.status == 400:
-            logger.error("Nobody's tokens can be renewed: %s", e)
+            logger.error("No token of this provider can be refreshed: %s", e)
         raise
     if who is not None and tokens.id_token and is_about_somebody_else(tokens.id_token, *who):
-        logger.error("%s answered a refresh token with tokens of somebody else; they are not used.", response.url)
+        logger.error("%s answered a refresh with tokens of somebody else; they are not used.", response.url)
         raise CredentialsRejected(f"{response.url} answered with tokens of somebody else.", status=401)
     return tokens
 
 
 def revoke(provider: Provider, refresh_token: str) -> bool:
-    """Tell the provider that a refresh token will not be used again (RFC 7009), where it offers that.
+    """Revoke a refresh token at the provider (RFC 7009), where it offers that; return whether it did.
 
-    Returns whether it was told. Never raises for what the provider does: a log-out must work while it is down.
+    Raises nothing for what the provider does: a log-out must work while it is down.
     """
     try:
         metadata = metadata_of(provider)
         if not metadata.revocation_endpoint:
             return False
         form = {"token": refresh_token, "token_type_hint": "refresh_token"}
-        response = _post(provider, metadata, "revocation_endpoint", form, REVOCATION_SECONDS)
+        response = _post(provider, metadata, metadata.revocation_endpoint, form, REVOCATION_SECONDS)
     except (UpstreamError, Refused) as e:
         logger.warning("The refresh token could not be revoked at %s: %s", provider.slug, e)
         return False
@@ -141,17 +142,18 @@ def revoke(provider: Provider, refresh_token: str) -> bool:
 def _post(
     provider: Provider,
     metadata: Metadata,
-    endpoint: str,
+    url: str,
     form: dict[str, str],
-    seconds: float,
+    total_seconds: float,
     *,
     before_send: Callable[[], object] | None = None,
 ) -> Response:
+    """Send a form with our client authentication, and empty the form whatever happens."""
     basic: list[str] = []
     try:
         if metadata.client_authentication == "client_secret_basic" and provider.client_secret:
-            # RFC 6749 §2.3.1: both are form-encoded before they become user name and password. A space as "%20", which
-            # everybody decodes; not all read "+".
+            # RFC 6749 §2.3.1: both are form-encoded before they become user name and password. A space becomes "%20":
+            # some providers do not decode "+".
             basic += [_encoded(provider.client_id), _encoded(provider.client_secret)]
         else:
             form["client_id"] = provider.client_id
@@ -159,10 +161,10 @@ def _post(
                 form["client_secret"] = provider.client_secret
         return transport().send(
             "POST",
-            getattr(metadata, endpoint),
+            url,
             data=form,
             basic=(basic[0], basic[1]) if basic else None,
-            total_seconds=seconds,
+            total_seconds=total_seconds,
             credential=True,
             before_send=before_send,
         )
@@ -171,18 +173,21 @@ def _post(
         basic.clear()
 
 
-def _tokens(provider: Provider, metadata: Metadata, response: Response, dead: frozenset[str]) -> TokenResponse:
+def _read_tokens(
+    provider: Provider, metadata: Metadata, response: Response, rejections: frozenset[str]
+) -> TokenResponse:
+    """Return the tokens of an answer, or raise what its error means: one of ``rejections`` is about what was sent."""
     if response.status == 200:
         return parse_token_response(response, what="Identity provider")
     error = _error_code(response)
-    if response.status in {400, 401} and error in dead:
+    if response.status in {400, 401} and error in rejections:
         raise CredentialsRejected(
             f"{response.url} does not accept this code or refresh token any more ({error}).", status=401
         )
     message = f"{response.url} answered {response.status}" + (f" ({error})." if error else ".")
     status = response.status
     kind: type[UpstreamError] = UpstreamError
-    if 400 <= status < 500 and status != 429:
+    if 400 <= status < 500 and status != 429:  # about our registration, or nobody knows
         message += f" Check client id, client secret and client authentication of {provider.slug}."
         if metadata.client_authentication == "client_secret_basic" and _is_changed_by_encoding(provider):
             message += (

@@ -1,4 +1,4 @@
-"""The userinfo endpoint (OpenID Connect Core §5.3), and one person's claims out of two sources."""
+"""The userinfo endpoint (OpenID Connect Core §5.3), and how its claims are merged with those of the ID token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from partium_auth.oidc.signed_tokens import refuse_unstorable_text, verify
 USERINFO_SECONDS = 8.0
 MAX_BYTES = 256 * 1024
 
-_OF_THE_ID_TOKEN = frozenset(
+#: Claims about the login itself: userinfo cannot replace them.
+_ID_TOKEN_ONLY = frozenset(
     {
         "iss",
         "sub",
@@ -76,12 +77,12 @@ def fetch(provider: Provider, metadata: Metadata, access_token: str, *, subject:
 
 
 def merged(id_token: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the claims of both; what is about the login itself comes from the ID token alone.
+    """Return the claims of both; those about the login itself come from the ID token only.
 
-    ``email_verified`` always comes from where ``email`` comes from.
+    ``email_verified`` always comes from the source of ``email``.
     """
     claims = dict(id_token)
-    more = {name: value for name, value in userinfo.items() if name not in _OF_THE_ID_TOKEN}
+    more = {name: value for name, value in userinfo.items() if name not in _ID_TOKEN_ONLY}
     if "email" not in more:
         more.pop("email_verified", None)
     elif more["email"] != claims.get("email"):

@@ -12,22 +12,20 @@ from partium_auth.partium.token_response import TokenResponse, parse_token_respo
 class AuthenticationAPI:
     """The three ways to an access token (Partium, general aspects: authentication).
 
-    Each call goes out once: on a connection of its own, never to a second path, never again once bytes were sent.
+    Each call is sent once: on a connection of its own, never to a second path, never again once bytes were sent.
 
     Args:
         transport: what sends.
         base_url: such as ``https://api.partium.io``.
-        auth_path: where credentials are exchanged. Partium's page has ``/1/auth`` and ``/auth/``.
-        refresh_path: where a refresh token is.
+        auth_path: where credentials are exchanged, such as ``/1/auth``.
+        refresh_path: where a refresh token is, such as ``/auth/refresh``.
 
-    Every method takes ``before_send``, called after connecting, immediately before the first byte; what it raises calls
-    the request off and comes out unchanged. Every method raises ``CredentialsRejected`` (401) and the other subclasses of
-    ``UpstreamError``; ``sent`` is False only where it is certain that nothing was sent.
+    Every method takes ``before_send``, called when the connection stands, immediately before the first byte; what it
+    raises aborts the request and comes out unchanged. Every method raises ``CredentialsRejected`` (401) and the other
+    subclasses of ``UpstreamError``; ``sent`` is False only where it is certain that nothing was sent.
     """
 
-    def __init__(
-        self, transport: Transport, *, base_url: str, auth_path: str = "/1/auth", refresh_path: str = "/auth/refresh"
-    ) -> None:
+    def __init__(self, transport: Transport, *, base_url: str, auth_path: str, refresh_path: str) -> None:
         base_url = base_url.rstrip("/")
         self._transport = transport
         self._auth_url = f"{base_url}/{auth_path.removeprefix('/')}"

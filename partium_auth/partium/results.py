@@ -13,7 +13,7 @@ from partium_auth.http.transport import Response
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part that was found. What the answer does not have, or has in another type, is empty.
+    """One part that was found. What the response lacks, or has in another type, is empty.
 
     Attributes:
         id: the part's id in the catalog.
@@ -53,7 +53,7 @@ class SearchResult:
         session_id: names the search, for further pages.
         image_id: names the image that was searched with.
         results: the parts, best first.
-        raw: the whole answer as it came.
+        raw: the whole body as it came.
     """
 
     session_id: str | None
@@ -62,28 +62,54 @@ class SearchResult:
     raw: Mapping[str, Any] = field(repr=False)
 
 
-def parse(response: Response, what: str) -> SearchResult:
+class Pages:
+    """Which page of a search comes next, and whether there is one.
+
+    Args:
+        first: the search's first page.
+        limit: the number of parts on a full page.
+    """
+
+    def __init__(self, first: SearchResult, limit: int) -> None:
+        self.session_id = first.session_id or ""
+        self.offset = 0
+        self.has_next = False
+        self._limit = limit
+        self._last: list[Part] = []
+        self.add(first)
+
+    def add(self, page: SearchResult) -> SearchResult:
+        """Return the page, after counting it."""
+        self.offset += len(page.results)
+        # An upstream that names the parameters differently would return the same page for ever.
+        is_repeated = page.results == self._last
+        self.has_next = bool(self.session_id) and len(page.results) >= self._limit and not is_repeated
+        self._last = page.results
+        return page
+
+
+def parse_search_result(response: Response, what: str) -> SearchResult:
     """Return one page of results.
 
     Args:
-        response: the answer to a search, or to a request for the state of one.
-        what: whose answer it is, to begin a message with.
+        response: to a search, or to a request for the state of one.
+        what: what was asked for, to begin the message with.
 
     Raises:
-        UnexpectedResponse: the answer has no list of results.
+        UnexpectedResponse: the body has no list of results.
     """
-    answer = response.json()
-    results = answer.get("results") if isinstance(answer, dict) else None
+    body = response.json()
+    results = body.get("results") if isinstance(body, dict) else None
     if not isinstance(results, list) or not all(isinstance(one, dict) for one in results):
         raise UnexpectedResponse(
             f"{what}: {response.url} answered {response.status}, but without a list of results; check the URL.",
             status=response.status,
         )
     return SearchResult(
-        session_id=_text(answer.get("sessionId")),
-        image_id=_text(answer.get("imageId")),
+        session_id=_text(body.get("sessionId")),
+        image_id=_text(body.get("imageId")),
         results=[_part(one) for one in results],
-        raw=answer,
+        raw=body,
     )
 
 

@@ -15,8 +15,8 @@ from partium_auth import policy
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import Sealed, SealedField, seal
 from partium_auth.models.database import database_alias
+from partium_auth.models.versions import replace_versions
 from partium_auth.sealed import encryption
-from partium_auth.tokens import invalidation
 
 if TYPE_CHECKING:
     from partium_auth.policy import Actor
@@ -97,9 +97,8 @@ def reseal(*, actor: Actor, batch_size: int = BATCH, progress: Callable[[Reseale
             _reseal_rows(model, names, batch, current, result)
         if progress:
             progress(result)
-    # Readings in the cache hold tokens that the old key sealed, which may be taken away now. Also after a run that found
-    # nothing to do: the one before it may have been interrupted.
-    transaction.on_commit(invalidation.distrust_everything, using=database_alias())
+    # What processes remember of sessions holds tokens that the old key sealed, and that key may be taken away now.
+    replace_versions(None, using=database_alias())
     return result
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,7 +14,6 @@ from partium_auth import signals
 from partium_auth.models import ApiKey, ApiKeyEvent, Organization
 from partium_auth.models.database import database_alias
 from partium_auth.models.key_events import EventDetail
-from partium_auth.tokens import invalidation
 
 if TYPE_CHECKING:
     from partium_auth.policy import Actor
@@ -55,13 +53,6 @@ def record(
     event.save()
     transaction.on_commit(
         partial(signals.key_event.send_robust, sender=ApiKeyEvent, event=event), using=database_alias(), robust=True
-    )
-
-
-def changed(organization_id: uuid.UUID) -> None:
-    """Do what saving a key does by signal, after an ``update()`` of an organization's keys, which sends none."""
-    transaction.on_commit(
-        partial(invalidation.distrust_organization, organization_id), using=database_alias(), robust=True
     )
 
 

@@ -18,7 +18,7 @@ from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage
 from partium_auth.models.database import database_alias
 from partium_auth.models.key_events import EventDetail
 from partium_auth.models.keys import REJECTION_REMEMBERED
-from partium_auth.services.key_events import changed, record
+from partium_auth.services.key_events import record
 
 logger = logging.getLogger("partium_auth.keys")
 
@@ -44,9 +44,7 @@ def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
         # Of several processes that see the same rejection, one updates the row and records the event.
         first = rows.filter(Q(rejected_at=None) | Q(rejected_at__lte=now - _ONE_OUTAGE)).update(rejected_at=now)
         if not first:
-            again = rows.filter(rejected_at__lte=now - REJECTION_REMEMBERED).update(rejected_at=now)
-            if again:
-                changed(rows.values_list("organization_id", flat=True).get())
+            rows.filter(rejected_at__lte=now - REJECTION_REMEMBERED).update(rejected_at=now)
             return
         key = rows.select_related("organization").defer("secret").get()
         record(
@@ -57,7 +55,6 @@ def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
             actor=None,
             address=None,
         )
-        changed(key.organization_id)
     logger.warning("Partium answered %s to the API key %s (%s).", status, key.pk, key.organization.org_id)
 
 
@@ -104,7 +101,9 @@ def record_direct_use(api_key_id: uuid.UUID) -> None:
 
 def _record_use(api_key_id: uuid.UUID, now: dt.datetime) -> None:
     rows = ApiKey.objects.using(database_alias()).filter(pk=api_key_id)
-    rows.update(last_used_at=now, rejected_at=None)
+    # Clearing the rejection replaces the organization's version, which what happens all day must not.
+    if not rows.filter(rejected_at=None).update(last_used_at=now):
+        rows.update(last_used_at=now, rejected_at=None)
 
 
 def connect_signals() -> None:

@@ -24,7 +24,7 @@ from partium_auth.models.database import database_alias
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.key_events import EventDetail
 from partium_auth.models.keys import mask
-from partium_auth.services.key_events import changed, record
+from partium_auth.services.key_events import record
 from partium_auth.services.key_validation import (
     check_expiry,
     check_storable,
@@ -186,7 +186,6 @@ def revoke_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> None
         if revoked:
             grants.revoke(Grant.objects.filter(api_key=key.pk))
             record(ApiKeyEvent.Action.REVOKED, key=key, actor=actor, address=address)
-            changed(key.organization_id)
     key.status, key.secret = ApiKey.Status.REVOKED, None
 
 
@@ -213,7 +212,6 @@ def verify_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> Outc
             ApiKey.objects.filter(pk=key.pk).update(**changes)
             for name, value in changes.items():
                 setattr(key, name, value)
-            changed(key.organization_id)
         record(
             ApiKeyEvent.Action.VERIFIED,
             key=key,
@@ -251,7 +249,6 @@ def change_key(
     with transaction.atomic(using=database_alias()):
         ApiKey.objects.filter(pk=key.pk).update(label=label, expires_at=expires_at)
         record(ApiKeyEvent.Action.CHANGED, key=key, detail=detail, actor=actor, address=address, parameters=times)
-        changed(key.organization_id)
     key.label, key.expires_at = label, expires_at
 
 

@@ -1,13 +1,13 @@
 """Organizations, memberships and invitations: the only code that changes them.
 
-Saving or deleting one of them has every process read it anew: ``tokens.invalidation`` listens to Django's signals.
+Every process notices at its next token read: the models replace their organization's version (``models.versions``).
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -194,10 +194,12 @@ def accept_invitations(user: AbstractBaseUser, verified: str, *, only: Organizat
     )
     if only is not None:
         candidates = candidates.filter(organization=only)
+    if not any(row.email == address for row in candidates.using(database_alias())):
+        return []
     given = []
     with transaction.atomic(using=database_alias()):
-        # The lock that invite() begins with, before the invitations are read: otherwise each could wait for the other, and
-        # an invitation be opened again, or accepted with the role that it had.
+        # The lock that invite() begins with, before the invitations are read again: otherwise each could wait for the
+        # other, and an invitation be opened again, or accepted with the role that it had.
         inviting = candidates.order_by().values("organization")
         if not Organization.objects.select_for_update().filter(pk__in=inviting).order_by("pk"):
             return []
@@ -214,7 +216,9 @@ def accept_invitations(user: AbstractBaseUser, verified: str, *, only: Organizat
     return given
 
 
-def set_claimed_memberships(identity: Identity, roles: Mapping[Organization, str]) -> None:
+def set_claimed_memberships(
+    identity: Identity, roles: Mapping[Organization, str], memberships: Sequence[Membership] | None = None
+) -> list[Membership]:
     """Make a person's memberships from claims exactly these; called by a login, for nobody else.
 
     Memberships by hand, and those from another identity's claims that are not named here, stay.
@@ -222,25 +226,39 @@ def set_claimed_memberships(identity: Identity, roles: Mapping[Organization, str
     Args:
         identity: whose claims these are.
         roles: organization → one of ``Role``; the caller has checked which ones the provider may speak for.
+        memberships: all that the person has, with their organizations, where the caller has just read them.
+
+    Returns:
+        The person's memberships afterwards, those that are new at the end.
 
     Raises:
         ValidationError: no such role.
+        IntegrityError: another login of the same person has created one of them at this moment. Call again.
     """
-    wanted = {organization.pk: _role(role) for organization, role in roles.items()}
-    with transaction.atomic(using=database_alias()):
-        claimed = Membership.objects.filter(user_id=identity.user_id, origin=Origin.CLAIMS)
-        claimed.filter(identity=identity).exclude(organization__in=wanted).delete()
-        present = {row.organization_id: row for row in claimed}
-        for organization_id, role in wanted.items():
-            row = present.get(organization_id)
-            if row is not None and row.role == role and row.identity_id == identity.pk:
-                continue
-            Membership.objects.update_or_create(
-                user_id=identity.user_id,
-                organization_id=organization_id,
-                origin=Origin.CLAIMS,
-                defaults={"role": role, "identity": identity},
-            )
+    wanted = {organization: _role(role) for organization, role in roles.items()}
+    if memberships is None:
+        memberships = list(policy.memberships_by_joining(identity.user).using(database_alias()))
+    claimed = {row.organization: row for row in memberships if row.origin == Origin.CLAIMS}
+    ended = [row.pk for of, row in claimed.items() if row.identity_id == identity.pk and of not in wanted]
+    changed = {
+        organization: role
+        for organization, role in wanted.items()
+        if (row := claimed.get(organization)) is None or (row.role, row.identity_id) != (role, identity.pk)
+    }
+    if not ended and not changed:
+        return list(memberships)
+    created = []
+    with transaction.atomic(using=database_alias(), savepoint=False):
+        Membership.objects.filter(pk__in=ended).delete()
+        for organization, role in changed.items():
+            key: dict[str, Any] = {"user_id": identity.user_id, "organization": organization, "origin": Origin.CLAIMS}
+            values = {"role": role, "identity": identity}
+            if organization in claimed:
+                Membership.objects.update_or_create(**key, defaults=values)
+            else:
+                created.append(Membership(**key, **values))
+                created[-1].save(force_insert=True)
+    return [row for row in memberships if row.pk not in ended] + created
 
 
 def normalize_email(email: str) -> str:

@@ -30,8 +30,8 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
 
     Raises:
         PermissionDenied: the actor is not an operator.
-        ValidationError: the short name or the issuer of a provider that people have logged in through was changed; or one of
-            them is taken, see :func:`check_slug_and_issuer`.
+        ValidationError: people have logged in through this provider, and its short name or issuer was changed; or one of the
+            two is taken, see :func:`validate_slug_and_issuer`.
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
     if not policy.is_operator(actor):
@@ -42,7 +42,7 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
         for name in ("issuer", "slug"):
             if getattr(provider, name) != getattr(before, name):
                 raise ValidationError({name: _("People have logged in through this provider: this cannot change.")})
-    check_slug_and_issuer(provider)
+    validate_slug_and_issuer(provider)
     if not provider.pk:  # Django's inline forms take a new row's primary key away
         provider.pk = uuid.uuid4()
     if client_secret is not None:
@@ -51,12 +51,11 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
     return provider
 
 
-def check_slug_and_issuer(provider: IdentityProvider) -> None:
-    """Refuse a short name or issuer that another provider has.
+def validate_slug_and_issuer(provider: IdentityProvider) -> None:
+    """Check that a provider's short name is not that of the settings' provider, and that its issuer may be used.
 
-    An organization's own provider and a site-wide one may not have the same issuer while both are active. People are
-    known by issuer and subject: whoever came in through the one would have the same account through the other, and an
-    organization's provider is to give accounts of its own, never a privileged one.
+    An organization's own provider and a site-wide one may not have the same issuer while both are active. Accounts are found
+    by issuer and subject, so the organization's provider could log people in to site-wide accounts, privileged ones included.
 
     Args:
         provider: as it should become.
@@ -65,7 +64,7 @@ def check_slug_and_issuer(provider: IdentityProvider) -> None:
         ValidationError: for ``slug`` or ``issuer``.
     """
     of_settings = provider.slug == providers.DEFAULT and providers.is_configured()
-    # One that was there before the settings can at least still be changed.
+    # A row that was there before the settings named a provider can still be changed.
     if of_settings and not IdentityProvider.objects.filter(pk=provider.pk, slug=provider.slug).exists():
         raise ValidationError({"slug": _("The provider that the settings describe has this name.")})
     if not provider.is_active:
@@ -85,10 +84,10 @@ def check_slug_and_issuer(provider: IdentityProvider) -> None:
 
 
 def others_with_issuer(provider: IdentityProvider) -> list[tuple[str, uuid.UUID | None]]:
-    """Return the name and the organization (None: site-wide) of everything active that knows people by the same issuer."""
+    """Return every active provider with the same issuer: its name, and its organization (None: site-wide)."""
     issuer = provider.issuer
     rows = IdentityProvider.objects.filter(issuer=issuer, is_active=True).exclude(pk=provider.pk)
-    # Compared again: not every database tells upper case from lower.
+    # Compare again: some databases ignore case.
     found = [(str(row), row.organization_id) for row in rows.defer("client_secret") if row.issuer == issuer]
     if providers.is_configured() and issuer in providers.from_settings().issuers:
         found.append((providers.settings_name(), None))
@@ -99,9 +98,5 @@ def others_with_issuer(provider: IdentityProvider) -> list[tuple[str, uuid.UUID 
 
 def is_used(provider: IdentityProvider) -> bool:
     """Tell whether somebody has logged in through a provider's issuer."""
-    return any(issuer == provider.issuer for issuer in _issuers(provider.issuer))
-
-
-def _issuers(issuer: str) -> list[str]:
-    # Compared again by the caller: not every database tells upper case from lower.
-    return list(Identity.objects.filter(issuer=issuer).values_list("issuer", flat=True).distinct()[:10])
+    issuers = Identity.objects.filter(issuer=provider.issuer).values_list("issuer", flat=True).distinct()
+    return provider.issuer in issuers[:10]  # compare again: some databases ignore case

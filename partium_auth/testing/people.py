@@ -15,7 +15,7 @@ from django.utils import timezone
 from partium_auth.accounts import sessions
 from partium_auth.host import upstream
 from partium_auth.models import Grant, Membership, Organization, Role
-from partium_auth.tokens.grants import Login
+from partium_auth.tokens.verified_login import VerifiedLogin
 
 if TYPE_CHECKING:
     from partium_auth.testing.sandbox import PartiumSandbox
@@ -62,6 +62,7 @@ def log_in(sandbox: PartiumSandbox, username: str, org_id: str, *, role: Role = 
     request.user = user
     issued_at = timezone.now()
     tokens = upstream.authentication_api().exchange_password(username, password)
-    grant = sessions.begin(request, Login(Grant.Kind.PASSWORD, user, tokens, issued_at, organization=organization))
+    login = VerifiedLogin(Grant.Kind.PASSWORD, {}, tokens, issued_at, user=user)
+    grant = sessions.begin(request, login, org_id=org_id)
     request.session.save()
     return PartiumUser(user, organization, client, grant)

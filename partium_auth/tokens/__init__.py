@@ -1,1 +1,1 @@
-"""Is there a valid token? Windows (pure), grants (the rows), sources (how each kind is renewed), token_manager (single flight)."""
+"""Is there a valid token? Windows (pure), grant states, access query and memo, rules, refresh, manager, workers, cleanup."""

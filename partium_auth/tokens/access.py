@@ -1,117 +1,132 @@
-"""What one session may use, in one joined query: the organization, the session's own grant, the organization's keys.
+"""What one session may use: its organization, its own grant, and the organization's API keys.
 
-The query is written out, not composed by the ORM, and its text is made once per database: a host site pays for it in
-every request that asks for a token, and composing it would cost more than running it.
+:func:`read` asks the database for all of it. :func:`recall` returns the last answer that this process has had, if one small query
+by primary keys shows that nothing has changed since: the organization's version, and the grants' generations and ends.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import math
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.db import connections, models
-from django.utils import timezone
+from django.db.models import Exists, Expression, OuterRef, QuerySet, Subquery
 
-from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Organization
+from partium_auth.models import Grant, IdentityProvider, Membership, Organization
 from partium_auth.models.database import database_alias
 from partium_auth.oidc.providers import DEFAULT
-from partium_auth.tokens import grants
-from partium_auth.tokens.grants import CachedGrant
-from partium_auth.tokens.invalidation import ENTRY_SECONDS
+from partium_auth.tokens import keys, state
+from partium_auth.tokens.keys import ServingKeys
+from partium_auth.tokens.memo import Memo
+from partium_auth.tokens.state import GrantState
+
+REMEMBERED = 4096
+"""How many answers a process remembers."""
 
 
 class OwnGrant(NamedTuple):
     """The session's own grant, and what is known of the login it came from."""
 
-    glance: CachedGrant
-    provider: str
+    state: GrantState
     provider_organization_id: uuid.UUID | None
     provider_active: bool
     authenticated_at: float | None
 
 
 class SessionAccess(NamedTuple):
-    """One session's view. Holds access tokens sealed, so it may be cached."""
+    """What one session may use. Holds access tokens sealed."""
 
     organization_id: uuid.UUID
     org_id: str
     display_name: str
     token_source: str
     required_provider: str | None
+    version: int
+    names_grant: bool
     own: OwnGrant | None
-    keys: tuple[CachedGrant, ...]
-    cacheable: bool
+    keys: ServingKeys
+
+    @property
+    def organization(self) -> Organization:
+        """The organization, as a new instance."""
+        fields = ["id", "org_id", "display_name", "token_source", "is_active"]
+        values = [self.organization_id, self.org_id, self.display_name, self.token_source, True]
+        return Organization.from_db(database_alias(), fields, values)
+
+    @property
+    def candidates(self) -> tuple[GrantState, ...]:
+        """The grants whose tokens may serve, the first one first."""
+        if self.token_source == Organization.TokenSource.USER:
+            return () if self.own is None else (self.own.state,)
+        return self.keys.candidates
 
 
-_OWN, _OF_KEY = 5, 17  # where the columns of the two grants begin
+class _Parameter(Expression):
+    """A value that is given when the compiled statement runs."""
 
-# Nobody may begin a renewal: the lease is held, or the next attempt is not due. Where neither is set, no clock is asked.
-_RESTING = (
-    "CASE WHEN {g}.lease_until IS NULL AND {g}.next_attempt_at IS NULL THEN FALSE "
-    "ELSE COALESCE({g}.lease_until > {now}, FALSE) OR COALESCE({g}.next_attempt_at > {now}, FALSE) END"
-)
-_SQL = """
-SELECT o.org_id, o.display_name, o.token_source, required.slug, k.id,
-    own.kind, own.generation, own.access_token, own.issued_at, own.lifetime_seconds, FALSE, own.revoked_at IS NOT NULL,
-    {own_resting},
-    own.provider, own.authenticated_at, own_provider.organization_id, own_provider.is_active,
-    of_key.kind, of_key.generation, of_key.access_token, of_key.issued_at, of_key.lifetime_seconds,
-    CASE WHEN of_key.rejected_at IS NULL THEN FALSE ELSE of_key.next_attempt_at > {now} END, of_key.revoked_at IS NOT NULL,
-    {of_key_resting}, k.expires_at, k.retires_at
-FROM {Organization} o
-LEFT JOIN {IdentityProvider} required ON required.id = o.required_provider_id
-LEFT JOIN {Grant} own ON own.id = %(grant)s AND own.user_id = %(user)s
-LEFT JOIN {IdentityProvider} own_provider ON own_provider.slug = own.provider
-LEFT JOIN {ApiKey} k ON k.organization_id = o.id AND o.token_source <> 'user' AND k.status <> 'revoked'
-    AND k.verification IN ('accepted', 'unverified')
-LEFT JOIN {Grant} of_key ON of_key.id = k.id
-WHERE o.id = %(organization)s AND o.is_active
-    AND EXISTS (SELECT 1 FROM {Membership} m WHERE m.organization_id = o.id AND m.user_id = %(user)s)
-ORDER BY CASE k.verification WHEN 'accepted' THEN 0 ELSE 1 END, CASE k.status WHEN 'active' THEN 0 ELSE 1 END,
-    k.created_at DESC, k.id DESC
-"""
+    def __init__(self, name: str, field: models.Field[Any, Any]) -> None:
+        super().__init__(output_field=field)
+        self.name = name
+
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
+        return "%s", [self]
 
 
-class _Query(NamedTuple):
-    """The text for one database, and what turns Python's values into that database's."""
+class _Statement(NamedTuple):
+    """The access query of one database, and what makes its parameters of Python's values."""
 
     text: str
-    user: Callable[[object], Any]
-    key: Callable[[uuid.UUID | None], Any]
+    parameters: tuple[Any, ...]
+    prepare: Callable[[str, Any], Any]
+
+    def run(self, alias: str, **values: Any) -> tuple[Any, ...] | None:
+        prepared = {name: self.prepare(name, value) for name, value in values.items()}
+        with connections[alias].cursor() as cursor:
+            cursor.execute(self.text, [prepared[p.name] if isinstance(p, _Parameter) else p for p in self.parameters])
+            row: tuple[Any, ...] | None = cursor.fetchone()
+            return row
+
+
+_ORGANIZATION_COLUMNS = ("org_id", "display_name", "token_source", "required_provider__slug", "version")
+_OWN_COLUMNS = (*state.COLUMNS, "authenticated_at", "_provider_organization", "_provider_active")
 
 
 @lru_cache(maxsize=8)
-def _query(alias: str) -> _Query:
-    connection = connections[alias]
-    now = Grant.objects.using(alias).query.get_compiler(alias).compile(grants.Now())[0]
-    tables = {
-        model.__name__: connection.ops.quote_name(model._meta.db_table)
-        for model in (Organization, IdentityProvider, Grant, ApiKey, Membership)
+def _statement(alias: str) -> _Statement:
+    """Compile the access query. Once per database: composing it costs more than running it."""
+    fields: dict[str, models.Field[Any, Any]] = {
+        "organization": Organization._meta.pk,
+        "grant": Grant._meta.pk,
+        "user": Membership._meta.get_field("user").target_field,
     }
-    resting = {f"{g}_resting": _RESTING.format(g=g, now=now) for g in ("own", "of_key")}
-    text = _SQL.format(now=now, **resting, **tables)
-    user: Any = Membership._meta.get_field("user").target_field
-    native = connection.features.has_native_uuid_field
-    return _Query(
-        text=" ".join(text.split()),
-        # Asked for again: a connection is its thread's, and this outlives it.
-        user=_as_it_is
-        if isinstance(user, models.IntegerField)
-        else lambda pk: user.get_db_prep_value(pk, connections[alias]),
-        key=_as_it_is if native else lambda pk: None if pk is None else pk.hex,
+    organization, grant, user = (_Parameter(name, field) for name, field in fields.items())
+    memberships = Membership.objects.filter(organization_id=OuterRef("pk"), user_id=user)
+    organizations = Organization.objects.using(alias).filter(Exists(memberships), pk=organization, is_active=True)
+    providers = IdentityProvider.objects.filter(slug=OuterRef("provider"))
+    own = state.annotated(Grant.objects.using(alias).filter(pk=grant, user_id=user)).annotate(
+        _provider_organization=Subquery(providers.values("organization_id")),
+        _provider_active=Subquery(providers.values("is_active")),
     )
+    first, first_parameters = _compiled(organizations.order_by().values_list(*_ORGANIZATION_COLUMNS), alias)
+    second, second_parameters = _compiled(own.values_list(*_OWN_COLUMNS), alias)
+
+    def prepare(name: str, value: Any) -> Any:
+        # The connection is asked for again: it is its thread's, and this outlives it.
+        return None if value is None else fields[name].get_db_prep_value(value, connections[alias])
+
+    text = f"SELECT o.*, own.* FROM ({first}) o LEFT JOIN ({second}) own ON 1 = 1"  # noqa: S608  # both are the ORM's
+    return _Statement(text, (*first_parameters, *second_parameters), prepare)
 
 
-def _as_it_is(value: Any) -> Any:
-    return value
+def _compiled(rows: QuerySet[Any, Any], alias: str) -> tuple[str, tuple[Any, ...]]:
+    text, parameters = rows.query.get_compiler(alias).as_sql()
+    return text, tuple(parameters)
 
 
 def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID) -> SessionAccess | None:
-    """Read one session's view of one organization; None where it is not active or the person is not a member.
+    """Read what a session may use of one organization; None where it is not active or the person is not a member.
 
     A grant that is another person's is not seen.
 
@@ -121,101 +136,104 @@ def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID
         organization_id: which organization.
     """
     alias = database_alias()
-    query = _query(alias)
-    with connections[alias].cursor() as cursor:
-        cursor.execute(
-            query.text,
-            {
-                "user": query.user(user_pk),
-                "grant": query.key(grant_id),
-                "organization": query.key(organization_id),
-            },
-        )
-        rows = cursor.fetchall()
-    return _reading(rows, grant_id, organization_id, alias) if rows else None
-
-
-def shows_what_is_committed() -> bool:
-    """Tell whether :func:`read` shows what was committed last, and not what was there when the caller's transaction began.
-
-    Such a reader would keep in the cache, under the stamps of today, what was revoked meanwhile.
-    """
-    connection: Any = connections[database_alias()]
-    if not connection.in_atomic_block:
-        return bool(connection.get_autocommit())  # without it nobody tells where a transaction begins
-    if connection.vendor == "sqlite":
-        return connection.transaction_mode in {"IMMEDIATE", "EXCLUSIVE"}  # nobody else writes meanwhile
-    level = connection.isolation_level
-    return getattr(level, "name", level) in {"READ_COMMITTED", "read committed"}
-
-
-def _uuid(value: Any) -> uuid.UUID | None:
-    return value if value is None or isinstance(value, uuid.UUID) else uuid.UUID(str(value))
-
-
-def _seconds_left(ends: Iterable[dt.datetime | str | None], alias: str) -> float:
-    """How long a key may still serve, by this machine's clock, which wrote when it ends."""
-    told = [end for end in ends if end is not None]
-    if not told:
-        return math.inf
-    # What a database keeps without a time zone is in its own; without USE_TZ that is the site's.
-    zone = connections[alias].timezone or timezone.get_default_timezone()
-    now = dt.datetime.now(dt.UTC)
-    return min(_seconds_to(end, zone, now) for end in told)
-
-
-def _seconds_to(moment: dt.datetime | str, zone: dt.tzinfo, now: dt.datetime) -> float:
-    at = moment if isinstance(moment, dt.datetime) else dt.datetime.fromisoformat(moment)  # SQLite has no such type
-    if timezone.is_naive(at):
-        at = at.replace(tzinfo=zone)
-    return (at - now).total_seconds()
-
-
-_NO_TOKEN = (Grant.Kind.API_KEY, 0, None, None, 0, False, False, False)
-
-
-def _glance(grant_id: uuid.UUID, columns: tuple[Any, ...]) -> CachedGrant:
-    kind, generation, token, issued_at, lifetime_seconds, *flags = columns
-    return CachedGrant(grant_id, kind, generation, token, issued_at, lifetime_seconds, *map(bool, flags))
-
-
-def _reading(
-    rows: list[tuple[Any, ...]], grant_id: uuid.UUID | None, organization_id: uuid.UUID, alias: str
-) -> SessionAccess:
-    first = rows[0]
-    own = None
-    if grant_id is not None and first[_OWN] is not None:
-        provider, authenticated_at, provider_organization_id, provider_active = first[_OWN + 8 : _OF_KEY]
-        own = OwnGrant(
-            glance=_glance(grant_id, first[_OWN : _OWN + 8]),
-            provider=provider,
-            provider_organization_id=_uuid(provider_organization_id),
-            # Without a row it can only be the provider of the settings, or none: a deleted one takes its bounds with it.
-            provider_active=provider in {"", DEFAULT} if provider_active is None else bool(provider_active),
-            authenticated_at=authenticated_at,
-        )
-    keys = []
-    first_end = math.inf
-    for row in rows:
-        api_key_id = _uuid(row[4])
-        if api_key_id is None:  # the one row of an organization without keys
-            break
-        seconds_left = _seconds_left(row[-2:], alias)
-        if seconds_left <= 0:
-            continue
-        first_end = min(first_end, seconds_left)
-        # A key without a grant has had no token yet.
-        columns = row[_OF_KEY:-2] if row[_OF_KEY] is not None else _NO_TOKEN
-        keys.append(_glance(api_key_id, columns))
-    return SessionAccess(
+    row = _statement(alias).run(alias, user=user_pk, grant=grant_id, organization=organization_id)
+    if row is None:
+        return None
+    split = len(_ORGANIZATION_COLUMNS)
+    org_id, display_name, token_source, required_provider, version = row[:split]
+    by_key = token_source != Organization.TokenSource.USER
+    access = SessionAccess(
         organization_id=organization_id,
-        org_id=first[0],
-        display_name=first[1],
-        token_source=first[2],
-        required_provider=first[3],
-        own=own,
-        keys=tuple(keys),
-        # That somebody is renewing is not worth remembering: whoever believed it later would not renew.
-        cacheable=first_end > ENTRY_SECONDS
-        and not any(seen.resting for seen in (*keys, *([own.glance] if own else []))),
+        org_id=org_id,
+        display_name=display_name,
+        token_source=token_source,
+        required_provider=required_provider,
+        version=version,
+        names_grant=grant_id is not None,
+        own=_own(row[split:]),
+        # After the version: keys that change in between are remembered with the version from before, which is no longer the row's.
+        keys=keys.read(organization_id) if by_key else ServingKeys(),
     )
+    if not any(
+        seen.busy or seen.waiting for seen in _watched(access)
+    ):  # that somebody refreshes must not be remembered
+        _memo.put((alias, user_pk, grant_id, organization_id), access)
+    return access
+
+
+def _own(row: tuple[Any, ...]) -> OwnGrant | None:
+    if row[0] is None:
+        return None
+    *columns, authenticated_at, provider_organization_id, provider_active = row
+    seen = state.from_columns(tuple(columns))
+    if provider_organization_id is not None and not isinstance(provider_organization_id, uuid.UUID):
+        provider_organization_id = uuid.UUID(provider_organization_id)
+    # Without a row it can only be the provider of the settings, or none: a deleted one takes its bounds with it.
+    active = seen.provider in {"", DEFAULT} if provider_active is None else bool(provider_active)
+    return OwnGrant(seen, provider_organization_id, active, authenticated_at)
+
+
+# --- what this process remembers -----------------------------------------------------------------------------------
+
+_memo: Memo[SessionAccess] = Memo(REMEMBERED)
+
+
+def forget_all() -> None:
+    """Forget what this process remembers; for tests."""
+    _memo.clear()
+
+
+def recall(
+    user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID, *, now: float
+) -> SessionAccess | None:
+    """Return what this process has read before, if it is still so; None where it has to be read.
+
+    A reader inside a transaction may remember what is rolled back. It does no harm: the version that it remembers with it is
+    random, so no other reader will ever find it in the database.
+
+    Args:
+        user_pk, grant_id, organization_id: as :func:`read`.
+        now: seconds since the epoch.
+    """
+    alias = database_alias()
+    access = _memo.get((alias, user_pk, grant_id, organization_id))
+    if access is None or now >= access.keys.until:
+        return None
+    watched = _watched(access)
+    pk = Grant._meta.pk
+    ids = [
+        pk.get_db_prep_value(value, connections[alias]) for value in (*(s.grant_id for s in watched), organization_id)
+    ]
+    with connections[alias].cursor() as cursor:
+        cursor.execute(_unchanged_sql(alias, len(watched)), ids)
+        row = cursor.fetchone()
+    return access if row is not None and tuple(row) == _mark(access.version, watched) else None
+
+
+def _watched(access: SessionAccess) -> list[GrantState]:
+    """The grants that an answer depends on: the session's own, and the one that serves."""
+    own = [] if access.own is None else [access.own.state]
+    return own if access.token_source == Organization.TokenSource.USER else [*own, *access.keys.candidates[:1]]
+
+
+def _mark(version: int, watched: list[GrantState]) -> tuple[Any, ...]:
+    # A generation that was rolled back comes again, but not with the same moment of issue.
+    marks = ((seen.generation, seen.issued_at, seen.rejected, seen.revoked) for seen in watched)
+    return version, *(value for mark in marks for value in mark)
+
+
+@lru_cache(maxsize=16)
+def _unchanged_sql(alias: str, grants: int) -> str:
+    quote = connections[alias].ops.quote_name
+    columns = ["o.version"]
+    joins = []
+    for n in range(grants):
+        columns += [
+            f"g{n}.generation",
+            f"g{n}.issued_at",
+            f"g{n}.rejected_at IS NOT NULL",
+            f"g{n}.revoked_at IS NOT NULL",
+        ]
+        joins.append(f"LEFT JOIN {quote(Grant._meta.db_table)} g{n} ON g{n}.id = %s")
+    table = quote(Organization._meta.db_table)
+    return f"SELECT {', '.join(columns)} FROM {table} o {' '.join(joins)} WHERE o.id = %s"  # noqa: S608

@@ -1,4 +1,4 @@
-"""Removing the rows of grants that nobody can use any more. Safe at any time, next to renewals and to itself.
+"""Removing the rows of grants that nobody can use any more. Safe at any time, next to refreshes and to itself.
 
 Each batch is one ``DELETE`` by primary key that states once more why these rows are dead, so a grant that came to life
 since it was found is left alone, and nothing is locked for longer than that.
@@ -22,9 +22,10 @@ from partium_auth.exceptions import EncryptionError
 from partium_auth.models import Grant, LogoutTokenId
 from partium_auth.models.database import database_alias
 from partium_auth.tokens import grants
+from partium_auth.tokens.state import Now
 
 SESSION_GONE_AFTER = dt.timedelta(days=1)
-"""A grant is kept this long after its last renewal, whatever has become of its session."""
+"""A grant is kept this long after its last refresh, whatever has become of its session."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Cleared:
     Attributes:
         revoked: logged out, or ended by an administrator.
         rejected: refused by their upstream, and their last access token has expired.
-        unused: not renewed for so long that no session has them.
+        unused: not refreshed for so long that no session has them.
         without_session: their session has expired or was deleted.
         logout_tokens: used back-channel logout tokens that could not be replayed any more.
     """
@@ -50,7 +51,7 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
     """Remove dead rows.
 
     Args:
-        older_than: a login that was not renewed for so long is dead, unless its session is known to be alive; longer than
+        older_than: a login that was not refreshed for so long is dead, unless its session is known to be alive; longer than
             any session lives.
         batch_size: how many rows one statement removes.
         dry_run: only count.
@@ -71,9 +72,9 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
     rejected = logins.annotate(_expires_at=expires_at).filter(
         expired, revoked_at__isnull=True, rejected_at__isnull=False
     )
-    unused = logins.filter(_not_renewed_since(now - older_than), revoked_at__isnull=True)
+    unused = logins.filter(_not_refreshed_since(now - older_than), revoked_at__isnull=True)
     idle = logins.filter(
-        _not_renewed_since(now - SESSION_GONE_AFTER) & ~_not_renewed_since(now - older_than),
+        _not_refreshed_since(now - SESSION_GONE_AFTER) & ~_not_refreshed_since(now - older_than),
         revoked_at__isnull=True,
         rejected_at__isnull=True,
     )
@@ -87,8 +88,8 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
     )
 
 
-def _not_renewed_since(moment: dt.datetime) -> Q:
-    return Q(renewed_at__lt=moment) | Q(renewed_at__isnull=True, created_at__lt=moment)
+def _not_refreshed_since(moment: dt.datetime) -> Q:
+    return Q(refreshed_at__lt=moment) | Q(refreshed_at__isnull=True, created_at__lt=moment)
 
 
 def _batches(
@@ -107,7 +108,7 @@ def _batches(
         elif pks:
             doomed = dead.filter(pk__in=pks)
             if dead.model is Grant:
-                doomed = doomed.exclude(lease_until__gt=grants.Now())
+                doomed = doomed.exclude(lease_until__gt=Now())
             yield doomed.delete()[0]
 
 

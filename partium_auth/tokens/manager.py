@@ -1,6 +1,7 @@
-"""Always a valid token: what to do with a snapshot, and one renewal at a time per grant in this process.
+"""Always a valid token: what to do with a grant's state, and one refresh at a time per grant in this process.
 
-The decisions are a generator that neither blocks nor awaits; :meth:`TokenManager.obtain` and :meth:`TokenManager.aobtain` drive it.
+:meth:`TokenManager._decide` decides; it is a generator that neither blocks nor awaits, so that :meth:`TokenManager.obtain` and
+:meth:`TokenManager.aobtain` can both drive it.
 """
 
 from __future__ import annotations
@@ -17,21 +18,27 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from asgiref.sync import sync_to_async
 from django.db import Error as AnyDatabaseError
 from django.db import connections
 
 from partium_auth.conf import conf
-from partium_auth.exceptions import EncryptionError, KeyRejected, LoginRequired, PartiumError, TokenUnavailable
+from partium_auth.exceptions import (
+    EncryptionError,
+    KeyRejected,
+    LoginRequired,
+    NoUsableKey,
+    PartiumError,
+    TokenUnavailable,
+)
 from partium_auth.host.per_process import PerProcess
 from partium_auth.models import Grant
 from partium_auth.models.database import database_alias
-from partium_auth.tokens import grants
-from partium_auth.tokens.clock import SteadyClock, elapsed_clock
-from partium_auth.tokens.grants import CachedGrant, GrantState
-from partium_auth.tokens.refresh import Refresher
+from partium_auth.tokens import keys, lease, state
+from partium_auth.tokens.refresh import Refresher, elapsed_clock
+from partium_auth.tokens.state import AccessToken, GrantState
 from partium_auth.tokens.windows import Window
 from partium_auth.tokens.workers import Executor, Saturated
 
@@ -42,62 +49,34 @@ PATIENCE_SECONDS = 5.0
 BRIEF_SECONDS = 0.5
 """How long a caller waits in the mandatory window, where the old token still serves."""
 BLOCKED_PATIENCE_SECONDS = 0.25
-"""How long it waits inside a transaction that keeps the renewal from the database (SQLite has one writer)."""
+"""How long it waits inside a transaction that blocks the refresh thread (SQLite has one writer)."""
 POLL_SECONDS = 0.1
-"""How often the row is looked at while another process renews, or after a renewal that changed nothing."""
+"""How often the row is read while another process refreshes, or after a refresh that changed nothing."""
 QUEUED_SECONDS = 10.0
-"""A renewal that waited longer than this for its turn is dropped: nobody waits for it any more, and who needs it asks again."""
-_MOMENT_SECONDS = 1.0  # less than what is left of any token that is served
+"""A refresh that was queued for longer than this is dropped: nobody waits for it any more, and who needs it asks again."""
 _EXIT_SECONDS = 9.0
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
-    """A usable access token of one generation. Its ``repr`` shows no token."""
-
-    value: str = field(repr=False)
-    _seen: CachedGrant | GrantState = field(repr=False)
-    _at: float
-
-    @property
-    def grant_id(self) -> uuid.UUID:
-        return self._seen.grant_id
-
-    @property
-    def generation(self) -> int:
-        return self._seen.generation
-
-    @property
-    def expires_at(self) -> float:
-        """Seconds since the epoch."""
-        return (self._seen.issued_at or 0.0) + self._seen.lifetime_seconds
-
-    @property
-    def recheck_at(self) -> float:
-        """Until then whoever holds it need not ask again: the end of the fresh window, or a moment."""
-        return max(self._seen.fresh_until(), self._at + _MOMENT_SECONDS)
-
-
-@dataclass(frozen=True, slots=True)
 class _Pause:
-    """Wait for a renewal in this process, or (None) a moment for another one's; then look again."""
+    """Wait for a refresh in this process, or (None) a moment for another one's; then look again."""
 
-    flight: Future[GrantState | None] | None
+    refresh: Future[GrantState | None] | None
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """What was found after a pause: the row as it is now, and what the renewal failed with."""
+class _Found:
+    """What was found after a pause: the row as it is now, and what the refresh failed with."""
 
     seen: GrantState | None = None
     failure: BaseException | None = None
-    renewed: bool = False  # by the renewal that was waited for
+    refreshed: bool = False  # by the refresh that was waited for
     gone: bool = False  # there is no such row any more
 
 
-class _Flights:
-    """The renewals under way in this process, by grant."""
+class _Refreshes:
+    """The refreshes under way in this process, by grant."""
 
     def __init__(self, at_exit: Callable[[], None]) -> None:
         self.lock = threading.Lock()
@@ -106,38 +85,39 @@ class _Flights:
 
 
 class TokenManager:
-    """Hands out tokens of grants, renewing them as their windows ask.
+    """Hands out access tokens of grants, and refreshes them as their windows ask.
 
     Args:
         clock: seconds since the epoch.
         elapsed: seconds that never run backwards.
     """
 
-    def __init__(self, clock: Callable[[], float] | None = None, elapsed: Callable[[], float] = elapsed_clock) -> None:
-        self.clock = clock or SteadyClock()
+    def __init__(self, clock: Callable[[], float] = time.time, elapsed: Callable[[], float] = elapsed_clock) -> None:
+        self.clock = clock
         self._elapsed = elapsed
-        self.renewer = Refresher(self.clock, elapsed)
+        self.refresher = Refresher(clock, elapsed)
         self._executor = Executor(after_job=connections.close_all)
-        self._flights = PerProcess(functools.partial(_Flights, self._drain))
+        self._refreshes = PerProcess(functools.partial(_Refreshes, self.drain))
 
     # --- for callers ---------------------------------------------------------------------------------------------
 
-    def serve(self, seen: CachedGrant) -> Issued | None:
-        """Return the token of a grant, if nothing has to be thought of: it is fresh, or good enough while somebody renews it.
+    def serve(self, seen: GrantState) -> AccessToken | None:
+        """Return the token that a grant has, if there is nothing to decide: it is fresh, or ages while somebody refreshes it.
 
         Raises:
             EncryptionError: the stored token cannot be opened.
         """
         now = self.clock()
         window = seen.window(now)
-        good = window is Window.FRESH or (window is Window.ADVISORY and seen.resting)
-        if seen.revoked or not good or seen.grant_id in self.renewer.unsaved:
+        good = window is Window.FRESH or (window is Window.ADVISORY and (seen.busy or seen.waiting))
+        # In the row, a token that Partium refused is as fresh as ever until its successor is committed.
+        if seen.revoked or not good or seen.grant_id in self.refresher.pending:
             return None
-        return Issued(seen.reveal(), seen, now)
+        return seen.access_token(now)
 
     def obtain(
         self, seen: GrantState, *, rejected_generation: int | None = None, give_up_at: float = math.inf
-    ) -> Issued:
+    ) -> AccessToken:
         """Return a usable access token of a grant; waits only where the one there is cannot be served.
 
         Args:
@@ -147,23 +127,24 @@ class TokenManager:
 
         Raises:
             LoginRequired: there will be no more tokens of this login.
-            KeyRejected: the API key is refused by Partium.
+            KeyRejected: Partium refuses the API key.
+            NoUsableKey: the API key was revoked.
             TokenUnavailable: not now; says when.
             EncryptionError: the stored token cannot be opened.
         """
-        course = self._course(seen, rejected_generation, give_up_at, _patience_seconds)
+        steps = self._decide(seen, rejected_generation, give_up_at, _patience_seconds)
         try:
-            step = next(course)
+            step = next(steps)
             while isinstance(step, _Pause):
-                step = course.send(self._wait(seen.grant_id, step))
+                step = steps.send(self._wait(seen.grant_id, step))
         except TokenUnavailable as error:
-            _say_when(seen.grant_id, error)
+            _set_retry_after(seen.grant_id, error)
             raise
         return step
 
     async def aobtain(
         self, seen: GrantState, *, rejected_generation: int | None = None, give_up_at: float = math.inf
-    ) -> Issued:
+    ) -> AccessToken:
         """Like :meth:`obtain`, without blocking the event loop."""
         if conf.executor == "inline":
             obtain = functools.partial(self.obtain, rejected_generation=rejected_generation, give_up_at=give_up_at)
@@ -171,18 +152,18 @@ class TokenManager:
         patience_seconds = PATIENCE_SECONDS
         if rejected_generation is not None or seen.window(self.clock()) is not Window.FRESH:
             patience_seconds = await sync_to_async(_patience_seconds)()
-        course = self._course(seen, rejected_generation, give_up_at, lambda: patience_seconds)
+        steps = self._decide(seen, rejected_generation, give_up_at, lambda: patience_seconds)
         try:
-            step = next(course)
+            step = next(steps)
             while isinstance(step, _Pause):
-                step = course.send(await self._await(seen.grant_id, step))
+                step = steps.send(await self._await(seen.grant_id, step))
         except TokenUnavailable as error:
-            await sync_to_async(_say_when)(seen.grant_id, error)
+            await sync_to_async(_set_retry_after)(seen.grant_id, error)
             raise
         return step
 
-    def obtain_unblocked(self, error: TokenUnavailable) -> Issued:
-        """Return the token that the caller's own transaction has kept from it, now that this is over.
+    def obtain_unblocked(self, error: TokenUnavailable) -> AccessToken:
+        """Return the token that the caller's own transaction has blocked, now that this is over.
 
         Args:
             error: what the caller got then.
@@ -195,11 +176,11 @@ class TokenManager:
             raise error
         return self.obtain(seen)
 
-    def obtain_first(self, candidates: Sequence[GrantState], rejected: Issued | None = None) -> Issued:
+    def obtain_first(self, candidates: Sequence[GrantState], rejected: AccessToken | None = None) -> AccessToken:
         """Return a token of the first grant that has one: the next key takes over where one is refused or unavailable.
 
         Args:
-            candidates: at least one grant, in the order in which they should serve.
+            candidates: in the order in which they should serve.
             rejected: a token that the Find API answered with 401.
 
         Raises:
@@ -210,244 +191,255 @@ class TokenManager:
         for seen in candidates:
             try:
                 return self.obtain(seen, rejected_generation=_generation(seen, rejected), give_up_at=give_up_at)
-            except (KeyRejected, TokenUnavailable) as error:
-                failure = _more_hopeful(failure, error)
-        raise failure or KeyRejected("There is no API key to use.")
+            except (KeyRejected, NoUsableKey, TokenUnavailable) as error:
+                failure = _prefer_retryable(failure, error)
+        raise failure or keys.nothing_serves(refused=False)
 
-    async def aobtain_first(self, candidates: Sequence[GrantState], rejected: Issued | None = None) -> Issued:
+    async def aobtain_first(self, candidates: Sequence[GrantState], rejected: AccessToken | None = None) -> AccessToken:
         """Like :meth:`obtain_first`, without blocking the event loop."""
         failure: PartiumError | None = None
         give_up_at = self._elapsed() + PATIENCE_SECONDS
         for seen in candidates:
             try:
                 return await self.aobtain(seen, rejected_generation=_generation(seen, rejected), give_up_at=give_up_at)
-            except (KeyRejected, TokenUnavailable) as error:
-                failure = _more_hopeful(failure, error)
-        raise failure or KeyRejected("There is no API key to use.")
+            except (KeyRejected, NoUsableKey, TokenUnavailable) as error:
+                failure = _prefer_retryable(failure, error)
+        raise failure or keys.nothing_serves(refused=False)
+
+    @property
+    def refreshing(self) -> set[uuid.UUID]:
+        """The grants that are being refreshed in this process."""
+        return set(self._refreshes().by_grant)
+
+    def drain(self) -> None:
+        """Wait for the answers that are on their way, and store them: a process that ends would lose a rotated refresh token."""
+        deadline = time.monotonic() + _EXIT_SECONDS
+        concurrent.futures.wait(list(self._refreshes().by_grant.values()), timeout=_EXIT_SECONDS)
+        while self.refresher.pending and time.monotonic() < deadline:
+            self.refresher.commit_pending()
+            time.sleep(0.05)
 
     # --- the decisions -------------------------------------------------------------------------------------------
 
-    def _course(
+    def _decide(
         self,
         seen: GrantState,
         rejected_generation: int | None,
         give_up_at: float,
         patience: Callable[[], float],
-    ) -> Generator[_Pause | Issued, _Answer, None]:
-        answer = _Answer()
-        in_vain: int | None = None  # the generation that a renewal has just left as it was
+    ) -> Generator[_Pause | AccessToken, _Found, None]:
+        found = _Found()
+        tried: int | None = None  # the generation that a refresh has just left unchanged
         waited = False
         while True:
-            if answer.gone or seen.revoked:
+            if found.gone or seen.revoked:
                 raise _ended(seen)
-            unsaved = self.renewer.unsaved.get(seen.grant_id)
-            if unsaved is not None and unsaved.generation == seen.generation:
-                seen = unsaved.snapshot
-            # A token that the Find API refused is no token, whatever its age.
+            pending = self.refresher.pending.get(seen.grant_id)
+            if pending is not None and pending.generation == seen.generation:
+                seen = pending.state
+            # A token that the Find API refused is unusable, whatever its age.
             refused = seen.generation == rejected_generation
             window = Window.UNUSABLE if refused else seen.window(self.clock())
             if window is Window.FRESH or (window is Window.MANDATORY and waited):
                 break
-            flight = None
-            if in_vain != seen.generation:
-                # A transaction that keeps the database from every renewal can make one itself. Rolled back, it loses a
-                # token that can be had again; where the refresh token may be used up with it, that is too much.
+            refresh = None
+            if tried != seen.generation:  # do not retry this generation at once
+                # SQLite: the caller's open transaction blocks the refresh thread, so refresh here if the credential is
+                # reusable. A roll-back then loses nothing that cannot be had again.
                 here = window is Window.UNUSABLE and seen.reusable and _blocked_by_own_transaction()
-                flight = self._fly(seen, window, forced=refused, here=here)
-            if window is Window.ADVISORY or (window is Window.MANDATORY and flight is None):
+                refresh = self._refresh_once(seen, window, forced=refused, here=here)
+            if window is Window.ADVISORY or (window is Window.MANDATORY and refresh is None):
                 break
             waited, give_up_at = True, min(give_up_at, self._elapsed() + patience())
             left_seconds = max(0.0, give_up_at - self._elapsed())
             if window is Window.MANDATORY:
-                pause = _Pause(flight, min(BRIEF_SECONDS, left_seconds))
+                pause = _Pause(refresh, min(BRIEF_SECONDS, left_seconds))
             else:
-                pause = _pause(seen, flight, answer, left_seconds, refused=refused)
-            found = yield pause
-            # Neither a lost race nor a lost database is a reason to try again without a breath between.
-            in_vain = seen.generation if flight is not None else None
-            seen = found.seen or seen
-            answer = found if found.failure is not None else replace(found, failure=answer.failure)
-        yield Issued(seen.reveal(), seen, self.clock())
+                pause = _pause(seen, refresh, found, left_seconds, refused=refused)
+            now_found = yield pause
+            tried = seen.generation if refresh is not None else None
+            seen = now_found.seen or seen
+            found = now_found if now_found.failure is not None else replace(now_found, failure=found.failure)
+        yield seen.access_token(self.clock())
 
-    # --- single flight -------------------------------------------------------------------------------------------
+    # --- one refresh per grant ------------------------------------------------------------------------------------
 
-    def _fly(self, seen: GrantState, window: Window, *, forced: bool, here: bool) -> Future[GrantState | None] | None:
-        """Join the renewal that is under way in this process, or start one where it is due; ``here`` in this thread."""
-        flights = self._flights()
+    def _refresh_once(
+        self, seen: GrantState, window: Window, *, forced: bool, here: bool
+    ) -> Future[GrantState | None] | None:
+        """Join the refresh that is under way in this process, or start one where it is due; ``here`` in this thread."""
+        refreshes = self._refreshes()
         inline = conf.executor == "inline"
-        with flights.lock:
-            flight = flights.by_grant.get(seen.grant_id)
-            if flight is not None:
-                return flight
-            if not _may_renew(seen, window) or (inline and window is Window.ADVISORY):
+        with refreshes.lock:
+            refresh = refreshes.by_grant.get(seen.grant_id)
+            if refresh is not None:
+                return refresh
+            if not _may_refresh(seen, window) or (inline and window is Window.ADVISORY):
                 return None
-            flight = flights.by_grant[seen.grant_id] = Future()
-        job = functools.partial(self._land, seen, flight, forced, self._elapsed())
+            refresh = refreshes.by_grant[seen.grant_id] = Future()
+        job = functools.partial(self._run, seen, refresh, forced, self._elapsed())
         if inline or here:
             job()
-            if not inline and flight.exception() is not None:
+            if not inline and refresh.exception() is not None:
                 # What the row says of this failure may be rolled back: then the fleet has to learn of it once more.
-                self._fly(seen, window, forced=forced, here=False)
+                self._refresh_once(seen, window, forced=forced, here=False)
         else:
             try:
-                self._executor.submit(seen.lane, job)
+                self._executor.submit(seen.upstream, job)
             except Saturated as error:
-                self._end(seen, flight, None, error)
-        return flight
+                self._end(seen, refresh, None, error)
+        return refresh
 
-    def _land(self, seen: GrantState, flight: Future[GrantState | None], forced: bool, queued_at: float) -> None:
+    def _run(self, seen: GrantState, refresh: Future[GrantState | None], forced: bool, queued_at: float) -> None:
         result: GrantState | None = None
         failure: BaseException | None = None
         try:
             if self._elapsed() - queued_at <= QUEUED_SECONDS:
-                result = self.renewer.renew(seen, forced=forced)
+                result = self.refresher.refresh(seen, forced=forced)
         except BaseException as error:  # it belongs to whoever waits
             failure = error
             if not isinstance(error, PartiumError):
-                logger.warning("Renewing grant %s failed: %s", seen.grant_id, type(error).__name__)
+                logger.warning("Refreshing grant %s failed: %s", seen.grant_id, type(error).__name__)
             if not isinstance(error, Exception):
                 raise
         finally:
-            self._end(seen, flight, result, failure)
+            self._end(seen, refresh, result, failure)
 
     def _end(
         self,
         seen: GrantState,
-        flight: Future[GrantState | None],
+        refresh: Future[GrantState | None],
         result: GrantState | None,
         failure: BaseException | None,
     ) -> None:
-        flights = self._flights()
-        with flights.lock:
-            flights.by_grant.pop(seen.grant_id, None)
+        refreshes = self._refreshes()
+        with refreshes.lock:
+            refreshes.by_grant.pop(seen.grant_id, None)
         if failure is None:
-            flight.set_result(result)
+            refresh.set_result(result)
         else:
             # Its frames hold the credential, and an error report of the waiting request would show them.
             failure.__traceback__ = failure.__cause__ = failure.__context__ = None
-            flight.set_exception(failure)
-
-    def _drain(self) -> None:
-        # A process that ends while an answer is on its way would lose a rotated refresh token.
-        deadline = time.monotonic() + _EXIT_SECONDS
-        concurrent.futures.wait(list(self._flights().by_grant.values()), timeout=_EXIT_SECONDS)
-        while self.renewer.unsaved and time.monotonic() < deadline:
-            self.renewer.save()
-            time.sleep(0.05)
+            refresh.set_exception(failure)
 
     # --- waiting -------------------------------------------------------------------------------------------------
 
-    def _wait(self, grant_id: uuid.UUID, pause: _Pause) -> _Answer:
-        if pause.flight is None:
+    def _wait(self, grant_id: uuid.UUID, pause: _Pause) -> _Found:
+        if pause.refresh is None:
             time.sleep(pause.seconds)
             return _look(grant_id, None)
-        done, _ = concurrent.futures.wait([pause.flight], timeout=pause.seconds)
-        return _landed(grant_id, pause.flight) if done else _Answer()
+        done, _ = concurrent.futures.wait([pause.refresh], timeout=pause.seconds)
+        return _ended_refresh(grant_id, pause.refresh) if done else _Found()
 
-    async def _await(self, grant_id: uuid.UUID, pause: _Pause) -> _Answer:
-        if pause.flight is None:
+    async def _await(self, grant_id: uuid.UUID, pause: _Pause) -> _Found:
+        if pause.refresh is None:
             await asyncio.sleep(pause.seconds)
             return await sync_to_async(_look)(grant_id, None)
-        # asyncio.wait, unlike wait_for, leaves the renewal alone when a client that disconnects cancels the waiting.
+        # asyncio.wait, unlike wait_for, does not cancel the refresh when a client that disconnects cancels the waiting.
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
 
-        def landed(_: object) -> None:
+        def wake(_: object) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile
                 loop.call_soon_threadsafe(waiter.set_result, None)
 
-        pause.flight.add_done_callback(landed)
+        pause.refresh.add_done_callback(wake)
         done, _ = await asyncio.wait([waiter], timeout=pause.seconds)
-        return await sync_to_async(_landed)(grant_id, pause.flight) if done else _Answer()
+        return await sync_to_async(_ended_refresh)(grant_id, pause.refresh) if done else _Found()
 
 
-def _generation(seen: GrantState, rejected: Issued | None) -> int | None:
+def _generation(seen: GrantState, rejected: AccessToken | None) -> int | None:
     return rejected.generation if rejected is not None and rejected.grant_id == seen.grant_id else None
 
 
-def _more_hopeful(first: PartiumError | None, second: PartiumError) -> PartiumError:
-    return first if isinstance(first, TokenUnavailable) else second
+def _prefer_retryable(first: PartiumError | None, second: PartiumError) -> PartiumError:
+    """Of two keys' failures return the one that waiting may end, else the one that names a key to mend."""
+    for kind in (TokenUnavailable, KeyRejected):
+        for error in (first, second):
+            if isinstance(error, kind):
+                return error
+    return second
 
 
-def _may_renew(seen: GrantState, window: Window) -> bool:
-    if not seen.renewable or seen.rejected or seen.busy or seen.waiting:
+def _may_refresh(seen: GrantState, window: Window) -> bool:
+    if not seen.refreshable or seen.refused or seen.busy or seen.waiting:
         return False
-    # Where nobody knows whether the refresh token was used up, sending it again may end the whole family of tokens:
-    # that is tried only when there is nothing left to lose.
+    # With the outcome of the last refresh unknown, the refresh token may be used up, and sending it again may end the whole
+    # family of tokens: try that only when nothing is left to lose.
     return not seen.outcome_unknown or seen.reusable or window is Window.UNUSABLE
 
 
-def _landed(grant_id: uuid.UUID, flight: Future[GrantState | None]) -> _Answer:
-    failure = flight.exception()
+def _ended_refresh(grant_id: uuid.UUID, refresh: Future[GrantState | None]) -> _Found:
+    failure = refresh.exception()
     if failure is not None:
         return _look(grant_id, failure)
-    result = flight.result()
-    return _look(grant_id, None) if result is None else _Answer(result, renewed=True)
+    result = refresh.result()
+    return _look(grant_id, None) if result is None else _Found(result, refreshed=True)
 
 
-def _look(grant_id: uuid.UUID, failure: BaseException | None) -> _Answer:
+def _look(grant_id: uuid.UUID, failure: BaseException | None) -> _Found:
     try:
-        seen = grants.read(grant_id)
+        seen = state.read(grant_id)
     except AnyDatabaseError as error:
-        return _Answer(None, failure or error)
-    return _Answer(seen, failure, gone=seen is None)
+        return _Found(None, failure or error)
+    return _Found(seen, failure, gone=seen is None)
 
 
 def _ended(seen: GrantState) -> PartiumError:
     if seen.kind == Grant.Kind.API_KEY:
-        return KeyRejected("The API key was revoked.")
+        return NoUsableKey("The API key was revoked. Add another one in the key admin.")
     return LoginRequired("This login has been ended.")
 
 
 def _pause(
     seen: GrantState,
-    flight: Future[GrantState | None] | None,
-    answer: _Answer,
+    refresh: Future[GrantState | None] | None,
+    found: _Found,
     left_seconds: float,
     *,
     refused: bool,
 ) -> _Pause:
-    """What to wait for where there is no usable token. Raises where waiting is no use."""
-    if isinstance(answer.failure, EncryptionError):
-        raise answer.failure
-    if answer.renewed:
+    """Return what to wait for where there is no usable token. Raises where waiting is no use."""
+    if isinstance(found.failure, EncryptionError):
+        raise found.failure
+    if found.refreshed:
         raise TokenUnavailable("The upstream's access tokens live too short to be used.")
-    if flight is None:
-        _refuse_if_hopeless(seen, answer.failure)
+    if refresh is None:
+        _raise_if_hopeless(seen, found.failure)
     if not left_seconds:
         if not _blocked_by_own_transaction():
-            raise _unavailable(answer.failure)
+            raise _unavailable(found.failure)
         # Until a refused token is replaced, whoever asks once more is served the same one.
-        raise _blocked(answer.failure, None if refused else seen.grant_id)
-    return _Pause(flight, left_seconds if flight is not None else min(left_seconds, POLL_SECONDS))
+        raise _blocked(found.failure, None if refused else seen.grant_id)
+    return _Pause(refresh, left_seconds if refresh is not None else min(left_seconds, POLL_SECONDS))
 
 
-def _refuse_if_hopeless(seen: GrantState, failure: BaseException | None) -> None:
-    if seen.rejected or not seen.renewable:
+def _raise_if_hopeless(seen: GrantState, failure: BaseException | None) -> None:
+    if seen.refused or not seen.refreshable:
         if seen.kind == Grant.Kind.API_KEY:
-            raise KeyRejected("Partium does not accept the API key. Verify it, or add another one, in the key admin.")
+            raise keys.nothing_serves(refused=True)
         raise LoginRequired("This login has come to its end.", provider=seen.provider)
     if seen.waiting and not seen.busy:
         raise _unavailable(failure)
 
 
 def _unavailable(failure: BaseException | None, reason: str = "") -> TokenUnavailable:
-    error = TokenUnavailable(f"The access token could not be renewed in time.{reason}")
+    error = TokenUnavailable(f"The access token could not be refreshed in time.{reason}")
     error.__cause__ = failure
     return error
 
 
 def _blocked(failure: BaseException | None, grant_id: uuid.UUID | None) -> TokenUnavailable:
-    reason = " The renewal waits for the database, which this request's own transaction holds: "
+    reason = " The refresh waits for the database, which this request's own transaction holds: "
     reason += 'read the token before writing. (In a test: PARTIUM_EXECUTOR = "inline".)'
     error = _unavailable(failure, reason)
     error.blocked_grant = grant_id
     return error
 
 
-def _say_when(grant_id: uuid.UUID, error: TokenUnavailable) -> None:
+def _set_retry_after(grant_id: uuid.UUID, error: TokenUnavailable) -> None:
     with contextlib.suppress(AnyDatabaseError):
-        error.retry_after = grants.seconds_to_next_attempt(grant_id)
+        error.retry_after = lease.seconds_to_next_attempt(grant_id)
 
 
 def _patience_seconds() -> float:
@@ -460,4 +452,4 @@ def _blocked_by_own_transaction() -> bool:
 
 
 token_manager = TokenManager()
-"""This process's token_manager."""
+"""This process's token manager."""

@@ -1,8 +1,8 @@
-"""One renewal, from the lease to the commit.
+"""One refresh of a grant, from the lease to the commit.
 
 1. take the lease (compare-and-swap, no transaction held across HTTP); 2. read the credential again under it; 3. write
 ``sent_at`` and send, unless the send deadline has passed; 4. commit if the generation is still the same. A process
-may die at any line: what it leaves behind tells the next one what is known.
+may be killed at any line: what it leaves in the row tells the next one what is known.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import logging
-import random
 import threading
 import time
 import uuid
@@ -27,8 +26,8 @@ from partium_auth.exceptions import KeyRejected, LoginRequired, PartiumError, Up
 from partium_auth.fields import seal
 from partium_auth.host.per_process import PerProcess
 from partium_auth.models import ApiKey, Grant
-from partium_auth.tokens import grants, sources, windows
-from partium_auth.tokens.grants import GrantState
+from partium_auth.tokens import grants, lease, sources, windows
+from partium_auth.tokens.state import GrantState
 
 if TYPE_CHECKING:
     from partium_auth.partium.token_response import TokenResponse
@@ -38,10 +37,16 @@ logger = logging.getLogger("partium_auth.tokens")
 SEND_DEADLINE_SECONDS = 5.0
 """Longer than this after taking the lease nothing is sent: a process that was stopped meanwhile may no longer hold it."""
 FORCED_PAUSE_SECONDS = 5.0
-"""After a renewal that a 401 has forced there is none for this long: an upstream that refuses every token gets no storm."""
+"""After a refresh that a 401 has forced there is none for this long: an upstream that refuses every token gets no storm."""
 KEY_REJECTED_SECONDS = 60.0
 """A rejected API key is not tried again for this long."""
-_LONGEST_SAVE_PAUSE_SECONDS = 5.0
+_LONGEST_COMMIT_PAUSE_SECONDS = 5.0
+
+
+def elapsed_clock() -> float:
+    """Seconds that never run backwards and, where the system has such a clock, also pass while the machine is suspended."""
+    boottime: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boottime is None else time.clock_gettime(boottime)
 
 
 class NotSent(PartiumError):
@@ -49,25 +54,25 @@ class NotSent(PartiumError):
 
 
 @dataclass(frozen=True)
-class Unsaved:
-    """Renewed tokens that could not be committed yet."""
+class PendingCommit:
+    """Refreshed tokens that could not be committed yet."""
 
     grant: Grant = field(repr=False)
     tokens: TokenResponse = field(repr=False)
     issued_at: float
     generation: int
-    snapshot: GrantState = field(repr=False)
+    state: GrantState = field(repr=False)
 
 
-class _Savings:
+class _PendingCommits:
     def __init__(self) -> None:
-        self.unsaved: dict[uuid.UUID, Unsaved] = {}
-        self.saver: threading.Thread | None = None
+        self.by_grant: dict[uuid.UUID, PendingCommit] = {}
+        self.thread: threading.Thread | None = None
         self.lock = threading.Lock()
 
 
 class Refresher:
-    """Renews grants in the calling thread.
+    """Refreshes grants in the calling thread.
 
     Args:
         clock: seconds since the epoch; what ``issued_at`` is measured with.
@@ -77,27 +82,27 @@ class Refresher:
     def __init__(self, clock: Callable[[], float], elapsed: Callable[[], float]) -> None:
         self._clock = clock
         self._elapsed = elapsed
-        self._savings = PerProcess(_Savings)
+        self._pending = PerProcess(_PendingCommits)
 
     @property
-    def unsaved(self) -> dict[uuid.UUID, Unsaved]:
-        """What this process has renewed and could not commit yet, by grant."""
-        return self._savings().unsaved
+    def pending(self) -> dict[uuid.UUID, PendingCommit]:
+        """What this process has refreshed and could not commit yet, by grant."""
+        return self._pending().by_grant
 
-    def renew(self, seen: GrantState, *, forced: bool = False) -> GrantState | None:
-        """Renew one generation of a grant.
+    def refresh(self, seen: GrantState, *, forced: bool = False) -> GrantState | None:
+        """Refresh one generation of a grant.
 
         Args:
-            seen: the snapshot whose generation is to be replaced.
+            seen: the state whose generation is to be replaced.
             forced: the upstream refused its token before its time; where it refuses the new one as well, the fleet does
-                not renew for :data:`FORCED_PAUSE_SECONDS`.
+                not refresh for :data:`FORCED_PAUSE_SECONDS`.
 
         Returns:
-            The new snapshot; None where somebody else is renewing, has renewed, or the next attempt is not due.
+            The new state; None where somebody else is refreshing, has refreshed, or the next attempt is not due.
 
         Raises:
             UpstreamError: the upstream refused or failed; the row says when to try again.
-            LoginRequired: there is nothing to renew it with.
+            LoginRequired: there is nothing to refresh it with.
             EncryptionError: the credential, or the new token, cannot be opened or sealed.
         """
         if seen.kind == Grant.Kind.API_KEY and not seen.generation:
@@ -105,23 +110,23 @@ class Refresher:
             grants.for_key(seen.grant_id)
         lease_id = uuid.uuid4()
         taken_at = self._elapsed()
-        if not grants.take_lease(seen.grant_id, seen.generation, lease_id):
+        if not lease.take(seen.grant_id, seen.generation, lease_id):
             return None
-        grant = grants.load(seen.grant_id)
+        grant = lease.load(seen.grant_id)
         if grant is None or grant.generation != seen.generation:
             return None
 
         def before_send() -> None:
-            if not grants.mark_sent(seen.grant_id, seen.generation, lease_id):
-                raise NotSent("The lease was lost before the renewal was sent.")
+            if not lease.mark_sent(seen.grant_id, seen.generation, lease_id):
+                raise NotSent("The lease was lost before the refresh was sent.")
             if self._elapsed() - taken_at > SEND_DEADLINE_SECONDS:
-                raise NotSent("The renewal's send deadline passed before it was sent.")
+                raise NotSent("The refresh's send deadline passed before it was sent.")
 
         issued_at = self._clock()
         try:
             tokens = sources.exchange(grant, before_send)
         except UpstreamError as error:
-            self._failed(grant, seen, lease_id, error)
+            self._upstream_failed(grant, seen, lease_id, error)
             raise
         except Exception as error:
             self._called_off(grant, seen, lease_id, error)
@@ -129,20 +134,20 @@ class Refresher:
         return self._store(grant, seen, tokens, issued_at, forced)
 
     def _called_off(self, grant: Grant, seen: GrantState, lease_id: uuid.UUID, error: Exception) -> None:
-        logger.warning("Renewing grant %s did not take place: %s", seen.grant_id, _text(error))
+        logger.warning("Refreshing grant %s did not take place: %s", seen.grant_id, _text(error))
         if isinstance(error, NotSent):
-            grants.release_lease(seen.grant_id, lease_id, sent_at=grant.sent_at)
+            lease.release(seen.grant_id, lease_id, sent_at=grant.sent_at)
         elif isinstance(error, LoginRequired | KeyRejected):
             wait = KEY_REJECTED_SECONDS if isinstance(error, KeyRejected) else None
-            grants.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=wait)
+            lease.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=wait)
         else:
             # Whatever it is, it came before an answer; the row knows whether anything was sent.
             self._back_off(grant, seen, lease_id, sent_at=F("sent_at"))
 
-    def _failed(self, grant: Grant, seen: GrantState, lease_id: uuid.UUID, error: UpstreamError) -> None:
+    def _upstream_failed(self, grant: Grant, seen: GrantState, lease_id: uuid.UUID, error: UpstreamError) -> None:
         rejected = sources.is_rejection(grant, error)
         logger.warning(
-            "Renewing grant %s (%s, generation %s) failed: %s, status %s%s",
+            "Refreshing grant %s (%s, generation %s) failed: %s, status %s%s",
             seen.grant_id,
             grant.kind,
             seen.generation,
@@ -152,12 +157,11 @@ class Refresher:
         )
         if rejected:
             wait = KEY_REJECTED_SECONDS if grant.kind == Grant.Kind.API_KEY else None
-            grants.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=wait)
+            lease.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=wait)
         else:
             unknown = sources.outcome_is_unknown(error)
-            self._back_off(
-                grant, seen, lease_id, sent_at=F("sent_at") if unknown else grant.sent_at, wait=error.retry_after
-            )
+            sent_at = F("sent_at") if unknown else grant.sent_at
+            self._back_off(grant, seen, lease_id, sent_at=sent_at, retry_after_seconds=error.retry_after)
         if grant.api_key_id is not None:
             signals.key_exchanged.send_robust(sender=ApiKey, key_id=grant.api_key_id, ok=False)
             if rejected:
@@ -170,16 +174,14 @@ class Refresher:
         lease_id: uuid.UUID,
         *,
         sent_at: dt.datetime | F | None,
-        wait: int | None = None,
+        retry_after_seconds: int | None = None,
     ) -> None:
-        limit = windows.backoff_limit_seconds(grant.failures)
-        seconds = wait if wait is not None else random.uniform(0.5, limit)  # noqa: S311  # spreads load, hides nothing
-        grants.record_failure(seen.grant_id, seen.generation, lease_id, retry_in_seconds=seconds, sent_at=sent_at)
+        seconds = retry_after_seconds if retry_after_seconds is not None else windows.backoff_seconds(grant.failures)
+        lease.record_failure(seen.grant_id, seen.generation, lease_id, retry_in_seconds=seconds, sent_at=sent_at)
 
     def _store(
         self, grant: Grant, seen: GrantState, tokens: TokenResponse, issued_at: float, forced: bool
     ) -> GrantState | None:
-        pause_seconds = FORCED_PAUSE_SECONDS if forced else None
         reusable = _observed_reusable(grant, tokens)
         result = seen._replace(
             generation=seen.generation + 1,
@@ -193,63 +195,68 @@ class Refresher:
             reusable=seen.reusable if reusable is None else reusable,
         )
         try:
-            committed = grants.commit(
-                grant, tokens, issued_at, generation=seen.generation, reusable=reusable, pause_seconds=pause_seconds
+            committed = lease.commit(
+                grant,
+                tokens,
+                issued_at,
+                generation=seen.generation,
+                reusable=reusable,
+                pause_seconds=FORCED_PAUSE_SECONDS if forced else None,
             )
         except AnyDatabaseError as error:
             logger.error(
-                "The renewed token of grant %s could not be stored (%s); serving it from memory and trying again.",
+                "The new token of grant %s could not be stored (%s); serving it from memory and trying again.",
                 seen.grant_id,
                 type(error).__name__,
             )
-            self._save_later(Unsaved(grant, tokens, issued_at, seen.generation, result))
+            self._commit_later(PendingCommit(grant, tokens, issued_at, seen.generation, result))
             return result
         if grant.api_key_id is not None:
             signals.key_exchanged.send_robust(sender=ApiKey, key_id=grant.api_key_id, ok=True)
         if not committed:
-            logger.info("Grant %s was ended or renewed elsewhere while it was being renewed.", seen.grant_id)
+            logger.info("Grant %s was ended or refreshed elsewhere while it was being refreshed.", seen.grant_id)
             return None
-        logger.info("Renewed grant %s (%s), generation %s.", seen.grant_id, grant.kind, result.generation)
+        logger.info("Refreshed grant %s (%s), generation %s.", seen.grant_id, grant.kind, result.generation)
         return result
 
     # --- a commit that failed ------------------------------------------------------------------------------------
 
-    def _save_later(self, unsaved: Unsaved) -> None:
-        savings = self._savings()
-        savings.unsaved[unsaved.snapshot.grant_id] = unsaved
-        with savings.lock:
-            if savings.saver is None or not savings.saver.is_alive():
-                savings.saver = threading.Thread(target=self._keep_saving, args=(savings,), daemon=True)
+    def _commit_later(self, commit: PendingCommit) -> None:
+        pending = self._pending()
+        pending.by_grant[commit.state.grant_id] = commit
+        with pending.lock:
+            if pending.thread is None or not pending.thread.is_alive():
+                pending.thread = threading.Thread(target=self._keep_committing, args=(pending,), daemon=True)
                 with contextlib.suppress(RuntimeError):  # no thread to be had: what ends the process tries once more
-                    savings.saver.start()
+                    pending.thread.start()
 
-    def _keep_saving(self, savings: _Savings) -> None:
+    def _keep_committing(self, pending: _PendingCommits) -> None:
         pause_seconds = 0.1
         while True:
-            self.save()
-            with savings.lock:
-                if not savings.unsaved:
-                    savings.saver = None
+            self.commit_pending()
+            with pending.lock:
+                if not pending.by_grant:
+                    pending.thread = None
                     return
             time.sleep(pause_seconds)
-            pause_seconds = min(2 * pause_seconds, _LONGEST_SAVE_PAUSE_SECONDS)
+            pause_seconds = min(2 * pause_seconds, _LONGEST_COMMIT_PAUSE_SECONDS)
 
-    def save(self) -> None:
+    def commit_pending(self) -> None:
         """Try once more to commit what could not be committed yet."""
-        for grant_id, unsaved in list(self.unsaved.items()):
+        for grant_id, commit in list(self.pending.items()):
             try:
-                grants.commit(
-                    unsaved.grant,
-                    unsaved.tokens,
-                    unsaved.issued_at,
-                    generation=unsaved.generation,
-                    reusable=unsaved.snapshot.reusable,
+                lease.commit(
+                    commit.grant,
+                    commit.tokens,
+                    commit.issued_at,
+                    generation=commit.generation,
+                    reusable=commit.state.reusable,
                 )
             except Exception as error:  # noqa: BLE001  # whatever it is, the token must not be lost
                 logger.warning("The token of grant %s is still not stored: %s", grant_id, type(error).__name__)
             else:
-                if self.unsaved.get(grant_id) is unsaved:  # not a later one of the same grant
-                    del self.unsaved[grant_id]
+                if self.pending.get(grant_id) is commit:  # not a later one of the same grant
+                    del self.pending[grant_id]
                 logger.info("The token of grant %s is stored now.", grant_id)
             finally:
                 connections.close_all()

@@ -1,4 +1,4 @@
-"""How each kind of grant is renewed, and what its upstream's refusal means."""
+"""How each kind of grant is refreshed, and what its upstream's refusal means."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def exchange(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
         before_send: called when the connection stands, just before the first byte of the request.
 
     Raises:
-        LoginRequired: there is nothing to renew it with, or its provider is gone.
+        LoginRequired: there is nothing to refresh it with, or its provider is gone.
         KeyRejected: the API key has just been revoked.
         UpstreamError: the upstream refused or failed.
         EncryptionError: the credential does not open.

@@ -1,17 +1,19 @@
 """The windows of an access token's life, as pure functions: no clock, no I/O, no Django.
 
-A token of lifetime L is *fresh*, then *advisory* (serve it, renew in the background), then *mandatory* (wait briefly for
-the renewal, serve it all the same), then *unusable* (not served any more, though it has not quite expired).
+A token of lifetime L is *fresh*, then *advisory* (serve it, refresh in the background), then *mandatory* (wait briefly for the
+refresh; if it fails, serve the old token), then *unusable* (not served any more, though it has not quite expired).
 """
 
 from __future__ import annotations
 
 import enum
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-CLOCK_TOLERANCE_SECONDS = 10.0
-"""How far the clocks of two machines may differ before a token that seems to come from the future is distrusted."""
+CLOCK_TOLERANCE_SECONDS = 60.0
+"""A token that seems to come from the future by up to this counts as issued now; beyond that it is refreshed."""
 
 _ALL_BITS = 2**128 - 1
 _GOLDEN = 0x9E3779B97F4A7C15F39CC0605CEDC835  # 2**128 divided by the golden ratio
@@ -42,7 +44,7 @@ def thresholds(lifetime_seconds: float, jitter: float = 0.0) -> Thresholds:
     Args:
         lifetime_seconds: how long the token lives in all.
         jitter: 0.0–1.0; shortens the fresh window's threshold by up to 10 % of the lifetime, at most 60 s, so that tokens
-            that were issued together are not renewed together.
+            that were issued together are not refreshed together.
     """
     unusable = max(2.0, min(0.025 * lifetime_seconds, 30.0))
     mandatory = max(unusable, min(0.1 * lifetime_seconds, 300.0))
@@ -56,7 +58,7 @@ def window(lifetime_seconds: float, age_seconds: float, jitter: float = 0.0) -> 
     Args:
         lifetime_seconds: how long the token lives in all.
         age_seconds: time since just before it was asked for. A little less than zero is another machine's clock; much
-            less means that the clock was set back, and the token's true age is unknown: it is not served.
+            less means that a clock was set back, and the token's true age is unknown: it is not served.
         jitter: see :func:`thresholds`.
     """
     if age_seconds < -CLOCK_TOLERANCE_SECONDS:
@@ -82,6 +84,11 @@ def jitter_of(grant_id: int, generation: int) -> float:
     return (grant_id + generation * _GOLDEN & _ALL_BITS) / _ALL_BITS
 
 
-def backoff_limit_seconds(failures: int) -> float:
-    """Return the upper end of the wait after this many failures in a row: 1, 2, 4 … 30 s. The wait is drawn at random below it."""
-    return min(30.0, 2.0 ** min(failures, 5))
+def backoff_seconds(failures: int, uniform: Callable[[float, float], float] = random.uniform) -> float:
+    """Return a random wait after this many failures in a row: from 0.5 s to 1, 2, 4 … 30 s.
+
+    Args:
+        failures: before this one.
+        uniform: draws a number between two.
+    """
+    return uniform(0.5, min(30.0, 2.0 ** min(failures, 5)))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
+from collections import defaultdict, deque
 from collections.abc import Callable
 
 from partium_auth.host.per_process import PerProcess
 
 logger = logging.getLogger("partium_auth.tokens")
 
-THREADS_PER_LANE = 2
-IDLE_SECONDS = 10.0
+THREADS_PER_UPSTREAM = 2
 QUEUE_LIMIT = 10_000
 
 
@@ -20,81 +19,84 @@ class Saturated(Exception):
     """More jobs wait for one upstream than it makes sense to queue, or there is no thread to be had."""
 
 
-class _Lane:
+class _Upstream:
     def __init__(self) -> None:
-        self.jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self.threads = 0
+        self.waiting: deque[Callable[[], None]] = deque()
         self.unfinished = 0
+        self.threads = 0
 
 
-class _Lanes:
+class _Upstreams:
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.by_name: dict[str, _Lane] = {}
+        self.by_name: dict[str, _Upstream] = defaultdict(_Upstream)
 
 
 class Executor:
-    """Runs jobs in threads made when there is work, and ended when there is none. Safe to use before and after a fork.
+    """Runs jobs in daemon threads that end when nothing is left to do. Safe to use before and after a fork.
 
     Args:
         after_job: called in the thread after each job; closes the thread's database connections.
-        queue_limit: how many jobs of a lane may be running and waiting.
+        queue_limit: how many jobs of one upstream may run and wait.
     """
 
     def __init__(self, after_job: Callable[[], None], *, queue_limit: int = QUEUE_LIMIT) -> None:
         self._after_job = after_job
         self._queue_limit = queue_limit
-        self._lanes = PerProcess(_Lanes)
+        self._upstreams = PerProcess(_Upstreams)
 
-    def submit(self, lane_name: str, job: Callable[[], None]) -> None:
+    def submit(self, upstream_name: str, job: Callable[[], None]) -> None:
         """Run a job in the background.
 
         Args:
-            lane_name: the upstream; at most two jobs of a lane run at once.
+            upstream_name: at most :data:`THREADS_PER_UPSTREAM` jobs of an upstream run at once.
             job: must not raise.
 
         Raises:
-            Saturated: the lane's queue is full, or no thread can be started.
+            Saturated: the upstream's queue is full, or no thread can be started.
         """
-        lanes = self._lanes()
-        with lanes.lock:
-            lane = lanes.by_name.setdefault(lane_name, _Lane())
-            if lane.unfinished >= self._queue_limit:
-                raise Saturated(lane_name)
-            if lane.threads < min(THREADS_PER_LANE, lane.unfinished + 1):
+        upstreams = self._upstreams()
+        with upstreams.lock:
+            upstream = upstreams.by_name[upstream_name]
+            if upstream.unfinished >= self._queue_limit:
+                raise Saturated(upstream_name)
+            if upstream.threads < THREADS_PER_UPSTREAM:
+                thread = threading.Thread(
+                    target=self._work, args=(upstreams, upstream_name), name=f"partium-{upstream_name}", daemon=True
+                )
                 try:
-                    threading.Thread(
-                        target=self._work, args=(lanes, lane_name, lane), name=f"partium-{lane_name}", daemon=True
-                    ).start()
-                    lane.threads += 1
+                    thread.start()
+                    upstream.threads += 1
                 except RuntimeError as error:  # the machine's limit, or the interpreter is shutting down
-                    if not lane.threads:
-                        raise Saturated(lane_name) from error
-            lane.unfinished += 1
-            lane.jobs.put(job)
+                    if not upstream.threads:
+                        del upstreams.by_name[upstream_name]
+                        raise Saturated(upstream_name) from error
+            upstream.waiting.append(job)
+            upstream.unfinished += 1
 
-    def _work(self, lanes: _Lanes, lane_name: str, lane: _Lane) -> None:
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs or waits in this process."""
+        upstreams = self._upstreams()
+        with upstreams.lock:
+            return bool(upstreams.by_name)
+
+    def _work(self, upstreams: _Upstreams, upstream_name: str) -> None:
         while True:
-            try:
-                job = lane.jobs.get(timeout=IDLE_SECONDS)
-            except queue.Empty:
-                with lanes.lock:
-                    if not lane.jobs.empty():
-                        continue
-                    lane.threads -= 1
-                    if not lane.threads:
-                        del lanes.by_name[lane_name]
+            with upstreams.lock:
+                upstream = upstreams.by_name[upstream_name]
+                if not upstream.waiting:
+                    upstream.threads -= 1
+                    if not upstream.threads:
+                        del upstreams.by_name[upstream_name]
                     return
-            self._run(job)
-            del job  # or an idle thread would keep what it has done alive
-            with lanes.lock:
-                lane.unfinished -= 1
-
-    def _run(self, job: Callable[[], None]) -> None:
-        try:
+                job = upstream.waiting.popleft()
             try:
-                job()
-            finally:
-                self._after_job()
-        except BaseException:
-            logger.exception("A job in the background raised what it should have handled.")
+                try:
+                    job()
+                finally:
+                    self._after_job()
+            except BaseException:
+                logger.exception("A job in the background raised what it should have handled.")
+            with upstreams.lock:
+                upstream.unfinished -= 1

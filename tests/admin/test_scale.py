@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -26,23 +25,28 @@ def queries_of(client: Any, url: str) -> int:
     return len(caught)
 
 
-@pytest.mark.parametrize("who", ["operator", "developer"])
-def test_pages_cost_as_many_queries_with_many_organizations(who: str, db: None) -> None:
-    operator = who == "operator"
+def test_pages_cost_as_many_queries_with_many_organizations(db: None) -> None:
     fill(0, 100)
-    user = get_user_model().objects.create_user("u", is_superuser=operator)
-    if not operator:
-        Membership.objects.create(user=user, organization=Organization.objects.get(org_id="org-5"), role=Role.DEVELOPER)
-    client = login(user)
-    client.get(reverse("partium_keys:index"))  # the session is written once
+    operator, developer = (
+        get_user_model().objects.create_user(name, is_superuser=name == "op") for name in ("op", "dev")
+    )
+    Membership.objects.create(
+        user=developer, organization=Organization.objects.get(org_id="org-5"), role=Role.DEVELOPER
+    )
+    visits = [(login(operator), url) for url in pages(operator=True)]
+    visits += [(login(developer), url) for url in pages(operator=False)]
+    for client, _ in visits:
+        client.get(reverse("partium_keys:index"))  # the session is written once
     # Where a search finds nothing, there are no rows to fetch.
-    few = {url: queries_of(client, url) for url in pages(operator=operator) if not url.endswith("5123")}
+    few = [(url, queries_of(client, url)) for client, url in visits if not url.endswith("5123")]
     fill(100, 9_900)
     with connection.cursor() as cursor:
-        cursor.execute({"mysql": "ANALYZE TABLE partium_auth_apikey"}.get(connection.vendor, "ANALYZE"))  # as autovacuum
-    many = {url: queries_of(client, url) for url in pages(operator=operator)}
-    assert max(many.values()) <= MOST_QUERIES, many
-    assert few.items() <= many.items()
+        cursor.execute(
+            {"mysql": "ANALYZE TABLE partium_auth_apikey"}.get(connection.vendor, "ANALYZE")
+        )  # as autovacuum
+    many = [(url, queries_of(client, url)) for client, url in visits]
+    assert max(queries for _, queries in many) <= MOST_QUERIES, many
+    assert [(url, queries) for url, queries in many if not url.endswith("5123")] == few
 
 
 def test_a_page_of_keys_costs_no_query_per_row(db: None) -> None:

@@ -80,7 +80,6 @@ def test_values_have_their_types(load_settings: LoadSettings) -> None:
         PARTIUM_DEVELOPER_ROLES="developer,key-keeper",
         PARTIUM_LINK_BY_VERIFIED_EMAIL="1",
         PARTIUM_REAUTHENTICATE_AFTER="3600",
-        PARTIUM_CACHE="default",
         CACHE_URL="redis://cache.example:6379/1",
         OIDC_RP_CLIENT_ID="portal",
         OIDC_AUTH_REQUEST_EXTRA_PARAMS='{"prompt": "login"}',
@@ -90,7 +89,6 @@ def test_values_have_their_types(load_settings: LoadSettings) -> None:
     assert example["PARTIUM_DEVELOPER_ROLES"] == ["developer", "key-keeper"]
     assert example["PARTIUM_LINK_BY_VERIFIED_EMAIL"] is True
     assert example["PARTIUM_REAUTHENTICATE_AFTER"] == 3600.0
-    assert example["PARTIUM_CACHE"] == "default"
     assert example["CACHES"]["default"]["BACKEND"] == "django.core.cache.backends.redis.RedisCache"
     assert example["OIDC_AUTH_REQUEST_EXTRA_PARAMS"] == {"prompt": "login"}
     assert example["OIDC_RP_SIGN_ALGO"] == ["RS256", "ES256"]

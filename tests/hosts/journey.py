@@ -26,7 +26,6 @@ from django.utils import timezone
 from partium_auth.models import ApiKey, Grant, Invitation, Membership, Organization, Role
 from partium_auth.services import keys, members
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import invalidation
 from tests.oidc.provider import BendableProvider
 
 pytestmark = pytest.mark.django_db(transaction=True, databases="__all__")
@@ -93,12 +92,11 @@ def make_user(email: str, **fields: Any) -> Any:
 
 def let_tokens_expire() -> None:
     Grant.objects.update(issued_at=time.time() - 590)
-    invalidation.distrust_grants(Grant.objects.all())
 
 
 def renewed(visitor: Visitor, old: str) -> str:
     """The session's next token; a host that holds the database in every request gets it on a later request."""
-    deadline = time.monotonic() + 25
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         before = generations()
         answer = visitor.token()
@@ -258,7 +256,6 @@ def test_a_session_with_a_key_that_ends_soon(
     visitor.post(f"{PREFIX}/local-login/", {"username": "ann@example.com", "password": "pw"})
     assert renewed(visitor, "")
     ApiKey.objects.update(expires_at=timezone.now() - dt.timedelta(minutes=1))
-    invalidation.distrust_organization(acme.pk)
     answer = visitor.token()
     assert answer.status_code == 503
     assert answer.json()["error"] == "no_usable_key"

@@ -83,6 +83,6 @@ def test_a_database_that_is_gone_is_not_hidden(monkeypatch: pytest.MonkeyPatch) 
         raise OperationalError("the connection is lost")
 
     user = get_user_model().objects.create_user(**CREDENTIALS)
-    monkeypatch.setattr(policy, "organizations_by_joining", gone)
+    monkeypatch.setattr(policy, "memberships_by_joining", gone)
     with pytest.raises(OperationalError):
         Client().force_login(user, "django.contrib.auth.backends.ModelBackend")

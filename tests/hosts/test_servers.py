@@ -20,7 +20,6 @@ from django.db import connection
 from partium_auth.models import Grant
 from partium_auth.testing.people import PartiumUser, log_in
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import invalidation
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
@@ -54,7 +53,7 @@ def serve(partium_sandbox: PartiumSandbox) -> Iterator[Callable[[str], str]]:
     for process, listener in running:
         listener.close()
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         assert "Traceback" not in errors, errors[-3000:]
 
 
@@ -69,7 +68,6 @@ def visit(site: str, person: PartiumUser, path: str, method: str = "GET", **head
 
 def let_tokens_expire() -> None:
     Grant.objects.update(issued_at=time.time() - 590)
-    invalidation.distrust_grants(Grant.objects.all())
 
 
 @pytest.mark.parametrize("kind", ["asgi", "wsgi"])
@@ -115,7 +113,6 @@ def test_errors_reach_people_and_scripts_as_they_should(
             assert answer.json()["error"] == "token_unavailable"
             assert int(answer.headers["Retry-After"]) >= 1
     Grant.objects.all().delete()
-    invalidation.distrust_user(ann.user.pk)
     for path in ("/token/", "/atoken/", "/asearch/?text=fan"):
         assert visit(site, ann, path).status_code == 401
     assert visit(site, ann, "/partium/token/", "POST").status_code == 401

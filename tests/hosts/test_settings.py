@@ -57,8 +57,6 @@ def test_views_of_the_base_library_are_found_below_a_path_too(prefix: str) -> No
         ("PARTIUM_API_URL", 7),
         ("PARTIUM_API_URL", "http://elsewhere.example"),
         ("PARTIUM_AUTH_PATH", None),
-        ("PARTIUM_CACHE", 7),
-        ("PARTIUM_CACHE", "nonsense"),
         ("OIDC_RP_CLIENT_ID", 7),
         ("OIDC_OP_ISSUER", "https://[::1"),
         ("OIDC_RP_SIGN_ALGO", "nonsense"),

@@ -10,7 +10,7 @@ import pytest
 
 from partium_auth.exceptions import ConnectionFailed, TimedOut
 from partium_auth.http.transport import Transport
-from tests.http.test_connections import free_port
+from tests.http.test_connections import refusing_port
 from tests.http.upstream import Gone, Peer, Upstream, always, answer, wait_for
 
 Start = Callable[..., Upstream]
@@ -107,8 +107,8 @@ def test_it_is_called_off_on_a_kept_connection_too(upstream: Start, transport: T
 
 def test_it_does_not_run_where_there_is_no_connection(transport: Transport) -> None:
     called: list[bool] = []
-    with pytest.raises(ConnectionFailed):
-        transport.send("POST", f"http://127.0.0.1:{free_port()}/", before_send=lambda: called.append(True))
+    with refusing_port() as port, pytest.raises(ConnectionFailed):
+        transport.send("POST", f"http://127.0.0.1:{port}/", before_send=lambda: called.append(True))
     assert not called
 
 

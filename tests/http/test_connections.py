@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from tests.http.upstream import Peer, Upstream, always, answer
 Start = Callable[..., Upstream]
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+@contextmanager
+def refusing_port() -> Iterator[int]:
+    """A port that refuses connections, and that nobody else can open meanwhile: it is bound and does not listen."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield int(bound.getsockname()[1])
 
 
 def once_then_close(peer: Peer) -> None:
@@ -256,8 +259,7 @@ def test_a_refused_connection_is_tried_once_more_and_nothing_was_sent(
         return look_up(host, *args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", counting)
-    port = free_port()
-    with pytest.raises(ConnectionFailed, match="refuses connections") as caught:
+    with refusing_port() as port, pytest.raises(ConnectionFailed, match="refuses connections") as caught:
         transport.send("POST", f"http://localhost:{port}/auth")
     assert not caught.value.sent
     assert len([name for name in asked if name == "localhost"]) == 2
@@ -311,11 +313,12 @@ def test_the_next_address_is_used_where_one_cannot_be(
     def several(host: str, *args: Any, **options: Any) -> list[Any]:
         if host != "localhost":
             return look_up(host, *args, **options)
-        addresses = [("256.0.0.1", server.port), ("127.0.0.1", free_port()), ("127.0.0.1", server.port)]
+        addresses = [("256.0.0.1", server.port), ("127.0.0.1", port), ("127.0.0.1", server.port)]
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
 
     monkeypatch.setattr(socket, "getaddrinfo", several)
-    assert transport.send("GET", "http://localhost:1/").body == b"ok"
+    with refusing_port() as port:
+        assert transport.send("GET", "http://localhost:1/").body == b"ok"
 
 
 # --- failures after something was sent

@@ -32,9 +32,9 @@ def test_headers_that_drip_are_cut_off(upstream: Start, transport: Transport) ->
 
     server = upstream(script)
     with pytest.raises(TimedOut) as caught:
-        transport.send("GET", server.url + "/slow", total_seconds=1)
+        transport.send("GET", server.url + "/slow", total_seconds=1.5)
     assert caught.value.sent
-    assert str(caught.value) == f"{server.url}/slow did not answer in time (at most 1 s in all)."
+    assert str(caught.value) == f"{server.url}/slow did not answer in time (at most 1.5 s in all)."
     assert was_cut_off(server)
 
 
@@ -49,7 +49,7 @@ def test_a_body_that_drips_is_cut_off(upstream: Start, transport: Transport, len
 
     server = upstream(script)
     with pytest.raises(TimedOut) as caught:
-        transport.send("GET", server.url, total_seconds=1)
+        transport.send("GET", server.url, total_seconds=1.5)
     assert caught.value.sent
     assert was_cut_off(server)
 
@@ -62,7 +62,7 @@ def test_interim_answers_without_end_are_cut_off(upstream: Start, transport: Tra
 
     server = upstream(script)
     with pytest.raises(TimedOut):
-        transport.send("GET", server.url, total_seconds=1)
+        transport.send("GET", server.url, total_seconds=1.5)
     assert was_cut_off(server)
 
 
@@ -84,7 +84,7 @@ def test_an_upstream_that_does_not_read_is_cut_off(
     server = upstream(lambda peer: release.wait(20), tls=tls if scheme == "https" else None)
     try:
         with pytest.raises(TimedOut) as caught:
-            transport.send("POST", server.url, data=b"x" * 50_000_000, total_seconds=1)
+            transport.send("POST", server.url, data=b"x" * 50_000_000, total_seconds=1.5)
         assert caught.value.sent
     finally:
         release.set()
@@ -98,7 +98,7 @@ def test_a_tls_handshake_that_drips_is_cut_off(upstream: Start, transport: Trans
 
     server = upstream(script)
     with pytest.raises(TimedOut) as caught:
-        transport.send("GET", server.url.replace("http:", "https:"), total_seconds=1)
+        transport.send("GET", server.url.replace("http:", "https:"), total_seconds=1.5)
     assert not caught.value.sent
     assert was_cut_off(server)
 
@@ -111,7 +111,7 @@ def test_a_body_that_drips_over_tls_is_cut_off(upstream: Start, transport: Trans
 
     server = upstream(script, tls=tls)
     with pytest.raises(TimedOut) as caught:
-        transport.send("GET", server.url, total_seconds=1)
+        transport.send("GET", server.url, total_seconds=1.5)
     assert caught.value.sent
     assert was_cut_off(server)
 
@@ -124,7 +124,7 @@ def test_a_proxy_that_drips_is_cut_off(upstream: Start, transport: Transport, mo
     proxy = upstream(script)
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     with pytest.raises(TimedOut) as caught:
-        transport.send("GET", "https://api.example.test/", total_seconds=1)
+        transport.send("GET", "https://api.example.test/", total_seconds=1.5)
     assert not caught.value.sent
     assert was_cut_off(proxy)
 
@@ -139,7 +139,7 @@ def test_a_kept_connection_is_cut_off_too(upstream: Start, transport: Transport)
     server = upstream(script)
     transport.send("GET", server.url)
     with pytest.raises(TimedOut):
-        transport.send("GET", server.url, total_seconds=1)
+        transport.send("GET", server.url, total_seconds=1.5)
     assert server.connections == 1
     assert was_cut_off(server)
 

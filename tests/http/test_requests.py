@@ -16,7 +16,6 @@ import pytest
 from partium_auth.exceptions import ConnectionFailed, UnexpectedResponse, UpstreamError
 from partium_auth.http.transport import InsecureURL, Response, Transport
 from partium_auth.version import __version__
-from tests.http.test_connections import free_port
 from tests.http.upstream import Peer, Upstream, always, answer
 
 Start = Callable[..., Upstream]
@@ -317,7 +316,7 @@ def test_another_kind_of_proxy_is_refused(transport: Transport, monkeypatch: pyt
 def test_a_proxy_that_cannot_be_reached_is_named_as_the_cause(
     transport: Transport, monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", proxy.format(port=free_port()))
+    monkeypatch.setenv("HTTPS_PROXY", proxy.format(port=9))
     with pytest.raises(ConnectionFailed, match="through the proxy that the environment names") as caught:
         transport.send("GET", "https://api.example.test/")
     assert not caught.value.sent

@@ -82,7 +82,7 @@ def issuer(node_modules: Path, live_server: Any, settings: Any, tmp_path: Path) 
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         process.stdin.close()
         process.stdout.close()
         sys.stderr.write(errors.read_text())  # shown by pytest where a test fails

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from django.contrib.auth import SESSION_KEY, get_user_model
@@ -135,7 +134,3 @@ class Refusals:
 def refused(caplog: pytest.LogCaptureFixture, op: BendableProvider) -> Refusals:
     caplog.set_level(logging.INFO, "partium_auth")
     return Refusals(caplog, op)
-
-
-def path_of(url: str) -> str:
-    return urlsplit(url).path

@@ -127,7 +127,7 @@ class BendableProvider:
         self.released.set()
         self.server.shutdown()
         self.server.server_close()
-        self.thread.join(5)
+        self.thread.join(30)
 
     # --- what the browser does ------------------------------------------------------------------------------------
 

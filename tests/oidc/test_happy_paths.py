@@ -15,7 +15,6 @@ from django.test import Client
 
 from partium_auth.accounts import sessions, started
 from partium_auth.models import Grant, Identity
-from partium_auth.oidc import documents
 from tests.oidc.conftest import Browser, add_provider
 from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, Answer, BendableProvider, jwk, private_key
 
@@ -292,7 +291,8 @@ def test_a_page_in_another_tab_works_on_when_the_same_person_has_logged_in_once_
 
     def token() -> str:
         page = browser.client.get("/partium/login/").content.decode()
-        return re.findall('name="csrfmiddlewaretoken" value="([^"]+)"', page)[0]
+        found: list[str] = re.findall('name="csrfmiddlewaretoken" value="([^"]+)"', page)
+        return found[0]
 
     def is_accepted(csrf_token: str) -> bool:
         answer = browser.client.post("/partium/organization/", headers={"X-CSRFToken": csrf_token, "Accept": "x/y"})
@@ -387,47 +387,3 @@ def test_a_provider_of_the_database_logs_in_beside_the_default(
     assert browser.come_back(other_op.authorize(two), "other").status_code == 302
     assert Identity.objects.get().issuer == other_op.url
     assert Grant.objects.get().provider == "other"
-
-
-class TestDocumentsAreCached:
-    def test_a_provider_that_is_down_does_not_matter_while_they_are_known(
-        self, browser: Browser, op: BendableProvider, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        browser.log_in()
-        monkeypatch.setattr(documents, "FRESH_SECONDS", 0)
-        op.answers["/jwks"] = op.answers["/.well-known/openid-configuration"] = Answer(closes=True)
-        fresh = Browser(op)
-        fresh.log_in()
-        assert fresh.user is not None
-        calls = len(op.calls)
-        documents.get(f"{op.url}/jwks")
-        assert len(op.calls) == calls  # it is left alone for half a minute
-
-    def test_a_copy_that_is_too_old_is_not_used(
-        self, browser: Browser, op: BendableProvider, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        browser.log_in()
-        monkeypatch.setattr(documents, "FRESH_SECONDS", 0)
-        monkeypatch.setattr(documents, "STALE_SECONDS", 0)
-        op.answers["/jwks"] = Answer(closes=True)
-        late = Browser(op)
-        assert late.log_in().status_code == 503
-        assert late.user is None
-
-    def test_they_are_fetched_anew_when_they_are_no_longer_fresh(
-        self, op: BendableProvider, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        url = f"{op.url}/jwks"
-        assert documents.get(url) == documents.get(url)
-        assert op.calls == ["/jwks"]
-        monkeypatch.setattr(documents, "FRESH_SECONDS", 0)
-        op.jwks = []
-        assert documents.get(url) == {"keys": []}
-
-    def test_an_unknown_key_id_fetches_once_in_half_a_minute(self, browser: Browser, op: BendableProvider) -> None:
-        browser.log_in()
-        op.header["kid"] = "made up"
-        op.calls.clear()
-        for _ in range(3):
-            Browser(op).log_in()
-        assert op.calls.count("/jwks") == 1

@@ -6,8 +6,6 @@ import dataclasses
 import json
 import time
 from base64 import urlsafe_b64encode
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,9 +16,8 @@ from django.contrib.auth import SESSION_KEY, get_user_model
 from django.test import Client
 
 from partium_auth.accounts import started
-from partium_auth.exceptions import TimedOut, UpstreamError
 from partium_auth.models import Grant, Organization
-from partium_auth.oidc import documents, token_endpoint, userinfo
+from partium_auth.oidc import token_endpoint, userinfo
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.metadata import interpret_metadata
 from partium_auth.oidc.provider import Provider, discovery_url_of
@@ -553,62 +550,6 @@ def test_a_document_from_elsewhere_that_names_this_machine(url: str) -> None:
 def test_no_discovery_document(browser: Browser, op: BendableProvider, refused: Refusals, answer: Answer) -> None:
     op.answers["/.well-known/openid-configuration"] = answer
     refused.check(start(browser), browser, "upstream", status=503)
-
-
-def test_a_provider_that_hangs_makes_one_visitor_wait_and_not_everybody(
-    browser: Browser, op: BendableProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(documents, "FETCH_SECONDS", 0.3)
-    op.answers["/.well-known/openid-configuration"] = Answer(hangs=True)
-    assert [start(browser).status_code for _ in range(3)] == [503, 503, 503]
-    assert op.calls == ["/.well-known/openid-configuration"]
-    del op.answers["/.well-known/openid-configuration"]
-    monkeypatch.setattr(documents, "PAUSE_SECONDS", 0)
-    assert start(browser).status_code == 302
-
-
-def test_visitors_who_come_while_a_provider_hangs_do_not_wait_for_it(
-    op: BendableProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(documents, "WAIT_SECONDS", 0.05)
-    url = f"{op.url}/.well-known/openid-configuration"
-    op.answers["/.well-known/openid-configuration"] = Answer(hangs=True)
-    with ThreadPoolExecutor(5) as visitors:
-        first = visitors.submit(documents.get, url)
-        while not op.calls:
-            assert not first.done()
-        others = [visitors.submit(documents.get, url) for _ in range(4)]
-        for other in others:
-            assert isinstance(other.exception(timeout=2), TimedOut)
-        assert not first.done()
-        op.released.set()
-        assert isinstance(first.exception(), UpstreamError)
-    assert op.calls == ["/.well-known/openid-configuration"]
-
-
-def test_visitors_who_come_together_cause_one_fetch(op: BendableProvider) -> None:
-    together = Barrier(5)
-
-    def visit() -> dict[str, Any]:
-        together.wait()
-        return documents.get(f"{op.url}/jwks")
-
-    with ThreadPoolExecutor(5) as visitors:
-        found = [visit.result() for visit in [visitors.submit(visit) for _ in range(5)]]
-    assert found == [{"keys": op.jwks}] * 5
-    assert op.calls == ["/jwks"]
-
-
-def test_who_is_told_that_a_provider_hung_is_told_no_query(
-    op: BendableProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(documents, "FETCH_SECONDS", 0.3)
-    op.answers["/.well-known/openid-configuration"] = Answer(hangs=True)
-    for _ in range(2):
-        with pytest.raises(TimedOut) as caught:
-            documents.get(f"{op.url}/.well-known/openid-configuration?code=canary")
-        assert f"{op.url}/.well-known/openid-configuration" in str(caught.value)
-        assert "canary" not in str(caught.value)
 
 
 def test_static_endpoints_without_an_issuer(

@@ -79,7 +79,8 @@ class API:
         return FindClient(self.transport, **arguments)
 
     def auth(self, **options: Any) -> AuthenticationAPI:
-        return AuthenticationAPI(self.transport, **{"base_url": self.server.url, **options})
+        arguments = {"base_url": self.server.url, "auth_path": "/1/auth", "refresh_path": "/auth/refresh", **options}
+        return AuthenticationAPI(self.transport, **arguments)
 
 
 FOUND: dict[str, Any] = {"sessionId": "5e55", "imageId": None, "results": [{"id": "RM5119150", "name": "FAN"}]}

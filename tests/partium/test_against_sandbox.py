@@ -56,7 +56,7 @@ def transport(sandbox: PartiumSandbox) -> Iterator[Transport]:
 
 @pytest.fixture
 def auth(sandbox: PartiumSandbox, transport: Transport) -> AuthenticationAPI:
-    return AuthenticationAPI(transport, base_url=sandbox.url)
+    return AuthenticationAPI(transport, base_url=sandbox.url, auth_path="/1/auth", refresh_path="/auth/refresh")
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def test_calls_can_be_waited_for(sandbox: PartiumSandbox, caller: Caller, backgr
     waiting = background.submit(sandbox.wait_for, 3, endpoint="auth", status=200)
     for _ in range(3):
         caller.exchange()
-    assert len(waiting.result(10)) == 3
+    assert len(waiting.result(60)) == 3
 
 
 def test_waiting_in_vain_says_what_there_was(

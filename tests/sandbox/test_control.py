@@ -69,7 +69,7 @@ def test_faults_are_set_met_and_cleared(
         waiting = background.submit(caller.exchange)
         hang.wait_until_met()
         assert control.wait_for(1, finished=False)
-    assert waiting.result(10).status_code == 200
+    assert waiting.result(60).status_code == 200
     control.drop("auth", after_processing=True)
     control.clear_faults()
     assert caller.exchange().status_code == 200

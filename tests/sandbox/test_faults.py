@@ -195,7 +195,7 @@ def test_a_hang_holds_calls_until_it_is_released(
         assert (call.status, call.processed) == (None, False)
         assert not waiting.done()
         hang.release()
-        assert waiting.result(10).status_code == 200
+        assert waiting.result(60).status_code == 200
     sandbox.wait_for(1, endpoint="refresh", status=200, processed=True)
 
 
@@ -207,7 +207,7 @@ def test_a_hang_may_come_after_the_request_took_effect(
         waiting = background.submit(caller.refresh, refresh_token)
         hang.wait_until_met()
         sandbox.wait_for(1, endpoint="refresh", processed=True, finished=False)
-    refreshed = waiting.result(10).json()
+    refreshed = waiting.result(60).json()
     assert caller.refresh(refreshed["refresh_token"]).status_code == 200
 
 
@@ -227,7 +227,7 @@ def test_a_reset_lets_go_of_what_hangs_without_letting_it_act(
     hang.wait_until_met()
     sandbox.reset()
     with pytest.raises(requests.ConnectionError):
-        waiting.result(10)
+        waiting.result(60)
     assert sandbox.calls() == []
     with pytest.raises(LookupError):
         _ = hang.hits
@@ -246,7 +246,7 @@ def test_a_delay_is_waited_out_and_ends_early_when_cleared(
     with sandbox.delay("auth", 600) as delay:
         waiting = background.submit(caller.exchange)
         delay.wait_until_met()
-    assert waiting.result(10).status_code == 200
+    assert waiting.result(60).status_code == 200
 
 
 def test_a_failure_may_take_its_time(sandbox: PartiumSandbox, caller: Caller) -> None:
@@ -270,7 +270,7 @@ def test_a_dripping_answer_never_lets_a_read_time_out(
         with pytest.raises(TimeoutError):
             sandbox.wait_for(1, endpoint="auth", timeout_seconds=0.3)
         assert not waiting.done()
-    assert waiting.result(10)["expires_in"] == 600, "cleared, the rest comes at once"
+    assert waiting.result(60)["expires_in"] == 600, "cleared, the rest comes at once"
 
 
 @pytest.mark.parametrize("declared", [True, False])
@@ -334,7 +334,7 @@ def test_a_stop_lets_go_of_everything_and_frees_the_port(background: ThreadPoolE
         own.stop()
         own.stop()
         with pytest.raises(requests.ConnectionError):
-            waiting.result(10)
+            waiting.result(60)
         with PartiumSandbox.start(int(own.url.rpartition(":")[2])) as successor:
             assert successor.url == own.url
             assert caller.exchange().status_code == 200

@@ -167,26 +167,6 @@ def test_removing_takes_every_origin(acme: Organization, person: Person) -> None
 
 
 @pytest.mark.django_db(transaction=True)
-def test_every_process_is_told_after_the_commit_and_only_then(
-    acme: Organization, person: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from partium_auth.tokens import invalidation
-
-    told: list[Any] = []
-    monkeypatch.setattr(invalidation, "distrust_user", lambda pk: told.append(("user", pk)))
-    monkeypatch.setattr(invalidation, "distrust_organization", lambda pk: told.append(("organization", pk)))
-    user = person("u")
-    with transaction.atomic():
-        members.add_member(acme, user, actor=None)
-        transaction.set_rollback(True)
-    with transaction.atomic():
-        members.add_member(acme, user, actor=None)
-        members.change_organization(acme, actor=None, is_active=False)
-        assert told == []
-    assert set(told) == {("user", user.pk), ("organization", acme.pk)}
-
-
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="one writer at a time")
 def test_a_member_who_is_just_being_removed_is_made_one_anew(acme: Organization, person: Person) -> None:
     """By a login that accepts an invitation, say, which would end in an error otherwise."""
@@ -198,7 +178,7 @@ def test_a_member_who_is_just_being_removed_is_made_one_anew(acme: Organization,
         second = in_thread(lambda: members.add_member(acme, member, role=Role.DEVELOPER, actor=None), outcome)
         second.join(0.5)
         assert second.is_alive()  # it waits
-    second.join(10)
+    second.join(60)
     assert outcome
     assert roles(member) == {("acme", "developer", "admin")}
 
@@ -218,7 +198,7 @@ def test_an_invitation_that_is_just_being_accepted_is_not_opened_again(
         members.accept_invitations(ann, "ann@example.com")
         second = in_thread(lambda: members.invite(acme, "ann@example.com", actor=None), outcome)
         second.join(0.5)
-    second.join(10)
+    second.join(60)
     (again,) = outcome
     assert isinstance(again, Invitation), again
     assert again != first
@@ -236,5 +216,5 @@ def test_an_invitation_that_is_just_being_renewed_is_accepted_as_it_becomes(acme
         second = in_thread(lambda: members.accept_invitations(ann, "ann@example.com"), outcome)
         second.join(0.5)
         assert second.is_alive()  # it waits
-    second.join(10)
+    second.join(60)
     assert roles(ann) == {("acme", "developer", "admin")}, outcome

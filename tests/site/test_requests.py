@@ -71,8 +71,7 @@ def test_a_request_that_asks_nothing_pays_nothing(partium_user: PartiumUser, dja
         partium_user.client.get("/untouched/")
 
 
-def test_reading_a_token_is_one_query(partium_user: PartiumUser, settings: Any, django_assert_num_queries: Any) -> None:
-    settings.PARTIUM_CACHE = None
+def test_reading_a_token_is_one_query(partium_user: PartiumUser, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(3):
         partium_user.client.get("/token/")
 
@@ -265,7 +264,7 @@ def test_who_is_in_no_organization_is_sent_to_people_who_can_change_that(partium
     ("seconds_ago", "target"),
     [(3600, "/partium/login/default/?next=%2Ftoken%2F&prompt=none"), (2, "/partium/login/?next=%2Ftoken%2F")],
 )
-def test_a_login_that_has_run_out_is_renewed_silently_but_not_over_and_over(
+def test_a_login_that_has_run_out_is_refreshed_silently_but_not_over_and_over(
     partium_user: PartiumUser, seconds_ago: float, target: str
 ) -> None:
     # A provider whose tokens live too short to be used would otherwise send the browser round in circles.
@@ -301,7 +300,7 @@ def test_a_path_does_not_forge_lines_of_the_log(rf: RequestFactory, caplog: pyte
     caplog.set_level(logging.INFO, "partium_auth")
     request = rf.get("/parts/a%0AINFO%20forged%1B[2J/ä", headers=SCRIPT)
     for error in (exceptions.NoOrganization(), exceptions.LoginRequired(), exceptions.EncryptionError()):
-        error_pages.for_error(request, error)
+        error_pages.error_response(request, error)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 3
     for line in lines:
@@ -324,7 +323,7 @@ def test_a_path_does_not_forge_lines_of_the_log(rf: RequestFactory, caplog: pyte
     ],
 )
 def test_half_a_surrogate_pair_is_no_500(client: Client, method: str, url: str) -> None:
-    # Provided by charset.utf8_only(): a request may name a charset in which such a thing can be written.
+    # A request may name a charset in which such a thing can be written.
     form = {"organization": "+2AA-", "email": "+2AA-", "username": "+2AA-", "password": "+2AA-", "next": "/+2AA-"}
     body = encode_multipart("x", form) if method == "POST" else b""
     kind = "multipart/form-data; charset=utf-7; boundary=x"

@@ -50,14 +50,14 @@ def main() -> None:
     from django.db import connections
 
     from partium_auth.exceptions import PartiumError
-    from partium_auth.tokens import grants, manager, refresh, sources
+    from partium_auth.tokens import lease, manager, refresh, sources, state
 
     settings.PARTIUM_API_URL = wanted["api_url"]
     for name, value in wanted["constants"].items():
         setattr(refresh, name, value)
     stops: dict[str, tuple[Any, str, bool]] = {
-        "leased": (grants, "take_lease", False),
-        "marked": (grants, "mark_sent", False),
+        "leased": (lease, "take", False),
+        "marked": (lease, "mark_sent", False),
         "answered": (sources, "exchange", False),
     }
     if wanted["stop_at"]:
@@ -66,7 +66,7 @@ def main() -> None:
 
     def obtain(_: int) -> dict[str, Any]:
         try:
-            seen = grants.read(uuid.UUID(wanted["grant"]))
+            seen = state.read(uuid.UUID(wanted["grant"]))
             assert seen is not None
             issued = manager.token_manager.obtain(seen)
             return {"generation": issued.generation}
@@ -79,7 +79,7 @@ def main() -> None:
     sys.stdin.readline()
     with ThreadPoolExecutor(wanted["threads"]) as pool:
         say(results=list(pool.map(obtain, range(wanted["threads"]))))
-    # Not yet: a renewal in the background is to be stopped on its way, not by the end of the process.
+    # Not yet: a refresh in the background is to be stopped on its way, not by the end of the process.
     sys.stdin.readline()
 
 

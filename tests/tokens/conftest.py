@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends.db import SessionStore
-from django.core.cache import caches
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -22,12 +20,15 @@ from partium_auth.fields import seal
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Grant, Membership, Organization
 from partium_auth.models.fingerprints import fingerprint
+from partium_auth.oidc import providers
+from partium_auth.oidc.provider import Provider
 from partium_auth.partium.token_response import TokenResponse
 from partium_auth.session import AccessToken, PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import grants
-from partium_auth.tokens.grants import GrantState, Login
+from partium_auth.tokens import grants, state
 from partium_auth.tokens.manager import TokenManager
+from partium_auth.tokens.state import GrantState
+from partium_auth.tokens.verified_login import VerifiedLogin
 from tests.oidc.conftest import _provider_server, op  # noqa: F401  # fixtures
 from tests.oidc.provider import BendableProvider
 
@@ -72,7 +73,7 @@ def password_grant(partium_sandbox: PartiumSandbox) -> Callable[[], Grant]:
         user, _ = get_user_model().objects.get_or_create(username="ann")
         issued_at = timezone.now()
         tokens = upstream.authentication_api().exchange_password("ann", PASSWORD)
-        return grants.open_grant(Login(Grant.Kind.PASSWORD, user, tokens, issued_at), "session-key")
+        return grants.open_grant(VerifiedLogin(Grant.Kind.PASSWORD, {}, tokens, issued_at, user=user), "session-key")
 
     return make
 
@@ -101,32 +102,11 @@ def oidc_grant(op: BendableProvider, settings: Any) -> Callable[[], Grant]:  # n
         user, _ = get_user_model().objects.get_or_create(username="olga")
         answer = op.tokens()
         tokens = TokenResponse(answer["access_token"], answer["refresh_token"], answer["expires_in"])
-        login = Login(Grant.Kind.OIDC, user, tokens, timezone.now(), provider="default")
+        provider = providers.get("default")
+        login = VerifiedLogin(Grant.Kind.OIDC, {}, tokens, timezone.now(), provider, user)
         return grants.open_grant(login, "session-key")
 
     return make
-
-
-@pytest.fixture(params=["query", "cache"])
-def mode(request: pytest.FixtureRequest, settings: Any) -> Iterator[str]:
-    """Once without ``PARTIUM_CACHE``, once with it: ``TEST_CACHE_URL``, or memory."""
-    if request.param == "query":
-        settings.PARTIUM_CACHE = None
-    else:
-        use_cache(settings)
-    yield request.param
-    if request.param == "cache":
-        caches["shared"].clear()
-
-
-def use_cache(settings: Any, backend: str = "", **options: Any) -> None:
-    """Use a shared cache: ``TEST_CACHE_URL``, or a backend given, or memory."""
-    if backend or "shared" not in settings.CACHES:
-        backend = backend or "django.core.cache.backends.locmem.LocMemCache"
-        settings.CACHES = {**settings.CACHES, "shared": {"BACKEND": backend, "LOCATION": "tests", **options}}
-    settings.PARTIUM_CACHE = "shared"
-    with contextlib.suppress(Exception):
-        caches["shared"].clear()
 
 
 @dataclass
@@ -173,7 +153,8 @@ def log_in(partium_sandbox: PartiumSandbox) -> Callable[..., Person]:
         else:
             issued_at = timezone.now()
             tokens = upstream.authentication_api().exchange_password(name, PASSWORD)
-            grant = sessions.begin(request, Login(kind, user, tokens, issued_at, provider=provider))
+            at = Provider(provider, provider, issuer="", client_id="") if provider else None
+            grant = sessions.begin(request, VerifiedLogin(kind, {}, tokens, issued_at, at, user))
         request.session.save()
         assert request.session.session_key
         return Person(user, organization, request.session.session_key, grant)
@@ -182,7 +163,7 @@ def log_in(partium_sandbox: PartiumSandbox) -> Callable[..., Person]:
 
 
 def read(grant: Grant) -> GrantState:
-    seen = grants.read(grant.pk)
+    seen = state.read(grant.pk)
     assert seen is not None
     return seen
 
@@ -198,7 +179,7 @@ def ago(seconds: float) -> dt.datetime:
     return timezone.now() - dt.timedelta(seconds=seconds)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 8.0) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():

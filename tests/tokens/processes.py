@@ -16,7 +16,7 @@ from django.db import connection
 
 from partium_auth.models import Grant
 
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 120.0
 
 
 class Child:
@@ -68,8 +68,8 @@ class Child:
 
     def __exit__(self, *error: object) -> None:
         self._process.kill()
-        self._process.wait(10)
-        self._reader.join(10)
+        self._process.wait(60)
+        self._reader.join(60)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
@@ -108,7 +108,7 @@ class Child:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def result(self) -> dict[str, Any]:
         """Wait for what came of it, with one thread."""

@@ -50,8 +50,10 @@ def with_session(grant: Grant) -> str:
 def everything(password_grant: MakeGrant, key_grant: MakeGrant) -> dict[str, Grant]:
     """One grant of every kind, dead or alive."""
     made = {
-        "revoked": change(password_grant(), rejected_at=ago(10), issued_at=time.time() - 700, renewed_at=ago(31 * DAY)),
-        "revoked, no session": change(password_grant(), renewed_at=ago(2 * DAY)),
+        "revoked": change(
+            password_grant(), rejected_at=ago(10), issued_at=time.time() - 700, refreshed_at=ago(31 * DAY)
+        ),
+        "revoked, no session": change(password_grant(), refreshed_at=ago(2 * DAY)),
         "revoked key": key_grant(),
         "expired": change(password_grant(), refresh_token=None, issued_at=time.time() - 700),
         "rejected, never had a token": change(
@@ -59,14 +61,14 @@ def everything(password_grant: MakeGrant, key_grant: MakeGrant) -> dict[str, Gra
         ),
         "rejected": change(password_grant(), rejected_at=ago(10), refresh_token=None, issued_at=time.time() - 700),
         "rejected, still serving": change(
-            password_grant(), rejected_at=ago(10), refresh_token=None, renewed_at=ago(2 * DAY)
+            password_grant(), rejected_at=ago(10), refresh_token=None, refreshed_at=ago(2 * DAY)
         ),
-        "unused": change(password_grant(), renewed_at=ago(31 * DAY)),
-        "unused key": change(key_grant(), renewed_at=ago(400 * DAY), created_at=ago(400 * DAY)),
-        "no session": change(password_grant(), renewed_at=ago(2 * DAY)),
+        "unused": change(password_grant(), refreshed_at=ago(31 * DAY)),
+        "unused key": change(key_grant(), refreshed_at=ago(400 * DAY), created_at=ago(400 * DAY)),
+        "no session": change(password_grant(), refreshed_at=ago(2 * DAY)),
         "no session, in use": change(password_grant(), created_at=ago(400 * DAY)),
-        "never renewed": change(password_grant(), renewed_at=None),
-        "idle": change(password_grant(), renewed_at=ago(2 * DAY)),
+        "never refreshed": change(password_grant(), refreshed_at=None),
+        "idle": change(password_grant(), refreshed_at=ago(2 * DAY)),
         "alive": password_grant(),
     }
     grants.revoke(Grant.objects.filter(pk__in=[made[name].pk for name in made if name.startswith("revoked")]))
@@ -133,30 +135,28 @@ def test_older_than_is_a_number_of_days(everything: dict[str, Grant], settings: 
             clear("--older-than", wrong)
 
 
-def test_a_grant_that_is_being_renewed_stays(
+def test_a_grant_that_is_being_refreshed_stays(
     token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Provided by exclude(lease_until__gt=Now()) in cleanup._batches().
-    grant = change(password_grant(), renewed_at=ago(31 * DAY))
+    grant = change(password_grant(), refreshed_at=ago(31 * DAY))
     with partium_sandbox.hang("refresh") as hang:
         token_manager.obtain(age(grant, 120))
         hang.wait_until_met()
         assert "0 unused" in clear()
     eventually(lambda: read(grant).generation == 2)
-    assert "0 unused" in clear()  # it has just been renewed
+    assert "0 unused" in clear()  # it has just been refreshed
 
 
 def test_a_grant_that_comes_to_life_after_it_was_found_stays(
     password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Provided by the DELETE stating its reason once more, in cleanup._batches().
-    grant = change(password_grant(), renewed_at=ago(2 * DAY))
+    grant = change(password_grant(), refreshed_at=ago(2 * DAY))
 
-    def renewed_meanwhile(named: object, rows: list[Grant], *, or_unknown: bool = False) -> set[Any]:
-        Grant.objects.filter(pk=grant.pk).update(renewed_at=timezone.now())
+    def refreshed_meanwhile(named: object, rows: list[Grant], *, or_unknown: bool = False) -> set[Any]:
+        Grant.objects.filter(pk=grant.pk).update(refreshed_at=timezone.now())
         return {row.pk for row in rows}
 
-    monkeypatch.setattr(cleanup, "_without_session", renewed_meanwhile)
+    monkeypatch.setattr(cleanup, "_without_session", refreshed_meanwhile)
     assert "0 without a session" in clear()
     assert Grant.objects.filter(pk=grant.pk).exists()
 
@@ -166,12 +166,12 @@ def test_a_grant_that_comes_to_life_after_it_was_found_stays(
 def test_a_person_who_is_logged_in_stays_logged_in(
     acme: Organization, log_in: Callable[..., Person], days: int, change_key: bool
 ) -> None:
-    """A change of the password gives a session another key; where a key of the organization serves, no login is renewed."""
+    """A change of the password gives a session another key; where a key of the organization serves, no login is refreshed."""
     person = log_in(acme)
     if change_key:
         cycled = person.request().session
         cycled.cycle_key()
         person.session_key = str(cycled.session_key)
-    Grant.objects.update(renewed_at=ago(days * DAY), created_at=ago(days * DAY))
+    Grant.objects.update(refreshed_at=ago(days * DAY), created_at=ago(days * DAY))
     clear()
     assert person.token()

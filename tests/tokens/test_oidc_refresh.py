@@ -1,4 +1,4 @@
-"""The grant of an OIDC login is renewed at its provider's token endpoint (RFC 6749 §6)."""
+"""The grant of an OIDC login is refreshed at its provider's token endpoint (RFC 6749 §6)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def answer(op: BendableProvider, **changes: Any) -> Answer:
     return Answer(body={name: value for name, value in members.items() if value is not None})
 
 
-def renew(token_manager: TokenManager, grant: Grant) -> Grant:
+def refresh(token_manager: TokenManager, grant: Grant) -> Grant:
     assert token_manager.obtain(age(grant, 0))
     return Grant.objects.get(pk=grant.pk)
 
@@ -37,25 +37,24 @@ def test_a_rotated_refresh_token_replaces_the_old_one(
     grant = oidc_grant()
     old = grant.refresh_token.reveal()
     for generation in (2, 3, 4):
-        renewed = renew(token_manager, grant)
-        assert renewed.generation == generation
-        assert renewed.refresh_token.reveal() in op.refresh_tokens
+        refreshed = refresh(token_manager, grant)
+        assert refreshed.generation == generation
+        assert refreshed.refresh_token.reveal() in op.refresh_tokens
     assert [form["grant_type"] for form in op.forms] == ["refresh_token"] * 3
     assert op.forms[0]["refresh_token"] == old
-    assert not renewed.reusable
+    assert not refreshed.reusable
 
 
 def test_a_refresh_token_that_is_not_rotated_is_kept_and_may_be_sent_again(
     token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
 ) -> None:
-    # Provided by _observed_reusable() in renewal, and by "if tokens.refresh_token" in grants.commit().
     grant = oidc_grant()
     old = grant.refresh_token.reveal()
     op.answers["/token"] = answer(op, refresh_token=None)
-    renewed = renew(token_manager, grant)
-    assert (renewed.refresh_token.reveal(), renewed.reusable) == (old, True)
+    refreshed = refresh(token_manager, grant)
+    assert (refreshed.refresh_token.reveal(), refreshed.reusable) == (old, True)
     op.answers["/token"] = answer(op, refresh_token=old)
-    assert renew(token_manager, grant).refresh_token.reveal() == old
+    assert refresh(token_manager, grant).refresh_token.reveal() == old
 
 
 @pytest.mark.parametrize(("lifetime", "seconds"), [(None, 600), (3600, 3600), (60, 60), ("120", 120)])
@@ -64,14 +63,14 @@ def test_the_lifetime_may_be_missing_or_change(
 ) -> None:
     grant = oidc_grant()
     op.answers["/token"] = answer(op, expires_in=lifetime)
-    assert renew(token_manager, grant).lifetime_seconds == seconds
+    assert refresh(token_manager, grant).lifetime_seconds == seconds
 
 
 def test_a_narrowed_scope_is_taken_as_it_is(
     token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
 ) -> None:
     op.answers["/token"] = answer(op, scope="openid")
-    assert renew(token_manager, oidc_grant()).generation == 2
+    assert refresh(token_manager, oidc_grant()).generation == 2
 
 
 def test_invalid_grant_is_the_end_and_names_the_provider(
@@ -109,7 +108,7 @@ def test_tokens_of_somebody_else_are_not_taken(
     id_token = op.sign({name: value for name, value in claims.items() if value is not None})
     op.answers["/token"] = answer(op, id_token=id_token)
     if whose == "ann":
-        assert renew(token_manager, grant).generation == 2
+        assert refresh(token_manager, grant).generation == 2
         return
     assert token_manager.obtain(age(grant, 30)).generation == 1  # what is left of the person's own
     with pytest.raises(LoginRequired):
@@ -147,7 +146,7 @@ def test_an_id_token_that_nobody_can_read_says_nothing(
         identity=Identity.objects.create(issuer=op.issuer, subject="ann", digest=digest, user_id=grant.user_id)
     )
     op.answers["/token"] = answer(op, id_token="encrypted.for.some.other.client")
-    assert renew(token_manager, grant).generation == 2
+    assert refresh(token_manager, grant).generation == 2
 
 
 @pytest.mark.parametrize(
@@ -165,7 +164,7 @@ def test_an_id_token_that_nobody_can_read_says_nothing(
 def test_what_is_the_operators_to_mend_logs_nobody_out(
     token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, answer: Answer
 ) -> None:
-    # Provided by sources.is_rejection(): only invalid_grant is about this person's refresh token.
+    # Only invalid_grant is about this person's refresh token.
     grant = oidc_grant()
     op.answers["/token"] = answer
     with pytest.raises(TokenUnavailable):
@@ -203,8 +202,7 @@ def test_a_refusal_of_our_registration_or_of_whoever_is_in_between_ends_no_login
 def test_a_provider_whose_discovery_fails_has_not_been_sent_anything(
     token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, settings: Any, status: int
 ) -> None:
-    # Provided by error.sent in sources.is_rejection(): a 401 to something else refuses no refresh token.
-    settings.PARTIUM_CACHE = None  # where another process's copy of the document would do
+    # A 401 to something else refuses no refresh token.
     grant = oidc_grant()
     op.answers["/.well-known/openid-configuration"] = Answer(status)
     documents.forget()

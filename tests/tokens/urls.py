@@ -10,7 +10,7 @@ from django.urls import include, path
 
 
 def token(request: Any) -> HttpResponse:
-    return JsonResponse({"generation": request.partium.token().issued.generation})
+    return JsonResponse({"generation": request.partium.token().generation})
 
 
 def token_then_failure(request: Any) -> HttpResponse:
@@ -29,7 +29,7 @@ def cart(request: HttpRequest) -> HttpResponse:
 
 
 async def atoken(request: Any) -> HttpResponse:
-    return JsonResponse({"generation": (await request.partium.atoken()).issued.generation})
+    return JsonResponse({"generation": (await request.partium.atoken()).generation})
 
 
 async def asearch(request: Any) -> HttpResponse:

@@ -16,7 +16,7 @@ class Command(BaseCommand):
     """Prints a line for everything it looked at. Exit code 1 if anything does not work."""
 
     help = (
-        "Look over encryption keys, database, cache, Partium's addresses, organizations and identity providers, and say "
+        "Look over encryption keys, database, Partium's addresses, organizations and identity providers, and say "
         "what to change. Sends no credentials. Exit code 0: everything works; 1: something does not."
     )
 

@@ -1,4 +1,4 @@
-"""Logging out at the provider as well: OpenID Connect RP-Initiated Logout 1.0, and RFC 7009 for the refresh token."""
+"""Logging out here, and then at the provider: OpenID Connect RP-Initiated Logout 1.0, and RFC 7009 for the refresh token."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ import logging
 import secrets
 from dataclasses import dataclass, field
 
+from django.conf import settings
+from django.contrib import auth
+from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import resolve_url
+from django.utils.module_loading import import_string
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.debug import sensitive_variables
+from django.views.decorators.http import require_POST
 
 from partium_auth.accounts import sessions
-from partium_auth.accounts.code_flow import with_hint, with_query
+from partium_auth.accounts.redirects import login_page_url, to_provider, with_hint, with_query
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, UpstreamError
+from partium_auth.host.decorators import utf8_only
 from partium_auth.oidc import providers, token_endpoint
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.metadata import metadata_of
@@ -23,13 +33,33 @@ from partium_auth.tokens.workers import Executor, Saturated
 logger = logging.getLogger("partium_auth.login")
 
 WAITING_LIMIT = 200
-"""So many refresh tokens may wait to be revoked at one provider; while it hangs, two of them take three seconds."""
+"""At most this many refresh tokens wait to be revoked at one provider; while it hangs, two of them take three seconds."""
 _executor = Executor(after_job=connections.close_all, queue_limit=WAITING_LIMIT)
+
+
+@login_not_required
+@utf8_only
+@require_POST
+@csrf_protect
+@never_cache
+@sensitive_variables()
+def logout(request: HttpRequest) -> HttpResponse:
+    """Log out here, whatever the provider does, and then at the provider where it offers that."""
+    target = resolve_url(settings.LOGOUT_REDIRECT_URL or login_page_url())
+    method = getattr(settings, "OIDC_OP_LOGOUT_URL_METHOD", "")
+    own_target = import_string(method)(request) if method and request.user.is_authenticated else None
+    at_provider = _at_provider(request)
+    auth.logout(request)  # the app's signal receiver revokes the grant
+    if at_provider is None:
+        return HttpResponseRedirect(own_target or target)
+    at_provider.revoke()
+    url = "" if own_target else at_provider.url(request.build_absolute_uri(target))
+    return to_provider(url) if url else HttpResponseRedirect(own_target or target)
 
 
 @dataclass(frozen=True)
 class ProviderLogout:
-    """What has to be known of a session to end it at the provider, taken before it is ended here."""
+    """What a log-out at the provider needs to know of a session, read before the session ends here."""
 
     provider: Provider
     id_token: str = field(repr=False)
@@ -74,7 +104,7 @@ class ProviderLogout:
         token_endpoint.revoke(self.provider, self.refresh_token)
 
 
-def prepare(request: HttpRequest) -> ProviderLogout | None:
+def _at_provider(request: HttpRequest) -> ProviderLogout | None:
     """Return how to end the request's session at the provider; None where it did not log in through one."""
     grant = sessions.oidc_grant_of(request)
     if grant is None:

@@ -1,0 +1,114 @@
+"""The two ends of the code flow: the browser is sent to a provider, and comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import auth
+from django.contrib.auth.decorators import login_not_required
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
+from django.views.decorators.debug import sensitive_variables
+from django.views.decorators.http import require_GET, require_http_methods
+
+from partium_auth.accounts import code_flow, sessions, started
+from partium_auth.accounts.code_flow import ProviderError
+from partium_auth.accounts.enabled import is_oidc_login_enabled
+from partium_auth.accounts.error_pages import LOGIN_FAILURES, refusal_response
+from partium_auth.accounts.redirects import after_login, next_url_of, parameter, to_provider
+from partium_auth.host.decorators import hide_secrets_in_debug, utf8_only
+from partium_auth.oidc import providers
+from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.provider import Provider
+from partium_auth.sealed import encryption
+from partium_auth.tokens.verified_login import VerifiedLogin
+
+
+@login_not_required
+@utf8_only
+@require_http_methods(["GET", "HEAD", "POST"])
+@csrf_protect
+@never_cache
+def oidc_login(request: HttpRequest, provider: str) -> HttpResponse:
+    """Send the browser to a provider. ``prompt=none``: log in only if it does not have to ask the person anything."""
+    return start(
+        request,
+        provider,
+        next_url=next_url_of(request),
+        organization=parameter(request, "organization")[:190],
+        login_hint=parameter(request, "login_hint")[:254],
+        # A provider that answers prompt=none with a page of its own, or a 500, would get the browser again and again.
+        silent=parameter(request, "prompt") == "none" and not started.is_left_unanswered(request, provider),
+    )
+
+
+@login_not_required
+@utf8_only
+@require_GET
+@never_cache
+@hide_secrets_in_debug
+@sensitive_variables()
+def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
+    """Log in the person whose browser a provider sends back. Without a ``state`` of this browser nothing happens."""
+    next_url = ""
+    try:
+        begun = started.pop(request, provider)
+        next_url = begun.next
+        op = _provider(provider)
+        encryption.current_encryption_key_id()  # without a key the tokens could not be stored, and the code would be lost
+        try:
+            login = code_flow.finish(request, op, begun)
+        except ProviderError:
+            if begun.silent:  # whatever the reason: where it lasts, the person learns of it now
+                return start(request, provider, next_url=next_url, organization=begun.organization)
+            raise
+        _find_account(request, login)
+        if begun.silent and request.user.is_authenticated and request.user.pk != login.user.pk:
+            raise Refused("somebody_else", "a silent login came back as another person than the session's.")
+        sessions.log_in(request, login, org_id=begun.organization)
+    except LOGIN_FAILURES as e:
+        return refusal_response(request, e, provider=provider, next_url=next_url)
+    _store_tokens_as_base_library(request, login)
+    return after_login(next_url)
+
+
+oidc_callback.is_partium_callback = True  # type: ignore[attr-defined]  # see code_flow.redirect_uri_of
+
+
+def start(request: HttpRequest, slug: str, *, next_url: str = "", **options: Any) -> HttpResponse:
+    """Send the browser to a provider, or answer why not; the options are those of :func:`code_flow.start`."""
+    try:
+        return to_provider(code_flow.start(request, _provider(slug), next_url=next_url, **options))
+    except LOGIN_FAILURES as e:
+        return refusal_response(request, e, provider=slug, next_url=next_url)
+
+
+def _find_account(request: HttpRequest, login: VerifiedLogin) -> None:
+    """Have the site's backends find or create the user. Raises Refused: none of them lets the login through."""
+    # Django hides credentials named "token" from the receivers of user_login_failed.
+    user = auth.authenticate(request, partium_login_token=login)
+    if user is not None and login.identity is not None:
+        login.user = user  # with the backend that Django has noted on it
+        return
+    if not is_oidc_login_enabled():
+        raise Refused("configuration", "PartiumOIDCBackend is not in AUTHENTICATION_BACKENDS.")
+    raise login.refusal or Refused("throttled", "no backend let the login through.")
+
+
+def _provider(slug: str) -> Provider:
+    try:
+        return providers.get(slug)
+    except LookupError as e:
+        raise Refused("provider", str(e)) from None
+
+
+def _store_tokens_as_base_library(request: HttpRequest, login: VerifiedLogin) -> None:
+    """Write the session keys of the base library where its settings ask for them; this app does not read them."""
+    for setting, key, token in (
+        ("OIDC_STORE_ACCESS_TOKEN", "oidc_access_token", login.tokens and login.tokens.access_token),
+        ("OIDC_STORE_ID_TOKEN", "oidc_id_token", login.tokens and login.tokens.id_token),
+    ):
+        if getattr(settings, setting, False):
+            request.session[key] = token

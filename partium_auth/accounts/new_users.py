@@ -1,0 +1,71 @@
+"""Creating an account for somebody who logs in for the first time, with any user model, and keeping the name up to date."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth import get_user_model
+
+from partium_auth.models.identities import identity_digest
+
+_LONGEST_EMAIL = 254
+_USERNAME = re.compile(r"[\w.@+-]{1,150}")
+
+
+def new_user(username: str, email: str = "") -> Any:
+    """Return a new user without a password, made by the manager of the site's user model.
+
+    Args:
+        username: what its ``USERNAME_FIELD`` gets.
+        email: left out where the model has no such field, or has it for the user name.
+    """
+    model = get_user_model()
+    manager: Any = model._default_manager
+    name = model.get_email_field_name()
+    takes_email = any(field.name == name for field in model._meta.get_fields()) and not are_usernames_emails()
+    fields = {name: email if len(email) <= _LONGEST_EMAIL else ""} if takes_email else {}
+    return manager.create_user(username, password=None, **fields)
+
+
+def new_username(issuer: str, subject: str, wanted: str) -> str:
+    """Return a user name for a new account: the wanted one if it is free and a user name, else one made of the identity.
+
+    Where the site's user names are e-mail addresses, the latter is in a domain that nobody has (RFC 2606).
+    """
+    model = get_user_model()
+    by_email = are_usernames_emails()
+    is_name = 0 < len(wanted) <= _LONGEST_EMAIL and (by_email or _USERNAME.fullmatch(wanted) is not None)
+    if is_name and not model._default_manager.filter(**{f"{model.USERNAME_FIELD}__iexact": wanted}).exists():
+        return wanted
+    made = f"p-{identity_digest(issuer, subject)[:30]}"
+    return f"{made}@users.invalid" if by_email else made
+
+
+def are_usernames_emails() -> bool:
+    """Tell whether the site's user model has e-mail addresses for user names."""
+    model = get_user_model()
+    return bool(model.get_email_field_name() == model.USERNAME_FIELD)
+
+
+def set_names(user: Any, claims: Mapping[str, Any]) -> list[str]:
+    """Set a person's first and last name from the claims, where the user model has these fields; return the fields that changed.
+
+    Where a provider sends a whole ``name`` only, its first word becomes the first name and the rest the last name, so that
+    ``get_full_name()`` is the name again; one that has been divided otherwise on this site stays as it is.
+    """
+    names = {"first_name": claims.get("given_name"), "last_name": claims.get("family_name")}
+    whole = claims.get("name")
+    if not any(names.values()) and isinstance(whole, str) and whole.strip():
+        words = whole.split()
+        if words == f"{getattr(user, 'first_name', '')} {getattr(user, 'last_name', '')}".split():
+            return []
+        names = {"first_name": words[0], "last_name": " ".join(words[1:])}
+    changed = []
+    for column in user._meta.concrete_fields:
+        value = names.get(column.name)
+        if isinstance(value, str) and getattr(user, column.name) != value[: column.max_length]:
+            setattr(user, column.name, value[: column.max_length])
+            changed.append(column.name)
+    return changed

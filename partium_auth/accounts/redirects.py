@@ -1,0 +1,148 @@
+"""Where a browser is sent, and where it may be sent: the login page, ``next``, the same page again, a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from django.conf import settings
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import resolve_url
+from django.urls import NoReverseMatch, reverse
+from django.utils.cache import add_never_cache_headers
+from django.utils.encoding import iri_to_uri
+from django.utils.http import url_has_allowed_host_and_scheme
+
+_LONGEST_TARGET = 1800
+"""As a parameter of another URL, in characters: Django 5.2.8 refuses to redirect to more than 2048, servers take 4096 or 8192."""
+_LONGEST_PROVIDER_URL = 8000  # many servers refuse more
+
+
+# --- what the request says ----------------------------------------------------------------------------------------------
+
+
+def is_navigation(request: HttpRequest) -> bool:
+    """Tell whether a person's browser is opening a page, as opposed to a script asking for data."""
+    if request.headers.get("X-Requested-With") == "XMLHttpRequest":
+        return False
+    mode = request.headers.get("Sec-Fetch-Mode")
+    if mode is not None:
+        return mode == "navigate"
+    return "text/html" in request.headers.get("Accept", "")
+
+
+def is_safe_target(
+    request: HttpRequest, url: str, *, hosts: Iterable[str] = (), require_https: bool | None = None
+) -> bool:
+    """Tell whether a browser may be sent to a URL that a request names: it is on this site and short enough.
+
+    Args:
+        request: what named it.
+        url: such as ``next``.
+        hosts: that count as this site too.
+        require_https: default: where this request came by it.
+    """
+    try:
+        if len(url) > _LONGEST_TARGET or len(quote(url, safe="")) > _LONGEST_TARGET:
+            return False
+    except UnicodeEncodeError:  # half a surrogate pair, which no URL can have
+        return False
+    if require_https is None:
+        require_https = request.is_secure()
+    return url_has_allowed_host_and_scheme(url, {request.get_host(), *hosts}, require_https=require_https)
+
+
+def parameter(request: HttpRequest, name: str) -> str:
+    """Return a parameter of the form or of the query, without space around it."""
+    return (request.POST.get(name) or request.GET.get(name) or "").strip()
+
+
+def next_url_of(request: HttpRequest) -> str:
+    """Return where the person wants to go after the login, if that is on this site; else an empty string."""
+    # A site can rename the field; Django itself always says "next".
+    url = parameter(request, next_field()) or parameter(request, REDIRECT_FIELD_NAME)
+    hosts = getattr(settings, "OIDC_REDIRECT_ALLOWED_HOSTS", ())
+    require_https = getattr(settings, "OIDC_REDIRECT_REQUIRE_HTTPS", None)
+    return url if is_safe_target(request, url, hosts=hosts, require_https=require_https) else ""
+
+
+def next_field() -> str:
+    """Return the name of the field ``next`` on this site."""
+    name: str = getattr(settings, "OIDC_REDIRECT_FIELD_NAME", REDIRECT_FIELD_NAME)
+    return name
+
+
+# --- pages of this site -------------------------------------------------------------------------------------------------
+
+
+def login_page_url(next_url: str = "") -> str:
+    """Return the URL of the login page, to come back to ``next_url`` afterwards."""
+    return _with_parameters(reverse("partium_auth:login"), {next_field(): next_url} if next_url else {})
+
+
+def login_url(request: HttpRequest, *, provider: str = "", silent: bool = False) -> str:
+    """Return the URL to log in at, coming back to the page that is open now.
+
+    Args:
+        request: what was asked for.
+        provider: slug of the provider to send the browser to; empty: the login page.
+        silent: with ``prompt=none``: only if the provider does not have to ask the person anything.
+    """
+    parameters = {}
+    coming_back = request.get_full_path() if request.method in {"GET", "HEAD"} else request.headers.get("Referer", "")
+    if is_navigation(request) and is_safe_target(request, coming_back):
+        parameters[next_field()] = coming_back
+    try:
+        url = reverse("partium_auth:oidc_login", args=[provider]) if provider else reverse("partium_auth:login")
+    except NoReverseMatch:
+        url = reverse("partium_auth:login")
+    if provider and silent:
+        parameters["prompt"] = "none"
+    return _with_parameters(url, parameters)
+
+
+def after_login(next_url: str) -> HttpResponse:
+    """Send a browser that has logged in on its way."""
+    return HttpResponseRedirect(next_url or resolve_url(settings.LOGIN_REDIRECT_URL))
+
+
+def may_repeat(request: HttpRequest) -> bool:
+    """Tell whether a browser may be sent to the same address again, when a view was rolled back.
+
+    Not after a POST: nobody but the site knows what else its view has done, a mail that it has sent for example.
+    """
+    return request.method in {"GET", "HEAD"} and is_safe_target(request, request.get_full_path())
+
+
+def repeat(request: HttpRequest) -> HttpResponse:
+    """Send a browser to the same address again; see :func:`may_repeat`."""
+    response = HttpResponseRedirect(request.get_full_path())
+    add_never_cache_headers(response)
+    return response
+
+
+# --- pages of a provider --------------------------------------------------------------------------------------------------
+
+
+def with_query(url: str, parameters: dict[str, Any]) -> str:
+    """Return a URL with more parameters in its query."""
+    return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(parameters)}"
+
+
+def with_hint(url: str, id_token: str) -> str:
+    """Return a URL at a provider with an ``id_token_hint``, unless there is none or the URL would be too long for servers."""
+    is_short = len(url) + len(id_token) < _LONGEST_PROVIDER_URL
+    return with_query(url, {"id_token_hint": id_token}) if id_token and is_short else url
+
+
+def to_provider(url: str) -> HttpResponse:
+    """Redirect to a provider. Django 5.2.8 refuses more than 2048 characters; a log-out URL with an ID token has more."""
+    response = HttpResponseRedirect(url.partition("?")[0])
+    response["Location"] = iri_to_uri(url)
+    return response
+
+
+def _with_parameters(url: str, parameters: dict[str, str]) -> str:
+    return f"{url}?{urlencode(parameters)}" if parameters else url

@@ -1,0 +1,136 @@
+"""What a login's claims give and take away: memberships, roles, and ``is_staff`` and ``is_superuser`` where settings say so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from partium_auth import policy
+from partium_auth.accounts import claims as claims_
+from partium_auth.conf import conf
+from partium_auth.models import EmailDomain, Identity, Membership, Organization, Role
+from partium_auth.models.database import database_alias
+from partium_auth.oidc.provider import Provider
+from partium_auth.services.members import accept_invitations, set_claimed_memberships
+
+logger = logging.getLogger("partium_auth.login")
+
+
+def believed_claims(provider: Provider, claims: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the claims that count for accounts and invitations: an organization's provider vouches for its own domains only.
+
+    Otherwise one customer's provider could take the address, and with it the user name, of anybody who has not been here
+    yet, and keep them out; and its people the invitation of somebody from outside.
+    """
+    if provider.is_site_wide:
+        return dict(claims)
+    domain = claims_.verified_email(claims).rpartition("@")[2].lower()
+    domains = EmailDomain.objects.filter(provider__slug=provider.slug).values_list("domain", flat=True)
+    if domain and domain in set(domains):
+        return dict(claims)
+    return {name: value for name, value in claims.items() if name not in {"email", "email_verified"}}
+
+
+def follow_claims(
+    identity: Identity, provider: Provider, claims: Mapping[str, Any], believed: Mapping[str, Any]
+) -> list[Organization]:
+    """Accept invitations, and make memberships, roles and privileges what the claims say.
+
+    Args:
+        identity: whose claims these are.
+        provider: who verified them.
+        claims: all of them.
+        believed: what :func:`believed_claims` has left of them.
+
+    Returns:
+        The active organizations that the person belongs to now, joined longest ago first.
+    """
+    user = identity.user
+    memberships = _memberships(user)
+    known = {row.organization_id: row.organization for row in memberships}
+    owner = None
+    if provider.organization_id is not None:
+        owner = known.get(provider.organization_id) or Organization.objects.get(pk=provider.organization_id)
+    email = claims_.verified_email(believed)
+    if email and accept_invitations(user, email, only=owner):
+        memberships = _memberships(user)
+    roles = _claimed_roles(owner, claims, provider.slug, known.values())
+    memberships = set_claimed_memberships(identity, roles, memberships)
+    if not memberships:
+        is_missing = claims_.read(claims, conf.organizations_claim) is claims_.MISSING
+        logger.warning(
+            "A login through %s opens no organization: the claim %r (PARTIUM_ORGANIZATIONS_CLAIM) %s.",
+            provider.slug,
+            conf.organizations_claim,
+            "is missing" if is_missing else "names none that this site has",
+        )
+    if owner is None:
+        _set_privileges(user, claims)
+    return _active(memberships)
+
+
+def follow_password_login(identity: Identity, username: str) -> list[Organization]:
+    """The same for a Partium user name, which makes no claims: ``PARTIUM_PASSWORD_ORGANIZATION`` and invitations count."""
+    memberships = _memberships(identity.user)
+    roles = {}
+    if conf.password_organization is not None:
+        known = [row.organization for row in memberships]
+        roles = dict.fromkeys(_named([conf.password_organization], known), str(Role.MEMBER))
+        if not roles:
+            logger.warning("PARTIUM_PASSWORD_ORGANIZATION names an organization that does not exist.")
+    if accept_invitations(identity.user, username):
+        memberships = _memberships(identity.user)
+    return _active(set_claimed_memberships(identity, roles, memberships))
+
+
+def _memberships(user: Any) -> list[Membership]:
+    return list(policy.memberships_by_joining(user).using(database_alias()))
+
+
+def _active(memberships: Iterable[Membership]) -> list[Organization]:
+    return list(dict.fromkeys(row.organization for row in memberships if row.organization.is_active))
+
+
+def _named(org_ids: Collection[str], known: Iterable[Organization]) -> list[Organization]:
+    """Return the organizations with these ids, and ask the database only for those that are not known already."""
+    found = [row for row in dict.fromkeys(known) if row.org_id in org_ids]
+    missing = set(org_ids) - {row.org_id for row in found}
+    if missing:
+        # Compared once more: a database's collation may take other letters for these.
+        found += [row for row in Organization.objects.filter(org_id__in=missing) if row.org_id in missing]
+    return found
+
+
+def _claimed_roles(
+    owner: Organization | None, claims: Mapping[str, Any], slug: str, known: Iterable[Organization]
+) -> dict[Organization, str]:
+    """Return the memberships that claims give. An organization's own provider speaks for that organization and for no other."""
+    roles = set(claims_.names(claims, conf.roles_claim))
+
+    def role_in(organization: Organization) -> str:
+        wanted = {name for role in conf.developer_roles for name in (role, f"{organization.org_id}:{role}")}
+        return Role.DEVELOPER if roles & wanted else Role.MEMBER
+
+    if owner is not None:
+        return {owner: role_in(owner)}
+    org_ids = claims_.names(claims, conf.organizations_claim)
+    found = _named(org_ids, known)
+    unknown = len(org_ids) - len(found)
+    if unknown:
+        logger.info("%d organizations in the claims of a login through %s are not known here.", unknown, slug)
+    return {row: role_in(row) for row in found}
+
+
+def _set_privileges(user: Any, claims: Mapping[str, Any]) -> None:
+    """Set ``is_staff`` and ``is_superuser``, where a setting names the roles that give and take them."""
+    roles = set(claims_.names(claims, conf.roles_claim))
+    changed = []
+    for attribute, giving in (("is_staff", conf.staff_roles), ("is_superuser", conf.superuser_roles)):
+        wanted = bool(roles.intersection(giving))
+        if giving and hasattr(user, attribute) and getattr(user, attribute) != wanted:
+            setattr(user, attribute, wanted)
+            changed.append(attribute)
+            logger.warning("%s of user %s is now %s, by the roles of a login.", attribute, user.pk, wanted)
+    if changed:
+        user.save(update_fields=changed)

@@ -1,0 +1,212 @@
+"""What is known of a grant at one moment, and the access token that is served of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
+from django.db.models.functions import Now as _Now
+
+from partium_auth.conf import conf
+from partium_auth.fields import Sealed
+from partium_auth.models import ApiKey, Grant
+from partium_auth.models.database import database_alias
+from partium_auth.sealed import encryption
+from partium_auth.tokens import windows
+
+if TYPE_CHECKING:
+    from partium_auth.models import Organization
+    from partium_auth.tokens.access import SessionAccess
+
+_RECHECK_SECONDS = 1.0  # less than what is left of any token that is served
+
+
+class Now(_Now):
+    """The database's clock. In UTC everywhere: a time zone with summer time would stretch leases by an hour, once a year."""
+
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
+
+
+class GrantState(NamedTuple):
+    """All that is known of a grant at one moment. Holds the access token sealed."""
+
+    grant_id: uuid.UUID
+    kind: str
+    provider: str = ""
+    generation: int = 0
+    token: str | None = None
+    issued_at: float | None = None
+    lifetime_seconds: int = 0
+    reusable: bool = False
+    refreshable: bool = False
+    sent: bool = False
+    busy: bool = False
+    waiting: bool = False
+    rejected: bool = False
+    revoked: bool = False
+
+    @property
+    def upstream(self) -> str:
+        """The upstream that refreshes it; each has threads of its own."""
+        return f"oidc:{self.provider}" if self.kind == Grant.Kind.OIDC else "partium"
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """Whether a refresh was sent and nobody knows what came of it."""
+        return self.sent and not self.busy
+
+    @property
+    def refused(self) -> bool:
+        """Whether the upstream refuses the credential now. A key is tried again when its next attempt is due."""
+        return self.rejected and (self.waiting or self.kind != Grant.Kind.API_KEY)
+
+    def window(self, now: float) -> windows.Window:
+        """The window the access token is in; UNUSABLE where there is none."""
+        if self.token is None or self.issued_at is None:
+            return windows.Window.UNUSABLE
+        jitter = windows.jitter_of(self.grant_id.int, self.generation)
+        return windows.window(self.lifetime_seconds, now - self.issued_at, jitter)
+
+    def fresh_until(self) -> float:
+        """When the fresh window ends, in seconds since the epoch."""
+        jitter = windows.jitter_of(self.grant_id.int, self.generation)
+        advisory_seconds = windows.thresholds(self.lifetime_seconds, jitter).advisory_seconds
+        return (self.issued_at or 0.0) + self.lifetime_seconds - advisory_seconds
+
+    def seconds_left(self, now: float) -> float:
+        """Seconds until the access token expires; 0 where there is none."""
+        return 0.0 if self.issued_at is None else max(0.0, self.issued_at + self.lifetime_seconds - now)
+
+    def access_token(self, now: float) -> AccessToken:
+        """Open the access token. Raises EncryptionError where it does not open."""
+        assert self.token is not None  # noqa: S101  # callers look at the window first
+        return AccessToken(
+            value=_open(conf.encryption_keys, self.token, self.grant_id),
+            grant_id=self.grant_id,
+            generation=self.generation,
+            expires_at_seconds=(self.issued_at or 0.0) + self.lifetime_seconds,
+            recheck_at=max(self.fresh_until(), now + _RECHECK_SECONDS),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A usable access token. Its ``repr`` does not show it.
+
+    Attributes:
+        value: the bearer.
+        grant_id: the grant that it was obtained with.
+        generation: which of the grant's tokens it is.
+        expires_at_seconds: by this machine's clock, in seconds since the epoch.
+        recheck_at: until then nobody has to read the grant again to serve it; in seconds since the epoch.
+        access: what the session may use that it was obtained for; None: it was obtained for no session.
+    """
+
+    value: str = field(repr=False)
+    grant_id: uuid.UUID
+    generation: int
+    expires_at_seconds: float
+    recheck_at: float
+    access: SessionAccess | None = field(default=None, repr=False)
+
+    @property
+    def expires_at(self) -> dt.datetime:
+        """When it expires, by this machine's clock."""
+        return dt.datetime.fromtimestamp(self.expires_at_seconds, tz=dt.UTC)
+
+    @property
+    def organization(self) -> Organization:
+        """The session's active organization, which it was obtained for."""
+        if self.access is None:
+            raise AttributeError("This access token was obtained for no session.")
+        return self.access.organization
+
+
+@lru_cache(maxsize=1024)
+def _open(encryption_keys: tuple[str, ...], token: str, grant_id: uuid.UUID) -> str:
+    """Open an access token, or remember it: a session's next request often comes to the same process.
+
+    The encryption keys are in the same memory, so remembering it tells nobody more.
+    """
+    return encryption.unseal(token, f"partium_auth.grant:{grant_id}:access_token")
+
+
+COLUMNS = (
+    "id",
+    "kind",
+    "provider",
+    "generation",
+    "access_token",
+    "issued_at",
+    "lifetime_seconds",
+    "reusable",
+    "_refreshable",
+    "_sent",
+    "_busy",
+    "_waiting",
+    "_rejected",
+    "_revoked",
+)
+"""What :func:`from_columns` needs of a row of :func:`annotated`."""
+
+
+def annotated(rows: QuerySet[Grant]) -> QuerySet[Grant]:
+    """Add what the :data:`COLUMNS` need. Lease and next attempt are compared by the database's clock."""
+    return rows.annotate(
+        _refreshable=_is(Q(refresh_token__isnull=False) | Q(api_key__isnull=False)),
+        _sent=_is(Q(sent_at__isnull=False)),
+        _busy=_is(Q(lease_until__gt=Now())),
+        _waiting=_is(Q(next_attempt_at__gt=Now())),
+        _rejected=_is(Q(rejected_at__isnull=False)),
+        _revoked=_is(Q(revoked_at__isnull=False)),
+    )
+
+
+def _is(condition: Q) -> ExpressionWrapper[Q]:
+    return ExpressionWrapper(condition, output_field=BooleanField())
+
+
+def from_columns(row: tuple[Any, ...]) -> GrantState:
+    """Make a state of a row's :data:`COLUMNS`, as the ORM or the database's own driver returned them."""
+    grant_id, kind, provider, generation, token, issued_at, lifetime_seconds, reusable, *flags = row
+    return GrantState(
+        grant_id if isinstance(grant_id, uuid.UUID) else uuid.UUID(grant_id),
+        kind,
+        provider,
+        generation,
+        token.text if isinstance(token, Sealed) else token,
+        issued_at,
+        lifetime_seconds,
+        bool(reusable) or kind == Grant.Kind.API_KEY,
+        *map(bool, flags),
+    )
+
+
+def read(grant_id: uuid.UUID) -> GrantState | None:
+    """Read one grant; None where it is gone. A key's is there as long as the key, though its first refresh makes the row."""
+    for seen in read_all([grant_id]):
+        return seen
+    return _without_row(grant_id) if ApiKey.objects.using(database_alias()).filter(pk=grant_id).exists() else None
+
+
+def read_all(grant_ids: Sequence[uuid.UUID]) -> list[GrantState]:
+    """Read some grants, in the order in which they are named; those that are not there are left out."""
+    rows = annotated(Grant.objects.using(database_alias()).filter(pk__in=grant_ids))
+    found = {row[0]: from_columns(row) for row in rows.values_list(*COLUMNS)}
+    return [found[grant_id] for grant_id in grant_ids if grant_id in found]
+
+
+def read_keys(api_key_ids: Sequence[uuid.UUID]) -> list[GrantState]:
+    """Read the grants of some API keys, in this order. One that is not there yet is made by its first refresh."""
+    found = {seen.grant_id: seen for seen in read_all(api_key_ids)}
+    return [found.get(api_key_id) or _without_row(api_key_id) for api_key_id in api_key_ids]
+
+
+def _without_row(api_key_id: uuid.UUID) -> GrantState:
+    return GrantState(api_key_id, Grant.Kind.API_KEY, reusable=True, refreshable=True)
