@@ -125,7 +125,7 @@ class IdentityProviderAdmin(PolicyAdmin):
         return self.has_view_permission(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # People's identities belong to a provider that is in use; it can be made inactive.
+        # Who logged in through it keeps an identity there; such a provider is switched off instead.
         return self.has_view_permission(request, obj) and (obj is None or not is_used(obj))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
