@@ -43,7 +43,7 @@ def route_to(url: str) -> Route:
     if parts.scheme == "http":
         return Route(host, parts.port or 80)  # loopback: a proxy would take it off this machine
     proxy = select_proxy(url, get_environ_proxies(url)) or ""
-    if proxy.partition("://")[0] in {"https", "socks4", "socks4a", "socks5", "socks5h"}:
+    if "://" in proxy and not proxy.lower().startswith("http://"):
         raise ConnectionFailed(
             "SOCKS and https:// proxies are not supported; set HTTPS_PROXY to http://host:port.", sent=False
         )
@@ -59,7 +59,8 @@ class Connection:
         self._route = route
         self._sock = sock
         self._stream = stream
-        self._http = HTTPConnection("localhost")  # it never connects, and each request names its host
+        self._http = HTTPConnection("localhost")  # not used: it is connected already, and each request names its host
+        self._http.auto_open = 0
         self._http.sock = cast("Any", stream)
         self._pid = os.getpid()
         self._is_kept = False
