@@ -30,8 +30,8 @@ class PartiumAuthConfig(AppConfig):
 
         user_logged_in.connect(_logged_in, dispatch_uid="partium_auth")
         user_logged_out.connect(_logged_out, dispatch_uid="partium_auth")
-        for room in (versions, key_usage):
-            room.connect_signals()
+        versions.connect_signals()
+        key_usage.connect_signals()
 
 
 def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> None:
