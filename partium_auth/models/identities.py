@@ -69,15 +69,15 @@ class Invitation(models.Model):
         return f"{self.email} → {self.organization}"
 
 
-class LogoutTokenId(models.Model):
-    """A back-channel logout token that was used; stored until it expires, so that it cannot be replayed."""
+class UsedOnce(models.Model):
+    """A logout token or a login's ``state`` that was used; stored until it expires, so that it cannot be used again."""
 
     digest = models.CharField(max_length=64, primary_key=True)
     expires_at = models.DateTimeField(db_index=True)
 
     class Meta:
-        verbose_name = _("used logout token")
-        verbose_name_plural = _("used logout tokens")
+        verbose_name = "used token"
+        verbose_name_plural = "used tokens"
 
     def __str__(self) -> str:
         return self.digest[:8]

@@ -566,6 +566,15 @@ def test_a_provider_is_checked_and_told_what_is_wrong(ours: Tenant, root: Any) -
     assert login(ours.developer).post(url).status_code == 302
 
 
+def test_the_check_of_a_provider_names_another_organizations_with_its_issuer(
+    ours: Tenant, theirs: Tenant, root: Any
+) -> None:
+    IdentityProvider.objects.update(issuer="http://127.0.0.1:9/nobody")
+    url = reverse("admin:partium_auth_identityprovider_check", args=[ours.provider.pk])
+    page = login(root).post(url).content.decode()
+    assert f"The provider {theirs.provider} of another organization has the same issuer" in page
+
+
 def test_grants_are_revoked_from_the_list(ours: Tenant, root: Any) -> None:
     client = login(root)
     url = reverse("admin:partium_auth_grant_changelist")
