@@ -126,7 +126,7 @@ def invite(
     role: str = Role.MEMBER,
     valid_for: dt.timedelta = INVITATION_LASTS,
 ) -> Invitation:
-    """Invite whoever next logs in with this verified e-mail address, or with this Partium user name. An open invitation is renewed.
+    """Invite whoever next logs in with this verified e-mail address, or with this Partium user name. An open invitation is extended.
 
     Nothing is sent: the person is told by whoever invites.
 
