@@ -130,7 +130,7 @@ def finish(request: HttpRequest, provider: Provider, begun: StartedLogin) -> Ver
     if not code:
         raise Refused("code", "missing.")
     issued_at = timezone.now()
-    tokens = token_endpoint.redeem_code(provider, code, begun.redirect_uri, begun.code_verifier)
+    tokens = token_endpoint.redeem_code(provider, metadata, code, begun.redirect_uri, begun.code_verifier)
     claims = verify_id_token(
         provider,
         metadata,

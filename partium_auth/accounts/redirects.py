@@ -44,10 +44,7 @@ def is_safe_target(
         hosts: that count as this site too.
         require_https: default: where this request came by it.
     """
-    try:
-        if len(url) > _LONGEST_TARGET or len(quote(url, safe="")) > _LONGEST_TARGET:
-            return False
-    except UnicodeEncodeError:  # half a surrogate pair, which no URL can have
+    if len(url) > _LONGEST_TARGET or len(quote(url, safe="")) > _LONGEST_TARGET:
         return False
     if require_https is None:
         require_https = request.is_secure()
