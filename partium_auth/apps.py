@@ -20,5 +20,6 @@ class PartiumAuthConfig(AppConfig):
         from partium_auth.models import versions
         from partium_auth.services import key_usage
 
-        for room in (versions, key_usage, any_login):
-            room.connect_signals()
+        versions.connect_signals()
+        key_usage.connect_signals()
+        any_login.connect_signals()

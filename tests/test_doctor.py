@@ -1,4 +1,4 @@
-"""What ``partium_doctor`` finds, over real HTTP to the sandbox and to a provider that is bent."""
+"""What ``partium_doctor`` finds, over real HTTP to the sandbox and to a provider whose answers a test can change."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_a_document_writes_nothing_to_the_terminal(op: BendableProvider) -> None
     assert "all is well" in out.getvalue()
 
 
-def test_a_document_with_junk_in_its_lists_is_looked_at_too(op: BendableProvider) -> None:  # noqa: F811
+def test_a_document_with_junk_in_its_lists_is_examined_too(op: BendableProvider) -> None:  # noqa: F811
     junk: list[object] = [{}, [], None, 7]
     op.metadata = {
         "id_token_signing_alg_values_supported": junk,
@@ -211,19 +211,19 @@ def test_a_document_with_junk_in_its_lists_is_looked_at_too(op: BendableProvider
     assert "error" in levels(examine("provider default"))
 
 
-def test_a_provider_in_the_database_is_looked_at_too(other_op: BendableProvider) -> None:  # noqa: F811
+def test_a_provider_in_the_database_is_examined_too(other_op: BendableProvider) -> None:  # noqa: F811
     add_provider(other_op, slug="acme-sso")
     assert "error" not in levels(examine("provider acme-sso"))
 
 
-def test_a_provider_called_as_the_one_of_the_settings_is_an_error(op: BendableProvider) -> None:  # noqa: F811
+def test_a_provider_with_the_name_of_the_one_in_the_settings_is_an_error(op: BendableProvider) -> None:  # noqa: F811
     add_provider(op, "default", is_active=False)
     (finding,) = examine("providers")
     assert finding.level == "error"
     assert "is called 'default'" in finding.text
 
 
-def test_what_a_provider_lacks_is_a_warning(op: BendableProvider) -> None:  # noqa: F811
+def test_what_a_provider_does_not_support_is_a_warning(op: BendableProvider) -> None:  # noqa: F811
     op.metadata = {
         "end_session_endpoint": None,
         "revocation_endpoint": None,
@@ -233,7 +233,7 @@ def test_what_a_provider_lacks_is_a_warning(op: BendableProvider) -> None:  # no
     text = " ".join(f.text for f in examine("provider default") if f.level == "warning")
     for word in ("end_session_endpoint", "revocation_endpoint", "PKCE", "email", "offline_access"):
         assert word in text
-    # django-oauth-toolkit has one that its document does not name.
+    # django-oauth-toolkit has a revocation endpoint, but its document does not name it.
     assert any("OIDC_OP_REVOCATION_ENDPOINT" in f.advice for f in examine("provider default"))
 
 
@@ -268,14 +268,14 @@ def test_tables_that_are_missing_are_one_error_that_says_what_to_run(monkeypatch
     assert "manage.py migrate" in finding.advice
 
 
-def test_another_issuer_than_configured_is_named(op: BendableProvider) -> None:  # noqa: F811
+def test_an_unexpected_issuer_is_named(op: BendableProvider) -> None:  # noqa: F811
     op.metadata["issuer"] = "https://issuer.example/of/the/document"
     (error,) = examine("provider default")
     assert "https://issuer.example/of/the/document" in error.text
     assert op.url in error.text
 
 
-def test_a_discovery_endpoint_that_is_none_gets_the_form_of_one(op: BendableProvider, settings: Any) -> None:  # noqa: F811
+def test_a_wrong_discovery_endpoint_is_told_what_one_looks_like(op: BendableProvider, settings: Any) -> None:  # noqa: F811
     settings.OIDC_OP_DISCOVERY_ENDPOINT = f"{op.url}/nothing/here"
     (error,) = examine("provider default")
     assert "/.well-known/openid-configuration" in error.advice

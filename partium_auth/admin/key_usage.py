@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
-from partium_auth.host.local_time import local_day
+from partium_auth.host.local_time import local_date
 from partium_auth.models import ApiKey, ApiKeyUsage
 
 DAYS = 30
@@ -55,7 +55,7 @@ def usage_of(key: ApiKey, today: dt.date | None = None) -> Usage:
         key: the key.
         today: the last day shown.
     """
-    today = today or local_day(timezone.now())
+    today = today or local_date(timezone.now())
     first = today - dt.timedelta(days=DAYS - 1)
     counted = {row.day: row for row in ApiKeyUsage.objects.filter(api_key=key, day__gte=first, day__lte=today)}
     days = [first + dt.timedelta(days=n) for n in range(DAYS)]

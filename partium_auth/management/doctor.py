@@ -197,7 +197,7 @@ def _login_page() -> Iterator[Finding]:
 
     ``partium_auth:login`` redirects to ``LOGIN_URL`` where the app itself can log nobody in.
     """
-    # Only the test client goes through the site's own middleware and views without a server.
+    # The test client calls the site's middleware and views without a server.
     from django.test import Client
     from django.test.client import RedirectCycleError
 

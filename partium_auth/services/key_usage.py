@@ -13,7 +13,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from partium_auth import signals
-from partium_auth.host.local_time import local_day
+from partium_auth.host.local_time import local_date
 from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage
 from partium_auth.models.database import database_alias
 from partium_auth.models.key_events import EventDetail
@@ -67,7 +67,7 @@ def count_exchange(api_key_id: uuid.UUID, ok: bool) -> None:
     """
     now = timezone.now()
     using = database_alias()
-    day = local_day(now)
+    day = local_date(now)
     column = "exchanges" if ok else "failures"
     rows = ApiKeyUsage.objects.using(using).filter(api_key_id=api_key_id, day=day)
     # UPDATE first, the usual case. The unique constraint decides which process inserts the row of the day.

@@ -107,7 +107,7 @@ def test_a_token_that_is_refreshed_meanwhile_is_not_lost(db: None, settings: Any
     assert stored.refresh_token.encryption_key_id == encryption.current_encryption_key_id()
 
 
-def test_what_does_not_open_is_named_kept_and_fails_the_command(db: None, settings: Any) -> None:
+def test_a_value_that_does_not_open_is_named_and_kept_and_the_command_fails(db: None, settings: Any) -> None:
     good, bad = grants(2)
     with connection.cursor() as cursor:
         table = Grant._meta.db_table
@@ -132,7 +132,7 @@ def test_a_dry_run_changes_nothing(db: None, settings: Any) -> None:
     assert encryption_keys.counts_by_key() == {"test": 6}
 
 
-def test_every_sealed_field_there_is_is_found(db: None) -> None:
+def test_every_sealed_field_is_found(db: None) -> None:
     found = {model.__name__: set(names) for model, names in encryption_keys.sealed_fields()}
     assert found["ApiKey"] == {"secret"}
     assert found["FingerprintKey"] == {"value"}

@@ -15,9 +15,9 @@ DEFAULT_DAYS = 30
 
 class Command(BaseCommand):
     help = (
-        "Remove the rows of grants that nobody can use any more: revoked ones, ones that were rejected and have expired, "
-        "ones whose session is gone, and logins that were not renewed for a long time; and used logout tokens and "
-        "states of logins that have expired. Works in small batches and may run at any time; once a day is enough."
+        "Delete grants that nobody can use any more: revoked ones, rejected ones that have expired, ones without a session, "
+        "and logins that were not refreshed for a long time. Delete expired records of used logout tokens and login states. "
+        "Works in small batches. Run it once a day, at any time."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
