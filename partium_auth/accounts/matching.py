@@ -163,9 +163,18 @@ def _record(
         login.organizations = follow(identity)
         return identity
 
+    def find() -> Identity | None:
+        return Identity.objects.using(database_alias()).select_related("user").filter(digest=digest).first()
+
     def record() -> Identity:
-        identity = Identity.objects.select_related("user").filter(digest=digest).first()
-        return first_login() if identity is None else later_login(identity)
+        if (identity := find()) is None:
+            try:
+                return first_login()
+            except Refused:
+                # Another login of the same person may have created the account meanwhile, which then has the address.
+                if (identity := find()) is None:
+                    raise
+        return later_login(identity)
 
     login.identity = retry_on_conflict(record)
     login.user = login.identity.user
