@@ -20,7 +20,7 @@ from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch
 from django.utils import translation
 
-from partium_auth.accounts.enabled import is_password_login_enabled
+from partium_auth.accounts.enabled_logins import is_password_login_enabled
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, PartiumError
 from partium_auth.host import upstream
