@@ -154,10 +154,7 @@ def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID
         # After the version: keys that change in between are remembered with the version from before, which is no longer the row's.
         keys=keys.read(organization_id) if by_key else ServingKeys(),
     )
-    if not any(
-        seen.busy or seen.waiting for seen in _watched(access)
-    ):  # that somebody refreshes must not be remembered
-        _memo.put((alias, user_pk, grant_id, organization_id), access)
+    _remember((alias, user_pk, grant_id, organization_id), access)
     return access
 
 
@@ -175,7 +172,17 @@ def _own(row: tuple[Any, ...]) -> OwnGrant | None:
 
 # --- what this process remembers -----------------------------------------------------------------------------------
 
-_memo: Memo[SessionAccess] = Memo(REMEMBERED)
+
+class _Remembered(NamedTuple):
+    """An answer, the statement that tells whether it is still right, and what that returns if so."""
+
+    access: SessionAccess
+    statement: str
+    parameters: list[Any]
+    unchanged: tuple[Any, ...]
+
+
+_memo: Memo[_Remembered] = Memo(REMEMBERED)
 
 
 def forget_all() -> None:
@@ -196,30 +203,35 @@ def recall(
         now: seconds since the epoch.
     """
     alias = database_alias()
-    access = _memo.get((alias, user_pk, grant_id, organization_id))
-    if access is None or now >= access.keys.until:
+    remembered = _memo.get((alias, user_pk, grant_id, organization_id))
+    if remembered is None or now >= remembered.access.keys.until:
         return None
-    watched = _watched(access)
-    pk = Grant._meta.pk
-    ids = [
-        pk.get_db_prep_value(value, connections[alias]) for value in (*(s.grant_id for s in watched), organization_id)
-    ]
     with connections[alias].cursor() as cursor:
-        cursor.execute(_unchanged_sql(alias, len(watched)), ids)
+        cursor.execute(remembered.statement, remembered.parameters)
         row = cursor.fetchone()
-    return access if row is not None and tuple(row) == _mark(access.version, watched) else None
+    return remembered.access if row is not None and tuple(row) == remembered.unchanged else None
 
 
-def _watched(access: SessionAccess) -> list[GrantState]:
-    """The grants that an answer depends on: the session's own, and the one that serves."""
+def _remember(key: tuple[Any, ...], access: SessionAccess) -> None:
+    alias = key[0]
+    # The grants that the answer depends on: the session's own, and the one that serves.
     own = [] if access.own is None else [access.own.state]
-    return own if access.token_source == Organization.TokenSource.USER else [*own, *access.keys.candidates[:1]]
-
-
-def _mark(version: int, watched: list[GrantState]) -> tuple[Any, ...]:
+    watched = [*own, *access.keys.candidates[:1]]
+    if any(seen.busy or seen.waiting for seen in watched):
+        return  # never remember that somebody refreshes: a stale "busy" would suppress refreshes
+    pk = Grant._meta.pk
+    ids = [*(seen.grant_id for seen in watched), access.organization_id]
     # A generation that was rolled back comes again, but not with the same moment of issue.
-    marks = ((seen.generation, seen.issued_at, seen.rejected, seen.revoked) for seen in watched)
-    return version, *(value for mark in marks for value in mark)
+    marks = [(seen.generation, seen.issued_at, seen.rejected, seen.revoked) for seen in watched]
+    _memo.put(
+        key,
+        _Remembered(
+            access,
+            _unchanged_sql(alias, len(watched)),
+            [pk.get_db_prep_value(value, connections[alias]) for value in ids],
+            (access.version, *(value for mark in marks for value in mark)),
+        ),
+    )
 
 
 @lru_cache(maxsize=16)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from partium_auth.models import Organization
     from partium_auth.tokens.access import SessionAccess
 
-_RECHECK_SECONDS = 1.0  # less than what is left of any token that is served
-
 
 class Now(_Now):
     """The database's clock. In UTC everywhere: a time zone with summer time would stretch leases by an hour, once a year."""
@@ -83,16 +81,9 @@ class GrantState(NamedTuple):
         """Seconds until the access token expires; 0 where there is none."""
         return 0.0 if self.issued_at is None else max(0.0, self.issued_at + self.lifetime_seconds - now)
 
-    def access_token(self, now: float) -> AccessToken:
+    def access_token(self) -> AccessToken:
         """Open the access token. Raises EncryptionError where it does not open."""
-        assert self.token is not None  # noqa: S101  # callers look at the window first
-        return AccessToken(
-            value=_open(conf.encryption_keys, self.token, self.grant_id),
-            grant_id=self.grant_id,
-            generation=self.generation,
-            expires_at_seconds=(self.issued_at or 0.0) + self.lifetime_seconds,
-            recheck_at=max(self.fresh_until(), now + _RECHECK_SECONDS),
-        )
+        return _opened(conf.encryption_keys, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +95,7 @@ class AccessToken:
         grant_id: the grant that it was obtained with.
         generation: which of the grant's tokens it is.
         expires_at_seconds: by this machine's clock, in seconds since the epoch.
-        recheck_at: until then nobody has to read the grant again to serve it; in seconds since the epoch.
+        fresh_until: when its fresh window ends, in seconds since the epoch.
         access: what the session may use that it was obtained for; None: it was obtained for no session.
     """
 
@@ -112,7 +103,7 @@ class AccessToken:
     grant_id: uuid.UUID
     generation: int
     expires_at_seconds: float
-    recheck_at: float
+    fresh_until: float
     access: SessionAccess | None = field(default=None, repr=False)
 
     @property
@@ -127,14 +118,27 @@ class AccessToken:
             raise AttributeError("This access token was obtained for no session.")
         return self.access.organization
 
+    def of_session(self, access: SessionAccess) -> AccessToken:
+        """Return the same token, obtained for a session."""
+        return AccessToken(
+            self.value, self.grant_id, self.generation, self.expires_at_seconds, self.fresh_until, access
+        )
+
 
 @lru_cache(maxsize=1024)
-def _open(encryption_keys: tuple[str, ...], token: str, grant_id: uuid.UUID) -> str:
+def _opened(encryption_keys: tuple[str, ...], seen: GrantState) -> AccessToken:
     """Open an access token, or remember it: a session's next request often comes to the same process.
 
     The encryption keys are in the same memory, so remembering it tells nobody more.
     """
-    return encryption.unseal(token, f"partium_auth.grant:{grant_id}:access_token")
+    assert seen.token is not None  # noqa: S101  # callers look at the window first
+    return AccessToken(
+        value=encryption.unseal(seen.token, f"partium_auth.grant:{seen.grant_id}:access_token"),
+        grant_id=seen.grant_id,
+        generation=seen.generation,
+        expires_at_seconds=(seen.issued_at or 0.0) + seen.lifetime_seconds,
+        fresh_until=seen.fresh_until(),
+    )
 
 
 COLUMNS = (
