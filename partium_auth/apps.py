@@ -21,7 +21,7 @@ class PartiumAuthConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks and connect receivers."""
+        """Register the system checks and connect the signal receivers."""
         from django.contrib.auth.signals import user_logged_in, user_logged_out
 
         from partium_auth import checks  # noqa: F401  # registers
@@ -30,41 +30,43 @@ class PartiumAuthConfig(AppConfig):
 
         user_logged_in.connect(_logged_in, dispatch_uid="partium_auth")
         user_logged_out.connect(_logged_out, dispatch_uid="partium_auth")
-        for room in (versions, key_usage):
-            room.connect_signals()
+        versions.connect_signals()
+        key_usage.connect_signals()
 
 
 def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> None:
+    """Choose the active organization of a session, whichever backend logged the person in."""
     from partium_auth.accounts import sessions
     from partium_auth.models import Membership, Organization
 
-    _forget(request)
-    # Our own login views attach a grant as well, after this.
+    _forget_token(request)
+    # Our own login views add the grant after this signal.
     if request is None or not hasattr(request, "session"):
         return
     connection = connections[router.db_for_read(Organization)]
-    # PostgreSQL goes on in a transaction only from a savepoint before a statement that failed.
-    unharmed = transaction.atomic(using=connection.alias) if connection.in_atomic_block else nullcontext()
+    # PostgreSQL: a transaction continues after a failed statement only from a savepoint.
+    savepoint = transaction.atomic(using=connection.alias) if connection.in_atomic_block else nullcontext()
     try:
-        with unharmed:
+        with savepoint:
             sessions.begin_without_grant(request, user)
     except (OperationalError, ProgrammingError):
-        # A site that has just been given the app lets people log in, to the admin too, before it has run migrate.
+        # People must be able to log in, to the admin for example, before "migrate" has created our tables.
         if {Organization._meta.db_table, Membership._meta.db_table} <= set(connection.introspection.table_names()):
             raise
         logger.warning("partium_auth's tables are not there yet. Run: manage.py migrate")
 
 
 def _logged_out(sender: object, request: Any, user: Any, **kwargs: object) -> None:
+    """Revoke the grant of a session that ends, whichever view ends it."""
     from partium_auth.accounts import sessions
 
-    _forget(request)
+    _forget_token(request)
     if request is not None and hasattr(request, "session"):
         sessions.end(request)
 
 
-def _forget(request: Any) -> None:
-    # A request that has used one person's token may log somebody else in, or out.
+def _forget_token(request: Any) -> None:
+    # request.partium may already have read the token of the person who was logged in before.
     partium = getattr(request, "partium", None)
     if partium is not None:
         partium.forget()

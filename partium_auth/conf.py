@@ -1,4 +1,4 @@
-"""The app's settings, typed and read live, so that ``override_settings`` simply works.
+"""The app's settings, typed, and read on every use, so that ``override_settings`` works.
 
 Every ``PARTIUM_…`` setting is a property of :class:`Conf`; its docstring is the documentation. The base library's
 ``OIDC_…`` settings configure the provider named ``default`` and are read in ``partium_auth.oidc.providers``.
@@ -20,7 +20,7 @@ def _get(name: str, default: Any) -> Any:
 
 
 def _wrong(name: str, expected: str) -> ImproperlyConfigured:
-    # The value is not quoted: it may be a secret that ended up in the wrong setting.
+    # Do not quote the value: it may be a secret in the wrong setting.
     return ImproperlyConfigured(f"{name} must be {expected}.")
 
 
@@ -53,40 +53,40 @@ def _texts(name: str, default: Sequence[str]) -> tuple[str, ...]:
 
 
 class Conf:
-    """One property per setting, without its prefix and in lower case."""
+    """One property per setting, named without the prefix and in lower case."""
 
     @property
     def api_url(self) -> str:
-        """``PARTIUM_API_URL``: where Partium's API is; ``https`` except on the loopback interface."""
+        """``PARTIUM_API_URL``: the address of Partium's API; plain ``http`` only to this machine."""
         return _text("PARTIUM_API_URL", "https://api.partium.io").rstrip("/")
 
     @property
     def auth_path(self) -> str:
-        """``PARTIUM_AUTH_PATH``: where credentials are exchanged. Partium's pages say both ``/1/auth`` and ``/auth/``."""
+        """``PARTIUM_AUTH_PATH``: where credentials are exchanged for tokens. Partium's pages name ``/1/auth`` and ``/auth/``."""
         return _text("PARTIUM_AUTH_PATH", "/1/auth")
 
     @property
     def refresh_path(self) -> str:
-        """``PARTIUM_REFRESH_PATH``: where a refresh token is exchanged."""
+        """``PARTIUM_REFRESH_PATH``: where tokens are refreshed."""
         return _text("PARTIUM_REFRESH_PATH", "/auth/refresh")
 
     @property
     def encryption_keys(self) -> tuple[str, ...]:
-        """``PARTIUM_ENCRYPTION_KEYS``: ``["kid:key", …]``; the first one seals, every one opens.
+        """``PARTIUM_ENCRYPTION_KEYS``: ``["kid:key", …]``; the first one seals new secrets, all of them open stored ones.
 
-        ``manage.py partium_generate_encryption_key`` makes one. Required; never derived from ``SECRET_KEY``.
+        Required; never derived from ``SECRET_KEY``. ``manage.py partium_generate_encryption_key`` makes one.
         """
         return _texts("PARTIUM_ENCRYPTION_KEYS", ())
 
     @property
     def timeout_seconds(self) -> float:
-        """``PARTIUM_TIMEOUT``: seconds that a search may take in all. Token exchanges have 8 s, whatever this says."""
+        """``PARTIUM_TIMEOUT``: seconds that a search may take in total. Token requests always have 8 s."""
         return _seconds("PARTIUM_TIMEOUT", 10, low=1, high=120)
 
     @property
     def executor(self) -> Literal["thread", "inline"]:
-        """``PARTIUM_EXECUTOR``: ``"thread"`` renews in background threads with a database connection of their own;
-        ``"inline"`` renews in the calling thread, for ``TestCase`` and for hosts without threads."""
+        """``PARTIUM_EXECUTOR``: ``"thread"`` refreshes tokens in background threads, each with its own database
+        connection; ``"inline"`` refreshes in the calling thread, for ``TestCase`` and for hosts without threads."""
         value = _get("PARTIUM_EXECUTOR", "thread")
         if value == "thread":
             return "thread"
@@ -96,9 +96,9 @@ class Conf:
 
     @property
     def organizations_claim(self) -> str:
-        """``PARTIUM_ORGANIZATIONS_CLAIM``: the claim that lists the ids of a person's organizations.
+        """``PARTIUM_ORGANIZATIONS_CLAIM``: the claim with the ids of a person's organizations, a string or a list.
 
-        A name, or a dotted path into nested claims such as ``resource_access.portal.organizations``. A string or a list.
+        A name, or a dotted path into nested claims such as ``resource_access.portal.organizations``.
         """
         return _text("PARTIUM_ORGANIZATIONS_CLAIM", "organizations")
 
@@ -109,13 +109,13 @@ class Conf:
 
     @property
     def developer_roles(self) -> tuple[str, ...]:
-        """``PARTIUM_DEVELOPER_ROLES``: roles that make a developer. ``developer`` counts for every organization
-        that the claims list, ``acme:developer`` in the claim for that one only."""
+        """``PARTIUM_DEVELOPER_ROLES``: roles that make a person a developer. ``developer`` in the claim counts for every
+        organization in the claims, ``acme:developer`` for acme only."""
         return _texts("PARTIUM_DEVELOPER_ROLES", ("developer",))
 
     @property
     def staff_roles(self) -> tuple[str, ...]:
-        """``PARTIUM_STAFF_ROLES``: roles whose holders get ``is_staff``, and lose it with the role. Empty: claims never touch it."""
+        """``PARTIUM_STAFF_ROLES``: roles that give ``is_staff``; without the role it is withdrawn. Empty: logins never change it."""
         return _texts("PARTIUM_STAFF_ROLES", ())
 
     @property
@@ -125,14 +125,14 @@ class Conf:
 
     @property
     def link_by_verified_email(self) -> bool:
-        """``PARTIUM_LINK_BY_VERIFIED_EMAIL``: a first login through a site-wide provider may attach to the one existing,
-        unprivileged account with the same e-mail address, where the provider says ``email_verified: true``."""
+        """``PARTIUM_LINK_BY_VERIFIED_EMAIL``: a first login through a site-wide provider may be linked to the only account
+        with the same e-mail address, if that is unprivileged and the provider says ``email_verified: true``."""
         return _flag("PARTIUM_LINK_BY_VERIFIED_EMAIL", False)
 
     @property
     def password_organization(self) -> str | None:
-        """``PARTIUM_PASSWORD_ORGANIZATION``: id of the organization that everybody who logs in with Partium user name and
-        password becomes a member of; None leaves it to invitations, and to memberships by hand."""
+        """``PARTIUM_PASSWORD_ORGANIZATION``: id of the organization that everybody joins who logs in with Partium user name
+        and password; None: such people need an invitation, or a membership added in the admin."""
         value = _get("PARTIUM_PASSWORD_ORGANIZATION", None)
         if value is not None and not isinstance(value, str):
             raise _wrong("PARTIUM_PASSWORD_ORGANIZATION", "the id of an organization, or None")
@@ -140,8 +140,8 @@ class Conf:
 
     @property
     def reauthenticate_after_seconds(self) -> float | None:
-        """``PARTIUM_REAUTHENTICATE_AFTER``: seconds after which a login's claims are too old and the person logs in
-        again; None: the session's own age is the bound."""
+        """``PARTIUM_REAUTHENTICATE_AFTER``: seconds after which a person has to log in again, because the claims of the login
+        are too old; None: when the session ends."""
         if _get("PARTIUM_REAUTHENTICATE_AFTER", None) is None:
             return None
         return _seconds("PARTIUM_REAUTHENTICATE_AFTER", 0, low=60, high=365 * 86400)
@@ -153,12 +153,12 @@ class Conf:
 
     @property
     def find_sdk_url(self) -> str:
-        """``PARTIUM_FIND_SDK_URL``: where the browser loads Partium's Find SDK from; empty: the page brings it itself."""
+        """``PARTIUM_FIND_SDK_URL``: where browsers load Partium's Find SDK from; empty: the page includes it itself."""
         return _text("PARTIUM_FIND_SDK_URL", "")
 
     @property
     def language(self) -> str | None:
-        """``PARTIUM_LANGUAGE``: the language of searches; None: the active Django language's."""
+        """``PARTIUM_LANGUAGE``: the language of searches; None: Django's active language."""
         value = _get("PARTIUM_LANGUAGE", None)
         if value is not None and not isinstance(value, str):
             raise _wrong("PARTIUM_LANGUAGE", "a language code, or None")
@@ -175,4 +175,4 @@ SETTINGS: Mapping[str, str] = {
         if isinstance(value, property)
     )
 }
-"""Every setting there is → the attribute of :data:`conf` that reads it."""
+"""Every setting's name → the attribute of :data:`conf` that reads it."""

@@ -1,8 +1,8 @@
-"""What can go wrong, one class per thing a caller can do about it.
+"""The exceptions of the app, one class for each reaction that a caller can have.
 
-This module imports nothing, so every layer may use it. A message here is for the *developer* of a site: it says what
-happened and what to do next, and never quotes a credential or the body of an upstream's answer. The texts that a
-visitor or an administrator reads are made where they are shown.
+This module imports nothing, so every layer may use it. Messages are for the *developer* of a site: they say what happened
+and what to do next, and never quote a credential or the body of a response. Texts for visitors and administrators are
+written where they are shown.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class PartiumError(Exception):
 
 
 class LoginRequired(PartiumError):
-    """The session has no right to a Partium access token any more: the person has to log in again.
+    """The session may not get a Partium access token any more: the person has to log in again.
 
     Args:
         message: what happened, for a developer.
-        provider: slug of the identity provider to log in at, which may do so silently; empty: the person chooses.
+        provider: slug of the identity provider to log in at, silently if it allows that; empty: the person chooses.
     """
 
     def __init__(self, message: str = "", *, provider: str = "") -> None:
@@ -31,31 +31,31 @@ class LoginRequired(PartiumError):
 
 
 class NoOrganization(PartiumError):
-    """The person belongs to no active organization, or the session's organization is no longer open to them."""
+    """The person belongs to no active organization, or may no longer open the session's organization."""
 
 
 class NoUsableKey(PartiumError):
-    """The organization has no API key that could be used: none was added, or all are revoked, expired or rejected."""
+    """The organization has no usable API key: none was added, or all are revoked, expired or rejected."""
 
 
 class KeyRejected(PartiumError):
-    """Partium does not accept this API key (401), or it belongs to another organization (403)."""
+    """Partium rejects this API key (401), or the key belongs to another organization (403)."""
 
 
 class EncryptionError(PartiumError):
-    """A secret could not be sealed or opened: no usable key in ``PARTIUM_ENCRYPTION_KEYS``, or a value that was altered."""
+    """A secret could not be sealed or opened: no usable key in ``PARTIUM_ENCRYPTION_KEYS``, or a changed value."""
 
 
 class TokenUnavailable(PartiumError):
-    """There is no valid access token at the moment, but waiting may help.
+    """There is no valid access token right now; a later request may get one.
 
     Args:
         message: what happened, for a developer.
-        retry_after: seconds until it makes sense to ask again; at least 1.
+        retry_after: seconds until a retry makes sense; at least 1.
 
     Attributes:
-        blocked_grant: the id of a grant whose refresh waits for the database, which the caller's own transaction holds
-            (SQLite): when that is over, there is a token. None: nothing of that kind.
+        blocked_grant: the id of a grant whose refresh is blocked by the caller's own transaction (SQLite). The refresh
+            succeeds after that transaction. None: there is no such grant.
     """
 
     def __init__(self, message: str = "", *, retry_after: int = 1) -> None:
@@ -65,13 +65,13 @@ class TokenUnavailable(PartiumError):
 
 
 class UpstreamError(PartiumError):
-    """Partium or an identity provider answered with an error, with something unreadable, or not at all.
+    """Partium or an identity provider answered with an error or something unreadable, or did not answer.
 
     Args:
-        message: what happened, for a developer; never the body of the answer.
-        status: the HTTP status code, or None where there was no (readable) answer.
-        retry_after: seconds the upstream asked to be left alone, already clamped to 1–300; None where it said nothing.
-        sent: False only where it is certain that no byte of the request was sent.
+        message: what happened, for a developer; never the body of the response.
+        status: the HTTP status code; None: there was no readable response.
+        retry_after: seconds from the response's ``Retry-After``, clamped to 1–300; None: it had none.
+        sent: False only if certainly no byte of the request was sent.
     """
 
     def __init__(
@@ -84,19 +84,19 @@ class UpstreamError(PartiumError):
 
 
 class ConnectionFailed(UpstreamError):
-    """The upstream could not be reached, or it closed the connection without an answer."""
+    """The upstream could not be reached, or closed the connection without a response."""
 
 
 class TimedOut(UpstreamError):
-    """The upstream did not answer in full before the total deadline."""
+    """The upstream did not send its whole response before the total deadline."""
 
 
 class UnexpectedResponse(UpstreamError):
-    """The upstream answered with something that is not what the endpoint is for: HTML, an empty body, wrong types, too much."""
+    """The upstream's response is not what this endpoint returns: HTML, an empty body, wrong types, or too large."""
 
 
 class CredentialsRejected(UpstreamError):
-    """401: no credentials, or unknown or invalid ones."""
+    """401: no, unknown or invalid credentials."""
 
 
 class NotPermitted(UpstreamError):
@@ -108,7 +108,7 @@ class LengthRequired(UpstreamError):
 
 
 class PayloadTooLarge(UpstreamError):
-    """413: image and input together are over 5.5 MiB. Also raised before sending, with ``sent=False``."""
+    """413: image and input together are larger than 5.5 MiB. Also raised before sending, with ``sent=False``."""
 
 
 class UnsupportedImage(UpstreamError):
@@ -116,11 +116,11 @@ class UnsupportedImage(UpstreamError):
 
 
 class UnprocessableRequest(UpstreamError):
-    """422: the data sent is not acceptable."""
+    """422: Partium cannot process the data that was sent."""
 
 
 class RateLimited(UpstreamError):
-    """429: over the agreed rate."""
+    """429: more requests than agreed."""
 
 
 class ServiceUnavailable(UpstreamError):

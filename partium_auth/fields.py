@@ -1,4 +1,4 @@
-"""``SealedField`` stores a secret sealed and loads it as ``Sealed``."""
+"""``SealedField`` stores a secret sealed, and loads it as ``Sealed``."""
 
 from __future__ import annotations
 
@@ -34,33 +34,33 @@ class _SealedAttribute:
 
 
 class SealedField(models.TextField):  # type: ignore[type-arg]  # its values are Sealed, which the stubs cannot say
-    """Stores a secret sealed. Takes ``Sealed`` (made by :func:`seal`) or None; plain text is a ``TypeError``.
+    """Stores a secret sealed. Accepts ``Sealed`` (made by :func:`seal`) or None; plain text is a ``TypeError``.
 
-    Every look-up but ``isnull`` is refused, no form field is made of it, and ``dumpdata`` writes the ciphertext.
+    ``isnull`` is the only look-up. It has no form field, and ``dumpdata`` writes the ciphertext.
     """
 
     description = "A sealed secret"
 
     def accept(self, value: Any) -> Any:
-        """Return the value if it may be assigned. Raises TypeError on plain text."""
+        """Return the value if it may be assigned. Raises TypeError for plain text."""
         if value is None or isinstance(value, Sealed):
             return value
-        raise TypeError(f"{self.name} takes a sealed value, made by partium_auth.fields.seal(), or None.")
+        raise TypeError(f"{self.name} takes a sealed value (made by partium_auth.fields.seal) or None.")
 
     def contribute_to_class(self, cls: type[models.Model], name: str, private_only: bool = False) -> None:
         super().contribute_to_class(cls, name, private_only)
         setattr(cls, self.attname, _SealedAttribute(self))
 
     def get_default(self) -> None:
-        # Not the empty string that a text field starts with: that would be plain text.
+        # A text field's default is an empty string, which would be plain text.
         return None
 
     def from_db_value(self, value: str | None, expression: Any, connection: BaseDatabaseWrapper) -> Sealed | None:
         return None if value is None else Sealed(value)
 
     def to_python(self, value: Any) -> Any:
-        # Deserializers call this with what dumpdata wrote. Plain text is let through to the assignment, which refuses it:
-        # an exception raised here would be quoted together with the value.
+        # Deserializers call this with what dumpdata wrote. Plain text raises only at the assignment: Django would quote
+        # the value in the message of an exception raised here.
         return Sealed(value) if isinstance(value, str) and encryption.is_sealed(value) else value
 
     def get_prep_value(self, value: Any) -> Any:
@@ -77,10 +77,10 @@ class SealedField(models.TextField):  # type: ignore[type-arg]  # its values are
     def get_lookup(self, lookup_name: str) -> Any:
         if lookup_name == "isnull":
             return super().get_lookup(lookup_name)
-        return self._refuse(lookup_name)
+        return self._reject(lookup_name)
 
     def get_transform(self, lookup_name: str) -> Any:
-        return self._refuse(lookup_name)
+        return self._reject(lookup_name)
 
-    def _refuse(self, lookup_name: str) -> NoReturn:
-        raise FieldError(f"{self.name} is sealed: only isnull can be asked of it, not {lookup_name}.")
+    def _reject(self, lookup_name: str) -> NoReturn:
+        raise FieldError(f"{self.name} is sealed: isnull is its only look-up, {lookup_name} is not possible.")

@@ -1,10 +1,9 @@
-"""Who may see and change what. Nothing else decides: admin, commands and services ask here.
+"""Who may see and change what. Admin, commands and services ask here; no other module decides it.
 
-Superusers may do everything; a developer of an organization may do what concerns that organization; everybody else
-nothing. ``None`` as the actor is the system itself. Inactive and anonymous people may nothing.
+Superusers may do everything. Developers may manage the API keys of their organizations, and the members if the settings say
+so. Inactive, anonymous and all other people may do nothing. The actor ``None`` is the system itself.
 
-Which organizations a *session* may open is another question, answered by membership alone, for superusers too: an
-operator is not a customer.
+Which organizations a *session* may open depends on membership alone, for superusers too.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def _is_active(user: User) -> TypeGuard[AbstractBaseUser]:
-    # A host's user model need not have every one of Django's attributes.
+    # A site's user model may lack attributes of Django's.
     return bool(user.is_authenticated and getattr(user, "is_active", False) and user.pk is not None)
 
 
@@ -48,7 +47,7 @@ def is_operator(user: Actor) -> bool:
     return user is None or (_is_active(user) and bool(getattr(user, "is_superuser", False)))
 
 
-# -- sessions: membership alone -----------------------------------------------------------------------------------------
+# -- sessions -----------------------------------------------------------------------------------------
 
 
 def organizations_of(user: User) -> OrganizationQuerySet:
@@ -59,8 +58,8 @@ def organizations_of(user: User) -> OrganizationQuerySet:
 def memberships_by_joining(user: User) -> QuerySet[Membership]:
     """Return a person's memberships with their organizations, active or not, the oldest first.
 
-    The first active one is what a session opens where nobody says which: an invitation becomes a membership without a
-    question, so it must not lead anybody elsewhere.
+    A session opens the first active one by default. Accepting an invitation creates a membership without asking the person,
+    so a new membership must not change the default.
     """
     if not _is_active(user):
         return Membership.objects.none()
@@ -69,14 +68,14 @@ def memberships_by_joining(user: User) -> QuerySet[Membership]:
 
 
 def may_open(user: User, organization: Organization) -> bool:
-    """Tell whether a person's session may be in an organization: it is active, and the person a member."""
+    """Tell whether a person's session may open an organization: it is active, and the person is a member."""
     return organization.pk is not None and _joined(user).filter(pk=organization.pk).exists()
 
 
 def _joined(user: User, **which: Any) -> OrganizationQuerySet:
     if not _is_active(user):
         return Organization.objects.none()
-    # EXISTS and not a join: there may be one membership per origin, and DISTINCT would spoil filters put on top.
+    # EXISTS instead of a join: a person has one membership per origin, and DISTINCT would break further filters.
     memberships = Membership.objects.filter(user_id=user.pk, organization_id=OuterRef("pk"), **which)
     return Organization.objects.filter(Exists(memberships), is_active=True)
 
@@ -85,7 +84,7 @@ def _joined(user: User, **which: Any) -> OrganizationQuerySet:
 
 
 def developer_organizations(user: Actor) -> OrganizationQuerySet:
-    """Return the organizations whose keys somebody keeps: active ones where they are a developer; for operators, all."""
+    """Return the organizations whose keys somebody may manage: for developers their active ones, for operators all."""
     if is_operator(user):
         return Organization.objects.all()
     assert user is not None  # noqa: S101  (for the type checker: None is an operator)
@@ -100,7 +99,7 @@ def may_manage_keys(user: Actor, organization: Organization) -> bool:
 def may_manage_members(user: Actor, organization: Organization) -> bool:
     """Tell whether somebody may invite people to an organization and remove members.
 
-    Developers may where ``PARTIUM_DEVELOPERS_MANAGE_MEMBERS`` says so.
+    Developers may if ``PARTIUM_DEVELOPERS_MANAGE_MEMBERS`` is set.
     """
     return is_operator(user) or (conf.developers_manage_members and may_manage_keys(user, organization))
 
@@ -111,7 +110,7 @@ def may_manage_organizations(user: Actor) -> bool:
 
 
 def member_organizations(user: Actor) -> OrganizationQuerySet:
-    """Return the organizations whose members somebody manages."""
+    """Return the organizations whose members somebody may manage."""
     if is_operator(user) or conf.developers_manage_members:
         return developer_organizations(user)
     return Organization.objects.none()
@@ -123,40 +122,40 @@ def may_enter_key_site(user: Actor) -> bool:
 
 
 def visible_organizations(user: Actor) -> OrganizationQuerySet:
-    """Return the organizations that somebody sees in administration."""
+    """Return the organizations that somebody may see in the admin."""
     return developer_organizations(user)
 
 
 def visible_keys(user: Actor) -> QuerySet[ApiKey]:
-    """Return the API keys that somebody sees."""
+    """Return the API keys that somebody may see."""
     return _of_organizations(ApiKey.objects.all(), user, developer_organizations(user))
 
 
 def visible_events(user: Actor) -> QuerySet[ApiKeyEvent]:
-    """Return the key events that somebody sees."""
+    """Return the key events that somebody may see."""
     return _of_organizations(ApiKeyEvent.objects.all(), user, developer_organizations(user))
 
 
 def visible_members(user: Actor) -> QuerySet[Membership]:
-    """Return the memberships that somebody sees."""
+    """Return the memberships that somebody may see."""
     return _of_organizations(Membership.objects.all(), user, member_organizations(user))
 
 
 def visible_invitations(user: Actor) -> QuerySet[Invitation]:
-    """Return the invitations that somebody sees."""
+    """Return the invitations that somebody may see."""
     return _of_organizations(Invitation.objects.all(), user, member_organizations(user))
 
 
 def visible_providers(user: Actor) -> QuerySet[IdentityProvider]:
-    """Return the identity providers that somebody sees: operators all, because their URLs are fetched by the server."""
+    """Return the identity providers that somebody may see: operators all, others none. The server fetches their URLs."""
     return IdentityProvider.objects.all() if is_operator(user) else IdentityProvider.objects.none()
 
 
 def visible_grants(user: Actor) -> QuerySet[Grant]:
-    """Return the grants that somebody sees: operators all."""
+    """Return the grants that somebody may see: operators all, others none."""
     return Grant.objects.all() if is_operator(user) else Grant.objects.none()
 
 
 def _of_organizations(rows: QuerySet[M], user: Actor, organizations: QuerySet[Organization]) -> QuerySet[M]:
-    # Ordered subqueries are pointless everywhere, and an error on some databases.
+    # Some databases reject ORDER BY in a subquery.
     return rows if is_operator(user) else rows.filter(organization__in=organizations.order_by().values("pk"))

@@ -1,4 +1,8 @@
-"""Every test ends when its background refreshes have. ``NO_SKIPS=1`` makes a skipped test a failure: where everything is there, nothing may be left out unseen."""
+"""Every test begins with an empty cache and ends when its background refreshes have ended.
+
+``NO_SKIPS=1`` makes a skipped test a failure, for runs that may leave nothing out. ``HYPOTHESIS_PROFILE=thorough`` tries
+many more examples of each property.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,19 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
+from django.core.cache import caches
+from hypothesis import settings as properties
 
 from partium_auth.tokens.workers import Executor
+
+properties.register_profile("quick", max_examples=40, deadline=None)  # no deadline: the machine may be busy
+properties.register_profile("thorough", max_examples=2000, deadline=None)
+properties.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_cached() -> None:
+    caches["default"].clear()
 
 
 @pytest.fixture(autouse=True)

@@ -78,10 +78,11 @@ if TEST_DATABASE_NAME := os.environ.get("TEST_DATABASE_NAME"):
 
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if TEST_CACHE_URL := os.environ.get("TEST_CACHE_URL"):
-    CACHES["shared"] = {
+    # For hosts that keep their sessions in a cache. Each worker has a database of Redis of its own, counted up from the URL's.
+    server, _, number = TEST_CACHE_URL.rpartition("/")
+    CACHES["default"] = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        # A database of Redis for each worker, counted up from the URL's: a test may empty its own.
-        "LOCATION": f"{TEST_CACHE_URL.rpartition('/')[0]}/{int(TEST_CACHE_URL.rpartition('/')[2]) + WORKER}",
+        "LOCATION": f"{server}/{int(number) + WORKER}",
     }
 
 PARTIUM_ENCRYPTION_KEYS = ["test:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]

@@ -1,4 +1,4 @@
-"""Each check finds what it is for, says what to do, and quotes no secret."""
+"""Each system check finds its mistake, says what to do, and quotes no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``partium_doctor`` finds, over real HTTP to the sandbox and to a provider that is bent."""
+"""What ``partium_doctor`` finds, over real HTTP to the sandbox and to a provider whose answers a test can change."""
 
 from __future__ import annotations
 
@@ -7,25 +7,39 @@ import json
 from typing import Any
 
 import pytest
+from django.contrib.auth.decorators import login_required
 from django.core.management import CommandError, call_command
 from django.db.migrations.recorder import MigrationRecorder
+from django.http import HttpResponse
+from django.urls import include, path
+from django.views.generic import RedirectView
 
 from partium_auth.fields import seal
 from partium_auth.management import doctor
 from partium_auth.models import Grant, Organization
 from partium_auth.sealed import encryption
+from partium_auth.services.provider_check import Finding
 from partium_auth.testing.sandbox import PartiumSandbox
-from tests.oidc.conftest import _other_provider_server, _provider_server, add_provider, op, other_op  # noqa: F401
+from tests.oidc.conftest import add_provider, op, other_op, other_provider_server, provider_server  # noqa: F401
 from tests.oidc.provider import BendableProvider
 
 pytestmark = pytest.mark.django_db
 
+urlpatterns = [
+    path("partium/", include("partium_auth.urls")),
+    path("back/", RedirectView.as_view(pattern_name="partium_auth:login")),
+    path("back-with-query/", RedirectView.as_view(pattern_name="partium_auth:login", query_string=True)),
+    path("only-for-people/", login_required(lambda request: HttpResponse("a page"))),
+    path("page/", lambda request: HttpResponse("a login page")),
+    path("moved/", RedirectView.as_view(url="/page/")),
+]
 
-def examine(subject: str) -> list[doctor.Finding]:
+
+def examine(subject: str) -> list[Finding]:
     return [finding for finding in doctor.examine() if finding.subject == subject]
 
 
-def levels(findings: list[doctor.Finding]) -> set[str]:
+def levels(findings: list[Finding]) -> set[str]:
     return {finding.level for finding in findings}
 
 
@@ -34,6 +48,14 @@ def test_a_site_that_works_gets_exit_code_0(partium_sandbox: PartiumSandbox, op:
     call_command("partium_doctor", stdout=out)
     assert "error" not in out.getvalue()
     assert "PARTIUM_AUTH_PATH '/1/auth' is there" in out.getvalue()
+
+
+def test_the_terminal_gets_english_whatever_the_sites_language(op: BendableProvider, settings: Any) -> None:  # noqa: F811
+    settings.LANGUAGE_CODE = "de"
+    out = io.StringIO()
+    with pytest.raises(CommandError):  # Partium is not there
+        call_command("partium_doctor", stdout=out)
+    assert "The issuer is" in out.getvalue()
 
 
 def test_json_is_one_object_per_line(partium_sandbox: PartiumSandbox) -> None:
@@ -77,6 +99,58 @@ def test_a_site_without_providers_is_told_who_can_log_in(partium_sandbox: Partiu
     (finding,) = examine("providers")
     assert finding.level == "warning"
     assert "LOGIN_URL" in finding.text
+
+
+@pytest.fixture
+def without_a_login_of_ours(settings: Any) -> Any:
+    settings.ROOT_URLCONF = __name__
+    settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+    return settings
+
+
+@pytest.mark.parametrize("login_url", ["/back/", "/back-with-query/", "/only-for-people/"])
+@pytest.mark.parametrize("hosts", [["*"], ["portal.example"], [".portal.example"]])
+def test_login_pages_that_redirect_in_a_circle_are_an_error(
+    partium_sandbox: PartiumSandbox, without_a_login_of_ours: Any, login_url: str, hosts: list[str]
+) -> None:
+    without_a_login_of_ours.LOGIN_URL = login_url
+    without_a_login_of_ours.ALLOWED_HOSTS = hosts
+    (finding,) = examine("login")
+    assert finding.level == "error"
+    assert login_url in finding.text
+    assert "PartiumPasswordBackend" in finding.advice
+
+
+@pytest.mark.parametrize(
+    "login_url", ["/page/", "/moved/", "partium_auth:login", "https://login.example/", "/missing/"]
+)
+def test_a_login_page_without_a_circle_is_no_finding(
+    partium_sandbox: PartiumSandbox, without_a_login_of_ours: Any, login_url: str
+) -> None:
+    without_a_login_of_ours.LOGIN_URL = login_url
+    assert examine("login") == []
+
+
+def test_a_way_to_log_in_ends_the_circle(partium_sandbox: PartiumSandbox, settings: Any) -> None:
+    settings.ROOT_URLCONF, settings.LOGIN_URL = __name__, "/back/"
+    assert examine("login") == []
+
+
+def test_a_login_url_that_names_no_url_is_an_error(partium_sandbox: PartiumSandbox, settings: Any) -> None:
+    settings.LOGIN_URL = "nonsense"
+    (finding,) = examine("login")
+    assert (finding.level, finding.advice) == ("error", 'Set LOGIN_URL = "partium_auth:login".')
+
+
+def test_whatever_is_not_ok_says_what_to_do(op: BendableProvider, settings: Any) -> None:  # noqa: F811
+    op.jwks = []
+    op.metadata = {"end_session_endpoint": None, "revocation_endpoint": None, "scopes_supported": ["offline_access"]}
+    settings.PARTIUM_API_URL, settings.LOGIN_URL = "http://127.0.0.1:9", "nonsense"
+    settings.PARTIUM_ENCRYPTION_KEYS = []
+    Organization.objects.create(org_id="keyless", token_source=Organization.TokenSource.API_KEY)
+    bad = [finding for finding in doctor.examine() if finding.level != "ok"]
+    assert {"encryption", "partium", "organizations", "login", "provider default"} == {f.subject for f in bad}
+    assert [finding for finding in bad if not finding.advice] == []
 
 
 def test_an_organization_without_a_key_is_a_warning(partium_sandbox: PartiumSandbox) -> None:
@@ -126,8 +200,8 @@ def test_a_document_writes_nothing_to_the_terminal(op: BendableProvider) -> None
     assert "all is well" in out.getvalue()
 
 
-def test_a_document_with_junk_in_its_lists_is_looked_at_too(op: BendableProvider) -> None:  # noqa: F811
-    junk = [{}, [], None, 7]
+def test_a_document_with_junk_in_its_lists_is_examined_too(op: BendableProvider) -> None:  # noqa: F811
+    junk: list[object] = [{}, [], None, 7]
     op.metadata = {
         "id_token_signing_alg_values_supported": junk,
         "code_challenge_methods_supported": junk,
@@ -137,19 +211,19 @@ def test_a_document_with_junk_in_its_lists_is_looked_at_too(op: BendableProvider
     assert "error" in levels(examine("provider default"))
 
 
-def test_a_provider_in_the_database_is_looked_at_too(other_op: BendableProvider) -> None:  # noqa: F811
+def test_a_provider_in_the_database_is_examined_too(other_op: BendableProvider) -> None:  # noqa: F811
     add_provider(other_op, slug="acme-sso")
     assert "error" not in levels(examine("provider acme-sso"))
 
 
-def test_a_provider_called_as_the_one_of_the_settings_is_an_error(op: BendableProvider) -> None:  # noqa: F811
+def test_a_provider_with_the_name_of_the_one_in_the_settings_is_an_error(op: BendableProvider) -> None:  # noqa: F811
     add_provider(op, "default", is_active=False)
     (finding,) = examine("providers")
     assert finding.level == "error"
     assert "is called 'default'" in finding.text
 
 
-def test_what_a_provider_lacks_is_a_warning(op: BendableProvider) -> None:  # noqa: F811
+def test_what_a_provider_does_not_support_is_a_warning(op: BendableProvider) -> None:  # noqa: F811
     op.metadata = {
         "end_session_endpoint": None,
         "revocation_endpoint": None,
@@ -159,7 +233,7 @@ def test_what_a_provider_lacks_is_a_warning(op: BendableProvider) -> None:  # no
     text = " ".join(f.text for f in examine("provider default") if f.level == "warning")
     for word in ("end_session_endpoint", "revocation_endpoint", "PKCE", "email", "offline_access"):
         assert word in text
-    # django-oauth-toolkit has one that its document does not name.
+    # django-oauth-toolkit has a revocation endpoint, but its document does not name it.
     assert any("OIDC_OP_REVOCATION_ENDPOINT" in f.advice for f in examine("provider default"))
 
 
@@ -194,14 +268,14 @@ def test_tables_that_are_missing_are_one_error_that_says_what_to_run(monkeypatch
     assert "manage.py migrate" in finding.advice
 
 
-def test_another_issuer_than_configured_is_named(op: BendableProvider) -> None:  # noqa: F811
+def test_an_unexpected_issuer_is_named(op: BendableProvider) -> None:  # noqa: F811
     op.metadata["issuer"] = "https://issuer.example/of/the/document"
     (error,) = examine("provider default")
     assert "https://issuer.example/of/the/document" in error.text
     assert op.url in error.text
 
 
-def test_a_discovery_endpoint_that_is_none_gets_the_form_of_one(op: BendableProvider, settings: Any) -> None:  # noqa: F811
+def test_a_wrong_discovery_endpoint_is_told_what_one_looks_like(op: BendableProvider, settings: Any) -> None:  # noqa: F811
     settings.OIDC_OP_DISCOVERY_ENDPOINT = f"{op.url}/nothing/here"
     (error,) = examine("provider default")
     assert "/.well-known/openid-configuration" in error.advice

@@ -163,7 +163,9 @@ def test_what_is_compiled_is_what_is_written(catalog: Path) -> None:
     for text, entry in read(catalog).items():
         if text.text:
             name = f"{text.context}\x04{text.text}" if text.context else text.text
-            forms = {(name, n): form for n, form in enumerate(entry.forms)} if text.plural else {name: entry.forms[0]}
-            written |= forms
+            if text.plural:
+                written.update({(name, n): form for n, form in enumerate(entry.forms)})
+            else:
+                written[name] = entry.forms[0]
     known.pop("")
     assert known == written, what_to_do(catalog)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import logging
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ImproperlyConfigured
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -18,9 +17,10 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_POST
 
+from partium_auth.accounts.used_once import use_once
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.host.decorators import utf8_only
-from partium_auth.models import Grant, LogoutTokenId
+from partium_auth.models import Grant, UsedOnce
 from partium_auth.models.database import database_alias
 from partium_auth.models.identities import identity_digest
 from partium_auth.oidc import providers
@@ -65,15 +65,11 @@ def backchannel_logout(request: HttpRequest, provider: str) -> HttpResponse:
 def _end(provider: Provider, claims: dict[str, Any]) -> int:
     """Use a logout token up and end its sessions, both or neither; return how many. Raises Refused: it was used before."""
     now = timezone.now()
-    LogoutTokenId.objects.filter(expires_at__lt=now).delete()
-    digest = hashlib.sha256(f"{claims['iss']}\x00{claims['jti']}".encode()).hexdigest()
+    UsedOnce.objects.filter(expires_at__lt=now).delete()
     until = dt.datetime.fromtimestamp(usable_until(claims), dt.UTC if settings.USE_TZ else None)
     with transaction.atomic(using=database_alias()):
-        try:
-            with transaction.atomic(using=database_alias()):
-                LogoutTokenId(digest=digest, expires_at=until).save(force_insert=True)
-        except IntegrityError:
-            raise Refused("jti", "used before.") from None
+        if not use_once(f"{claims['iss']}\0{claims['jti']}", until):
+            raise Refused("jti", "used before.")
         return grants.revoke(_named(provider, claims), delete_sessions=True)
 
 

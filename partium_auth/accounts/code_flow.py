@@ -15,7 +15,7 @@ from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve,
 from django.utils import timezone
 
 from partium_auth.accounts import claims as claims_
-from partium_auth.accounts import sessions, started
+from partium_auth.accounts import sessions
 from partium_auth.accounts.redirects import with_hint, with_query
 from partium_auth.accounts.started import StartedLogin
 from partium_auth.conf import conf
@@ -26,6 +26,7 @@ from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.id_token import verify_id_token
 from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import Provider
+from partium_auth.sealed import encryption
 from partium_auth.tokens.verified_login import VerifiedLogin
 
 _ERRORS = frozenset(
@@ -61,11 +62,11 @@ def start(
     organization: str = "",
     login_hint: str = "",
     silent: bool = False,
-) -> str:
-    """Start a login and return the URL at the provider to send the browser to.
+) -> tuple[str, StartedLogin]:
+    """Start a login; return the URL at the provider to send the browser to, and what the browser has to keep meanwhile.
 
     Args:
-        request: its session keeps the started login.
+        request: the browser's.
         provider: where to log in.
         next_url: where to go afterwards; the caller has found it to be on this site.
         organization: Partium's id of the organization whose login link was used.
@@ -77,9 +78,17 @@ def start(
         UpstreamError: it is not known and could not be fetched.
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
+    encryption.current_encryption_key_id()  # without a key the login could not be stored when it comes back
     metadata = metadata_of(provider)
-    state = secrets.token_urlsafe(32)
-    redirect_uri = redirect_uri_of(request, provider.slug)
+    begun = StartedLogin(
+        state=secrets.token_urlsafe(32),
+        provider=provider.slug,
+        redirect_uri=redirect_uri_of(request, provider.slug),
+        next=next_url,
+        organization=organization,
+        silent=silent,
+        created_at=time.time(),
+    )
     parameters: dict[str, Any] = {**provider.extra_parameters}
     if login_hint:
         parameters["login_hint"] = login_hint
@@ -88,38 +97,24 @@ def start(
     parameters |= {
         "response_type": "code",
         "client_id": provider.client_id,
-        "redirect_uri": redirect_uri,
+        "redirect_uri": begun.redirect_uri,
         "scope": provider.scopes,
-        "state": state,
-        "nonce": started.nonce_of(state),
-        "code_challenge": urlsafe_b64encode(sha256(started.code_verifier_of(state).encode()).digest())
-        .rstrip(b"=")
-        .decode(),
+        "state": begun.state,
+        "nonce": begun.nonce,
+        "code_challenge": urlsafe_b64encode(sha256(begun.code_verifier.encode()).digest()).rstrip(b"=").decode(),
         "code_challenge_method": "S256",
     }
-    started.remember(
-        request,
-        state,
-        StartedLogin(
-            provider=provider.slug,
-            redirect_uri=redirect_uri,
-            next=next_url,
-            organization=organization,
-            silent=silent,
-            created_at=time.time(),
-        ),
-    )
     url = with_query(metadata.authorization_endpoint, parameters)
-    return with_hint(url, _id_token(request, provider)) if silent else url
+    return with_hint(url, _id_token(request, provider)) if silent else url, begun
 
 
-def finish(request: HttpRequest, provider: Provider, login: StartedLogin) -> VerifiedLogin:
+def finish(request: HttpRequest, provider: Provider, begun: StartedLogin) -> VerifiedLogin:
     """Return the login that the provider's authorization response leads to, verified.
 
     Args:
         request: the callback's.
-        provider: the one that the attempt was started at.
-        login: what :func:`started.pop` returned; nobody can use it again.
+        provider: where the login was started.
+        begun: what :func:`started.pop` returned; nobody can use it again.
 
     Raises:
         ProviderError: the provider says that it did not log anybody in.
@@ -134,14 +129,13 @@ def finish(request: HttpRequest, provider: Provider, login: StartedLogin) -> Ver
     code = request.GET.get("code", "")
     if not code:
         raise Refused("code", "missing.")
-    state = request.GET["state"]  # started.pop() has found it
     issued_at = timezone.now()
-    tokens = token_endpoint.redeem_code(provider, code, login.redirect_uri, started.code_verifier_of(state))
+    tokens = token_endpoint.redeem_code(provider, code, begun.redirect_uri, begun.code_verifier)
     claims = verify_id_token(
         provider,
         metadata,
         tokens.id_token or "",
-        nonce=started.nonce_of(state),
+        nonce=begun.nonce,
         access_token=tokens.access_token,
     )
     if metadata.userinfo_endpoint and (provider.use_userinfo or _lacks_claims(provider, claims)):

@@ -52,6 +52,16 @@ def oidc_login(request: HttpRequest, provider: str) -> HttpResponse:
 @sensitive_variables()
 def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
     """Log in the person whose browser a provider sends back. Without a ``state`` of this browser nothing happens."""
+    response = _come_back(request, provider)
+    started.forget(request, response)
+    return response
+
+
+oidc_callback.is_partium_callback = True  # type: ignore[attr-defined]  # see code_flow.redirect_uri_of
+
+
+@sensitive_variables()
+def _come_back(request: HttpRequest, provider: str) -> HttpResponse:
     next_url = ""
     try:
         begun = started.pop(request, provider)
@@ -64,6 +74,9 @@ def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
             if begun.silent:  # whatever the reason: where it lasts, the person learns of it now
                 return start(request, provider, next_url=next_url, organization=begun.organization)
             raise
+        if not request.session.modified:
+            # Read anew: while the provider was asked, other tabs may have written to the session.
+            request.session = type(request.session)(request.session.session_key)
         _find_account(request, login)
         if begun.silent and request.user.is_authenticated and request.user.pk != login.user.pk:
             raise Refused("somebody_else", "a silent login came back as another person than the session's.")
@@ -74,15 +87,15 @@ def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
     return after_login(next_url)
 
 
-oidc_callback.is_partium_callback = True  # type: ignore[attr-defined]  # see code_flow.redirect_uri_of
-
-
 def start(request: HttpRequest, slug: str, *, next_url: str = "", **options: Any) -> HttpResponse:
     """Send the browser to a provider, or answer why not; the options are those of :func:`code_flow.start`."""
     try:
-        return to_provider(code_flow.start(request, _provider(slug), next_url=next_url, **options))
+        url, begun = code_flow.start(request, _provider(slug), next_url=next_url, **options)
     except LOGIN_FAILURES as e:
         return refusal_response(request, e, provider=slug, next_url=next_url)
+    response = to_provider(url)
+    started.save(request, response, begun)
+    return response
 
 
 def _find_account(request: HttpRequest, login: VerifiedLogin) -> None:

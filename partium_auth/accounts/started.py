@@ -1,32 +1,31 @@
-"""Logins that have been started and not yet come back: kept in the session under their ``state``, used once.
+"""Logins that were started and have not come back yet. Each lives in a signed cookie of its own, and is used once.
 
-The session holds neither nonce nor code verifier, since it may be a cookie or a row that others read: both are made of
-the state again, with a key that the session does not have.
+So tabs do not overwrite each other's, and an answer to an unknown ``state`` leaves the session alone. The cookie holds
+neither nonce nor code verifier: both are derived from the state with the site's ``SECRET_KEY``.
 """
 
 from __future__ import annotations
 
-import json
+import datetime as dt
 import time
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import astuple, dataclass, field
+from hashlib import sha256
 
 from django.conf import settings
-from django.contrib.sessions.backends.base import UpdateError
-from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
-from django.http import HttpRequest
+from django.core import signing
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
 
-from partium_auth.models.fingerprints import fingerprint
+from partium_auth.accounts.used_once import use_once
 from partium_auth.oidc.errors import Refused
 
-SESSION_KEY = "_partium_logins"
-AT_MOST = 20
-AT_MOST_CHARACTERS_IN_COOKIE = 2000  # browsers drop a cookie of more than 4096
 LASTS_SECONDS = 600
-CLOCKS_DIFFER_SECONDS = 60
-"""The server that takes a login up may be so far behind the one that started it."""
+MOST_CHARACTERS = 4000
+"""Of all these cookies together: servers refuse a request with more than 8000 characters of cookies."""
 ANSWERED_WITHIN_SECONDS = 10
 """A provider that has not answered ``prompt=none`` by then has shown the person something else."""
+_COOKIE = "partium_login_"
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class StartedLogin:
     """One login that was started.
 
     Args:
+        state: sent with it; random, and known to this browser only.
         provider: slug of the provider it was started at; it may come back from no other.
         redirect_uri: as it was sent.
         next: where to go afterwards, already found to be on this site; empty: the site's default.
@@ -42,6 +42,7 @@ class StartedLogin:
         created_at: seconds since the epoch.
     """
 
+    state: str = field(repr=False)
     provider: str
     redirect_uri: str
     next: str
@@ -49,71 +50,101 @@ class StartedLogin:
     silent: bool
     created_at: float
 
+    @property
+    def nonce(self) -> str:
+        """What has to be in the ID token."""
+        return salted_hmac("partium_auth.login.nonce", self.state, algorithm="sha256").hexdigest()
 
-def nonce_of(state: str) -> str:
-    """Return what has to be in the ID token of the login with this state. Raises EncryptionError: no usable key."""
-    return fingerprint("login-nonce", state)
-
-
-def code_verifier_of(state: str) -> str:
-    """Return the verifier whose challenge the login with this state sends (RFC 7636). Raises EncryptionError: no usable key."""
-    return fingerprint("login-code-verifier", state)
-
-
-def remember(request: HttpRequest, state: str, login: StartedLogin) -> None:
-    """Keep a started login; the oldest ones go when there are too many, or when they are too old anyway."""
-    kept = {key: value for key, value in _all(request).items() if time.time() - value["created_at"] < LASTS_SECONDS}
-    kept[state] = asdict(login)
-    in_cookie = isinstance(request.session, SignedCookies)
-    for key in sorted(kept, key=lambda key: float(kept[key]["created_at"]))[:-1]:
-        if len(kept) > AT_MOST or (in_cookie and len(json.dumps(kept)) > AT_MOST_CHARACTERS_IN_COOKIE):
-            del kept[key]
-    request.session[SESSION_KEY] = kept
+    @property
+    def code_verifier(self) -> str:
+        """The verifier whose challenge is sent (RFC 7636)."""
+        return salted_hmac("partium_auth.login.code_verifier", self.state, algorithm="sha256").hexdigest()
 
 
-def pop(request: HttpRequest, provider: str) -> StartedLogin:
-    """Return the started login that the request's ``state`` names, and forget it for good before anything else is done with it.
-
-    ``request.session`` is read anew afterwards, so that what other tabs write meanwhile is not overwritten.
-
-    Raises:
-        Refused: unknown (never started, of another session, or used before), too old, or started at another provider.
-            An unknown state changes nothing.
-    """
-    state = request.GET.get("state", "")
-    attempts = _all(request)
-    if state and settings.SESSION_COOKIE_NAME not in request.COOKIES:
-        raise Refused(
-            "state",
-            "the browser sent no session cookie: it was started under another host name (localhost is not 127.0.0.1), "
-            "cookies are blocked, or SESSION_COOKIE_SECURE is on without https.",
-        )
-    if not state or state not in attempts:
-        raise Refused("state", "unknown, of another session, or used before.")
-    value = attempts.pop(state)
-    request.session[SESSION_KEY] = attempts
-    try:
-        request.session.save()
-    except UpdateError:
-        raise Refused("state", "the session was ended meanwhile.") from None
-    request.session = type(request.session)(request.session.session_key)
-    login = StartedLogin(**value)
-    if login.provider != provider:
-        raise Refused("state", "the login was started at another provider.")
-    if not -CLOCKS_DIFFER_SECONDS <= time.time() - login.created_at < LASTS_SECONDS:
-        raise Refused("state", "the login was started too long ago.")
-    return login
-
-
-def is_left_unanswered(request: HttpRequest, provider: str) -> bool:
-    """Tell whether this session's browser was sent to a provider with ``prompt=none`` and did not come back."""
-    until = time.time() - ANSWERED_WITHIN_SECONDS
-    return any(
-        value["silent"] and value["provider"] == provider and until - LASTS_SECONDS < value["created_at"] < until
-        for value in _all(request).values()
+def save(request: HttpRequest, response: HttpResponse, login: StartedLogin) -> None:
+    """Give the browser a started login to keep; the oldest ones go when there are too many."""
+    name = _name(login.state)
+    value = signing.dumps(astuple(login)[1:], salt=name)  # without the state
+    pending = _pending(request)
+    left = MOST_CHARACTERS - len(name + value)
+    for kept, one in sorted(pending.items(), key=lambda item: item[1].created_at, reverse=True):
+        left -= len(kept + request.COOKIES[kept])
+        if left < 0 or time.time() - one.created_at > LASTS_SECONDS:
+            _delete(response, kept)
+    response.set_cookie(
+        name,
+        value,
+        max_age=LASTS_SECONDS,
+        domain=settings.SESSION_COOKIE_DOMAIN,
+        path=settings.SESSION_COOKIE_PATH,
+        secure=settings.SESSION_COOKIE_SECURE,
+        samesite=settings.SESSION_COOKIE_SAMESITE,
+        httponly=True,
     )
 
 
-def _all(request: HttpRequest) -> dict[str, Any]:
-    value = request.session.get(SESSION_KEY)
-    return dict(value) if isinstance(value, dict) else {}
+def pop(request: HttpRequest, provider: str) -> StartedLogin:
+    """Return the started login that the request's ``state`` names, and use it up before anything else is done with it.
+
+    Raises:
+        Refused: unknown (never started, in another browser, or used before), too old, or started at another provider.
+    """
+    state = request.GET.get("state", "")
+    name = _name(state)
+    if not state or name not in request.COOKIES:
+        raise Refused(
+            "state",
+            "the browser sent no cookie for it: it is made up, was used before, or was started longer ago, in another "
+            "browser or under another host name (localhost is not 127.0.0.1); or cookies are blocked, or "
+            "SESSION_COOKIE_SECURE is on without https.",
+        )
+    login = _opened(request, name, state)
+    if login is None:
+        raise Refused("state", "the login was started too long ago, or the cookie was altered.")
+    if not use_once(f"login-state\0{state}", timezone.now() + dt.timedelta(seconds=LASTS_SECONDS)):
+        raise Refused("state", "used before.")
+    if login.provider != provider:
+        raise Refused("state", "the login was started at another provider.")
+    return login
+
+
+def forget(request: HttpRequest, response: HttpResponse) -> None:
+    """Delete the cookie of the started login that the request's ``state`` names."""
+    name = _name(request.GET.get("state", ""))
+    if name in request.COOKIES:
+        _delete(response, name)
+
+
+def is_left_unanswered(request: HttpRequest, provider: str) -> bool:
+    """Tell whether this browser was sent to a provider with ``prompt=none`` and did not come back."""
+    until = time.time() - ANSWERED_WITHIN_SECONDS
+    return any(
+        login.silent and login.provider == provider and login.created_at < until for login in _pending(request).values()
+    )
+
+
+def _pending(request: HttpRequest) -> dict[str, StartedLogin]:
+    opened = {name: _opened(request, name) for name in request.COOKIES if name.startswith(_COOKIE)}
+    return {name: login for name, login in opened.items() if login is not None}
+
+
+def _opened(request: HttpRequest, name: str, state: str = "") -> StartedLogin | None:
+    try:
+        # The name is the salt, so that a cookie counts for its own state only.
+        values = signing.loads(request.COOKIES[name], salt=name, max_age=LASTS_SECONDS)
+        return StartedLogin(state, *values)
+    except (signing.BadSignature, TypeError, ValueError):
+        return None
+
+
+def _name(state: str) -> str:
+    return _COOKIE + sha256(state.encode(errors="replace")).hexdigest()[:22]
+
+
+def _delete(response: HttpResponse, name: str) -> None:
+    response.delete_cookie(
+        name,
+        domain=settings.SESSION_COOKIE_DOMAIN,
+        path=settings.SESSION_COOKIE_PATH,
+        samesite=settings.SESSION_COOKIE_SAMESITE,
+    )

@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.timesince import timesince
 from django.utils.translation import gettext, ngettext_lazy
 
-from partium_auth.host.local_time import local_moment
+from partium_auth.host.local_time import format_local_time
 
 NOTHING = "–"
 
@@ -38,4 +38,4 @@ def ago(at: dt.datetime | None) -> str:
 
 def moment(at: dt.datetime | None) -> str:
     """Return when something was or will be, in the reader's time zone and language."""
-    return NOTHING if at is None else local_moment(at)
+    return NOTHING if at is None else format_local_time(at)

@@ -1,4 +1,4 @@
-"""What happened to keys: to be read and exported, by nobody to be changed."""
+"""The history of keys: read and exported, never changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from partium_auth.admin.organization_choice import OrganizationFilter
 from partium_auth.admin.permissions import PolicyAdmin, permissions_of
 from partium_auth.models import ApiKeyEvent
 
-# What a script may read, and therefore the same in every language.
+# For scripts, so the same in every language.
 COLUMNS = ("when", "action", "organization", "key", "shown_as", "detail", "who", "from", "key_id")
 
 
@@ -46,7 +46,7 @@ class ApiKeyEventAdmin(PolicyAdmin):
         return permissions_of(request).may_manage_keys(obj.organization_id)
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        # defer() of a relation's column needs the relation in the query.
+        # Django requires this for the deferred column of api_key.
         return super().get_queryset(request).select_related(*self.list_select_related)
 
     @admin.display(description=_("key"), ordering="api_key__label")
@@ -73,7 +73,7 @@ class ApiKeyEventAdmin(PolicyAdmin):
         )
 
     def csv_view(self, request: HttpRequest) -> HttpResponse:
-        """The list as it is filtered, as CSV in UTF-8."""
+        """Return the filtered list as CSV in UTF-8."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:
@@ -85,11 +85,11 @@ class ApiKeyEventAdmin(PolicyAdmin):
             content_type="text/csv; charset=utf-8",
             headers={"Content-Disposition": 'attachment; filename="key-events.csv"', "Cache-Control": "no-store"},
         )
-        response.write("\ufeff")  # spreadsheets take it for another encoding otherwise
+        response.write("\ufeff")  # tells spreadsheets that this is UTF-8
         writer = csv.writer(response)
         writer.writerow(COLUMNS)
         for event in events.iterator(chunk_size=1000):
-            writer.writerow([_inert(cell) for cell in _cells(event)])
+            writer.writerow([_without_formula(cell) for cell in _cells(event)])
         return response
 
 
@@ -108,6 +108,6 @@ def _cells(event: ApiKeyEvent) -> list[str]:
     ]
 
 
-def _inert(cell: str) -> str:
-    # A spreadsheet runs what begins like a formula; labels and names are written by people.
+def _without_formula(cell: str) -> str:
+    # Spreadsheets run text that begins like a formula, and people write labels and names.
     return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")) else cell

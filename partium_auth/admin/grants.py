@@ -1,4 +1,4 @@
-"""Grants, for operators: who holds the right to tokens, in what state, and a way to end it. No secrets."""
+"""Grants, for operators: whose they are, their state, and an action that revokes them. No secrets are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people type in the key admin: a key on its way to the service is shown to nobody."""
+"""The forms for API keys. A pasted key is passed to the service and never shown again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from partium_auth.services import key_validation
 
 
 class Pasted:
-    """A key on its way from the form to the service: shows nothing in tracebacks and ``repr``."""
+    """A pasted key that does not show in tracebacks and ``repr``."""
 
     __slots__ = ("_value",)
 
@@ -39,7 +39,7 @@ class Pasted:
 
 
 class PastedField(forms.CharField):
-    """An API key. It is never sent back to the browser."""
+    """A field for a key or secret. Its value is never sent back to the browser."""
 
     def __init__(self, **kwargs: Any) -> None:
         widget = forms.PasswordInput(
@@ -56,7 +56,7 @@ class PastedField(forms.CharField):
 
 
 class ExpiryWidget(AdminSplitDateTime):
-    """Django's two fields, each with a name for those who do not see what stands before it."""
+    """Django's fields for date and time, each with a name for screen readers."""
 
     def __init__(self, attrs: dict[str, Any] | None = None) -> None:
         super().__init__(attrs)
@@ -84,7 +84,7 @@ def _forget_wrong_label(form: forms.BaseForm) -> None:
 
 
 class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # the stubs' class takes a type, Django's does not
-    """What can be changed of a key that is stored."""
+    """Changes the label and the expiry of a stored key."""
 
     class Meta:
         model = ApiKey
@@ -114,7 +114,7 @@ class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # the stubs' class
 
 
 class NewKeyForm(forms.Form):
-    """What adding and rotating have in common."""
+    """The fields for a new key: what adding and rotating have in common."""
 
     label = forms.CharField(label=_("Label"), max_length=100, help_text=_("What you call it, such as “web shop 2026”."))
     value = PastedField(
@@ -134,7 +134,7 @@ class NewKeyForm(forms.Form):
 
     @sensitive_variables()
     def clean(self) -> None:
-        # Now, because other errors keep the service from being asked, and the page with them shows the label.
+        # The service checks this too, but is not called if another field has an error; then this page shows the label.
         if "label" not in self.errors:
             try:
                 key_validation.clean_label(self.data.get("label", ""), self.data.get("value", "").strip())
@@ -143,7 +143,7 @@ class NewKeyForm(forms.Form):
         _forget_wrong_label(self)
 
     def take_errors(self, error: ValidationError) -> None:
-        """Show what the service said beside the fields it is about."""
+        """Show the errors of the service beside their fields."""
         if hasattr(error, "error_dict"):
             for name, errors in error.error_dict.items():
                 self.add_error(name if name in self.fields else None, errors)
@@ -152,7 +152,7 @@ class NewKeyForm(forms.Form):
 
     @property
     def offers_unverified(self) -> bool:
-        """The box is shown only after Partium could not be asked."""
+        """Whether the box is shown: only after Partium could not be reached."""
         if not self.is_bound:
             return False
         codes = {e.code for e in self.errors.as_data().get("value", [])}

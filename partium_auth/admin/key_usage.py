@@ -1,4 +1,4 @@
-"""A key's use in the last 30 days, as one small picture."""
+"""The chart of a key's use in the last 30 days."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from django.utils import timezone
 
-from partium_auth.host.local_time import local_day
+from partium_auth.host.local_time import local_date
 from partium_auth.models import ApiKey, ApiKeyUsage
 
 DAYS = 30
@@ -17,7 +17,7 @@ BAR, GAP = 8, 3
 
 @dataclass(frozen=True)
 class Bar:
-    """One day. Numbers are counts, and pixels of the picture; failures stand on top of exchanges."""
+    """One day: its counts, and the bars in pixels. Failures stand on top of exchanges."""
 
     day: dt.date
     exchanges: int
@@ -37,7 +37,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Usage:
-    """What the template draws."""
+    """The chart, as the template draws it."""
 
     bars: list[Bar]
     exchanges: int
@@ -49,13 +49,13 @@ class Usage:
 
 
 def usage_of(key: ApiKey, today: dt.date | None = None) -> Usage:
-    """Return the picture of a key's use; one query.
+    """Return the chart of a key's use; one query.
 
     Args:
         key: the key.
         today: the last day shown.
     """
-    today = today or local_day(timezone.now())
+    today = today or local_date(timezone.now())
     first = today - dt.timedelta(days=DAYS - 1)
     counted = {row.day: row for row in ApiKeyUsage.objects.filter(api_key=key, day__gte=first, day__lte=today)}
     days = [first + dt.timedelta(days=n) for n in range(DAYS)]
@@ -76,5 +76,5 @@ def usage_of(key: ApiKey, today: dt.date | None = None) -> Usage:
 
 
 def _pixels(count: int, most: int) -> int:
-    # A single failure among thousands still has to be seen.
+    # At least 2 pixels, so that one failure among thousands is visible.
     return max(2, round(count / most * (HEIGHT - 4))) if count else 0

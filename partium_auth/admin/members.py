@@ -23,7 +23,7 @@ from partium_auth.services import members
 
 
 class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A person is named, not picked: nobody is offered a list of the host's users."""
+    """Takes the user name of a person instead of offering a list of the host's users."""
 
     person = forms.CharField(label=_("User name"), help_text=_("Exactly as the person's account says."))
 
@@ -70,7 +70,7 @@ class _MembersAdmin(PolicyAdmin):
         if obj is not None:
             return form
         organizations = policy.member_organizations(request.user)
-        # Made for this request: who may choose what is different for everybody.
+        # The class is made for this request, because the choices depend on the person.
         return type(form.__name__, (form,), {"organization": OrganizationField(organizations)})
 
 
@@ -101,7 +101,7 @@ class MembershipAdmin(_MembersAdmin):
         return permissions_of(request).is_operator
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # What claims gave, claims change: by hand it would be undone at the next login.
+        # The next login would undo a change of a membership from claims.
         return permissions_of(request).is_operator and (obj is None or obj.origin == "admin")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ class MembershipAdmin(_MembersAdmin):
         members.remove_member(obj.organization, obj.user, actor=request.user)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        # One of each origin is removed at once. Developers themselves come last: afterwards they may remove nobody.
+        # remove_member() takes all origins of a person. The acting developer comes last: afterwards they may remove nobody.
         chosen = {(row.organization_id, row.user_id): row for row in queryset.select_related("organization", "user")}
         for membership in sorted(chosen.values(), key=lambda row: row.user_id == request.user.pk):
             self.delete_model(request, membership)

@@ -1,4 +1,4 @@
-"""Organizations, for operators: the list, and the page that says who is about to lose access."""
+"""Organizations, for operators: the list, and the overview of their key status."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ from partium_auth.admin.permissions import PolicyAdmin, permissions_of
 from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
 from partium_auth.host.decorators import never_atomic
-from partium_auth.management import doctor
 from partium_auth.models import EmailDomain, IdentityProvider
 from partium_auth.oidc.metadata import is_secure
 from partium_auth.oidc.provider import ENDPOINTS
 from partium_auth.oidc.providers import from_row
+from partium_auth.services.provider_check import check_issuer, check_provider
 from partium_auth.services.providers import is_used, save_provider, validate_slug_and_issuer
 
 LEVELS = {"ok": ("active", _("good")), "warning": ("expiring", _("look at this")), "error": ("failing", _("wrong"))}
@@ -147,7 +147,7 @@ class IdentityProviderAdmin(PolicyAdmin):
 
     @never_atomic
     def check_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Fetch a provider's discovery document and keys, and say what is wrong; bodies are never shown."""
+        """Show what is wrong with a provider, after fetching its discovery document and keys; bodies are never shown."""
         provider = self.get_object(request, unquote(object_id))
         if provider is None or not self.has_view_permission(request, provider):
             raise PermissionDenied
@@ -155,9 +155,9 @@ class IdentityProviderAdmin(PolicyAdmin):
         back_url = reverse(name + "change", args=[provider.pk], current_app=self.admin_site.name)
         if request.method != "POST":  # who had to log in again meanwhile comes back with a GET
             return HttpResponseRedirect(back_url)
-        findings, failure = [], ""
+        findings, failure = list(check_issuer(provider)), ""
         try:
-            for finding in doctor.examine_provider(from_row(provider)):
+            for finding in check_provider(from_row(provider)):
                 findings.append(finding)  # noqa: PERF402  # what was found before it failed is shown
         except PartiumError as error:
             failure = str(error)  # for developers, in English

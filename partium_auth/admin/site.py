@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     Site = AdminSite
 elif apps.is_installed("unfold"):
-    # Its templates take the place of Django's everywhere, and need what only its own site gives them.
+    # Its templates replace Django's everywhere and need the context of its own site class.
     from unfold.sites import UnfoldAdminSite as Site
 else:
     Site = AdminSite
 
 
 _NAMED = 10
-"""So many of a person's organizations are named to them."""
+"""The page lists at most so many of a person's organizations."""
 
 _CLOSED = ErrorText(
     403,
@@ -46,7 +46,10 @@ _CLOSED = ErrorText(
 
 
 class KeySite(Site):
-    """Who may enter is ``policy.may_enter_key_site``; people log in and out where everybody of the site does."""
+    """The admin site for developers: ``policy.may_enter_key_site`` decides who may enter.
+
+    People log in and out at the app's own pages.
+    """
 
     site_title = _("API keys")
     site_header = _("Partium API keys")
@@ -57,19 +60,19 @@ class KeySite(Site):
         return permissions_of(request).may_enter_key_site
 
     def get_urls(self) -> list[Any]:
-        # Before Django's own, which says where any object of the host is, to whoever may enter.
+        # Replaces Django's view, which reveals the URL of any object of the host.
         route, view = "r/<path:content_type_id>/<path:object_id>/", self.admin_view(self.view_on_site, cacheable=True)
         return [path(route, view, name="view_on_site"), *super().get_urls()]
 
     def view_on_site(self, request: HttpRequest, content_type_id: str, object_id: str) -> HttpResponseBase:
-        """Lead to an object's page of its own, for operators: nothing that developers see here has one."""
+        """Redirect operators to an object's own page; the objects that developers see have none."""
         if not permissions_of(request).is_operator:
             raise Http404
         return shortcut(request, content_type_id, object_id)
 
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Send people to the app's login page; who is logged in and may not enter is told so."""
+        """Redirect to the app's login page; tell people who are logged in and may not enter so."""
         index = reverse("admin:index", current_app=self.name)
         if self.has_permission(request):
             return HttpResponseRedirect(index)
@@ -87,11 +90,11 @@ class KeySite(Site):
         return render(request, "partium_auth/keys_closed.html", context, status=_CLOSED.status)
 
     def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponseBase:  # type: ignore[override]
-        """Log out where everybody does, at the identity provider too. 307 keeps the POST and its CSRF token."""
+        """Redirect to the app's log-out. Status 307 makes the browser repeat the POST with its CSRF token."""
         response = HttpResponseRedirect(reverse("partium_auth:logout"))
         response.status_code = 307
         return response
 
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Unfold's search box: finds nothing here, since it asks and caches across everything the host has."""
+        """Return nothing to django-unfold's search box, which would search all models of the host."""
         return HttpResponse()

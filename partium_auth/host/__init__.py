@@ -1,1 +1,1 @@
-"""What the app needs to know of the process and the site that it is a guest in."""
+"""The app's connection to the site and the process that it runs in."""

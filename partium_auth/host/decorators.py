@@ -18,10 +18,10 @@ V = TypeVar("V", bound=Callable[..., Any])
 
 
 def never_atomic(view: V) -> V:
-    """Return a view that runs outside of ``ATOMIC_REQUESTS``, on every database.
+    """Return a view that runs without the transaction of ``ATOMIC_REQUESTS``, on every database.
 
-    The app's views wait for other servers. A transaction that is open meanwhile would keep a connection busy and, on SQLite,
-    block every other writer, the token refresh that the view waits for among them.
+    The app's views wait for other servers. An open transaction would occupy a connection meanwhile. On SQLite it would also
+    block every other writer, including the token refresh that the view waits for.
     """
     for alias in connections:
         view = transaction.non_atomic_requests(using=alias)(view)
@@ -31,13 +31,13 @@ def never_atomic(view: V) -> V:
 def utf8_only(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Return a view that answers 400 to a request whose ``Content-Type`` names another charset.
 
-    Django decodes even the query string with that charset, and UTF-7 for example can produce text that no database stores.
+    Django decodes the query string with that charset, too, and UTF-7 can produce text that no database stores.
     """
 
     @wraps(view)
     def in_utf8(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if request.encoding is not None and codecs.lookup(request.encoding).name != "utf-8":
-            raise BadRequest("Only UTF-8 is understood.")
+            raise BadRequest("The charset of a request must be UTF-8.")
         return view(request, *args, **kwargs)
 
     return in_utf8

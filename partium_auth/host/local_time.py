@@ -1,4 +1,4 @@
-"""Moments as people read them: in the active time zone, also on a site without ``USE_TZ``."""
+"""Dates and times in the active time zone, also on a site without ``USE_TZ``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import datetime as dt
 from django.utils import formats, timezone
 
 
-def local_day(moment: dt.datetime) -> dt.date:
-    """Return the day that a moment is on in the active time zone."""
-    return timezone.localdate(moment) if timezone.is_aware(moment) else moment.date()
+def local_date(at: dt.datetime) -> dt.date:
+    """Return the date of a time in the active time zone."""
+    return timezone.localdate(at) if timezone.is_aware(at) else at.date()
 
 
-def local_moment(moment: dt.datetime) -> str:
-    """Return a moment in the active time zone and language, formatted as Django's admin lists do."""
-    here = timezone.localtime(moment) if timezone.is_aware(moment) else moment
-    return formats.date_format(here, "DATETIME_FORMAT")
+def format_local_time(at: dt.datetime) -> str:
+    """Return a time in the active time zone and language, in the format of Django's admin lists."""
+    return formats.date_format(timezone.localtime(at) if timezone.is_aware(at) else at, "DATETIME_FORMAT")

@@ -1,4 +1,4 @@
-"""What belongs to one process: threads and locks do not survive a fork."""
+"""Values that belong to one process, because threads and locks do not survive a fork."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ T = TypeVar("T")
 
 
 class PerProcess(Generic[T]):
-    """A value that every process makes for itself when it first asks.
+    """A value that every process makes for itself on first use.
 
-    A server's master may have used the app before it forked its workers. What it made there is left alone in the child:
-    its threads are gone, and one of them may have held a lock. Told by the process id, since not every server that
-    forks (uWSGI) runs Python's own hooks for it.
+    A server may fork its workers after the app was used. A child must not use its parent's value: the threads are gone, and
+    one of them may have held a lock. The process id is compared, because uWSGI forks without running Python's fork hooks.
 
     Args:
-        make: makes the value. Two threads may both be first; one value is kept.
+        make: makes the value. If two threads call it at once, both get the same one of the two values.
     """
 
     def __init__(self, make: Callable[[], T]) -> None:

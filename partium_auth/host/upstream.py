@@ -1,4 +1,4 @@
-"""This process's way out: one transport, and Partium's API as the settings describe it."""
+"""The transport that a process sends its HTTP requests with, and clients of Partium's API as configured."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from partium_auth.partium.client import BearerSource, FindClient
 
 EXCHANGE_SECONDS = 8.0
-"""A token exchange is aborted this long after it began, whatever the socket does."""
+"""A token request is aborted this long after it began, whatever the socket does."""
 
 
 @cache
 def transport() -> Transport:
-    """Return the process's transport for token exchanges. ``requests`` is imported here, not before."""
+    """Return the process's transport for token requests. ``requests`` is imported on the first call."""
     from partium_auth.http.transport import Transport
 
     return Transport(total_seconds=EXCHANGE_SECONDS)
@@ -26,7 +26,7 @@ def transport() -> Transport:
 
 @lru_cache(maxsize=4)
 def bounded_transport(total_seconds: float) -> Transport:
-    """Return the process's transport for calls that may take so long in all, and be silent for as long."""
+    """Return the process's transport for requests that may take so long in total, also without a byte received."""
     from partium_auth.http.transport import Transport
 
     return Transport(read_seconds=total_seconds, total_seconds=total_seconds)
@@ -36,21 +36,21 @@ def authentication_api(total_seconds: float | None = None) -> AuthenticationAPI:
     """Return Partium's Authentication API.
 
     Args:
-        total_seconds: for each exchange; None: :data:`EXCHANGE_SECONDS`.
+        total_seconds: for each request; None: :data:`EXCHANGE_SECONDS`.
     """
     from partium_auth.partium.authentication import AuthenticationAPI
 
-    way = transport() if total_seconds is None else bounded_transport(total_seconds)
-    return AuthenticationAPI(way, base_url=conf.api_url, auth_path=conf.auth_path, refresh_path=conf.refresh_path)
+    chosen = transport() if total_seconds is None else bounded_transport(total_seconds)
+    return AuthenticationAPI(chosen, base_url=conf.api_url, auth_path=conf.auth_path, refresh_path=conf.refresh_path)
 
 
 def find_client(source: BearerSource, organization: str, external_user_id: str | None = None) -> FindClient:
     """Return a Find API client.
 
     Args:
-        source: where its bearer comes from.
+        source: gives the bearer token of each request.
         organization: Partium's id of the organization to search in.
-        external_user_id: an opaque id of the person, where a key is shared.
+        external_user_id: an opaque id of the person; tells people apart who share an API key.
     """
     from django.utils.translation import get_language
 

@@ -9,7 +9,6 @@ import socket
 import ssl
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, RemoteDisconnected
 from typing import Any, Final, cast
 from urllib.parse import urlsplit
@@ -26,52 +25,28 @@ from partium_auth.http.response import Response, read_response
 _RETRY_PAUSE_SECONDS: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The host that a request goes to, and the way there. A kept connection serves one route."""
-
-    host: str
-    port: int
-    ca_bundle: str = ""  # file or folder; none: no TLS
-    proxy: str = field(default="", repr=False)  # its URL may hold a password
-
-
-def route_to(url: str) -> Route:
-    """Return the route to a URL, with the environment's proxy and CA bundle."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme == "http":
-        return Route(host, parts.port or 80)  # loopback: a proxy would take it off this machine
-    proxy = select_proxy(url, get_environ_proxies(url)) or ""
-    if proxy.partition("://")[0] in {"https", "socks4", "socks4a", "socks5", "socks5h"}:
-        raise ConnectionFailed(
-            "SOCKS and https:// proxies are not supported; set HTTPS_PROXY to http://host:port.", sent=False
-        )
-    ca_bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
-    return Route(host, parts.port or 443, ca_bundle, proxy)
-
-
 class Connection:
     """One connection; see :func:`open_connection`. Used by one thread of one process."""
 
-    def __init__(self, route: Route, sock: socket.socket, stream: DeadlineSocket) -> None:
+    def __init__(self, origin: str, sock: socket.socket, stream: DeadlineSocket) -> None:
         self.is_reusable = False
-        self._route = route
+        self._origin = origin
         self._sock = sock
         self._stream = stream
-        self._http = HTTPConnection("localhost")  # it never connects, and each request names its host
+        self._http = HTTPConnection("localhost")  # not used: it is connected already, and each request names its host
+        self._http.auto_open = 0
         self._http.sock = cast("Any", stream)
         self._pid = os.getpid()
         self._is_kept = False
         self._used_at = time.monotonic()
 
-    def reuse(self, route: Route, deadline: Deadline, idle_seconds: float) -> bool:
+    def reuse(self, url: str, deadline: Deadline, idle_seconds: float) -> bool:
         """Prepare for one more call. Returns False where the connection does not fit, or the upstream has closed it."""
         self._stream.deadline = deadline
         self._is_kept = True
         is_fresh = time.monotonic() - self._used_at < idle_seconds
         # A forked child shares the socket with its parent.
-        return self._route == route and self._pid == os.getpid() and is_fresh and not self._is_readable()
+        return self._origin == _origin_of(url) and self._pid == os.getpid() and is_fresh and not self._is_readable()
 
     def exchange(self, request: requests.PreparedRequest, endpoint: str, max_bytes: int) -> Response:
         """Send a request and read the response in full.
@@ -112,45 +87,62 @@ class Connection:
             return bool(selector.select(0))
 
 
-def open_connection(route: Route, deadline: Deadline, *, connect_seconds: float, read_seconds: float) -> Connection:
-    """Connect to an upstream; a TCP connection that could not be made is tried once more.
+def open_connection(url: str, deadline: Deadline, *, connect_seconds: float, read_seconds: float) -> Connection:
+    """Connect to the host of a URL; a TCP connection that could not be made is tried once more.
 
     Args:
-        route: where to.
+        url: one that may be called; ``https`` goes through the environment's proxy.
         deadline: of the call.
         connect_seconds: for connecting to one address, and for the TLS handshake, each.
         read_seconds: how long proxy and upstream may stay silent.
 
     Raises:
         OSError, UnicodeError: no connection.
-        ConnectionFailed: the CA bundle cannot be read.
+        ConnectionFailed: the CA bundle cannot be read, or the environment names a proxy of another kind.
     """
-    context = _tls_context(route.ca_bundle) if route.ca_bundle else None
-    if route.proxy:
-        sock = _connect_through_proxy(route, deadline, connect_seconds, read_seconds)
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.scheme == "http":  # loopback: a proxy would take it off this machine
+        sock = _connect(host, parts.port or 80, deadline, connect_seconds)
+        return Connection(_origin_of(url), sock, DeadlineSocket(sock, deadline, read_seconds))
+    context = _tls_context(
+        os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
+    )
+    proxy = select_proxy(url, get_environ_proxies(url))
+    if proxy:
+        sock = _connect_through_proxy(proxy, host, parts.port or 443, deadline, connect_seconds, read_seconds)
     else:
-        sock = _connect(route.host, route.port, deadline, connect_seconds)
+        sock = _connect(host, parts.port or 443, deadline, connect_seconds)
     try:
-        if context is not None:
-            sock.settimeout(deadline.left(connect_seconds))  # OpenSSL keeps to it for the whole handshake
-            sock = context.wrap_socket(sock, server_hostname=route.host)
-        return Connection(route, sock, DeadlineSocket(sock, deadline, read_seconds))
+        sock.settimeout(deadline.left(connect_seconds))  # OpenSSL keeps to it for the whole handshake
+        sock = context.wrap_socket(sock, server_hostname=host)
     except BaseException:
         sock.close()
         raise
+    return Connection(_origin_of(url), sock, DeadlineSocket(sock, deadline, read_seconds))
+
+
+def _origin_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _connect_through_proxy(
-    route: Route, deadline: Deadline, connect_seconds: float, read_seconds: float
+    url: str, host: str, port: int, deadline: Deadline, connect_seconds: float, read_seconds: float
 ) -> socket.socket:
-    """Return a socket that the proxy has connected to the route's host (RFC 9110 §9.3.6)."""
+    """Return a socket that the proxy has connected to a host (RFC 9110 §9.3.6)."""
+    url = url if "://" in url else f"http://{url}"
+    if not url.lower().startswith("http://"):
+        raise ConnectionFailed(
+            "SOCKS and https:// proxies are not supported; set HTTPS_PROXY to http://host:port.", sent=False
+        )
     sock: socket.socket | None = None
     try:
-        proxy = urlsplit(route.proxy if "://" in route.proxy else f"http://{route.proxy}")
-        target = f"[{route.host}]:{route.port}" if ":" in route.host else f"{route.host}:{route.port}"
+        proxy = urlsplit(url)
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         if proxy.username:
-            lines.append(f"Proxy-Authorization: {basic_credentials(*get_auth_from_url(proxy.geturl()))}")
+            lines.append(f"Proxy-Authorization: {basic_credentials(*get_auth_from_url(url))}")
         sock = _connect(proxy.hostname or "", proxy.port or 80, deadline, connect_seconds)
         stream = DeadlineSocket(sock, deadline, read_seconds)
         stream.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))

@@ -20,7 +20,7 @@ import requests
 from requests.structures import CaseInsensitiveDict
 
 from partium_auth.exceptions import UpstreamError
-from partium_auth.http.connection import Connection, Route, open_connection, route_to
+from partium_auth.http.connection import Connection, open_connection
 from partium_auth.http.deadline import Deadline
 from partium_auth.http.errors import FAILURES, FoundClosed, failure_of
 from partium_auth.http.request import (
@@ -148,7 +148,9 @@ class Transport:
 
     def close(self) -> None:
         """Close the connection kept for the calling thread. The transport can be used again afterwards."""
-        self._keep(None)
+        connection: Connection | None = self._local.__dict__.pop("kept", None)
+        if connection is not None:
+            connection.close()
 
     def _exchange(
         self,
@@ -161,15 +163,17 @@ class Transport:
         before_send: Callable[[], object] | None,
     ) -> Response | Exception:
         """Return the response, or what to raise. Raised here, it would show this frame, which holds the request."""
-        endpoint = endpoint_of(str(request.url))
-        connection: Connection | None = None
+        url = str(request.url)
+        endpoint = endpoint_of(url)
+        connection: Connection | None = self._local.__dict__.pop("kept", None) if keep else None
         sent = False
         try:
-            route = route_to(str(request.url))
-            connection = self._pop_kept(route, deadline) if keep else None
+            if connection is not None and not connection.reuse(url, deadline, self.idle_seconds):
+                connection.close()
+                connection = None
             while True:
                 connection = connection or open_connection(
-                    route, deadline, connect_seconds=self.connect_seconds, read_seconds=self.read_seconds
+                    url, deadline, connect_seconds=self.connect_seconds, read_seconds=self.read_seconds
                 )
                 aborted = _aborted_by(before_send)
                 if aborted is not None:
@@ -185,8 +189,7 @@ class Transport:
                     connection.close()
                     connection = None
             if keep and connection.is_reusable:
-                self._keep(connection)
-                connection = None
+                self._local.kept, connection = connection, None
             return response
         except UpstreamError as e:
             return e.with_traceback(None)
@@ -195,21 +198,6 @@ class Transport:
         finally:
             if connection is not None:
                 connection.close()
-
-    def _pop_kept(self, route: Route, deadline: Deadline) -> Connection | None:
-        connection: Connection | None = getattr(self._local, "kept", None)
-        self._local.kept = None
-        if connection is not None and not connection.reuse(route, deadline, self.idle_seconds):
-            connection.close()
-            return None
-        return connection
-
-    def _keep(self, connection: Connection | None) -> None:
-        """Keep the connection for the calling thread's next call, instead of the one before."""
-        previous: Connection | None = getattr(self._local, "kept", None)
-        self._local.kept = connection
-        if previous is not None:
-            previous.close()
 
 
 def _aborted_by(before_send: Callable[[], object] | None) -> Exception | None:

@@ -1,8 +1,8 @@
-"""What is stored. Services change what people may change, the tokens' room keeps grants; secrets are ``SealedField``s."""
+"""The tables. ``services`` writes them, ``tokens`` the grants; secrets are ``SealedField``s."""
 
 from partium_auth.models.fingerprints import FingerprintKey
 from partium_auth.models.grants import Grant
-from partium_auth.models.identities import Identity, Invitation, LogoutTokenId
+from partium_auth.models.identities import Identity, Invitation, UsedOnce
 from partium_auth.models.key_events import ApiKeyEvent
 from partium_auth.models.key_status import KeyStatus
 from partium_auth.models.key_usage import ApiKeyUsage
@@ -21,9 +21,9 @@ __all__ = [
     "IdentityProvider",
     "Invitation",
     "KeyStatus",
-    "LogoutTokenId",
     "Membership",
     "Organization",
     "Origin",
     "Role",
+    "UsedOnce",
 ]

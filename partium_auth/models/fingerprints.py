@@ -1,6 +1,6 @@
-"""Keyed fingerprints: the same value gives the same 64 digits, and nobody can go back or guess without the key.
+"""Keyed fingerprints: equal values have equal fingerprints; without the key nobody can compute or guess one.
 
-The key is one sealed row, made on first use, so it outlives a change of the encryption keys.
+The key is one sealed row, made on first use. Fingerprints stay the same when the encryption keys are changed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from partium_auth.sealed import encryption
 
 
 class FingerprintKey(models.Model):
-    """The one key of all fingerprints."""
+    """The key of all fingerprints; there is one row."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # A unique column with one possible value: two processes that make the first key at once end up with one.
+    # Unique, with one possible value: if two processes make the first key at once, one of them fails and reads the other's.
     singleton = models.BooleanField(default=True, unique=True, editable=False)
     value = SealedField()
 
@@ -35,7 +35,7 @@ def fingerprint(purpose: str, value: str) -> str:
     """Return the keyed fingerprint of a value, 64 hexadecimal digits.
 
     Args:
-        purpose: what it is for; fingerprints of different purposes cannot be compared.
+        purpose: what the fingerprint is for. Fingerprints of different purposes cannot be compared.
         value: the secret or identifier.
 
     Raises:

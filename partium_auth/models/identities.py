@@ -13,15 +13,15 @@ from partium_auth.models.organizations import Organization, Role
 
 
 def identity_digest(issuer: str, subject: str) -> str:
-    """Return the look-up key of an identity: SHA-256 of issuer and subject, in hexadecimal digits.
+    """Return the key by which an identity is found: SHA-256 of issuer and subject, in hexadecimal digits.
 
-    Both are case-sensitive (OpenID Connect Core §2), which not every database's comparison is.
+    Both are case-sensitive (OpenID Connect Core §2), but not every database compares so.
     """
     return hashlib.sha256(f"{issuer}\x00{subject}".encode()).hexdigest()
 
 
 class Identity(models.Model):
-    """One subject at one issuer belongs to one user; this is how people are found again, never by e-mail."""
+    """One subject at one issuer, and the user it belongs to. Logins find users by this, not by e-mail address."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     issuer = models.CharField(_("issuer"), max_length=255)
@@ -69,15 +69,15 @@ class Invitation(models.Model):
         return f"{self.email} → {self.organization}"
 
 
-class LogoutTokenId(models.Model):
-    """A back-channel logout token that was used, kept until it could not be replayed any more."""
+class UsedOnce(models.Model):
+    """A logout token or a login's ``state`` that was used; stored until it expires, so that it cannot be used again."""
 
     digest = models.CharField(max_length=64, primary_key=True)
     expires_at = models.DateTimeField(db_index=True)
 
     class Meta:
-        verbose_name = _("used logout token")
-        verbose_name_plural = _("used logout tokens")
+        verbose_name = "used token"
+        verbose_name_plural = "used tokens"
 
     def __str__(self) -> str:
         return self.digest[:8]

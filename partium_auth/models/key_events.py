@@ -10,7 +10,7 @@ from django.db import models
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 
-from partium_auth.host.local_time import local_moment
+from partium_auth.host.local_time import format_local_time
 from partium_auth.models.keys import ApiKey
 from partium_auth.models.organizations import Organization
 
@@ -86,7 +86,7 @@ class ApiKeyEvent(models.Model):
         ordering = ("-at", "-id")
 
     def __str__(self) -> str:
-        return f"{self.get_action_display()} {local_moment(self.at)}"
+        return f"{self.get_action_display()} {format_local_time(self.at)}"
 
     def get_detail_display(self) -> str:
         """Return the detail in the active language."""

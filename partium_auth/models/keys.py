@@ -21,11 +21,11 @@ REJECTION_REMEMBERED = dt.timedelta(seconds=60)
 """How long a key that Partium rejected in use is left alone before it is tried again."""
 
 EXPIRES_SOON = dt.timedelta(days=30)
-"""How long before its end administration begins to warn about a key."""
+"""How long before its expiry the admin warns about a key."""
 
 
 class ApiKeyState(models.TextChoices):
-    """What administration says about a key, in one word; computed by :meth:`ApiKeyQuerySet.with_state`."""
+    """The state of a key as the admin shows it; computed by :meth:`ApiKeyQuerySet.with_state`."""
 
     ACTIVE = "active", _("active")
     EXPIRING = "expiring", _("expires soon")
@@ -75,7 +75,7 @@ class ApiKeyQuerySet(DecidesAccessQuerySet["ApiKey"]):
         return keys
 
     def of_several_organizations(self) -> models.QuerySet[ApiKey, str]:
-        """The fingerprints of which there are several keys, not revoked; an organization cannot have one twice."""
+        """The fingerprints of keys that several organizations have, not counting revoked keys."""
         unrevoked = self.exclude(status=ApiKey.Status.REVOKED).order_by().values("fingerprint")
         return unrevoked.annotate(n=Count("fingerprint")).filter(n__gt=1).values_list("fingerprint", flat=True)
 
@@ -89,7 +89,7 @@ class ApiKeyQuerySet(DecidesAccessQuerySet["ApiKey"]):
         return self.annotate(state=by_state(same, models.CharField(max_length=16), now))
 
     def in_state(self, wanted: ApiKeyState, now: dt.datetime | None = None) -> ApiKeyQuerySet:
-        """Keys whose ``state`` is this: the same as comparing that, and faster, because no state is computed."""
+        """Keys in this state. Faster than comparing ``state``, because no state is computed."""
         keys = self
         for state, condition in _conditions(now):
             if state == wanted:
@@ -135,7 +135,7 @@ def by_state(values: Mapping[ApiKeyState, Any], output_field: models.Field[Any, 
 
 
 def _conditions(now: dt.datetime | None) -> list[tuple[ApiKeyState, Q]]:
-    """Return what each state means, the first that holds being the one; where none does, the key is active."""
+    """Return the condition of each state. The first one that is true counts; if none is, the key is active."""
     now = now or timezone.now()
     return [
         *_endings(now),
@@ -149,7 +149,7 @@ def _conditions(now: dt.datetime | None) -> list[tuple[ApiKeyState, Q]]:
 class ApiKey(DecidesAccess):
     """A key that Partium issued for one organization. Its value is sealed and never shown again.
 
-    Revoking erases the value, and the database holds the two together: there is no way back.
+    Revoking erases the value. A constraint of the database makes sure that this cannot be undone.
     """
 
     irrelevant_to_access = frozenset({"last_used_at"})  # written all day

@@ -19,7 +19,7 @@ class Role(models.TextChoices):
 
 
 class Origin(models.TextChoices):
-    """Where a membership came from: what claims gave, claims take away; what an administrator gave stays."""
+    """Where a membership comes from. Claims end only memberships that came from claims."""
 
     CLAIMS = "claims", _("by login")
     ADMIN = "admin", _("by hand")
@@ -27,8 +27,8 @@ class Origin(models.TextChoices):
 
 class OrganizationQuerySet(DecidesAccessQuerySet["Organization"]):
     def named(self, org_id: str) -> OrganizationQuerySet:
-        """Return the organization of a Partium id, or none; the id may be anything that somebody typed."""
-        # PostgreSQL cannot even be asked for a text with a NUL in it, and no database for half a surrogate pair.
+        """Return the organization with this Partium id, or none. The id may be any text that somebody typed."""
+        # PostgreSQL raises an error for NUL in a text, and every database for half a surrogate pair.
         askable = org_id == org_id.replace("\0", "").encode(errors="ignore").decode()
         return self.filter(org_id=org_id) if askable else self.none()
 

@@ -86,10 +86,10 @@ def get(url: str) -> dict[str, Any]:
         return document.data
     if document.age_seconds < STALE_SECONDS:
         return _fetch_unless_paused(document, document.data, wait_seconds=0) or document.data
-    with _turn(document, WAIT_SECONDS) as is_ours:
+    with _turn(document, WAIT_SECONDS) as is_held:
         if document.age_seconds < FRESH_SECONDS:  # another thread has fetched it
             return document.data
-        if not is_ours or document.is_paused:
+        if not is_held or document.is_paused:
             raise TimedOut(f"{endpoint_of(url)} has not answered in time, and was not asked again.", sent=False)
         try:
             return document.fetch()
@@ -99,11 +99,12 @@ def get(url: str) -> dict[str, Any]:
 
 
 def get_newer(url: str, than: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a newer version of a document that lacks something; None: there is none, or it was fetched a moment ago.
+    """Return a newer version of a document that lacks something; None: there is none, or the last try was a moment ago.
 
     At most one fetch per :data:`PAUSE_SECONDS`, URL and process.
     """
-    return _fetch_unless_paused(_document(url), than, wait_seconds=WAIT_SECONDS)
+    newer = _fetch_unless_paused(_document(url), than, wait_seconds=WAIT_SECONDS)
+    return newer if newer != than else None
 
 
 def fetch(url: str) -> dict[str, Any]:
@@ -123,10 +124,10 @@ def _document(url: str) -> _Document:
 
 
 def _fetch_unless_paused(document: _Document, old: dict[str, Any], *, wait_seconds: float) -> dict[str, Any] | None:
-    with _turn(document, wait_seconds) as is_ours:
+    with _turn(document, wait_seconds) as is_held:
         if document.data and document.data != old:  # another thread has fetched it
             return document.data
-        if not is_ours or document.is_paused:
+        if not is_held or document.is_paused:
             return None
         document.pause()
         try:

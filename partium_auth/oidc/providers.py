@@ -44,7 +44,7 @@ def site_wide() -> list[tuple[str, str]]:
     """Return ``(slug, name)`` of the providers that a login page may list: active and of no organization."""
     listed = [(DEFAULT, settings_name())] if is_configured() else []
     rows = IdentityProvider.objects.filter(organization=None, is_active=True).values_list("slug", "display_name")
-    return listed + [(slug, name or slug) for slug, name in rows if (slug, bool(listed)) != (DEFAULT, True)]
+    return listed + [(slug, name or slug) for slug, name in rows if not (listed and slug == DEFAULT)]
 
 
 def slug_for_email(email: str) -> str | None:
@@ -62,7 +62,7 @@ def slug_for_email(email: str) -> str | None:
 def slug_for_organization(org_id: str) -> str | None:
     """Return the slug of the provider that an organization's own login link leads to, or None.
 
-    The one that it requires, or else the only one that belongs to it. None as well for an unknown organization.
+    That is the provider that it requires, or else the only one that belongs to it. None also for an unknown organization.
     """
     rows = Organization.objects.named(org_id).filter(is_active=True).select_related("required_provider")
     organization = next((row for row in rows if row.org_id == org_id), None)
@@ -126,6 +126,7 @@ def from_settings() -> Provider:
     ``OIDC_RP_SIGN_ALGO``                     one name or a list; default RS256, PS256, ES256, EdDSA. HMAC with the
                                               client secret only where it is named here
     ``OIDC_RP_IDP_SIGN_KEY``                  the one key, where the provider has no key set
+    ``OIDC_VERIFY_KID``                       False: a key is found without looking at ``kid``
     ``OIDC_TOKEN_USE_BASIC_AUTH``             client_secret_basic or _post; unset: as discovery says, else _post
     ``OIDC_AUTH_REQUEST_EXTRA_PARAMS``        sent with every authorization request
     ``OIDC_REFRESH_TOKENS_REUSABLE``          a refresh token may be sent twice

@@ -50,7 +50,7 @@ def verify_signature(provider: Provider, jwks_uri: str, token: str) -> tuple[dic
     except Refused:
         # The provider may have changed its keys since, also under the same kid or without any.
         newer = documents.get_newer(jwks_uri, than=key_set)
-        if newer is None or newer == key_set:
+        if newer is None:
             raise
     return header, _decode(token, algorithm, _published(provider, newer, algorithm, kid))
 

@@ -41,7 +41,7 @@ class AuthenticationAPI:
         """
         credential = {"basic": (username, password)}
         del username, password
-        return self._exchange("Partium login", self._auth_url, credential, before_send)
+        return self._post("Partium login", self._auth_url, credential, before_send)
 
     def exchange_api_key(self, key: str, *, before_send: Callable[[], object] | None = None) -> TokenResponse:
         """Exchange an API key, sent as a bearer.
@@ -51,15 +51,15 @@ class AuthenticationAPI:
         """
         credential = {"bearer": key}
         del key
-        return self._exchange("Partium API key exchange", self._auth_url, credential, before_send)
+        return self._post("Partium API key exchange", self._auth_url, credential, before_send)
 
     def refresh(self, refresh_token: str, *, before_send: Callable[[], object] | None = None) -> TokenResponse:
-        """Exchange a refresh token; Partium may or may not rotate it."""
+        """Get new tokens for a refresh token; Partium may or may not rotate it."""
         credential = {"json": {"refresh_token": refresh_token}}
         del refresh_token
-        return self._exchange("Partium token refresh", self._refresh_url, credential, before_send)
+        return self._post("Partium token refresh", self._refresh_url, credential, before_send)
 
-    def _exchange(
+    def _post(
         self, what: str, url: str, credential: dict[str, Any], before_send: Callable[[], object] | None
     ) -> TokenResponse:
         try:

@@ -1,1 +1,1 @@
-"""Values that only this site can open: encryption keys and sealed values."""
+"""Secrets as they are stored: encryption keys and sealed values, which only this site can open."""

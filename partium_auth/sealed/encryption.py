@@ -1,8 +1,8 @@
-"""Sealing: authenticated encryption of one secret, bound to the place it is stored in.
+"""Sealing: authenticated encryption of one secret, bound to the row and field that stores it.
 
-A sealed value reads ``v1.<kid>.<Fernet token>``. The Fernet payload starts with the value's context (model, row, field),
-so a ciphertext that was copied to another row does not open there. ``cryptography`` does the cryptography; it is
-imported on first use.
+A sealed value is ``v1.<kid>.<Fernet token>``, with the id of the encryption key as ``kid``. The encrypted payload starts
+with the value's context (model, row, field), so a ciphertext that was copied to another row does not open there.
+``cryptography`` is imported on first use.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ def generate_key() -> str:
 
 @sensitive_variables("plaintext")
 def seal(plaintext: str, context: str) -> str:
-    """Seal a secret for one place, with the first key of ``PARTIUM_ENCRYPTION_KEYS``.
+    """Seal a secret for one field of one row, with the first key of ``PARTIUM_ENCRYPTION_KEYS``.
 
     Args:
         plaintext: the secret.
-        context: names the place: model, row and field.
+        context: model, row and field that the secret is stored in, see :func:`partium_auth.sealed.values.context_of`.
 
     Raises:
         EncryptionError: no usable key is configured.
@@ -58,10 +58,10 @@ def unseal(sealed: str, context: str) -> str:
 
     Args:
         sealed: what :func:`seal` returned.
-        context: the same place it was sealed for.
+        context: the same as when it was sealed.
 
     Raises:
-        EncryptionError: the key is not configured, the value was altered, or it was sealed for another place.
+        EncryptionError: the key is not configured, the value was altered, or it was sealed for another context.
     """
     from cryptography.fernet import InvalidToken
 
@@ -73,14 +73,14 @@ def unseal(sealed: str, context: str) -> str:
     if fernet is None:
         raise EncryptionError(
             f"The stored value of {context} was sealed with the key {kid!r}, which is not in PARTIUM_ENCRYPTION_KEYS. "
-            "Add that key again (behind the first one), then run: manage.py partium_reencrypt."
+            "Add that key again (after the first one), then run: manage.py partium_reencrypt."
         )
     try:
         payload = fernet.decrypt(token)
     except InvalidToken:
         raise EncryptionError(
-            f"The stored value of {context} does not open with the key {kid!r}: it was altered, "
-            "or the key of that name in PARTIUM_ENCRYPTION_KEYS is another one."
+            f"The stored value of {context} does not open with the key {kid!r}: the value was changed, "
+            "or PARTIUM_ENCRYPTION_KEYS has another key under this name."
         ) from None
     sealed_context, _, plaintext = payload.partition(_SEPARATOR)
     if not hmac.compare_digest(sealed_context, context.encode()):
@@ -89,23 +89,23 @@ def unseal(sealed: str, context: str) -> str:
 
 
 def is_sealed(value: str) -> bool:
-    """Tell whether a string has the form of a sealed value; says nothing of whether it opens."""
+    """Tell whether a string has the form of a sealed value, without opening it."""
     return _SEALED.fullmatch(value) is not None
 
 
 def encryption_key_id(sealed: str) -> str:
-    """Return the ``kid`` of the key that a value was sealed with; an empty string where it is not a sealed value."""
+    """Return the id of the key that a value was sealed with; an empty string if it is not a sealed value."""
     match = _SEALED.fullmatch(sealed)
     return match.group(1) if match else ""
 
 
 def current_encryption_key_id() -> str:
-    """Return the ``kid`` that :func:`seal` uses. Raises EncryptionError where no usable key is configured."""
+    """Return the id of the key that :func:`seal` uses. Raises EncryptionError if no usable key is configured."""
     return next(iter(_keyring(conf.encryption_keys)))
 
 
 def keyed_hash(key: bytes, purpose: str, value: str) -> str:
-    """Return HMAC-SHA-256 of a value under a key, as 64 hexadecimal digits; one purpose's hashes tell nothing about another's."""
+    """Return the HMAC-SHA-256 of a value, as 64 hexadecimal digits. Hashes of different purposes cannot be compared."""
     return hmac.new(key, purpose.encode() + _SEPARATOR + value.encode(), hashlib.sha256).hexdigest()
 
 

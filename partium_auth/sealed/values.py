@@ -1,4 +1,4 @@
-"""A secret is a type, not a string: ``Sealed`` holds the ciphertext and shows nothing."""
+"""``Sealed``, the type of a secret: it holds the ciphertext, and prints as a mask."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MASK = "••••••••"
 
 
 class Sealed:
-    """A sealed secret. Its ``str`` and ``repr`` are masks; :meth:`reveal` is the one way to the value."""
+    """A sealed secret. Its ``str`` and ``repr`` are masks; only :meth:`reveal` returns the secret."""
 
     __slots__ = ("_context", "_text")
 
@@ -26,26 +26,26 @@ class Sealed:
 
     @property
     def text(self) -> str:
-        """The ciphertext, as it is stored."""
+        """The ciphertext as stored."""
         return self._text
 
     @property
     def encryption_key_id(self) -> str:
-        """Which encryption key it was sealed with."""
+        """The id of the encryption key that it was sealed with."""
         return encryption.encryption_key_id(self._text)
 
     def bound_to(self, context: str) -> Sealed:
-        """Return the same ciphertext, to be opened as the value of this place."""
+        """Return the same ciphertext, to be opened with this context."""
         return self if self._context == context else Sealed(self._text, context)
 
     def reveal(self) -> str:
         """Return the secret itself.
 
         Raises:
-            EncryptionError: it does not open: wrong key, altered, from another row; or nobody knows which row it is of.
+            EncryptionError: it does not open (wrong key, changed, or copied from another row), or its row is unknown.
         """
         if self._context is None:
-            raise EncryptionError("This sealed value was loaded without its row: read it from a model instance.")
+            raise EncryptionError("This sealed value was loaded without its row. Read it from a model instance.")
         return encryption.unseal(self._text, self._context)
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ def seal(row: models.Model, field: str, plaintext: str) -> Sealed:
     """Seal a secret for one field of one row.
 
     Args:
-        row: the instance, saved or not; its primary key must be set.
+        row: the instance, saved or not, with a primary key.
         field: name of a :class:`SealedField` of the model.
         plaintext: the secret.
 
@@ -78,7 +78,7 @@ def seal(row: models.Model, field: str, plaintext: str) -> Sealed:
 
 
 def context_of(row: models.Model, field: str) -> str:
-    """Return the context a row's field is sealed for, such as ``partium_auth.apikey:<uuid>:secret``."""
+    """Return the context that a row's field is sealed with, such as ``partium_auth.apikey:<uuid>:secret``."""
     if row.pk is None:
         raise EncryptionError("A secret can be sealed only for a row that has a primary key.")
     return f"{row._meta.label_lower}:{row.pk}:{field}"

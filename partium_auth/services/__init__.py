@@ -1,6 +1,7 @@
-"""The only code that changes what people may change: admin, commands, login and a site's own code call it.
+"""The only code that writes keys, members, organizations, providers and encryption keys.
 
-Every service is told who acts: a user, or None for the system itself; ``partium_auth.policy`` decides what they may.
+Admin, commands, logins and a site's own code call it. Each function is told who acts: a user, or None for the system;
+``partium_auth.policy`` decides what they may do.
 """
 
 from partium_auth.services.encryption_keys import reseal

@@ -1,4 +1,4 @@
-"""Sealing everything anew after a change of ``PARTIUM_ENCRYPTION_KEYS``: resumable, in batches, while the site runs."""
+"""Seals all secrets anew after a change of ``PARTIUM_ENCRYPTION_KEYS``: resumable, in batches, while the site runs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _PAGE = 500
 
 @dataclass
 class Resealed:
-    """How far a run has come.
+    """The progress of a run.
 
     Args:
-        looked_at: sealed values seen.
+        looked_at: sealed values read.
         resealed: sealed anew by this run.
-        failed: where values are that do not open, as ``model primary-key field``; they are left as they are.
+        failed: values that do not open, as ``model primary-key field``. They are not changed.
     """
 
     looked_at: int = 0
@@ -41,7 +41,7 @@ class Resealed:
 
 
 def sealed_fields() -> list[tuple[type[models.Model], list[str]]]:
-    """Return every model that stores secrets, with the names of its sealed fields; other apps' models included."""
+    """Return every model with sealed fields, and their names; also the models of other apps."""
     found = []
     for model in apps.get_models():
         names = [f.attname for f in model._meta.concrete_fields if isinstance(f, SealedField)]
@@ -51,9 +51,9 @@ def sealed_fields() -> list[tuple[type[models.Model], list[str]]]:
 
 
 def counts_by_key() -> Counter[str]:
-    """Count the sealed values in the database by the ``kid`` of their encryption key; ``""`` for what is not sealed.
+    """Count the sealed values in the database by the id of their encryption key; ``""``: values that are not sealed.
 
-    Nothing is decrypted. A key of ``PARTIUM_ENCRYPTION_KEYS`` that is not in it opens nothing and may be removed.
+    Nothing is decrypted. A key of ``PARTIUM_ENCRYPTION_KEYS`` that is not counted here can be removed.
     """
     counts: Counter[str] = Counter()
     for model, names in sealed_fields():
@@ -63,10 +63,10 @@ def counts_by_key() -> Counter[str]:
 
 
 def reseal(*, actor: Actor, batch_size: int = BATCH, progress: Callable[[Resealed], None] | None = None) -> Resealed:
-    """Seal with the first key of ``PARTIUM_ENCRYPTION_KEYS`` whatever is sealed with another.
+    """Seal every secret that is sealed with another key with the first key of ``PARTIUM_ENCRYPTION_KEYS``.
 
-    A row is read again and written under its lock, one batch to a transaction, so the site may write tokens meanwhile;
-    what was sealed by a run that was interrupted is skipped by the next.
+    Each row is locked, read again and written, one batch per transaction, so the site may write tokens meanwhile. After an
+    interruption, the next run skips what is done.
 
     Args:
         actor: an operator; None: the system.
@@ -103,9 +103,9 @@ def reseal(*, actor: Actor, batch_size: int = BATCH, progress: Callable[[Reseale
 
 
 def _pages(model: type[models.Model], names: list[str]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """Walk a table by its primary key: no cursor is held open, and rows that change meanwhile do no harm.
+    """Read a table page by page in the order of its primary key, without an open cursor.
 
-    All of its rows, also those that a default manager hides: they are lost, too, when their key is taken away.
+    The base manager also returns rows that a default manager hides: without their key their secrets would be lost.
     """
     rows = model._base_manager.using(router.db_for_write(model)).order_by("pk")
     last = None

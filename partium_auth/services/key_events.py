@@ -1,4 +1,4 @@
-"""A key's history, and what follows from each change: written in the transaction of what it tells of."""
+"""Recording events of keys, in the transaction of the change."""
 
 from __future__ import annotations
 

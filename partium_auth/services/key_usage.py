@@ -1,4 +1,4 @@
-"""Keys in use: what the tokens' room says about them by signal is written down here."""
+"""How keys are used: counts and rejections, as ``tokens`` reports them by signals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from partium_auth import signals
-from partium_auth.host.local_time import local_day
+from partium_auth.host.local_time import local_date
 from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage
 from partium_auth.models.database import database_alias
 from partium_auth.models.key_events import EventDetail
@@ -22,17 +22,17 @@ from partium_auth.services.key_events import record
 
 logger = logging.getLogger("partium_auth.keys")
 
-_OUTAGE = dt.timedelta(minutes=10)
-# Rejections this close to each other are one outage, and one event in the history.
+# Rejections this close to each other are one event in the history.
+_ONE_OUTAGE = dt.timedelta(minutes=10)
 
-_KEPT = dt.timedelta(days=90)
-# Counts of the days before are removed: the picture shows 30 days.
+# Older counts are deleted; the chart shows 30 days.
+_COUNTS_STORED = dt.timedelta(days=90)
 
 
 def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
-    """Remember that Partium did not accept a key in use: it is left alone for 60 s, and another one serves.
+    """Record that Partium rejected a key in use: it is not used for 60 s, another key of the organization is.
 
-    The first rejection of an outage is an event in the key's history; those that follow it are not.
+    The first rejection is an event in the key's history; those that follow within ten minutes are not.
 
     Args:
         api_key_id: primary key of the key.
@@ -41,8 +41,8 @@ def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
     now = timezone.now()
     rows = ApiKey.objects.using(database_alias()).filter(pk=api_key_id)
     with transaction.atomic(using=database_alias()):
-        # Of many processes that meet the same rejection one gets a row here, and writes the event.
-        first = rows.filter(Q(rejected_at=None) | Q(rejected_at__lte=now - _OUTAGE)).update(rejected_at=now)
+        # Of several processes that see the same rejection, one updates the row and records the event.
+        first = rows.filter(Q(rejected_at=None) | Q(rejected_at__lte=now - _ONE_OUTAGE)).update(rejected_at=now)
         if not first:
             rows.filter(rejected_at__lte=now - REJECTION_REMEMBERED).update(rejected_at=now)
             return
@@ -59,7 +59,7 @@ def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
 
 
 def count_exchange(api_key_id: uuid.UUID, ok: bool) -> None:
-    """Count an exchange of a key, or a failure, for the picture of its use.
+    """Count an exchange of a key, or a failure, for the chart of its use.
 
     Args:
         api_key_id: primary key of the key.
@@ -67,37 +67,39 @@ def count_exchange(api_key_id: uuid.UUID, ok: bool) -> None:
     """
     now = timezone.now()
     using = database_alias()
-    day = local_day(now)
+    day = local_date(now)
     column = "exchanges" if ok else "failures"
     rows = ApiKeyUsage.objects.using(using).filter(api_key_id=api_key_id, day=day)
-    # UPDATE first: it is what happens all day. The unique index decides who makes the day's row.
+    # UPDATE first, the usual case. The unique constraint decides which process inserts the row of the day.
     if not rows.update(**{column: F(column) + 1}):
         try:
             with transaction.atomic(using=using):
                 usage = ApiKeyUsage.objects.using(using)
                 usage.create(api_key_id=api_key_id, day=day, **{column: 1})
-                usage.filter(api_key_id=api_key_id, day__lt=day - _KEPT).delete()  # once a day, by the unique index
+                usage.filter(
+                    api_key_id=api_key_id, day__lt=day - _COUNTS_STORED
+                ).delete()  # once a day, by the unique index
         except IntegrityError:
             rows.update(**{column: F(column) + 1})
     if ok:
-        _used(api_key_id, now)
+        _record_use(api_key_id, now)
 
 
 def record_direct_use(api_key_id: uuid.UUID) -> None:
-    """Remember that Partium accepted a key that was sent to it as it is. After the caller's transaction, if there is one.
+    """Record that Partium accepted a key that was sent without an exchange. Written after the caller's transaction.
 
-    Within it, the key would stay locked until the transaction ends, and everybody else's searches wait for that.
+    Inside it, the row would stay locked until the transaction ends, and other searches would wait for it.
 
     Args:
         api_key_id: primary key of the key.
     """
     connection = connections[database_alias()]
-    # A script that commits by hand has no moment after its transaction: its searches do not show.
+    # Without autocommit there is no hook after the transaction: such searches are not recorded.
     if connection.in_atomic_block or connection.get_autocommit():
-        connection.on_commit(partial(_used, api_key_id, timezone.now()), robust=True)
+        connection.on_commit(partial(_record_use, api_key_id, timezone.now()), robust=True)
 
 
-def _used(api_key_id: uuid.UUID, now: dt.datetime) -> None:
+def _record_use(api_key_id: uuid.UUID, now: dt.datetime) -> None:
     rows = ApiKey.objects.using(database_alias()).filter(pk=api_key_id)
     # Clearing the rejection replaces the organization's version, which what happens all day must not.
     if not rows.filter(rejected_at=None).update(last_used_at=now):
@@ -105,7 +107,7 @@ def _used(api_key_id: uuid.UUID, now: dt.datetime) -> None:
 
 
 def connect_signals() -> None:
-    """Have what the tokens' room says about keys written down. Called by the app's ``ready()``."""
+    """Record what ``tokens`` reports about keys. Called by the app's ``ready()``."""
     signals.key_rejected.connect(_on_rejected, sender=ApiKey, dispatch_uid="partium_auth.record_rejection")
     signals.key_exchanged.connect(_on_exchanged, sender=ApiKey, dispatch_uid="partium_auth.count_exchange")
 

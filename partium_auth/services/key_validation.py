@@ -1,4 +1,4 @@
-"""What people type for a key: its value, its label, its end."""
+"""Validation of what people type for a key: its value, its label, its expiry."""
 
 from __future__ import annotations
 
@@ -65,12 +65,13 @@ def clean_label_of(key: ApiKey, label: str) -> str:
 
 
 def check_storable(expires_at: dt.datetime | None) -> None:
-    """Raises ValidationError where a moment could not be stored or read by every database, in whatever time zone."""
+    """Raise ValidationError for a time that not every database can store in every time zone, such as one in the year 1."""
     if expires_at is not None and not EARLIEST_YEAR <= expires_at.year <= LATEST_YEAR:
         raise ValidationError({"expires_at": _("This date cannot be stored.")})
 
 
 def check_expiry(expires_at: dt.datetime | None) -> None:
+    """Raise ValidationError for an expiry of a new key that is in the past or cannot be stored."""
     check_storable(expires_at)
     if expires_at is not None and expires_at <= timezone.now():
         raise ValidationError({"expires_at": _("This is in the past.")})
@@ -78,5 +79,5 @@ def check_expiry(expires_at: dt.datetime | None) -> None:
 
 @sensitive_variables("value")
 def hint_of(value: str) -> str:
-    # Four of a short key's characters would be a good part of it.
+    """Return the last four characters of a key; nothing of a short one, because four would reveal too much of it."""
     return value[-4:] if len(value) >= 16 else ""

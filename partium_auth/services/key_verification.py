@@ -1,4 +1,4 @@
-"""Trying a key at Partium: an exchange, and one search in the organization. Stores nothing."""
+"""Verifying a key at Partium: an exchange, and one search in the organization. Stores nothing."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ VERIFICATION_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came back when a key was tried.
+    """The result of a verification.
 
     Args:
-        verification: accepted, rejected, another organization's, or ``UNVERIFIED`` where Partium gave no answer about it.
+        verification: accepted, rejected, of another organization, or ``UNVERIFIED`` where Partium gave no answer about it.
         code: what is written to the key's history.
         status: the HTTP status that Partium answered, where it was not a success.
     """
@@ -53,15 +53,15 @@ class Outcome:
 
     @property
     def refused(self) -> bool:
-        """Partium answered, and the answer is no."""
+        """Whether Partium said that the key is not valid, or not valid here."""
         return self.verification in {ApiKey.Verification.REJECTED, ApiKey.Verification.WRONG_ORGANIZATION}
 
 
 @sensitive_variables()
-def try_at_partium(organization: Organization, value: str) -> Outcome:
-    """Exchange a key and make one search in an organization with the token, 5 s in all. Stores nothing.
+def verify_at_partium(organization: Organization, value: str) -> Outcome:
+    """Exchange a key and make one search in the organization with the token, 5 s in all.
 
-    A key of another organization is exchanged like any other; it is the search that answers 403.
+    Partium exchanges the key of another organization, too; then the search is answered with 403.
     """
     until = time.monotonic() + VERIFICATION_SECONDS
     kinds = ApiKey.Verification
@@ -80,7 +80,7 @@ def try_at_partium(organization: Organization, value: str) -> Outcome:
     except NotPermitted as error:
         return Outcome(kinds.WRONG_ORGANIZATION, EventDetail.SEARCH_REFUSED, error.status)
     except UpstreamError as error:
-        # A 401 to a token that is a moment old is not about the key.
+        # A 401 to a token that Partium has just issued says nothing about the key.
         return _no_answer(error, EventDetail.SEARCH_FAILED)
     return Outcome(kinds.ACCEPTED, EventDetail.ACCEPTED)
 
@@ -91,7 +91,7 @@ def _no_answer(error: UpstreamError, detail: EventDetail) -> Outcome:
 
 
 class _OneToken:
-    """The bearer of one verification: there is no other."""
+    """The one token of a verification, as the bearer of the Find client."""
 
     def __init__(self, value: str) -> None:
         self.value = value
@@ -110,7 +110,7 @@ class _OneToken:
 
 
 def refusal(outcome: Outcome) -> str:
-    """Return what a person is told about a key that was not accepted, and what to do next."""
+    """Return the text for a person whose key was not accepted: what is wrong, and what to do next."""
     if outcome.verification == ApiKey.Verification.REJECTED:
         return _("Partium does not accept this key. Check that it was copied whole, and that it was not deleted there.")
     if outcome.verification == ApiKey.Verification.WRONG_ORGANIZATION:

@@ -1,6 +1,6 @@
-"""API keys: adding, verifying, rotating, revoking, finding. The only code that changes what people may change of them.
+"""Adding, verifying, rotating, revoking, changing and finding API keys.
 
-Whatever asks Partium does so before its transaction begins: an upstream that hangs holds no row locked.
+Partium is asked before a transaction begins, so that no row is locked while we wait for an answer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from partium_auth.services.key_validation import (
     clean_value,
     hint_of,
 )
-from partium_auth.services.key_verification import Outcome, refusal, try_at_partium
+from partium_auth.services.key_verification import Outcome, refusal, verify_at_partium
 from partium_auth.tokens import grants
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ def add_key(
         actor: who adds it; None: the system.
         address: the IP address they do it from.
         expires_at: when Partium will stop accepting it, if that is known.
-        verify: try the key at Partium first, in at most 5 s; False stores it unverified.
+        verify: verify the key at Partium first, in at most 5 s; False stores it unverified.
         allow_unverified: store it as unverified where Partium could not be asked. A refused key is never stored.
 
     Raises:
-        PermissionDenied: the actor may not keep this organization's keys.
+        PermissionDenied: the actor may not manage this organization's keys.
         ValidationError: of the field ``value``, ``label`` or ``expires_at``. Codes that scripts may care about:
             ``duplicate``, ``rejected``, ``wrong_organization``, ``unreachable``.
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
@@ -81,7 +81,7 @@ def add_key(
     check_expiry(expires_at)
     digest = fingerprint("api-key", clean)
     _refuse_duplicate(organization, digest)
-    outcome = _try_before_storing(organization, clean, label, verify, allow_unverified, actor, address)
+    outcome = _verify_before_storing(organization, clean, label, verify, allow_unverified, actor, address)
     with transaction.atomic(using=database_alias()):
         key = _insert(organization, clean, digest, label, expires_at, outcome, actor)
         record(
@@ -92,7 +92,7 @@ def add_key(
             address=address,
             parameters=outcome.parameters,
         )
-        _report_duplicate_once_kept(key)
+        _report_duplicate_after_commit(key)
     return key
 
 
@@ -109,15 +109,15 @@ def rotate_key(
     verify: bool = True,
     allow_unverified: bool = False,
 ) -> ApiKey:
-    """Store a new key in the place of another, which keeps serving for the overlap. Returns the new key.
+    """Store a new key that replaces another, which may still be used during the overlap. Return the new key.
 
-    Sessions move to the new key with their next token; nothing is interrupted.
+    Sessions use the new key from their next token on; no request fails.
 
     Args:
         key: the one to be replaced; it must be active.
         value: the new key as it was pasted.
         actor: who does it; None: the system.
-        overlap: how long the old key may still serve, up to 90 days; zero ends it at once.
+        overlap: how long the old key may still be used, up to 90 days; zero ends it at once.
         label: of the new key; None: the old one's.
         address, expires_at, verify, allow_unverified: as in :func:`add_key`, for the new key.
 
@@ -135,10 +135,10 @@ def rotate_key(
     check_expiry(expires_at)
     digest = fingerprint("api-key", clean)
     _refuse_duplicate(key.organization, digest)
-    outcome = _try_before_storing(key.organization, clean, label, verify, allow_unverified, actor, address)
+    outcome = _verify_before_storing(key.organization, clean, label, verify, allow_unverified, actor, address)
     now = timezone.now()
     with transaction.atomic(using=database_alias()):
-        # The condition is the lock: of two people who rotate the same key, one is told that it is retiring already.
+        # The condition decides a race: the second of two rotations of the same key updates no row.
         retired = ApiKey.objects.filter(pk=key.pk, status=ApiKey.Status.ACTIVE).update(
             status=ApiKey.Status.RETIRING, retires_at=now + overlap
         )
@@ -163,18 +163,18 @@ def rotate_key(
             detail=EventDetail.RETIRED,
             parameters={**_in_history(new.label, new.hint), "hours": f"{hours:g}"},
         )
-        _report_duplicate_once_kept(new)
+        _report_duplicate_after_commit(new)
     key.status, key.retires_at = ApiKey.Status.RETIRING, now + overlap
     return new
 
 
 def revoke_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> None:
-    """End a key here, at once in every process, and erase its value. There is no way back; revoking twice is one event.
+    """End a key at once in every process and erase its value. This cannot be undone; revoking twice is one event.
 
-    Partium does not learn of it: a leaked key has to be deleted there as well.
+    Partium is not told: a leaked key has to be deleted there as well.
 
     Raises:
-        PermissionDenied: the actor may not keep this organization's keys.
+        PermissionDenied: the actor may not manage this organization's keys.
     """
     _permit(actor, key.organization)
     with transaction.atomic(using=database_alias()):
@@ -190,19 +190,19 @@ def revoke_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> None
 
 
 def verify_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> Outcome:
-    """Try a stored key at Partium, in at most 5 s, and record when and what came back.
+    """Verify a stored key at Partium in at most 5 s, and record the time and the result.
 
-    Where Partium gives no answer about the key, what was known of it before stays.
+    Where Partium gives no answer about the key, the previous result stays.
 
     Raises:
-        PermissionDenied: the actor may not keep this organization's keys.
+        PermissionDenied: the actor may not manage this organization's keys.
         ValidationError: the key is revoked (code ``revoked``).
         EncryptionError: its value does not open.
     """
     _permit(actor, key.organization)
     if key.status == ApiKey.Status.REVOKED or key.secret is None:
         raise ValidationError(_("The key is revoked."), code="revoked")
-    outcome = try_at_partium(key.organization, key.secret.reveal())
+    outcome = verify_at_partium(key.organization, key.secret.reveal())
     now = timezone.now()
     with transaction.atomic(using=database_alias()):
         if outcome.verification != ApiKey.Verification.UNVERIFIED:
@@ -229,9 +229,9 @@ def change_key(
     """Change a key's label and expiry.
 
     Raises:
-        PermissionDenied: the actor may not keep this organization's keys.
-        ValidationError: the label cannot be shown, or no database can store the expiry. One in the past is accepted: it ends
-            the key.
+        PermissionDenied: the actor may not manage this organization's keys.
+        ValidationError: the label cannot be shown, or no database can store the expiry. An expiry in the past is
+            accepted: it ends the key.
         EncryptionError: the key's value does not open, so nobody knows whether the label contains it.
     """
     _permit(actor, key.organization)
@@ -267,7 +267,7 @@ def find_by_value(value: str, *, actor: Actor) -> list[ApiKey]:
 
 
 @sensitive_variables("value")
-def _try_before_storing(
+def _verify_before_storing(
     organization: Organization,
     value: str,
     label: str,
@@ -278,9 +278,9 @@ def _try_before_storing(
 ) -> Outcome:
     if not verify:
         return Outcome(ApiKey.Verification.UNVERIFIED, EventDetail.NOT_TRIED)
-    outcome = try_at_partium(organization, value)
+    outcome = verify_at_partium(organization, value)
     if outcome.refused:
-        # Committed although nothing else is: who tried a key that is not theirs is worth knowing.
+        # Recorded although no key is stored: somebody may have tried a key that is not theirs.
         with transaction.atomic(using=database_alias()):
             record(
                 ApiKeyEvent.Action.REFUSED,
@@ -325,7 +325,7 @@ def _insert(
     except IntegrityError:
         _refuse_duplicate(organization, digest)
         raise
-    # Now, so that no later read has to make it: inside a host's transaction the renewal could not see it.
+    # Create the grant now: created by a read inside the host's transaction, the refresh thread could not see it.
     grants.for_key(key.pk)
     return key
 
@@ -346,8 +346,8 @@ def _refuse_duplicate(organization: Organization, digest: str) -> None:
     raise ValidationError({"value": ValidationError(message, code="duplicate")})
 
 
-def _report_duplicate_once_kept(key: ApiKey) -> None:
-    # The caller's transaction may end in a roll-back; and of two that add the same key, neither sees the other's before.
+def _report_duplicate_after_commit(key: ApiKey) -> None:
+    # A key that is rolled back alerts nobody, and before the commit two transactions do not see each other's key.
     transaction.on_commit(partial(_report_duplicate, key), using=database_alias(), robust=True)
 
 
@@ -360,8 +360,8 @@ def _report_duplicate(key: ApiKey) -> None:
     if not ids:
         return
     organizations = [key.organization.org_id, *ids]
-    # Not an event: an organization's developers read those, and another organization's keys are none of their business.
-    logger.error("The API key %s is kept for several organizations: %s.", key.pk, ", ".join(organizations))
+    # No event: the developers of one organization read it, and must not learn about another's keys.
+    logger.error("The API key %s is stored for several organizations: %s.", key.pk, ", ".join(organizations))
     signals.duplicate_key.send_robust(sender=ApiKey, key_id=key.pk, organizations=organizations)
 
 

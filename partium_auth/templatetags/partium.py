@@ -1,4 +1,4 @@
-"""``{% load partium %}``: Partium's Find SDK in a page, with a token that is renewed."""
+"""``{% load partium %}``: Partium's Find SDK in a page, with a token that is refreshed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ register = template.Library()
 
 @register.inclusion_tag("partium_auth/find_sdk.html", takes_context=True)
 def partium_find_sdk(context: Context) -> dict[str, Any]:
-    """Start Partium's browser SDK with a token from the token endpoint, and renew it while the page is open.
+    """Start Partium's browser SDK with a token from the token endpoint, and refresh it while the page is open.
 
-    Renders nothing where nobody is logged in or the person has no organization. The page is given no token: its script
-    asks the token endpoint. ``partiumAuth.token()`` gives other scripts a promise of a valid one; the event
-    ``partium:ready`` on ``document`` says that the SDK has been started, ``partium:login`` that the person has to log in, and
-    ``partium:reload`` that the page is out of date, because somebody has logged in or switched organization in another tab.
+    Renders nothing if nobody is logged in or the person has no organization. The HTML contains no token: the script asks
+    the token endpoint for it. Other scripts get a promise of a valid token from ``partiumAuth.token()``. Events on
+    ``document``: ``partium:ready``, the SDK has started; ``partium:login``, the person has to log in; ``partium:reload``,
+    the page is out of date because somebody logged in or switched organization in another tab.
     """
-    # A site need not have the context processor "request"; render() passes the request all the same.
+    # Not every site uses the context processor "request", but render() always passes the request.
     request = getattr(context, "request", None) or context["request"]
     session = getattr(request, "partium", None)
     organization = session.organization if session is not None else None

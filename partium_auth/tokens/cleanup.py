@@ -19,7 +19,7 @@ from django.db.models import ExpressionWrapper, F, FloatField, Model, Q, QuerySe
 from django.utils import timezone
 
 from partium_auth.exceptions import EncryptionError
-from partium_auth.models import Grant, LogoutTokenId
+from partium_auth.models import Grant, UsedOnce
 from partium_auth.models.database import database_alias
 from partium_auth.tokens import grants
 from partium_auth.tokens.state import Now
@@ -37,14 +37,14 @@ class Cleared:
         rejected: refused by their upstream, and their last access token has expired.
         unused: not refreshed for so long that no session has them.
         without_session: their session has expired or was deleted.
-        logout_tokens: used back-channel logout tokens that could not be replayed any more.
+        used_tokens: used logout tokens and states of logins that could not be used again anyway.
     """
 
     revoked: int
     rejected: int
     unused: int
     without_session: int
-    logout_tokens: int
+    used_tokens: int
 
 
 def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = False) -> Cleared:
@@ -78,13 +78,13 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
         revoked_at__isnull=True,
         rejected_at__isnull=True,
     )
-    tokens = LogoutTokenId.objects.using(database_alias()).filter(expires_at__lt=now)
+    tokens = UsedOnce.objects.using(database_alias()).filter(expires_at__lt=now)
     return Cleared(
         revoked=remove(revoked),
         rejected=remove(rejected),
         unused=remove(unused, partial(_without_session, named, or_unknown=True) if sessions_are_rows else None),
         without_session=remove(idle, partial(_without_session, named)) if sessions_are_rows else 0,
-        logout_tokens=remove(tokens),
+        used_tokens=remove(tokens),
     )
 
 

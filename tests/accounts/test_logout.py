@@ -15,7 +15,7 @@ from django.db.models import Model
 from django.test import Client
 
 from partium_auth.accounts import logout, sessions
-from partium_auth.models import Grant, LogoutTokenId, Organization
+from partium_auth.models import Grant, Organization, UsedOnce
 from partium_auth.oidc import token_endpoint
 from partium_auth.tokens.workers import THREADS_PER_UPSTREAM, Executor
 from tests.oidc.conftest import Browser, add_provider
@@ -316,11 +316,11 @@ def test_used_tokens_are_forgotten_when_they_could_not_be_replayed_any_more(
     browser: Browser, op: BendableProvider
 ) -> None:
     tell(op)
-    first = LogoutTokenId.objects.get()
+    first = UsedOnce.objects.get()
     assert first.expires_at.timestamp() == pytest.approx(time.time() + 180, abs=5)
-    LogoutTokenId.objects.update(expires_at="2020-01-01T00:00:00Z")
+    UsedOnce.objects.update(expires_at="2020-01-01T00:00:00Z")
     tell(op)
-    assert LogoutTokenId.objects.get() != first
+    assert UsedOnce.objects.get() != first
 
 
 def test_a_token_that_lasts_for_ever_is_used_once(browser: Browser, op: BendableProvider) -> None:
@@ -366,12 +366,13 @@ def test_a_logout_token_that_is_not_right(
     caplog.set_level(logging.INFO, "partium_auth.login")
     browser.log_in()
     caplog.clear()
+    used = UsedOnce.objects.count()
     op.sign = lambda claims: unchecked(claims)
     token = op.logout_token(**changes)
     response = tell(op, token)
     assert (response.status_code, response.content) == (400, b"")
     assert browser.user is not None
-    assert LogoutTokenId.objects.count() == 0
+    assert UsedOnce.objects.count() == used
     (line,) = [r.getMessage() for r in caplog.records if r.name == "partium_auth.login"]
     assert f" check={check} " in line
     assert token not in line

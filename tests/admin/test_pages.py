@@ -323,13 +323,13 @@ def test_no_transaction_is_open_while_partium_is_asked(
 
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     seen = []
-    ask = keys.try_at_partium
+    ask = keys.verify_at_partium
 
     def watched(*args: Any) -> Any:
         seen.append(connection.in_atomic_block)
         return ask(*args)
 
-    monkeypatch.setattr(keys, "try_at_partium", watched)
+    monkeypatch.setattr(keys, "verify_at_partium", watched)
     add(client, partium_sandbox.add_key("acme"))
     key = ApiKey.objects.get()
     client.post(reverse(KEY + "verify"), {"keys": str(key.pk)})
@@ -564,6 +564,15 @@ def test_a_provider_is_checked_and_told_what_is_wrong(ours: Tenant, root: Any) -
     assert "partium-failing" in page
     assert "aardvark-client-secret" not in page
     assert login(ours.developer).post(url).status_code == 302
+
+
+def test_the_check_of_a_provider_names_another_organizations_with_its_issuer(
+    ours: Tenant, theirs: Tenant, root: Any
+) -> None:
+    IdentityProvider.objects.update(issuer="http://127.0.0.1:9/nobody")
+    url = reverse("admin:partium_auth_identityprovider_check", args=[ours.provider.pk])
+    page = login(root).post(url).content.decode()
+    assert f"The provider {theirs.provider} of another organization has the same issuer" in page
 
 
 def test_grants_are_revoked_from_the_list(ours: Tenant, root: Any) -> None:

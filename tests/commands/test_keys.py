@@ -78,12 +78,13 @@ def test_an_empty_list_says_so_to_people_only(run: Run, capsys: pytest.CaptureFi
 
 def test_the_overview_names_who_is_about_to_lose_access_worst_first(run: Run, acme: Organization) -> None:
     now = timezone.now()
-    for org_id, fields in {
+    wanted: dict[str, dict[str, Any]] = {
         "healthy": {"verification": "accepted"},
         "soon": {"verification": "accepted", "expires_at": now + dt.timedelta(days=3)},
         "untried": {},
         "failing": {"verification": "rejected"},
-    }.items():
+    }
+    for org_id, fields in wanted.items():
         organization = Organization.objects.create(org_id=org_id, token_source=Organization.TokenSource.API_KEY)
         key = keys.add_key(organization, f"value-{org_id}-0000000000000", label="x", actor=None, verify=False)
         for name, value in fields.items():

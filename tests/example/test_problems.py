@@ -260,9 +260,7 @@ def test_junk_in_a_link_to_more(browser: Client, partium_sandbox: PartiumSandbox
     assert partium_sandbox.count() == before
 
 
-@hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     path=st.sampled_from(["/", "/more/", "/session-state/", "/in-the-browser/"]),
     data=st.dictionaries(

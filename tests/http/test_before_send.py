@@ -1,4 +1,4 @@
-"""``before_send`` runs between connecting and the first byte, and can call the request off."""
+"""``before_send`` runs between connecting and the first byte, and can abort the request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.http.upstream import Gone, Peer, Upstream, always, answer, wait_for
 Start = Callable[..., Upstream]
 
 
-class CalledOff(Exception):
+class Aborted(Exception):
     """What a caller raises."""
 
 
@@ -53,7 +53,7 @@ def test_it_runs_after_connecting_and_before_the_first_byte(
 
 @pytest.mark.parametrize(
     "error",
-    [CalledOff("late"), BrokenPipeError("x"), ConnectionResetError(104, "x"), TimeoutError("x"), ValueError("x")],
+    [Aborted("late"), BrokenPipeError("x"), ConnectionResetError(104, "x"), TimeoutError("x"), ValueError("x")],
     ids=lambda error: type(error).__name__,
 )
 def test_what_it_raises_comes_out_unchanged_and_nothing_is_sent(
@@ -82,10 +82,10 @@ def test_what_it_raises_comes_out_unchanged_and_nothing_is_sent(
 
 def test_it_works_over_tls(upstream: Start, transport: Transport, tls: ssl.SSLContext) -> None:
     def before_send() -> None:
-        raise CalledOff
+        raise Aborted
 
     server = upstream(always(answer()), tls=tls)
-    with pytest.raises(CalledOff):
+    with pytest.raises(Aborted):
         transport.send("POST", server.url, before_send=before_send)
     called: list[bool] = []
     transport.send("POST", server.url, before_send=lambda: called.append(True))
@@ -93,13 +93,13 @@ def test_it_works_over_tls(upstream: Start, transport: Transport, tls: ssl.SSLCo
     assert len(server.requests) == 1
 
 
-def test_it_is_called_off_on_a_kept_connection_too(upstream: Start, transport: Transport) -> None:
+def test_it_can_abort_on_a_kept_connection_too(upstream: Start, transport: Transport) -> None:
     def before_send() -> None:
-        raise CalledOff
+        raise Aborted
 
     server = upstream(always(answer()))
     transport.send("POST", server.url)
-    with pytest.raises(CalledOff):
+    with pytest.raises(Aborted):
         transport.send("POST", server.url, before_send=before_send)
     transport.send("POST", server.url)
     assert len(server.requests) == 2

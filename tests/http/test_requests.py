@@ -462,3 +462,37 @@ def test_messages_tracebacks_and_logs_hold_neither_query_nor_credentials(
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("failure", ["cut off", "too large", "aborted", "late", "no connection"])
+def test_an_error_report_shows_no_credential_in_the_variables_of_any_frame(
+    upstream: Start, transport: Transport, failure: str
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        if failure == "late":
+            peer.hang()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * (2000 if failure == "too large" else 9))
+
+    def before_send() -> None:
+        if failure == "aborted":
+            raise LookupError
+
+    server = upstream(script)
+    if failure == "no connection":
+        server.refuse()
+    with pytest.raises((UpstreamError, LookupError)) as caught:
+        transport.send(
+            "POST",
+            server.url,
+            params={"q": SECRET},
+            bearer=SECRET,
+            json={"refresh_token": SECRET},
+            headers={"X-Key": SECRET},
+            total_seconds=1,
+            max_bytes=1000,
+            before_send=before_send,
+        )
+    report = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
+    assert "transport.py" in report
+    assert SECRET not in report

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.contrib.auth import SESSION_KEY, get_user_model
@@ -18,38 +21,38 @@ from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, BendableProvider, bend
 
 
 @pytest.fixture(scope="session")
-def _provider_server() -> Iterator[BendableProvider]:
+def provider_server() -> Iterator[BendableProvider]:
     with bendable_provider() as provider:
         yield provider
 
 
 @pytest.fixture(scope="session")
-def _other_provider_server() -> Iterator[BendableProvider]:
+def other_provider_server() -> Iterator[BendableProvider]:
     with bendable_provider() as provider:
         yield provider
 
 
 @pytest.fixture
-def op(_provider_server: BendableProvider, settings: Any) -> Iterator[BendableProvider]:
+def op(provider_server: BendableProvider, settings: Any) -> Iterator[BendableProvider]:
     """The provider of the settings, named ``default``."""
-    _provider_server.reset()
+    provider_server.reset()
     documents.forget()
-    settings.OIDC_OP_ISSUER = _provider_server.url
+    settings.OIDC_OP_ISSUER = provider_server.url
     settings.OIDC_RP_CLIENT_ID = CLIENT_ID
     settings.OIDC_RP_CLIENT_SECRET = CLIENT_SECRET
     settings.PARTIUM_EXECUTOR = "inline"
     settings.LOGIN_REDIRECT_URL = "/home/"
-    yield _provider_server
-    _provider_server.reset()
+    yield provider_server
+    provider_server.reset()
 
 
 @pytest.fixture
-def other_op(_other_provider_server: BendableProvider) -> Iterator[BendableProvider]:
+def other_op(other_provider_server: BendableProvider) -> Iterator[BendableProvider]:
     """A second provider."""
-    _other_provider_server.reset()
+    other_provider_server.reset()
     documents.forget()
-    yield _other_provider_server
-    _other_provider_server.reset()
+    yield other_provider_server
+    other_provider_server.reset()
 
 
 def add_provider(op: BendableProvider, slug: str = "other", **fields: Any) -> IdentityProvider:
@@ -134,3 +137,11 @@ class Refusals:
 def refused(caplog: pytest.LogCaptureFixture, op: BendableProvider) -> Refusals:
     caplog.set_level(logging.INFO, "partium_auth")
     return Refusals(caplog, op)
+
+
+@contextlib.contextmanager
+def moved_clock(seconds: float) -> Iterator[None]:
+    """Move this machine's clock, forwards or back, for a moment."""
+    now = time.time() + seconds
+    with mock.patch("time.time", return_value=now):
+        yield

@@ -9,7 +9,7 @@ import pytest
 from partium_auth.http.transport import Transport
 from partium_auth.partium.authentication import AuthenticationAPI
 from partium_auth.partium.client import FindClient
-from tests.http.conftest import _plain_environment, upstream  # noqa: F401
+from tests.http.conftest import plain_environment, upstream  # noqa: F401
 from tests.http.upstream import Peer, Request, Upstream
 
 

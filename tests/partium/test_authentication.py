@@ -78,15 +78,15 @@ def test_each_exchange_has_a_connection_of_its_own(api: API) -> None:
 
 
 @pytest.mark.parametrize("call", ["exchange_api_key", "refresh", "exchange_password"])
-def test_each_exchange_can_be_called_off_before_the_first_byte(api: API, call: str) -> None:
-    class CalledOff(Exception):
+def test_each_exchange_can_be_aborted_before_the_first_byte(api: API, call: str) -> None:
+    class Aborted(Exception):
         pass
 
     def before_send() -> None:
-        raise CalledOff
+        raise Aborted
 
     arguments = ("u", "p") if call == "exchange_password" else ("credential",)
-    with pytest.raises(CalledOff):
+    with pytest.raises(Aborted):
         getattr(api.auth(), call)(*arguments, before_send=before_send)
     wait_for(lambda: api.server.connections == 1)
     assert not api.requests

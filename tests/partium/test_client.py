@@ -243,7 +243,11 @@ def test_an_error_answer_is_its_exception(
 @pytest.mark.parametrize("body", [b"", b"<html>blocked s3cret</html>", b'"no"', b"RBAC: access denied"])
 def test_a_firewalls_403_says_nothing_about_the_organization(api: API, body: bytes) -> None:
     api.replies(403, {"Retry-After": "7"}, body)
-    for call in (lambda: api.find().search(text="fan"), lambda: api.find().page("5e55", offset=0)):
+    calls: list[Callable[[], object]] = [
+        lambda: api.find().search(text="fan"),
+        lambda: api.find().page("5e55", offset=0),
+    ]
+    for call in calls:
         with pytest.raises(UnexpectedResponse, match="perhaps a firewall") as caught:
             call()
         assert (caught.value.status, caught.value.retry_after) == (403, 7)

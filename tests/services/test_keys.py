@@ -140,7 +140,7 @@ def test_a_verification_gives_up_after_five_seconds(
     monkeypatch.setattr(key_verification, "VERIFICATION_SECONDS", 0.3)
     value = partium_sandbox.add_key("acme")
     with partium_sandbox.fail("auth", latency_seconds=30):
-        outcome = key_verification.try_at_partium(acme, value)
+        outcome = key_verification.verify_at_partium(acme, value)
     assert outcome.verification == Verification.UNVERIFIED
 
 

@@ -29,7 +29,7 @@ from partium_auth.tokens import grants, state
 from partium_auth.tokens.manager import TokenManager
 from partium_auth.tokens.state import GrantState
 from partium_auth.tokens.verified_login import VerifiedLogin
-from tests.oidc.conftest import _provider_server, op  # noqa: F401  # fixtures
+from tests.oidc.conftest import op, provider_server  # noqa: F401  # fixtures
 from tests.oidc.provider import BendableProvider
 
 

@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from partium_auth.fields import seal
-from partium_auth.models import Grant, LogoutTokenId, Organization
+from partium_auth.models import Grant, Organization, UsedOnce
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import cleanup, grants
 from partium_auth.tokens.manager import TokenManager
@@ -95,14 +95,14 @@ def left(everything: dict[str, Grant]) -> set[str]:
 
 @pytest.mark.parametrize("batch_size", ["1", "2", "1000"])
 def test_what_is_dead_goes_and_what_may_be_used_stays(everything: dict[str, Grant], batch_size: str) -> None:
-    LogoutTokenId.objects.create(digest="old", expires_at=ago(1))
-    LogoutTokenId.objects.create(digest="new", expires_at=timezone.now() + dt.timedelta(hours=1))
-    expected = "3 revoked grants, 2 rejected, 1 unused, 1 without a session; 1 expired logout tokens."
+    UsedOnce.objects.create(digest="old", expires_at=ago(1))
+    UsedOnce.objects.create(digest="new", expires_at=timezone.now() + dt.timedelta(hours=1))
+    expected = "3 revoked grants, 2 rejected, 1 unused, 1 without a session; 1 expired logout tokens and login states."
     assert clear("--dry-run", "--batch-size", batch_size) == f"Would remove: {expected}\n"
     assert left(everything) == set(everything)
     assert clear("--batch-size", batch_size) == f"Removed: {expected}\n"
     assert left(everything) == set(everything) - DEAD
-    assert [row.digest for row in LogoutTokenId.objects.all()] == ["new"]
+    assert [row.digest for row in UsedOnce.objects.all()] == ["new"]
     assert clear().startswith("Removed: 0 revoked grants, 0 rejected, 0 unused, 0 without")
 
 

@@ -12,7 +12,7 @@ from partium_auth.models import Grant, Identity
 from partium_auth.models.identities import identity_digest
 from partium_auth.oidc import documents
 from partium_auth.tokens.manager import TokenManager
-from tests.oidc.conftest import _other_provider_server, other_op  # noqa: F401
+from tests.oidc.conftest import other_op, other_provider_server  # noqa: F401
 from tests.oidc.provider import Answer, BendableProvider
 from tests.tokens.conftest import age, ago, read
 

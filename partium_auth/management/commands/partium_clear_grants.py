@@ -1,4 +1,4 @@
-"""``manage.py partium_clear_grants``."""
+"""``manage.py partium_clear_grants``: delete grants that nobody can use any more."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ DEFAULT_DAYS = 30
 
 class Command(BaseCommand):
     help = (
-        "Remove the rows of grants that nobody can use any more: revoked ones, ones that were rejected and have expired, "
-        "ones whose session is gone, and logins that were not renewed for a long time; and used logout tokens that have "
-        "expired. Works in small batches and may run at any time; once a day is enough."
+        "Delete grants that nobody can use any more: revoked ones, rejected ones that have expired, ones without a session, "
+        "and logins that were not refreshed for a long time. Delete expired records of used logout tokens and login states. "
+        "Works in small batches. Run it once a day, at any time."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -26,7 +26,7 @@ class Command(BaseCommand):
             metavar="DAYS",
             type=_at_least_one,
             default=DEFAULT_DAYS,
-            help=f"remove logins not renewed for so many days; more than sessions live (default: {DEFAULT_DAYS})",
+            help=f"remove logins not refreshed for so many days; must be more than a session lives (default: {DEFAULT_DAYS})",
         )
         parser.add_argument("--batch-size", type=_at_least_one, default=1000, help="rows per statement (default: 1000)")
         parser.add_argument("--dry-run", action="store_true", help="only count, remove nothing")
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"{'Would remove' if dry_run else 'Removed'}: "
             f"{cleared.revoked} revoked grants, {cleared.rejected} rejected, {cleared.unused} unused, "
-            f"{cleared.without_session} without a session; {cleared.logout_tokens} expired logout tokens."
+            f"{cleared.without_session} without a session; {cleared.used_tokens} expired logout tokens and login states."
         )
 
 

@@ -1,4 +1,4 @@
-"""``manage.py partium_doctor``: is everything this site needs there, and does it work?"""
+"""``manage.py partium_doctor``: does everything that this site needs work, and what has to be changed?"""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from partium_auth.management import doctor
 
 
 class Command(BaseCommand):
-    """Prints a line for everything it looked at. Exit code 1 if anything does not work."""
+    """Prints a line for each finding. Exit code 1 if one of them is an error."""
 
     help = (
-        "Look over encryption keys, database, Partium's addresses, organizations and identity providers, and say "
+        "Examine database, encryption keys, Partium's paths, organizations, login page and identity providers, and say "
         "what to change. Sends no credentials. Exit code 0: everything works; 1: something does not."
     )
 
@@ -36,4 +36,4 @@ class Command(BaseCommand):
             if finding.advice:
                 self.stdout.write(f"         → {finding.advice}")
         if errors:
-            raise CommandError(f"{errors} of these need to be put right.", returncode=1)
+            raise CommandError(f"Errors: {errors}.", returncode=1)

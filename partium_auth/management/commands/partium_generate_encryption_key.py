@@ -1,4 +1,4 @@
-"""``manage.py partium_generate_encryption_key``."""
+"""``manage.py partium_generate_encryption_key``: make a key for ``PARTIUM_ENCRYPTION_KEYS``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from partium_auth.sealed import encryption
 
 class Command(BaseCommand):
     help = (
-        "Print a new encryption key, kid:key, for PARTIUM_ENCRYPTION_KEYS. Needs neither a configured key nor a "
-        "database. To replace a key: put the new one behind it and restart every process, move it to the front and "
-        "restart again, run partium_reencrypt, and remove the old one when that says that nothing is left under it."
+        "Print a new encryption key, kid:key, for PARTIUM_ENCRYPTION_KEYS. Works without a configured key and without a "
+        "database. To replace a key: add the new one after it and restart every process; move the new one to the front and "
+        "restart again; run partium_reencrypt; remove the old key when partium_reencrypt counts no secrets for it."
     )
-    # It is what makes the first key, so it may not ask for one; nor for tables that are not there yet.
+    # This command makes the first key, so it must run before there is a key or a table.
     requires_system_checks: list[str] = []  # noqa: RUF012  (Django's own declaration)
     requires_migrations_checks = False
 

@@ -1,4 +1,4 @@
-"""``manage.py partium_reencrypt``."""
+"""``manage.py partium_reencrypt``: seal all secrets with the newest encryption key."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from partium_auth.services import encryption_keys
 
 class Command(BaseCommand):
     help = (
-        "Seal every stored secret with the first key of PARTIUM_ENCRYPTION_KEYS, while the site runs. "
-        "May be interrupted and started again. Afterwards it says what is left under which key; a key with nothing "
-        "left can be removed from the setting. Exit code 1 if something could not be opened or is left."
+        "Seal every stored secret with the first key of PARTIUM_ENCRYPTION_KEYS. The site may run meanwhile, and the command "
+        "may be interrupted and started again. At the end it counts the secrets of each key; a key without secrets can be "
+        "removed from the setting. Exit code 1 if secrets of another key remain."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--batch-size", type=_positive, default=encryption_keys.BATCH, help="rows per transaction")
-        parser.add_argument("--dry-run", action="store_true", help="only say what is sealed with which key")
+        parser.add_argument("--dry-run", action="store_true", help="only count the secrets of each key")
 
     def handle(self, *args: Any, batch_size: int, dry_run: bool, verbosity: int, **options: Any) -> None:
         try:
@@ -46,7 +46,7 @@ class Command(BaseCommand):
             )
 
     def _progress(self, result: encryption_keys.Resealed) -> None:
-        self.stdout.write(f"… {result.looked_at} looked at, {result.resealed} sealed anew")
+        self.stdout.write(f"… {result.looked_at} read, {result.resealed} sealed anew")
 
 
 def _positive(text: str) -> int:
