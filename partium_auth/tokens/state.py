@@ -18,6 +18,7 @@ from partium_auth.models import ApiKey, Grant
 from partium_auth.models.database import database_alias
 from partium_auth.sealed import encryption
 from partium_auth.tokens import windows
+from partium_auth.tokens.statements import Parameter, Statement, compiled
 
 if TYPE_CHECKING:
     from partium_auth.models import Organization
@@ -176,20 +177,12 @@ def _is(condition: Q) -> ExpressionWrapper[Q]:
     return ExpressionWrapper(condition, output_field=BooleanField())
 
 
-def from_columns(row: tuple[Any, ...]) -> GrantState:
-    """Make a state of a row's :data:`COLUMNS`, as the ORM or the database's own driver returned them."""
+def from_columns(row: Sequence[Any]) -> GrantState:
+    """Make a state of a row's :data:`COLUMNS`."""
     grant_id, kind, provider, generation, token, issued_at, lifetime_seconds, reusable, *flags = row
-    return GrantState(
-        grant_id if isinstance(grant_id, uuid.UUID) else uuid.UUID(grant_id),
-        kind,
-        provider,
-        generation,
-        token.text if isinstance(token, Sealed) else token,
-        issued_at,
-        lifetime_seconds,
-        bool(reusable) or kind == Grant.Kind.API_KEY,
-        *map(bool, flags),
-    )
+    text = token.text if isinstance(token, Sealed) else None
+    reusable = reusable or kind == Grant.Kind.API_KEY
+    return GrantState(grant_id, kind, provider, generation, text, issued_at, lifetime_seconds, reusable, *flags)
 
 
 def read(grant_id: uuid.UUID) -> GrantState | None:
@@ -201,9 +194,16 @@ def read(grant_id: uuid.UUID) -> GrantState | None:
 
 def read_all(grant_ids: Sequence[uuid.UUID]) -> list[GrantState]:
     """Read some grants, in the order in which they are named; those that are not there are left out."""
-    rows = annotated(Grant.objects.using(database_alias()).filter(pk__in=grant_ids))
-    found = {row[0]: from_columns(row) for row in rows.values_list(*COLUMNS)}
+    alias = database_alias()
+    ids = {f"id{n}": grant_id for n, grant_id in enumerate(grant_ids)}
+    found = {row[0]: from_columns(row) for row in _statement(alias, len(ids)).run(alias, **ids)}
     return [found[grant_id] for grant_id in grant_ids if grant_id in found]
+
+
+@lru_cache(maxsize=32)
+def _statement(alias: str, grants: int) -> Statement:
+    ids: list[Any] = [Parameter(f"id{n}", Grant._meta.pk) for n in range(grants)]
+    return compiled(annotated(Grant.objects.using(alias).filter(pk__in=ids)).values_list(*COLUMNS), alias)
 
 
 def read_keys(api_key_ids: Sequence[uuid.UUID]) -> list[GrantState]:
