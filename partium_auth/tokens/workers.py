@@ -81,6 +81,13 @@ class Executor:
         with upstreams.lock:
             return bool(upstreams.by_name)
 
+    @property
+    def queued(self) -> dict[str, int]:
+        """How many jobs of each upstream wait for a thread of this process; upstreams without any job are left out."""
+        upstreams = self._upstreams()
+        with upstreams.lock:
+            return {name: len(upstream.waiting) for name, upstream in upstreams.by_name.items()}
+
     def _work(self, upstreams: _Upstreams, upstream_name: str) -> None:
         while True:
             with upstreams.lock:
