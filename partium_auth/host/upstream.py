@@ -34,7 +34,7 @@ def bounded_transport(total_seconds: float) -> Transport:
 
 
 def send_upstream_called(sender: type, organization: str, endpoint: str, call: Call) -> None:
-    """Send the signal ``upstream_called``; without receivers this costs about a microsecond.
+    """Send the signal ``upstream_called``; without receivers this costs a few microseconds.
 
     Args:
         sender: the class of the client.
