@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse
@@ -12,13 +11,6 @@ from django.http.response import HttpResponseBase
 from partium_auth.exceptions import PartiumError, TokenUnavailable
 from partium_auth.session import PartiumSession
 from partium_auth.tokens.manager import token_manager
-
-if TYPE_CHECKING:
-
-    class PartiumRequest(HttpRequest):
-        """A request behind the middleware, for annotations."""
-
-        partium: PartiumSession
 
 
 class PartiumMiddleware:

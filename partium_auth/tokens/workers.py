@@ -75,6 +75,13 @@ class Executor:
         with jobs.lock:
             return any(jobs.threads.values())
 
+    @property
+    def queued(self) -> dict[str, int]:
+        """How many jobs of each upstream wait for a thread of this process."""
+        jobs = self._jobs()
+        with jobs.lock:
+            return {upstream: len(waiting) for upstream, waiting in jobs.waiting.items() if jobs.unfinished[upstream]}
+
     def _work(self, jobs: _Jobs, upstream: str) -> None:
         while True:
             with jobs.lock:
