@@ -9,19 +9,17 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
-from importlib import import_module
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.db import router
-from django.db.models import ExpressionWrapper, F, FloatField, Model, Q, QuerySet
+from django.db.models import ExpressionWrapper, F, FloatField, Q, QuerySet
 from django.utils import timezone
 
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import Grant, UsedOnce
 from partium_auth.models.database import database_alias
-from partium_auth.tokens import grants
 from partium_auth.tokens.state import Now
 
 SESSION_GONE_AFTER = dt.timedelta(days=1)
@@ -63,9 +61,8 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
     expired = Q(issued_at__isnull=True) | Q(_expires_at__lt=now.timestamp())
 
     sessions_are_rows = _sessions_are_rows()
-    named = cache(_named_by_sessions)  # read once, and only if it is needed
 
-    def remove(dead: QuerySet[Any], which: Callable[[list[Any]], set[Any]] | None = None) -> int:
+    def remove(dead: QuerySet[Any], which: Callable[[list[Grant]], set[Any]] | None = None) -> int:
         return sum(_batches(dead, batch_size, dry_run, which))
 
     revoked = rows.filter(revoked_at__isnull=False)
@@ -82,8 +79,8 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
     return Cleared(
         revoked=remove(revoked),
         rejected=remove(rejected),
-        unused=remove(unused, partial(_without_session, named, or_unknown=True) if sessions_are_rows else None),
-        without_session=remove(idle, partial(_without_session, named)) if sessions_are_rows else 0,
+        unused=remove(unused, partial(_without_session, or_unknown=True) if sessions_are_rows else None),
+        without_session=remove(idle, _without_session) if sessions_are_rows else 0,
         used_tokens=remove(tokens),
     )
 
@@ -93,12 +90,13 @@ def _not_refreshed_since(moment: dt.datetime) -> Q:
 
 
 def _batches(
-    dead: QuerySet[Any], batch_size: int, dry_run: bool, which: Callable[[list[Any]], set[Any]] | None
+    dead: QuerySet[Any], batch_size: int, dry_run: bool, which: Callable[[list[Grant]], set[Any]] | None
 ) -> Iterator[int]:
+    columns = ("pk",) if which is None else ("pk", "session_key", "session_key_digest")
     last: Any = None
     while True:
         following = dead.order_by("pk") if last is None else dead.filter(pk__gt=last).order_by("pk")
-        found: list[Model] = list(following[:batch_size])
+        found: list[Any] = list(following.only(*columns)[:batch_size])
         if not found:
             return
         last = found[-1].pk
@@ -109,6 +107,8 @@ def _batches(
             doomed = dead.filter(pk__in=pks)
             if dead.model is Grant:
                 doomed = doomed.exclude(lease_until__gt=Now())
+            if which is not None:  # its session may have been given another key meanwhile
+                doomed = doomed.filter(session_key_digest__in={row.session_key_digest for row in found})
             yield doomed.delete()[0]
 
 
@@ -119,7 +119,7 @@ def _sessions_are_rows() -> bool:
     }
 
 
-def _without_session(named: Callable[[], set[str]], rows: list[Grant], *, or_unknown: bool = False) -> set[Any]:
+def _without_session(rows: list[Grant], *, or_unknown: bool = False) -> set[Any]:
     """Return which grants are no living session's; ``or_unknown`` with those whose session key does not open."""
     keys: dict[Any, str | None] = {}
     for row in rows:
@@ -128,20 +128,8 @@ def _without_session(named: Callable[[], set[str]], rows: list[Grant], *, or_unk
         except (EncryptionError, AttributeError):
             if or_unknown:
                 keys[row.pk] = None
-    alive = set(_living_sessions().filter(session_key__in=set(keys.values())).values_list("session_key", flat=True))
-    lost = {pk for pk, session_key in keys.items() if session_key not in alive}
-    # A host may have given the session another key meanwhile, as a change of the password does.
-    return {pk for pk in lost if str(pk) not in named()}
-
-
-def _living_sessions() -> QuerySet[Any]:
     from django.contrib.sessions.models import Session  # asked for only where sessions are rows of the database
 
-    return Session.objects.using(router.db_for_write(Session)).filter(expire_date__gt=timezone.now())
-
-
-def _named_by_sessions() -> set[str]:
-    """Read every living session for the grant it names: nothing finds a session by what it holds."""
-    store = import_module(settings.SESSION_ENGINE).SessionStore()
-    rows = _living_sessions().values_list("session_data", flat=True)
-    return {str(store.decode(data).get(grants.IN_SESSION)) for data in rows.iterator()}
+    living = Session.objects.using(router.db_for_write(Session)).filter(expire_date__gt=timezone.now())
+    alive = set(living.filter(session_key__in=set(keys.values())).values_list("session_key", flat=True))
+    return {pk for pk, session_key in keys.items() if session_key not in alive}
