@@ -65,6 +65,7 @@ class Grant(models.Model):
         indexes = (
             models.Index(fields=["session_id"], name="partium_grant_by_session_id"),
             models.Index(fields=["created_at", "id"], name="partium_grant_by_age"),
+            models.Index(fields=["kind", "created_at", "id"], name="partium_grant_by_kind"),
         )
 
     def __str__(self) -> str:
