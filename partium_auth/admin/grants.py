@@ -34,7 +34,8 @@ class FirstGrants(GrantPaginator):
 
     @cached_property
     def count(self) -> int:
-        return int(self.object_list.order_by().values("pk")[:SHOWN].count())
+        rows: Any = self.object_list
+        return int(rows.order_by().values("pk")[:SHOWN].count())
 
 
 class KindFilter(admin.ChoicesFieldListFilter):
