@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from contextlib import nullcontext
-from typing import Any
-
 from django.apps import AppConfig
-from django.db import OperationalError, ProgrammingError, connections, router, transaction
 from django.utils.translation import gettext_lazy as _
-
-logger = logging.getLogger("partium_auth")
 
 
 class PartiumAuthConfig(AppConfig):
@@ -22,51 +15,11 @@ class PartiumAuthConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and connect the signal receivers."""
-        from django.contrib.auth.signals import user_logged_in, user_logged_out
-
         from partium_auth import checks  # noqa: F401  # registers
+        from partium_auth.accounts import any_login
         from partium_auth.models import versions
         from partium_auth.services import key_usage
 
-        user_logged_in.connect(_logged_in, dispatch_uid="partium_auth")
-        user_logged_out.connect(_logged_out, dispatch_uid="partium_auth")
         versions.connect_signals()
         key_usage.connect_signals()
-
-
-def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> None:
-    """Choose the active organization of a session, whichever backend logged the person in."""
-    from partium_auth.accounts import sessions
-    from partium_auth.models import Membership, Organization
-
-    _forget_token(request)
-    # Our own login views add the grant after this signal.
-    if request is None or not hasattr(request, "session"):
-        return
-    connection = connections[router.db_for_read(Organization)]
-    # PostgreSQL: a transaction continues after a failed statement only from a savepoint.
-    savepoint = transaction.atomic(using=connection.alias) if connection.in_atomic_block else nullcontext()
-    try:
-        with savepoint:
-            sessions.begin_without_grant(request, user)
-    except (OperationalError, ProgrammingError):
-        # People must be able to log in, to the admin for example, before "migrate" has created our tables.
-        if {Organization._meta.db_table, Membership._meta.db_table} <= set(connection.introspection.table_names()):
-            raise
-        logger.warning("partium_auth's tables are not there yet. Run: manage.py migrate")
-
-
-def _logged_out(sender: object, request: Any, user: Any, **kwargs: object) -> None:
-    """Revoke the grant of a session that ends, whichever view ends it."""
-    from partium_auth.accounts import sessions
-
-    _forget_token(request)
-    if request is not None and hasattr(request, "session"):
-        sessions.end(request)
-
-
-def _forget_token(request: Any) -> None:
-    # request.partium may already have read the token of the person who was logged in before.
-    partium = getattr(request, "partium", None)
-    if partium is not None:
-        partium.forget()
+        any_login.connect_signals()

@@ -19,7 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.urls import NoReverseMatch, Resolver404, get_resolver, get_script_prefix, resolve, reverse
 
-from partium_auth.accounts.enabled import is_oidc_login_enabled
+from partium_auth.accounts.enabled_logins import is_oidc_login_enabled
 from partium_auth.conf import PREFIX, SETTINGS, conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models.database import database_alias

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from partium_auth.partium.client import FindClient
+
+_KEPT_SECONDS = 1.0  # how long a request keeps a token that is not fresh; less than what is left of any that is served
 
 __all__ = ["AccessToken", "PartiumSession", "TokenState"]
 
@@ -59,6 +61,7 @@ class PartiumSession:
         self._access: SessionAccess | None = None
         self._recalled = False  # it is what this process had read before
         self._token: AccessToken | None = None
+        self._serve_until = 0.0  # until then the token serves without being read again; in seconds since the epoch
 
     def __repr__(self) -> str:
         return "<PartiumSession>"
@@ -140,13 +143,13 @@ class PartiumSession:
             KeyRejected: Partium refuses the organization's API key.
             TokenUnavailable: not now; ``retry_after`` says when.
         """
-        if self._token is not None and token_manager.clock() < self._token.recheck_at:
+        if self._token is not None and token_manager.clock() < self._serve_until:
             return self._token
         return self._obtain(None)
 
     async def atoken(self) -> AccessToken:
         """Like :meth:`token`, without blocking the event loop."""
-        if self._token is not None and token_manager.clock() < self._token.recheck_at:
+        if self._token is not None and token_manager.clock() < self._serve_until:
             return self._token
         return await self._aobtain(None)
 
@@ -270,7 +273,8 @@ class PartiumSession:
         return found, served, candidates
 
     def _keep(self, found: SessionAccess, token: AccessToken) -> AccessToken:
-        self._token = replace(token, access=found)
+        self._token = token.of_session(found)
+        self._serve_until = max(token.fresh_until, token_manager.clock() + _KEPT_SECONDS)
         return self._token
 
 

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.decorators import login_required
 from django.core.management import CommandError, call_command
 from django.db.migrations.recorder import MigrationRecorder
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import include, path
 from django.views.generic import RedirectView
 
@@ -25,6 +25,13 @@ from tests.oidc.provider import BendableProvider
 
 pytestmark = pytest.mark.django_db
 
+
+def needs_a_cookie(request: HttpRequest) -> HttpResponse:
+    response = HttpResponse("a login page") if request.COOKIES else HttpResponseRedirect(request.path)
+    response.set_cookie("works", "yes")
+    return response
+
+
 urlpatterns = [
     path("partium/", include("partium_auth.urls")),
     path("back/", RedirectView.as_view(pattern_name="partium_auth:login")),
@@ -32,6 +39,8 @@ urlpatterns = [
     path("only-for-people/", login_required(lambda request: HttpResponse("a page"))),
     path("page/", lambda request: HttpResponse("a login page")),
     path("moved/", RedirectView.as_view(url="/page/")),
+    path("elsewhere/", RedirectView.as_view(url="https://login.example/moved/")),
+    path("needs-a-cookie/", needs_a_cookie),
 ]
 
 

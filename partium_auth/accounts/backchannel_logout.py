@@ -1,4 +1,4 @@
-"""OpenID Connect Back-Channel Logout 1.0: the provider tells us, server to server, that somebody has logged out."""
+"""OpenID Connect Back-Channel Logout 1.0: the provider reports, server to server, that a person has logged out there."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ logger = logging.getLogger("partium_auth.login")
 @sensitive_post_parameters("logout_token")
 @sensitive_variables()
 def backchannel_logout(request: HttpRequest, provider: str) -> HttpResponse:
-    """Take a logout token (``logout_token`` in the form) and end the sessions it names, and only those.
+    """End the sessions that a logout token (``logout_token`` in the form) names, and only those.
 
     200 when they are ended, also if there were none; 400 when the token is refused; 503 when it could not be verified
     now. Never cached, never a body (§2.8).
@@ -63,7 +63,7 @@ def backchannel_logout(request: HttpRequest, provider: str) -> HttpResponse:
 
 
 def _end(provider: Provider, claims: dict[str, Any]) -> int:
-    """Use a logout token up and end its sessions, both or neither; return how many. Raises Refused: it was used before."""
+    """Mark a logout token as used and end its sessions, in one transaction; return how many. Raises Refused: used before."""
     now = timezone.now()
     UsedOnce.objects.filter(expires_at__lt=now).delete()
     until = dt.datetime.fromtimestamp(usable_until(claims), dt.UTC if settings.USE_TZ else None)
@@ -79,9 +79,9 @@ def _named(provider: Provider, claims: dict[str, Any]) -> QuerySet[Grant]:
     if "sub" in claims:
         found = found.filter(identity__digest=identity_digest(claims["iss"], claims["sub"]))
     if "sid" in claims:
-        # Of a person whose sessions the provider has not named before, nobody can say which one it is: then all of those.
+        # A session whose sid the provider did not send at login ("") may be the one: end it too, if it is this person's.
         wanted = {claims["sid"], ""} if "sub" in claims else {claims["sid"]}
-        # Compared once more: not every database does so exactly.
+        # Compare again in Python: some databases ignore case.
         rows = found.filter(session_id__in=wanted).values_list("pk", "session_id")
         found = Grant.objects.using(database_alias()).filter(pk__in=[pk for pk, sid in rows if sid in wanted])
     return found

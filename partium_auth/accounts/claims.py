@@ -1,4 +1,4 @@
-"""What a person's claims say about organizations and roles. Pure: no database, no settings."""
+"""Reading organizations, roles and e-mail addresses from claims. Pure: no database, no settings."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def names(claims: Mapping[str, Any], path: str) -> list[str]:
 
 
 def verified_email(claims: Mapping[str, Any]) -> str:
-    """Return the e-mail address, if the provider vouches for it with JSON's ``true`` and nothing else; else an empty string."""
+    """Return the e-mail address if ``email_verified`` is JSON's ``true`` and nothing else; otherwise an empty string."""
     email = claims.get("email")
     return email.strip() if isinstance(email, str) and claims.get("email_verified") is True else ""

@@ -114,7 +114,7 @@ def finish(request: HttpRequest, provider: Provider, begun: StartedLogin) -> Ver
     Args:
         request: the callback's.
         provider: where the login was started.
-        begun: what :func:`started.pop` returned; nobody can use it again.
+        begun: what :func:`started.pop` returned.
 
     Raises:
         ProviderError: the provider says that it did not log anybody in.
@@ -130,7 +130,7 @@ def finish(request: HttpRequest, provider: Provider, begun: StartedLogin) -> Ver
     if not code:
         raise Refused("code", "missing.")
     issued_at = timezone.now()
-    tokens = token_endpoint.redeem_code(provider, code, begun.redirect_uri, begun.code_verifier)
+    tokens = token_endpoint.redeem_code(provider, metadata, code, begun.redirect_uri, begun.code_verifier)
     claims = verify_id_token(
         provider,
         metadata,
@@ -141,7 +141,7 @@ def finish(request: HttpRequest, provider: Provider, begun: StartedLogin) -> Ver
     if metadata.userinfo_endpoint and (provider.use_userinfo or _lacks_claims(provider, claims)):
         more = userinfo.fetch(provider, metadata, tokens.access_token, subject=claims["sub"])
         claims = userinfo.merged(claims, more)
-    # The nonce has served; a site's hooks, and the report of an error in one, get the rest.
+    # A site's hooks do not need the nonce, and an error report of one must not show it.
     rest = {name: value for name, value in claims.items() if name != "nonce"}
     return VerifiedLogin(Grant.Kind.OIDC, rest, tokens, issued_at, provider)
 
@@ -174,10 +174,10 @@ def _id_token(request: HttpRequest, provider: Provider) -> str:
 
 
 def _check_issuer_parameter(request: HttpRequest, metadata: Metadata) -> None:
-    """RFC 9207 §2.4: against a response of one provider that is passed off as another's.
+    """Check ``iss`` (RFC 9207 §2.4), which stops a mix-up attack: one provider's response presented as another's.
 
-    An error may come without: it logs nobody in, and some providers (Authlib's, django-oauth-toolkit) promise the parameter
-    and send it with codes only.
+    An error response may lack it: it logs nobody in, and some providers (Authlib, django-oauth-toolkit) announce the
+    parameter and send it with codes only.
     """
     issuer = request.GET.get("iss")
     if issuer is None and metadata.sends_issuer and "error" not in request.GET:

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from partium_auth.accounts import code_flow, sessions, started
 from partium_auth.accounts.code_flow import ProviderError
-from partium_auth.accounts.enabled import is_oidc_login_enabled
+from partium_auth.accounts.enabled_logins import is_oidc_login_enabled
 from partium_auth.accounts.error_pages import LOGIN_FAILURES, refusal_response
 from partium_auth.accounts.redirects import after_login, next_url_of, parameter, to_provider
 from partium_auth.host.decorators import hide_secrets_in_debug, utf8_only

@@ -20,7 +20,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.decorators.http import require_http_methods
 
 from partium_auth.accounts import code_flow_views, sessions
-from partium_auth.accounts.enabled import is_password_login_enabled
+from partium_auth.accounts.enabled_logins import is_password_login_enabled
 from partium_auth.accounts.error_pages import LOGIN_FAILURES, explain_refusal, refusal_response
 from partium_auth.accounts.passwords import TypedPassword
 from partium_auth.accounts.redirects import after_login, next_field, next_url_of, parameter, with_query

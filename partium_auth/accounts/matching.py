@@ -82,7 +82,7 @@ def record_password_login(login: VerifiedLogin) -> Any:
     Raises:
         Refused: this person is not let in. Of a first login nothing is stored.
     """
-    # Partium vouches for a name, not for an e-mail address.
+    # Partium has verified a user name, not an e-mail address.
     wanted = "" if are_usernames_emails() else login.subject
     return _record(
         login,
@@ -105,8 +105,8 @@ def users_for(login: VerifiedLogin) -> QuerySet[Any]:
     is_site_wide = login.provider is not None and login.provider.is_site_wide
     same = _users_with_email(login.claims.get("email"))
     if not is_site_wide:
-        # The site does not rely on what an organization's provider says about e-mail addresses: its people get accounts
-        # of their own. Only a privileged person's look-alike is refused.
+        # The site does not trust an organization's provider for e-mail addresses, so its people get accounts of their own.
+        # Only the address of a privileged account is refused.
         same = [user for user in same if _is_privileged(user)]
     if not same:
         return users.none()
@@ -115,7 +115,7 @@ def users_for(login: VerifiedLogin) -> QuerySet[Any]:
     if not conf.link_by_verified_email or not is_site_wide:
         raise Refused("email", "an account has this address; PARTIUM_LINK_BY_VERIFIED_EMAIL would connect it.")
     if not claims_.verified_email(login.claims):
-        raise Refused("email_verified", "an account has this address, and the provider does not vouch for it.")
+        raise Refused("email_verified", "an account has this address, and the provider has not verified it.")
     if len(same) > 1:
         raise Refused("email", "several accounts have this address.")
     if Identity.objects.filter(user_id=same[0].pk).exists():
@@ -163,9 +163,18 @@ def _record(
         login.organizations = follow(identity)
         return identity
 
+    def find() -> Identity | None:
+        return Identity.objects.using(database_alias()).select_related("user").filter(digest=digest).first()
+
     def record() -> Identity:
-        identity = Identity.objects.select_related("user").filter(digest=digest).first()
-        return first_login() if identity is None else later_login(identity)
+        if (identity := find()) is None:
+            try:
+                return first_login()
+            except Refused:
+                # Another login of the same person may have created the account meanwhile, which then has the address.
+                if (identity := find()) is None:
+                    raise
+        return later_login(identity)
 
     login.identity = retry_on_conflict(record)
     login.user = login.identity.user
@@ -199,7 +208,7 @@ def _users_with_email(email: object) -> list[Any]:
         return []
     if not isinstance(email, str) or not email.strip():
         return []
-    # Compared once more: a database's collation may take other letters for these.
+    # Compare again in Python: a database's collation may treat other letters as equal.
     return [
         user
         for user in model._default_manager.filter(**{f"{name}__iexact": email.strip()})

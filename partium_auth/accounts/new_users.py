@@ -1,4 +1,4 @@
-"""Creating an account for somebody who logs in for the first time, with any user model, and keeping the name up to date."""
+"""Creating a user at a first login, with any user model, and updating the name at later ones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def set_names(user: Any, claims: Mapping[str, Any]) -> list[str]:
     """Set a person's first and last name from the claims, where the user model has these fields; return the fields that changed.
 
     Where a provider sends a whole ``name`` only, its first word becomes the first name and the rest the last name, so that
-    ``get_full_name()`` is the name again; one that has been divided otherwise on this site stays as it is.
+    ``get_full_name()`` returns the whole name again. A name that this site splits differently is not changed.
     """
     names = {"first_name": claims.get("given_name"), "last_name": claims.get("family_name")}
     whole = claims.get("name")

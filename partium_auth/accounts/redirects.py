@@ -16,7 +16,7 @@ from django.utils.encoding import iri_to_uri
 from django.utils.http import url_has_allowed_host_and_scheme
 
 _LONGEST_TARGET = 1800
-"""As a parameter of another URL, in characters: Django 5.2.8 refuses to redirect to more than 2048, servers take 4096 or 8192."""
+"""As a parameter of another URL, in characters: Django 5.2.8 refuses to redirect to more than 2048."""
 _LONGEST_PROVIDER_URL = 8000  # many servers refuse more
 
 
@@ -44,10 +44,7 @@ def is_safe_target(
         hosts: that count as this site too.
         require_https: default: where this request came by it.
     """
-    try:
-        if len(url) > _LONGEST_TARGET or len(quote(url, safe="")) > _LONGEST_TARGET:
-            return False
-    except UnicodeEncodeError:  # half a surrogate pair, which no URL can have
+    if len(url) > _LONGEST_TARGET or len(quote(url, safe="")) > _LONGEST_TARGET:
         return False
     if require_https is None:
         require_https = request.is_secure()
@@ -111,7 +108,7 @@ def after_login(next_url: str) -> HttpResponse:
 def may_repeat(request: HttpRequest) -> bool:
     """Tell whether a browser may be sent to the same address again, when a view was rolled back.
 
-    Not after a POST: nobody but the site knows what else its view has done, a mail that it has sent for example.
+    Not after a POST: the view may have done more than its transaction, such as sending a mail.
     """
     return request.method in {"GET", "HEAD"} and is_safe_target(request, request.get_full_path())
 

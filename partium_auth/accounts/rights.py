@@ -1,4 +1,4 @@
-"""What a login's claims give and take away: memberships, roles, and ``is_staff`` and ``is_superuser`` where settings say so."""
+"""What a login's claims grant and withdraw: memberships, roles, and ``is_staff`` and ``is_superuser`` where settings say so."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ logger = logging.getLogger("partium_auth.login")
 
 
 def believed_claims(provider: Provider, claims: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the claims that count for accounts and invitations: an organization's provider vouches for its own domains only.
+    """Return the claims that count for accounts and invitations: an organization's provider is believed for its own domains only.
 
-    Otherwise one customer's provider could take the address, and with it the user name, of anybody who has not been here
-    yet, and keep them out; and its people the invitation of somebody from outside.
+    Otherwise one customer's provider could claim the address, the user name and the invitations of a person who has not
+    logged in yet.
     """
     if provider.is_site_wide:
         return dict(claims)
@@ -97,7 +97,7 @@ def _named(org_ids: Collection[str], known: Iterable[Organization]) -> list[Orga
     found = [row for row in dict.fromkeys(known) if row.org_id in org_ids]
     missing = set(org_ids) - {row.org_id for row in found}
     if missing:
-        # Compared once more: a database's collation may take other letters for these.
+        # Compare again in Python: a database's collation may treat other letters as equal.
         found += [row for row in Organization.objects.filter(org_id__in=missing) if row.org_id in missing]
     return found
 

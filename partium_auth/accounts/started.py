@@ -65,11 +65,10 @@ def save(request: HttpRequest, response: HttpResponse, login: StartedLogin) -> N
     """Give the browser a started login to keep; the oldest ones go when there are too many."""
     name = _name(login.state)
     value = signing.dumps(astuple(login)[1:], salt=name)  # without the state
-    pending = _pending(request)
     left = MOST_CHARACTERS - len(name + value)
-    for kept, one in sorted(pending.items(), key=lambda item: item[1].created_at, reverse=True):
+    for kept, _login in sorted(_pending(request).items(), key=lambda item: item[1].created_at, reverse=True):
         left -= len(kept + request.COOKIES[kept])
-        if left < 0 or time.time() - one.created_at > LASTS_SECONDS:
+        if left < 0:
             _delete(response, kept)
     response.set_cookie(
         name,

@@ -47,7 +47,7 @@ class KindFilter(admin.ChoicesFieldListFilter):
 class GrantAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_grants)
     deferred = ("access_token", "refresh_token", "id_token", "session_key", "api_key__secret")
-    list_display = ("kind_word", "holder", "provider_name", "state", "renewed", "since")
+    list_display = ("kind_word", "holder", "provider_name", "state", "refreshed", "since")
     list_filter = (("kind", KindFilter),)
     lookups_allowed = frozenset({"kind__exact"})
     ordering = ("-created_at", "-pk")
@@ -62,7 +62,7 @@ class GrantAdmin(PolicyAdmin):
         "state",
         "failed",
         "authenticated",
-        "renewed",
+        "refreshed",
         "since",
         "revoked",
     )
@@ -89,7 +89,7 @@ class GrantAdmin(PolicyAdmin):
         return grant.provider or NOTHING
 
     @admin.display(description=_("last refreshed"))
-    def renewed(self, grant: Grant) -> str:
+    def refreshed(self, grant: Grant) -> str:
         return moment(grant.refreshed_at)
 
     @admin.display(description=_("since"), ordering="created_at")

@@ -20,6 +20,7 @@ from partium_auth import policy
 from partium_auth.accounts.error_texts import ErrorText
 from partium_auth.accounts.redirects import is_safe_target
 from partium_auth.admin.permissions import permissions_of
+from partium_auth.host.decorators import utf8_only
 
 if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
@@ -70,7 +71,7 @@ class KeySite(Site):
             raise Http404
         return shortcut(request, content_type_id, object_id)
 
-    @method_decorator(never_cache)
+    @method_decorator([utf8_only, never_cache])
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Redirect to the app's login page; tell people who are logged in and may not enter so."""
         index = reverse("admin:index", current_app=self.name)

@@ -7,8 +7,9 @@ credentials: it recognizes an endpoint of Partium by how that rejects a request 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -19,7 +20,7 @@ from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch
 from django.utils import translation
 
-from partium_auth.accounts.enabled import is_password_login_enabled
+from partium_auth.accounts.enabled_logins import is_password_login_enabled
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, PartiumError
 from partium_auth.host import upstream
@@ -38,6 +39,9 @@ REFRESH_PATHS = ("/auth/refresh", "/1/auth/refresh")
 NO_CREDENTIALS_STATUSES = {400, 401, 422}
 """What an endpoint that takes credentials answers to a request without any."""
 
+MAX_REDIRECTS = 20
+"""Browsers follow as many."""
+
 ADVICE: Mapping[type[Exception], str] = {
     EncryptionError: "Correct PARTIUM_ENCRYPTION_KEYS.",
     PartiumError: "Check PARTIUM_API_URL, and whether this machine can reach it.",
@@ -49,28 +53,36 @@ ADVICE: Mapping[type[Exception], str] = {
 
 def examine() -> Iterator[Finding]:
     """Ask every question, one finding at a time. An exception becomes a finding, and the next question is asked."""
-    database = _database()
+    database = replace(_database(), subject="database")
     yield database
     if database.level == "error":
         return
-    questions = (
-        ("encryption", _encryption_keys),
-        ("partium", _partium_paths),
-        ("organizations", _organizations),
-        ("providers", _ways_to_log_in),
-        ("login", _login_page),
-        ("providers", _identity_providers),
-    )
-    for subject, ask in questions:
-        try:
-            yield from ask()
-        except tuple(ADVICE) as error:
-            yield _failure(subject, error)
+    yield from _answer("encryption", _encryption_keys)
+    yield from _answer("partium", _partium_paths)
+    yield from _answer("organizations", _organizations)
+    yield from _answer("providers", _ways_to_log_in)
+    yield from _answer("login", _login_page)
+    yield from _answer("providers", _provider_names)
+    if providers.is_configured():
+        yield from _answer(
+            f"provider {providers.DEFAULT}", partial(_provider, providers.DEFAULT, providers.from_settings)
+        )
+    for row in IdentityProvider.objects.filter(is_active=True).order_by("slug"):
+        yield from _answer(f"provider {row.slug}", partial(_provider, row.slug, partial(providers.from_row, row)))
+        yield from _answer(f"provider {row.slug}", partial(check_issuer, row))
 
 
-def _failure(subject: str, error: Exception) -> Finding:
+def _answer(subject: str, ask: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    try:
+        for finding in ask():
+            yield replace(finding, subject=subject)
+    except tuple(ADVICE) as error:
+        yield replace(_failure(error), subject=subject)
+
+
+def _failure(error: Exception) -> Finding:
     advice = next(advice for kind, advice in ADVICE.items() if isinstance(error, kind))
-    return Finding("error", subject, str(error) or type(error).__name__, advice)
+    return Finding("error", str(error) or type(error).__name__, advice)
 
 
 def _database() -> Finding:
@@ -81,10 +93,10 @@ def _database() -> Finding:
         ours = [node for node in executor.loader.graph.leaf_nodes() if node[0] == Organization._meta.app_label]
         if executor.migration_plan(ours):
             text = "The tables of partium_auth are missing, or are those of an older version."
-            return Finding("error", "database", text, "Run: manage.py migrate")
+            return Finding("error", text, "Run: manage.py migrate")
     except AnyDatabaseError as error:
-        return _failure("database", error)
-    return Finding("ok", "database", f"{connection.vendor} answers, and all tables are there.")
+        return _failure(error)
+    return Finding("ok", f"{connection.vendor} answers, and all tables are there.")
 
 
 def _encryption_keys() -> Iterator[Finding]:
@@ -92,19 +104,17 @@ def _encryption_keys() -> Iterator[Finding]:
     current = encryption.current_encryption_key_id()
     configured = [entry.partition(":")[0] for entry in conf.encryption_keys]
     counts = encryption_keys.counts_by_key()
-    yield Finding("ok", "encryption", f"New secrets are sealed with the key {current!r}.")
+    yield Finding("ok", f"New secrets are sealed with the key {current!r}.")
     for key_id, count in sorted(counts.items()):
         if not key_id:
             yield Finding(
                 "error",
-                "encryption",
                 f"{count} stored values are not sealed.",
                 "They were changed outside the app; replace them.",
             )
         elif key_id not in configured:
             yield Finding(
                 "error",
-                "encryption",
                 f"{count} stored secrets are sealed with the key {key_id!r}, which is not in PARTIUM_ENCRYPTION_KEYS.",
                 "Add the key again, after the first one. If it is lost, see “Changing the encryption key” in the "
                 "administration guide.",
@@ -112,7 +122,6 @@ def _encryption_keys() -> Iterator[Finding]:
         elif key_id != current:
             yield Finding(
                 "warning",
-                "encryption",
                 f"{count} stored secrets are sealed with the older key {key_id!r}.",
                 "Run: manage.py partium_reencrypt",
             )
@@ -120,7 +129,6 @@ def _encryption_keys() -> Iterator[Finding]:
         if key_id != current and not counts[key_id]:
             yield Finding(
                 "warning",
-                "encryption",
                 f"The key {key_id!r} opens nothing in the database.",
                 "If it is an old key, remove it once no older backup needs it. If it is new, move it to the front.",
             )
@@ -139,11 +147,10 @@ def _partium_path(setting: str, configured: str, known: tuple[str, ...], body: M
     status = status_of(configured)
     if status in NO_CREDENTIALS_STATUSES:
         text = f"{setting} {configured!r} is there: it rejects a request without credentials."
-        return Finding("ok", "partium", text)
+        return Finding("ok", text)
     working = [path for path in known if path != configured and status_of(path) in NO_CREDENTIALS_STATUSES]
     return Finding(
         "error",
-        "partium",
         f"{setting} {configured!r} answers {status} to a request without credentials.",
         f"Set {setting} = {working[0]!r}." if working else "Check PARTIUM_API_URL, and whether Partium is up.",
     )
@@ -155,7 +162,6 @@ def _organizations() -> Iterator[Finding]:
     if not active.exists():
         yield Finding(
             "warning",
-            "organizations",
             "There is no organization, so nobody can search.",
             "Add one in the admin, with the id that Partium gave it.",
         )
@@ -166,13 +172,12 @@ def _organizations() -> Iterator[Finding]:
     if without_key:
         yield Finding(
             "warning",
-            "organizations",
             f"No usable API key: {', '.join(without_key)}.",
             "Their developers can add one in the key admin.",
         )
     else:
         text = f"Organizations that use API keys: {by_key.count()}; each has a usable one."
-        yield Finding("ok", "organizations", text)
+        yield Finding("ok", text)
 
 
 def _ways_to_log_in() -> Iterator[Finding]:
@@ -181,11 +186,10 @@ def _ways_to_log_in() -> Iterator[Finding]:
         return
     if is_password_login_enabled():
         text = "There is no identity provider: people log in with Partium user name and password."
-        yield Finding("ok", "providers", text)
+        yield Finding("ok", text)
         return
     yield Finding(
         "warning",
-        "providers",
         "There is no identity provider and no Partium password login: the page of LOGIN_URL "
         f"({settings.LOGIN_URL}) has to log people in.",
         "If that is not intended, set OIDC_OP_DISCOVERY_ENDPOINT, or add PartiumPasswordBackend to AUTHENTICATION_BACKENDS.",
@@ -197,50 +201,45 @@ def _login_page() -> Iterator[Finding]:
 
     ``partium_auth:login`` redirects to ``LOGIN_URL`` where the app itself can log nobody in.
     """
-    # The test client calls the site's middleware and views without a server.
-    from django.test import Client
-    from django.test.client import RedirectCycleError
+    from django.test import Client  # it calls the site's middleware and views without a server
 
     try:
         url = resolve_url(settings.LOGIN_URL)
     except NoReverseMatch:
         text = f"LOGIN_URL ({settings.LOGIN_URL}) is neither a path nor the name of a URL."
-        yield Finding("error", "login", text, 'Set LOGIN_URL = "partium_auth:login".')
+        yield Finding("error", text, 'Set LOGIN_URL = "partium_auth:login".')
         return
-    if urlsplit(url).netloc:
-        return  # another site's page
     host = next((name.lstrip(".") for name in settings.ALLOWED_HOSTS if name != "*"), "localhost")
-    try:
+    client = Client(raise_request_exception=False, SERVER_NAME=host)
+    for _redirect in range(MAX_REDIRECTS):
+        if urlsplit(url).netloc not in {"", host}:
+            return  # another site's page
         with translation.override(translation.get_language()):  # a request leaves its language behind
-            Client(raise_request_exception=False).get(url, follow=True, secure=True, SERVER_NAME=host)
-    except RedirectCycleError:
+            response = client.get(url, secure=True)
+        if not response.has_header("Location"):
+            return
+        url = urljoin(url, response["Location"])
+    yield Finding(
+        "error",
+        f"LOGIN_URL ({settings.LOGIN_URL}) redirects in a circle: nobody can log in.",
+        "Let LOGIN_URL name a page that logs people in itself, or set up a way to log in through partium_auth:login: "
+        "OIDC_OP_DISCOVERY_ENDPOINT, or PartiumPasswordBackend in AUTHENTICATION_BACKENDS.",
+    )
+
+
+def _provider_names() -> Iterator[Finding]:
+    """Answer: can the provider of the settings be told from those in the database?"""
+    if providers.is_configured() and IdentityProvider.objects.filter(slug=providers.DEFAULT).exists():
         yield Finding(
             "error",
-            "login",
-            f"LOGIN_URL ({settings.LOGIN_URL}) redirects in a circle: nobody can log in.",
-            "Let LOGIN_URL name a page that logs people in itself, or set up a way to log in through partium_auth:login: "
-            "OIDC_OP_DISCOVERY_ENDPOINT, or PartiumPasswordBackend in AUTHENTICATION_BACKENDS.",
+            f"A provider in the database is called {providers.DEFAULT!r}, as is the one of the settings: the row's "
+            "organization and its activity apply to both.",
+            "Rename or delete it; or remove OIDC_RP_CLIENT_ID from the settings.",
         )
 
 
-def _identity_providers() -> Iterator[Finding]:
-    """Answer: can people log in through every active identity provider?"""
-    if providers.is_configured():
-        yield from _provider(providers.DEFAULT, providers.from_settings)
-        if IdentityProvider.objects.filter(slug=providers.DEFAULT).exists():
-            yield Finding(
-                "error",
-                "providers",
-                f"A provider in the database is called {providers.DEFAULT!r}, as is the one of the settings: the row's "
-                "organization and its activity apply to both.",
-                "Rename or delete it; or remove OIDC_RP_CLIENT_ID from the settings.",
-            )
-    for row in IdentityProvider.objects.filter(is_active=True).order_by("slug"):
-        yield from _provider(row.slug, partial(providers.from_row, row))
-        yield from check_issuer(row)
-
-
 def _provider(slug: str, load: Callable[[], Provider]) -> Iterator[Finding]:
+    """Answer: can people log in through this identity provider?"""
     try:
         yield from check_provider(load())
     except (PartiumError, ImproperlyConfigured) as error:
@@ -248,4 +247,4 @@ def _provider(slug: str, load: Callable[[], Provider]) -> Iterator[Finding]:
         discovery_url = str(getattr(settings, "OIDC_OP_DISCOVERY_ENDPOINT", WELL_KNOWN))
         if slug == providers.DEFAULT and WELL_KNOWN not in discovery_url:
             advice = f"OIDC_OP_DISCOVERY_ENDPOINT is usually the issuer, followed by {WELL_KNOWN}."
-        yield Finding("error", f"provider {slug}", str(error), advice)
+        yield Finding("error", str(error), advice)

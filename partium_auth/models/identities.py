@@ -76,8 +76,8 @@ class UsedOnce(models.Model):
     expires_at = models.DateTimeField(db_index=True)
 
     class Meta:
-        verbose_name = "used token"
-        verbose_name_plural = "used tokens"
+        verbose_name = _("used token")
+        verbose_name_plural = _("used tokens")
 
     def __str__(self) -> str:
         return self.digest[:8]

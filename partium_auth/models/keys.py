@@ -1,4 +1,4 @@
-"""API keys: which of them may be used, in which order, and what administration says about each."""
+"""API keys: which of them may be used, in which order, and the state that the admin shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from partium_auth.models.organizations import Organization
 from partium_auth.models.versions import DecidesAccess, DecidesAccessQuerySet
 
 REJECTION_REMEMBERED = dt.timedelta(seconds=60)
-"""How long a key that Partium rejected in use is left alone before it is tried again."""
+"""How long a key that Partium rejected in use is not used before it is tried again."""
 
 EXPIRES_SOON = dt.timedelta(days=30)
 """How long before its expiry the admin warns about a key."""
@@ -120,7 +120,7 @@ def _resting(now: dt.datetime) -> Q:
 
 
 def by_state(values: Mapping[ApiKeyState, Any], output_field: models.Field[Any, Any], now: dt.datetime | None) -> Case:
-    """Return the expression that has another value for each state of a key.
+    """Return the expression for a value that depends on the state of a key.
 
     Args:
         values: the value for each state.

@@ -44,17 +44,19 @@ _CODE_REJECTED = frozenset({"invalid_grant"})
 _REFRESH_TOKEN_REJECTED = frozenset({"invalid_grant", "invalid_request"})
 
 
-def redeem_code(provider: Provider, code: str, redirect_uri: str, code_verifier: str) -> TokenResponse:
+def redeem_code(
+    provider: Provider, metadata: Metadata, code: str, redirect_uri: str, code_verifier: str
+) -> TokenResponse:
     """Redeem an authorization code. The answer has an ``id_token``, which is not verified yet.
 
     Args:
         provider: where the login was started.
+        metadata: the provider's.
         code: from the authorization response.
         redirect_uri: exactly as it was sent with the authorization request.
         code_verifier: whose challenge was sent with the authorization request.
 
     Raises:
-        Refused: the provider's metadata is not acceptable.
         UpstreamError: the token endpoint refused, failed, or answered with something that is no token response.
     """
     form = {
@@ -64,7 +66,6 @@ def redeem_code(provider: Provider, code: str, redirect_uri: str, code_verifier:
         "code_verifier": code_verifier,
     }
     del code, code_verifier  # an error report shows every frame's variables; _post() empties the form
-    metadata = metadata_of(provider)
     response = _post(provider, metadata, metadata.token_endpoint, form, EXCHANGE_SECONDS)
     tokens = _read_tokens(provider, metadata, response, _CODE_REJECTED)
     if not tokens.id_token:

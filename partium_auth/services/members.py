@@ -87,12 +87,12 @@ def change_organization(organization: Organization, *, actor: Actor, **changes: 
 def add_member(
     organization: Organization, user: AbstractBaseUser, *, actor: Actor, role: str = Role.MEMBER
 ) -> Membership:
-    """Make a person a member by hand, or change the role of one who is.
+    """Add a person to an organization, or change the role of a member.
 
     Args:
         organization: which organization.
         user: the person.
-        actor: an operator: developers invite by e-mail address instead, so that nobody is offered the host's users.
+        actor: an operator: developers invite by e-mail address instead, so that they do not see the host's users.
         role: one of ``Role``.
 
     Raises:
@@ -105,9 +105,9 @@ def add_member(
 
 
 def remove_member(organization: Organization, user: AbstractBaseUser, *, actor: Actor) -> int:
-    """Take a person's memberships of an organization away, whatever their origin; return how many rows that were.
+    """Delete a person's memberships of an organization, whatever their origin; return how many rows that were.
 
-    What an identity provider's claims gave comes back with the next login, if they still say so.
+    A membership from claims is created again at the next login, if the claims still say so.
 
     Raises:
         PermissionDenied: the actor may not manage the organization's members.
@@ -126,9 +126,9 @@ def invite(
     role: str = Role.MEMBER,
     valid_for: dt.timedelta = INVITATION_LASTS,
 ) -> Invitation:
-    """Invite whoever next logs in with this verified e-mail address, or with this Partium user name. An open invitation is renewed.
+    """Invite the person who next logs in with this verified e-mail address or Partium user name; extend an open invitation.
 
-    Nothing is sent: the person is told by whoever invites.
+    No mail is sent.
 
     Args:
         organization: which organization.
@@ -175,15 +175,15 @@ def withdraw_invitation(invitation: Invitation, *, actor: Actor) -> None:
 
 
 def accept_invitations(user: AbstractBaseUser, verified: str, *, only: Organization | None = None) -> list[Membership]:
-    """Turn the open invitations for an e-mail address into memberships; called by a login, for nobody else.
+    """Turn the open invitations for an e-mail address into memberships. Only a login calls this.
 
     Args:
         user: who has just logged in.
-        verified: the address that the identity provider vouches for (``email_verified`` is JSON true), or the Partium user
-            name, which invites nobody where it is no address.
+        verified: the address that the identity provider has verified (``email_verified`` is JSON true), or the Partium
+            user name.
         only: the organization that the provider belongs to: it cannot open any other. None for a site-wide provider.
 
-    Returns the memberships, none in the usual case. A role is never lowered.
+    Returns the memberships that came of it. A role is never lowered.
     """
     address = normalize_email(verified)
     if not address:
@@ -204,14 +204,14 @@ def accept_invitations(user: AbstractBaseUser, verified: str, *, only: Organizat
         if not Organization.objects.select_for_update().filter(pk__in=inviting).order_by("pk"):
             return []
         for invitation in candidates.using(database_alias()).select_related("organization"):
-            # Compared here once more: MariaDB's collation takes é for e, and those are two people.
+            # Compare again in Python: MariaDB's collation treats é and e as equal, and those are two people.
             if invitation.email != address:
                 continue
-            # Once more, for a database that has no such lock: SQLite, unless its transactions are IMMEDIATE.
-            taken = Invitation.objects.filter(pk=invitation.pk, accepted_at=None).update(
+            # Check again for a database without row locks: SQLite, unless its transactions are IMMEDIATE.
+            accepted = Invitation.objects.filter(pk=invitation.pk, accepted_at=None).update(
                 accepted_at=now, accepted_by=user.pk
             )
-            if taken:
+            if accepted:
                 given.append(_give(invitation.organization, user, invitation.role, lower=False))
     return given
 
@@ -219,9 +219,9 @@ def accept_invitations(user: AbstractBaseUser, verified: str, *, only: Organizat
 def set_claimed_memberships(
     identity: Identity, roles: Mapping[Organization, str], memberships: Sequence[Membership] | None = None
 ) -> list[Membership]:
-    """Make a person's memberships from claims exactly these; called by a login, for nobody else.
+    """Make a person's memberships from claims exactly these. Only a login calls this.
 
-    Memberships by hand, and those from another identity's claims that are not named here, stay.
+    Memberships given by an administrator, and those from another identity's claims that are not named here, stay.
 
     Args:
         identity: whose claims these are.
@@ -237,7 +237,8 @@ def set_claimed_memberships(
     """
     wanted = {organization: _role(role) for organization, role in roles.items()}
     if memberships is None:
-        memberships = list(policy.memberships_by_joining(identity.user).using(database_alias()))
+        rows = Membership.objects.using(database_alias()).filter(user_id=identity.user_id)
+        memberships = list(rows.select_related("organization"))
     claimed = {row.organization: row for row in memberships if row.origin == Origin.CLAIMS}
     ended = [row.pk for of, row in claimed.items() if row.identity_id == identity.pk and of not in wanted]
     changed = {

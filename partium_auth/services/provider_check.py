@@ -31,15 +31,15 @@ class Finding:
 
     Args:
         level: ``ok``, ``warning`` or ``error``.
-        subject: what was examined, such as ``encryption`` or ``provider acme``.
         text: what was found.
         advice: what to do about it; empty only where ``level`` is ``ok``.
+        subject: what was examined, such as ``encryption`` or ``provider acme``; ``partium_doctor`` fills it in.
     """
 
     level: Literal["ok", "warning", "error"]
-    subject: str
     text: str
     advice: str = ""
+    subject: str = ""
 
 
 def check_provider(provider: Provider) -> Iterator[Finding]:
@@ -48,31 +48,28 @@ def check_provider(provider: Provider) -> Iterator[Finding]:
     Raises:
         PartiumError: a reason why nobody can log in through this provider.
     """
-    subject = f"provider {provider.slug}"
     document: Mapping[str, Any] = {}
     if provider.discovery_url:
         document = documents.fetch(provider.discovery_url)
-        yield from _clock(subject, provider.discovery_url)
+        yield from _clock(provider.discovery_url)
     metadata = interpret_metadata(provider, document)
-    yield Finding("ok", subject, _("The issuer is %s.") % metadata.issuer)
+    yield Finding("ok", _("The issuer is %s.") % metadata.issuer)
     if metadata.jwks_uri and provider.signing_key is None:
-        yield _signing_keys(subject, metadata.jwks_uri)
-    yield from _algorithms(subject, provider, document)
-    yield from _pkce(subject, document)
-    yield from _scopes(subject, provider, document)
-    yield from _logout(subject, metadata)
+        yield _signing_keys(metadata.jwks_uri)
+    yield from _algorithms(provider, document)
+    yield from _pkce(document)
+    yield from _scopes(provider, document)
+    yield from _logout(metadata)
 
 
 def check_issuer(row: IdentityProvider) -> Iterator[Finding]:
     """Name everything else that identifies people by the issuer of an organization's own provider."""
     if row.organization_id is None:
         return
-    subject = f"provider {row.slug}"
     for name, owner in others_with_issuer(row):
         if owner is None:
             yield Finding(
                 "error",
-                subject,
                 _(
                     "It belongs to an organization and has the same issuer as something site-wide (%s): whoever controls it "
                     "opens the accounts of the people who log in there, privileged ones too."
@@ -83,7 +80,6 @@ def check_issuer(row: IdentityProvider) -> Iterator[Finding]:
         elif owner != row.organization_id:
             yield Finding(
                 "warning",
-                subject,
                 _(
                     "The provider %s of another organization has the same issuer: a person who logs in through both has "
                     "one account, with the memberships of the last login only."
@@ -93,7 +89,7 @@ def check_issuer(row: IdentityProvider) -> Iterator[Finding]:
             )
 
 
-def _clock(subject: str, url: str) -> Iterator[Finding]:
+def _clock(url: str) -> Iterator[Finding]:
     started_at = time.time()
     response = upstream.transport().send("GET", url, total_seconds=TIMEOUT_SECONDS)
     our_time = (started_at + time.time()) / 2
@@ -105,66 +101,61 @@ def _clock(subject: str, url: str) -> Iterator[Finding]:
     if abs(difference) > CLOCK_TOLERANCE_SECONDS:
         yield Finding(
             "warning",
-            subject,
             _("Its clock differs from this machine's by %d s; ID tokens are rejected from 60 s on.") % difference,
             _("Let both follow an NTP server."),
         )
 
 
-def _signing_keys(subject: str, jwks_uri: str) -> Finding:
+def _signing_keys(jwks_uri: str) -> Finding:
     keys = documents.fetch(jwks_uri).get("keys")
     found = keys if isinstance(keys, list) else []
     count = sum(isinstance(key, dict) and key.get("use") in (None, "sig") for key in found)
     text = ngettext("It publishes %(count)d signing key.", "It publishes %(count)d signing keys.", count)
     if count:
-        return Finding("ok", subject, text % {"count": count})
-    return Finding("error", subject, text % {"count": 0}, _("Create a signing key at the provider."))
+        return Finding("ok", text % {"count": count})
+    return Finding("error", text % {"count": 0}, _("Create a signing key at the provider."))
 
 
-def _algorithms(subject: str, provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding]:
+def _algorithms(provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding]:
     algorithms = document.get("id_token_signing_alg_values_supported")
     if isinstance(algorithms, list) and not any(name in algorithms for name in provider.signing_algorithms):
         yield Finding(
             "error",
-            subject,
             # ascii(): a document must not send control characters to a terminal.
             _("It signs ID tokens with %s, none of which is allowed here.") % ", ".join(map(ascii, algorithms)),
             _("Allow one of them in the provider's signing algorithms (OIDC_RP_SIGN_ALGO for the default provider)."),
         )
 
 
-def _pkce(subject: str, document: Mapping[str, Any]) -> Iterator[Finding]:
+def _pkce(document: Mapping[str, Any]) -> Iterator[Finding]:
     methods = document.get("code_challenge_methods_supported")
     if document and not (isinstance(methods, list) and "S256" in methods):
         yield Finding(
             "warning",
-            subject,
             _("It does not say that it supports PKCE with S256."),
             _("Nothing has to be done here: PKCE is used anyway. Enable it at the provider if that is possible."),
         )
 
 
-def _scopes(subject: str, provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding]:
+def _scopes(provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding]:
     offered, requested = document.get("scopes_supported"), provider.scopes.split()
     if not isinstance(offered, list):
         return
     if missing := [scope for scope in requested if scope not in offered]:
         yield Finding(
             "warning",
-            subject,
             _("It does not list these scopes: %s.") % ", ".join(missing),
             _("If logins fail, remove them from the scopes, or allow them at the provider."),
         )
     if "offline_access" in offered and "offline_access" not in requested:
         yield Finding(
             "warning",
-            subject,
             _("It has the scope offline_access, which is not requested; some give no refresh token without it."),
             _("Add offline_access to the scopes if people have to log in again when their first token expires."),
         )
 
 
-def _logout(subject: str, metadata: Metadata) -> Iterator[Finding]:
+def _logout(metadata: Metadata) -> Iterator[Finding]:
     advice = _(
         "If it has one that its discovery document does not name, configure the URL (%s for the default provider). "
         "Otherwise nothing can be done here."
@@ -172,14 +163,12 @@ def _logout(subject: str, metadata: Metadata) -> Iterator[Finding]:
     if not metadata.end_session_endpoint:
         yield Finding(
             "warning",
-            subject,
             _("It has no end_session_endpoint: logging out here leaves the person logged in there."),
             advice % "OIDC_OP_END_SESSION_ENDPOINT",
         )
     if not metadata.revocation_endpoint:
         yield Finding(
             "warning",
-            subject,
             _("It has no revocation_endpoint: refresh tokens stay valid after a log-out, until they expire."),
             advice % "OIDC_OP_REVOCATION_ENDPOINT",
         )

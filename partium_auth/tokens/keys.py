@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import uuid
-from collections.abc import Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
+from django.db import models
 from django.utils import timezone
 
 from partium_auth.exceptions import KeyRejected, NoUsableKey
-from partium_auth.models import ApiKey
+from partium_auth.models import ApiKey, Organization
 from partium_auth.models.database import database_alias
-from partium_auth.models.keys import REJECTION_REMEMBERED, Standing
+from partium_auth.models.keys import REJECTION_REMEMBERED, ApiKeyQuerySet, Standing
 from partium_auth.tokens import state
 from partium_auth.tokens.state import GrantState
+from partium_auth.tokens.statements import Parameter, Statement, compiled
 
 
 class ServingKeys(NamedTuple):
@@ -34,8 +37,9 @@ class ServingKeys(NamedTuple):
 
 def read(organization_id: uuid.UUID) -> ServingKeys:
     """Read the keys of an organization that may serve, with their grants."""
-    keys = in_order(organization_id)
-    standing = {key.pk: key.standing for key in keys if key.standing != Standing.REFUSED}
+    alias, now = database_alias(), timezone.now()
+    rows = _statement(alias).run(alias, organization=organization_id, now=now)
+    standing = {pk: value for pk, value, *_ends in rows if value != Standing.REFUSED}
     candidates = state.read_keys(list(standing)) if standing else []
     return ServingKeys(
         candidates=tuple(
@@ -43,15 +47,33 @@ def read(organization_id: uuid.UUID) -> ServingKeys:
             seen if standing[seen.grant_id] == Standing.USABLE else seen._replace(rejected=True, waiting=True)
             for seen in candidates
         ),
-        refused=any(key.standing != Standing.USABLE for key in keys),
-        until=_until(keys),
+        refused=any(value != Standing.USABLE for _pk, value, *_ends in rows),
+        until=min((moment for row in rows for moment in _changes(now, *row[2:])), default=math.inf),
     )
+
+
+def _changes(
+    now: dt.datetime, expires_at: dt.datetime | None, retires_at: dt.datetime | None, rejected_at: dt.datetime | None
+) -> list[float]:
+    rested_at = None if rejected_at is None else rejected_at + REJECTION_REMEMBERED
+    return [at.timestamp() for at in (expires_at, retires_at, rested_at) if at is not None and at > now]
 
 
 def in_order(organization_id: uuid.UUID) -> list[ApiKey]:
     """Return an organization's keys that have not ended, the one that should serve first; each has its ``standing``."""
-    keys = ApiKey.objects.using(database_alias()).in_serving_order()
-    return list(keys.filter(organization_id=organization_id, organization__is_active=True))
+    return list(_rows(database_alias(), organization_id, timezone.now()))
+
+
+def _rows(alias: str, organization_id: Any, now: Any) -> ApiKeyQuerySet:
+    keys = ApiKey.objects.using(alias).in_serving_order(now)
+    return keys.filter(organization_id=organization_id, organization__is_active=True)
+
+
+@lru_cache(maxsize=8)
+def _statement(alias: str) -> Statement:
+    rows = _rows(alias, Parameter("organization", Organization._meta.pk), Parameter("now", models.DateTimeField()))
+    columns = ("pk", "standing", "expires_at", "retires_at", "rejected_at")
+    return compiled(rows.values_list(*columns), alias)
 
 
 def nothing_serves(*, refused: bool) -> NoUsableKey | KeyRejected:
@@ -63,10 +85,3 @@ def nothing_serves(*, refused: bool) -> NoUsableKey | KeyRejected:
     if refused:
         return KeyRejected("Partium does not accept the API key. Verify it, or add another one, in the key admin.")
     return NoUsableKey("The organization has no usable API key. Add one in the key admin.")
-
-
-def _until(keys: Sequence[ApiKey]) -> float:
-    now = timezone.now()
-    moments = [key.expires_at for key in keys] + [key.retires_at for key in keys]
-    moments += [key.rejected_at + REJECTION_REMEMBERED for key in keys if key.rejected_at is not None]
-    return min((moment.timestamp() for moment in moments if moment is not None and moment > now), default=math.inf)

@@ -107,13 +107,12 @@ class TokenManager:
         Raises:
             EncryptionError: the stored token cannot be opened.
         """
-        now = self.clock()
-        window = seen.window(now)
+        window = seen.window(self.clock())
         good = window is Window.FRESH or (window is Window.ADVISORY and (seen.busy or seen.waiting))
         # In the row, a token that Partium refused is as fresh as ever until its successor is committed.
         if seen.revoked or not good or seen.grant_id in self.refresher.pending:
             return None
-        return seen.access_token(now)
+        return seen.access_token()
 
     def obtain(
         self, seen: GrantState, *, rejected_generation: int | None = None, give_up_at: float = math.inf
@@ -260,7 +259,7 @@ class TokenManager:
             tried = seen.generation if refresh is not None else None
             seen = now_found.seen or seen
             found = now_found if now_found.failure is not None else replace(now_found, failure=found.failure)
-        yield seen.access_token(self.clock())
+        yield seen.access_token()
 
     # --- one refresh per grant ------------------------------------------------------------------------------------
 

@@ -18,12 +18,11 @@ from partium_auth.models import ApiKey, Grant
 from partium_auth.models.database import database_alias
 from partium_auth.sealed import encryption
 from partium_auth.tokens import windows
+from partium_auth.tokens.statements import Parameter, Statement, compiled
 
 if TYPE_CHECKING:
     from partium_auth.models import Organization
     from partium_auth.tokens.access import SessionAccess
-
-_RECHECK_SECONDS = 1.0  # less than what is left of any token that is served
 
 
 class Now(_Now):
@@ -83,16 +82,9 @@ class GrantState(NamedTuple):
         """Seconds until the access token expires; 0 where there is none."""
         return 0.0 if self.issued_at is None else max(0.0, self.issued_at + self.lifetime_seconds - now)
 
-    def access_token(self, now: float) -> AccessToken:
+    def access_token(self) -> AccessToken:
         """Open the access token. Raises EncryptionError where it does not open."""
-        assert self.token is not None  # noqa: S101  # callers look at the window first
-        return AccessToken(
-            value=_open(conf.encryption_keys, self.token, self.grant_id),
-            grant_id=self.grant_id,
-            generation=self.generation,
-            expires_at_seconds=(self.issued_at or 0.0) + self.lifetime_seconds,
-            recheck_at=max(self.fresh_until(), now + _RECHECK_SECONDS),
-        )
+        return _opened(conf.encryption_keys, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +96,7 @@ class AccessToken:
         grant_id: the grant that it was obtained with.
         generation: which of the grant's tokens it is.
         expires_at_seconds: by this machine's clock, in seconds since the epoch.
-        recheck_at: until then nobody has to read the grant again to serve it; in seconds since the epoch.
+        fresh_until: when its fresh window ends, in seconds since the epoch.
         access: what the session may use that it was obtained for; None: it was obtained for no session.
     """
 
@@ -112,7 +104,7 @@ class AccessToken:
     grant_id: uuid.UUID
     generation: int
     expires_at_seconds: float
-    recheck_at: float
+    fresh_until: float
     access: SessionAccess | None = field(default=None, repr=False)
 
     @property
@@ -127,14 +119,27 @@ class AccessToken:
             raise AttributeError("This access token was obtained for no session.")
         return self.access.organization
 
+    def of_session(self, access: SessionAccess) -> AccessToken:
+        """Return the same token, obtained for a session."""
+        return AccessToken(
+            self.value, self.grant_id, self.generation, self.expires_at_seconds, self.fresh_until, access
+        )
+
 
 @lru_cache(maxsize=1024)
-def _open(encryption_keys: tuple[str, ...], token: str, grant_id: uuid.UUID) -> str:
+def _opened(encryption_keys: tuple[str, ...], seen: GrantState) -> AccessToken:
     """Open an access token, or remember it: a session's next request often comes to the same process.
 
     The encryption keys are in the same memory, so remembering it tells nobody more.
     """
-    return encryption.unseal(token, f"partium_auth.grant:{grant_id}:access_token")
+    assert seen.token is not None  # noqa: S101  # callers look at the window first
+    return AccessToken(
+        value=encryption.unseal(seen.token, f"partium_auth.grant:{seen.grant_id}:access_token"),
+        grant_id=seen.grant_id,
+        generation=seen.generation,
+        expires_at_seconds=(seen.issued_at or 0.0) + seen.lifetime_seconds,
+        fresh_until=seen.fresh_until(),
+    )
 
 
 COLUMNS = (
@@ -172,20 +177,12 @@ def _is(condition: Q) -> ExpressionWrapper[Q]:
     return ExpressionWrapper(condition, output_field=BooleanField())
 
 
-def from_columns(row: tuple[Any, ...]) -> GrantState:
-    """Make a state of a row's :data:`COLUMNS`, as the ORM or the database's own driver returned them."""
+def from_columns(row: Sequence[Any]) -> GrantState:
+    """Make a state of a row's :data:`COLUMNS`."""
     grant_id, kind, provider, generation, token, issued_at, lifetime_seconds, reusable, *flags = row
-    return GrantState(
-        grant_id if isinstance(grant_id, uuid.UUID) else uuid.UUID(grant_id),
-        kind,
-        provider,
-        generation,
-        token.text if isinstance(token, Sealed) else token,
-        issued_at,
-        lifetime_seconds,
-        bool(reusable) or kind == Grant.Kind.API_KEY,
-        *map(bool, flags),
-    )
+    text = token.text if isinstance(token, Sealed) else None
+    reusable = reusable or kind == Grant.Kind.API_KEY
+    return GrantState(grant_id, kind, provider, generation, text, issued_at, lifetime_seconds, reusable, *flags)
 
 
 def read(grant_id: uuid.UUID) -> GrantState | None:
@@ -197,9 +194,16 @@ def read(grant_id: uuid.UUID) -> GrantState | None:
 
 def read_all(grant_ids: Sequence[uuid.UUID]) -> list[GrantState]:
     """Read some grants, in the order in which they are named; those that are not there are left out."""
-    rows = annotated(Grant.objects.using(database_alias()).filter(pk__in=grant_ids))
-    found = {row[0]: from_columns(row) for row in rows.values_list(*COLUMNS)}
+    alias = database_alias()
+    ids = {f"id{n}": grant_id for n, grant_id in enumerate(grant_ids)}
+    found = {row[0]: from_columns(row) for row in _statement(alias, len(ids)).run(alias, **ids)}
     return [found[grant_id] for grant_id in grant_ids if grant_id in found]
+
+
+@lru_cache(maxsize=32)
+def _statement(alias: str, grants: int) -> Statement:
+    ids: list[Any] = [Parameter(f"id{n}", Grant._meta.pk) for n in range(grants)]
+    return compiled(annotated(Grant.objects.using(alias).filter(pk__in=ids)).values_list(*COLUMNS), alias)
 
 
 def read_keys(api_key_ids: Sequence[uuid.UUID]) -> list[GrantState]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import SESSION_KEY, get_user_model
-from django.db import IntegrityError
+from django.db import IntegrityError, connections
 from django.test import AsyncClient
 from django.utils import timezone
 
 from partium_auth.accounts import matching
-from partium_auth.models import Grant, Identity, Organization
+from partium_auth.backends import PartiumOIDCBackend
+from partium_auth.models import Grant, Identity, Membership, Organization
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
 from partium_auth.tokens.verified_login import VerifiedLogin
@@ -117,6 +120,36 @@ def test_whoever_comes_second_of_two_first_logins_finds_what_the_first_has_made(
         return outcome
 
     assert matching.retry_on_conflict(record) == "the first one's account"
+
+
+MEETING = threading.Barrier(2)
+
+
+class Simultaneous(PartiumOIDCBackend):
+    """Two logins, of which neither goes on before the other one has come as far."""
+
+    def verify_claims(self, claims: Any) -> bool:
+        MEETING.wait(timeout=20)
+        return True
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_first_logins_at_the_same_moment_make_one_account(op: BendableProvider, settings: Any) -> None:
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.Simultaneous"]
+    Organization.objects.create(org_id="acme")
+
+    def come_back(browser: Browser, answer: dict[str, str]) -> int:
+        try:
+            return int(browser.come_back(answer).status_code)
+        finally:
+            connections.close_all()
+
+    browsers = [Browser(op), Browser(op)]
+    answers = [op.authorize(browser.start(), organizations=["acme"]) for browser in browsers]
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(come_back, browsers, answers)) == [302, 302]
+    assert get_user_model().objects.count() == Identity.objects.count() == Membership.objects.count() == 1
+    assert browsers[0].user == browsers[1].user == get_user_model().objects.get()
 
 
 def test_a_unique_value_that_stays_taken_is_refused_and_not_a_500() -> None:

@@ -154,7 +154,13 @@ def report_of(response: Any) -> str:
 
 @pytest.mark.parametrize(
     "where",
-    ["key_verification.upstream.authentication_api", "keys.fingerprint", "keys._insert", "keys.seal", "keys.record"],
+    [
+        "key_verification.upstream.authentication_api",
+        "keys.fingerprint",
+        "keys.grants.for_key",
+        "keys.seal",
+        "keys.record",
+    ],
 )
 @pytest.mark.parametrize("page", ["add", "rotate"])
 def test_no_value_is_in_an_error_report(

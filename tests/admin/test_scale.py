@@ -40,10 +40,9 @@ def test_pages_cost_as_many_queries_with_many_organizations(db: None) -> None:
     # Where a search finds nothing, there are no rows to fetch.
     few = [(url, queries_of(client, url)) for client, url in visits if not url.endswith("5123")]
     fill(100, 9_900)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            {"mysql": "ANALYZE TABLE partium_auth_apikey"}.get(connection.vendor, "ANALYZE")
-        )  # as autovacuum
+    if connection.vendor == "postgresql":  # what autovacuum does; MariaDB would commit
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
     many = [(url, queries_of(client, url)) for client, url in visits]
     assert max(queries for _, queries in many) <= MOST_QUERIES, many
     assert [(url, queries) for url, queries in many if not url.endswith("5123")] == few

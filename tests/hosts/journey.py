@@ -280,13 +280,13 @@ if apps.is_installed("django.contrib.admin"):
         visitor: Visitor, op: BendableProvider, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         in_transaction: list[bool] = []
-        ask = keys.try_at_partium
+        ask = keys.verify_at_partium
 
         def watched(*args: Any) -> Any:
             in_transaction.extend(database.in_atomic_block for database in connections.all())
             return ask(*args)
 
-        monkeypatch.setattr(keys, "try_at_partium", watched)
+        monkeypatch.setattr(keys, "verify_at_partium", watched)
         sent = visitor.get(f"{PREFIX}/keys/")
         assert sent.status_code == 302
         page = visitor.get(sent["Location"])

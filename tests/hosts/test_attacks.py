@@ -157,6 +157,12 @@ def test_the_longest_next_that_is_taken_fits_everywhere(op: BendableProvider, db
     assert browser.come_back(op.authorize(url))["Location"] == target
 
 
+def test_the_login_of_the_key_admin_understands_utf_8_only(client: Client, settings: Any) -> None:
+    settings.ROOT_URLCONF = "tests.admin.urls"
+    kind = "multipart/form-data; charset=utf-7; boundary=x"
+    assert client.generic("GET", "/keys/login/?next=/%2B2AA-", b"", kind, CONTENT_TYPE=kind).status_code == 400
+
+
 def test_a_page_of_the_key_admin_with_a_long_address_is_no_500(db: None, settings: Any) -> None:
     settings.ROOT_URLCONF = "tests.admin.urls"
     client = Client()

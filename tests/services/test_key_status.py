@@ -66,7 +66,7 @@ def every_key() -> list[ApiKey]:
     return made
 
 
-def stored_status(organization: Organization, now: dt.datetime | None = None) -> KeyStatus:
+def status_now(organization: Organization, now: dt.datetime | None = None) -> KeyStatus:
     row: Any = Organization.objects.annotate(key_status=key_status(now)).get(pk=organization.pk)
     return KeyStatus(row.key_status)
 
@@ -96,7 +96,7 @@ def test_an_organization_is_as_good_as_its_best_key() -> None:
                 for state in states:
                     one_of_each[state].organization = organization
                     one_of_each[state].save(force_insert=True)
-                assert stored_status(organization, NOW) == status_of(set(states)), states
+                assert status_now(organization, NOW) == status_of(set(states)), states
                 transaction.set_rollback(True)
 
 
@@ -125,24 +125,24 @@ def _values(key: ApiKey) -> dict[str, Any]:
 
 def test_it_follows_every_service(acme: Organization, partium_sandbox: PartiumSandbox) -> None:
     soon = timezone.now() + 3 * DAY
-    assert stored_status(acme) == KeyStatus.NONE
+    assert status_now(acme) == KeyStatus.NONE
     first = keys.add_key(acme, partium_sandbox.add_key("acme"), label="first", actor=None)
-    assert stored_status(acme) == KeyStatus.HEALTHY
+    assert status_now(acme) == KeyStatus.HEALTHY
     keys.change_key(first, label="first", expires_at=soon, actor=None)
-    assert stored_status(acme) == KeyStatus.EXPIRING
+    assert status_now(acme) == KeyStatus.EXPIRING
     keys.change_key(first, label="first", expires_at=None, actor=None)
     key_usage.record_rejection(first.pk)
-    assert stored_status(acme) == KeyStatus.FAILING
+    assert status_now(acme) == KeyStatus.FAILING
     key_usage.count_exchange(first.pk, ok=True)
-    assert stored_status(acme) == KeyStatus.HEALTHY
+    assert status_now(acme) == KeyStatus.HEALTHY
     second = keys.rotate_key(first, "not-verified-000000000", verify=False, actor=None)
-    assert stored_status(acme) == KeyStatus.EXPIRING  # the old one, as long as it retires
+    assert status_now(acme) == KeyStatus.EXPIRING  # the old one, as long as it retires
     keys.revoke_key(first, actor=None)
-    assert stored_status(acme) == KeyStatus.UNVERIFIED
+    assert status_now(acme) == KeyStatus.UNVERIFIED
     assert keys.verify_key(second, actor=None).refused
-    assert stored_status(acme) == KeyStatus.FAILING
+    assert status_now(acme) == KeyStatus.FAILING
     keys.revoke_key(second, actor=None)
-    assert stored_status(acme) == KeyStatus.NONE
+    assert status_now(acme) == KeyStatus.NONE
 
 
 def test_a_successful_exchange_takes_two_statements(

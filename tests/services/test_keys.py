@@ -185,16 +185,15 @@ def test_two_who_add_the_same_key_at_once_get_one_key(
     acme: Organization, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     value = partium_sandbox.add_key("acme")
-    keys.add_key(acme, value, label="first", actor=None)
-    asked = []
+    ask = keys.verify_at_partium
 
-    def late(organization: Organization, digest: str) -> None:  # the other one's row appears after the first look
-        asked.append(digest)
-        if len(asked) > 1:
-            raise ValidationError({"value": ValidationError("late", code="duplicate")})
+    def ask_slowly(organization: Organization, asked: str) -> Any:
+        monkeypatch.setattr(keys, "verify_at_partium", ask)
+        keys.add_key(acme, value, label="first", actor=None)  # somebody else, while Partium is asked
+        return ask(organization, asked)
 
-    monkeypatch.setattr(keys, "_refuse_duplicate", late)
-    with pytest.raises(ValidationError) as caught:
+    monkeypatch.setattr(keys, "verify_at_partium", ask_slowly)
+    with pytest.raises(ValidationError, match="first") as caught:
         keys.add_key(acme, value, label="second", actor=None)
     assert code_of(caught.value) == "duplicate"
     assert ApiKey.objects.count() == 1

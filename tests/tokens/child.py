@@ -53,6 +53,7 @@ def main() -> None:
     from partium_auth.tokens import lease, manager, refresh, sources, state
 
     settings.PARTIUM_API_URL = wanted["api_url"]
+    manager.PATIENCE_SECONDS = 60.0  # the machine may be busy
     for name, value in wanted["constants"].items():
         setattr(refresh, name, value)
     stops: dict[str, tuple[Any, str, bool]] = {

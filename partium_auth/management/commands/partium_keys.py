@@ -120,7 +120,7 @@ class Command(BaseCommand):
         ends: dict[uuid.UUID, dt.datetime] = {}
         for state in (ApiKeyState.EXPIRING, ApiKeyState.RETIRING):
             for key in visible.in_state(state, now).defer("secret"):
-                if key.ends_at is not None:  # always so in these states; said for the type checker
+                if key.ends_at is not None:  # true in both states
                     ends[key.organization_id] = max(key.ends_at, ends.get(key.organization_id, key.ends_at))
         found: list[dict[str, str | None]] = []
         for organization in rows.order_by("key_status", "org_id"):

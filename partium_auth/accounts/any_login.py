@@ -1,0 +1,54 @@
+"""What every login and log-out of the site means to this app, whichever backend or view is behind it."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import nullcontext
+from typing import Any
+
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db import OperationalError, ProgrammingError, connections, router, transaction
+
+from partium_auth.accounts import sessions
+from partium_auth.models import Membership, Organization
+
+logger = logging.getLogger("partium_auth")
+
+
+def connect_signals() -> None:
+    """Listen to Django's signals."""
+    user_logged_in.connect(_logged_in, dispatch_uid="partium_auth")
+    user_logged_out.connect(_logged_out, dispatch_uid="partium_auth")
+
+
+def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> None:
+    """Choose the active organization of a session, whichever backend logged the person in."""
+    _forget_token(request)
+    # Our own login views add the grant after this signal.
+    if request is None or not hasattr(request, "session"):
+        return
+    connection = connections[router.db_for_read(Organization)]
+    # PostgreSQL: a transaction continues after a failed statement only from a savepoint.
+    savepoint = transaction.atomic(using=connection.alias) if connection.in_atomic_block else nullcontext()
+    try:
+        with savepoint:
+            sessions.begin_without_grant(request, user)
+    except (OperationalError, ProgrammingError):
+        # People must be able to log in, to the admin for example, before "migrate" has created our tables.
+        if {Organization._meta.db_table, Membership._meta.db_table} <= set(connection.introspection.table_names()):
+            raise
+        logger.warning("partium_auth's tables are not there yet. Run: manage.py migrate")
+
+
+def _logged_out(sender: object, request: Any, user: Any, **kwargs: object) -> None:
+    """Revoke the grant of a session that ends, whichever view ends it."""
+    _forget_token(request)
+    if request is not None and hasattr(request, "session"):
+        sessions.end(request)
+
+
+def _forget_token(request: Any) -> None:
+    # request.partium may already have read the token of the person who was logged in before.
+    partium = getattr(request, "partium", None)
+    if partium is not None:
+        partium.forget()
