@@ -120,11 +120,11 @@ def add_copies(grant: Grant, number: int) -> None:
     """Copy a grant that many times, each with an id and a session of its own."""
     quote = connection.ops.quote_name
     pk = Grant._meta.pk
-    own: dict[str, Any] = {
-        "id": pk.db_type(connection),
+    own = {
+        "id": str(pk.db_type(connection)),
         "session_key": "text",
         "session_key_digest": "varchar(32)",
-        "refreshed_at": Grant._meta.get_field("refreshed_at").db_type(connection),
+        "refreshed_at": str(Grant._meta.get_field("refreshed_at").db_type(connection)),
         "plain": "varchar(40)",
     }
     kept = [field.column for field in Grant._meta.fields if field.column not in own]

@@ -172,9 +172,9 @@ def test_a_grant_that_comes_to_life_after_it_was_found_stays(
 ) -> None:
     grant = change(password_grant(), refreshed_at=ago(2 * DAY))
 
-    def refreshed_meanwhile(rows: list[Grant], *, or_unknown: bool = False) -> set[Any]:
+    def refreshed_meanwhile(rows: list[Any], *, or_unknown: bool = False) -> dict[Any, str]:
         Grant.objects.filter(pk=grant.pk).update(refreshed_at=timezone.now())
-        return {row.pk for row in rows}
+        return {pk: digest for pk, _, digest in rows}
 
     monkeypatch.setattr(cleanup, "_without_session", refreshed_meanwhile)
     assert "0 without a session" in clear()
@@ -302,9 +302,10 @@ def test_a_grant_whose_session_got_another_key_after_it_was_found_stays(
     Grant.objects.update(refreshed_at=ago(2 * DAY))
     Session.objects.all().delete()
 
-    def changed_meanwhile(rows: list[Grant], *, or_unknown: bool = False) -> set[Any]:
-        grants.store_session_key(rows[0].pk, "another-key")
-        return {row.pk for row in rows}
+    def changed_meanwhile(rows: list[Any], *, or_unknown: bool = False) -> dict[Any, str]:
+        for pk, _, _ in rows:
+            grants.store_session_key(pk, "another-key")
+        return {pk: digest for pk, _, digest in rows}
 
     monkeypatch.setattr(cleanup, "_without_session", changed_meanwhile)
     assert "0 without a session" in clear()
@@ -322,3 +323,14 @@ def test_no_session_is_read_but_those_of_the_batch(password_grant: MakeGrant) ->
     assert wanted_key in asked[0]
     assert other_key not in asked[0]
     assert "session_data" not in asked[0]
+
+
+def test_two_grants_of_one_session_are_both_seen(password_grant: MakeGrant) -> None:
+    one, other = (change(password_grant(), refreshed_at=ago(2 * DAY)) for _ in range(2))
+    store = SessionStore()
+    store.create()
+    for grant in (one, other):
+        change(grant, session_key=seal(grant, "session_key", str(store.session_key)))
+    assert "0 without a session" in clear()
+    store.delete()
+    assert "2 without a session" in clear()
