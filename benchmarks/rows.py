@@ -63,7 +63,7 @@ def _clear() -> None:
 def _add(grant: Grant, number: int) -> None:
     """Copy a grant that many times, under ids of their own."""
     series, new_id = _SERIES[connection.vendor]
-    names = [field.column for field in Grant._meta.fields if field.column != "id"]
+    names = [field.column for field in Grant._meta.fields if field.column and field.column != "id"]
     columns = ", ".join(connection.ops.quote_name(name) for name in names)
     table = connection.ops.quote_name(Grant._meta.db_table)
     with connection.cursor() as cursor:

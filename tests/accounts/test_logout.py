@@ -253,7 +253,7 @@ def test_where_there_is_no_session_to_delete_there_is_no_token_any_more(
     kept = browser.client.session
     kept.cycle_key()  # as Django does when somebody changes a password
     kept.save()
-    browser.client.cookies["sessionid"] = kept.session_key
+    browser.client.cookies["sessionid"] = str(kept.session_key)
     assert browser.client.post("/partium/token/").status_code == 200
     assert tell(op).status_code == 200
     assert browser.user is not None
