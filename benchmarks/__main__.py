@@ -12,7 +12,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25, help="rounds of each kind of request (default: 25)")
     parser.add_argument("--requests", type=int, default=400, help="requests per round (default: 400)")
     parser.add_argument("--sessions", type=int, default=100, help="different people's sessions (default: 100)")
-    parser.add_argument("--only", choices=["cpu", "expiry", "rows", "admin"], help="one table")
+    parser.add_argument("--only", choices=["cpu", "expiry", "rows", "updates", "admin"], help="one table")
     parser.add_argument("--grants", type=int, default=0, help="measure many rows too: so many grants (1000000)")
     parser.add_argument("--organizations", type=int, default=0, help="measure the key admin too: so many (10000)")
     options = parser.parse_args()
@@ -23,7 +23,7 @@ def main() -> None:
     django.setup()
     from django.db import connection
 
-    from benchmarks import administration, cpu, expiry, rows
+    from benchmarks import administration, cpu, expiry, rows, updates
 
     say = print
     say(f"Python {platform.python_version()}, Django {django.get_version()}, {os.cpu_count()} CPUs, {_processor()}")
@@ -35,9 +35,11 @@ def main() -> None:
             say("")
         if options.only in {None, "expiry"}:
             expiry.measure(say)
-        if options.grants or options.only == "rows":
+        if options.only == "rows" or (options.grants and options.only is None):
             say("")
             rows.measure(options.grants or 1_000_000, say)
+        if options.only == "updates":
+            updates.measure(options.grants or 10_000, say)
         if options.organizations or options.only == "admin":
             say("")
             administration.measure(options.organizations or 10_000, say)

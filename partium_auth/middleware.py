@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from partium_auth.accounts import sessions
 from partium_auth.exceptions import PartiumError, TokenUnavailable
 from partium_auth.session import PartiumSession
 from partium_auth.tokens.manager import token_manager
 
-if TYPE_CHECKING:
-
-    class PartiumRequest(HttpRequest):
-        """A request behind the middleware, for annotations."""
-
-        partium: PartiumSession
-
 
 class PartiumMiddleware:
-    """Attaches ``request.partium``; put it after ``AuthenticationMiddleware``. Reads and writes nothing by itself."""
+    """Attaches ``request.partium``; put it after ``AuthenticationMiddleware``. Reads nothing by itself.
+
+    Writes only where the session gets another key during a request, as it does when the password is changed: the grant needs
+    the new one, so that a logout from elsewhere ends this session and ``partium_clear_grants`` sees that it is alive.
+    """
 
     sync_capable = True
     async_capable = True
@@ -33,9 +30,20 @@ class PartiumMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        # For an async handler this is the coroutine that Django awaits; there is nothing to do afterwards.
         request.partium = PartiumSession(request)  # type: ignore[attr-defined]
-        return self.get_response(request)
+        sessions.note_key(request)
+        response = self.get_response(request)
+        if not isinstance(response, HttpResponseBase):
+            return self._finish(request, response)
+        if sessions.key_was_changed(request):
+            sessions.store_key(request)
+        return response
+
+    async def _finish(self, request: HttpRequest, response: Awaitable[HttpResponseBase]) -> HttpResponseBase:
+        answer = await response
+        if sessions.key_was_changed(request):
+            await sync_to_async(sessions.store_key)(request)
+        return answer
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """Answer a Partium error: log in again, or try again later, as a page or as JSON for a script."""

@@ -240,7 +240,12 @@ class PartiumSession:
         found = recalled or access.read(*whose)
         if found is None:
             raise NoOrganization("The session's organization is not active, or not open to this person any more.")
+        has_other_key = found.own is not None and sessions.has_other_key(self._request, found.own.session_key_digest)
+        if has_other_key and recalled is not None:
+            return self._read(fresh=True)
         rules.require_permitted(found, now=now)
+        if has_other_key:
+            sessions.store_key(self._request)
         self._access, self._recalled = found, recalled is not None
         return found
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 GRANT = grants.IN_SESSION
 ORGANIZATION = "_partium_organization"
 _LOGIN = "_partium_verified_login"  # an attribute of the request, while log_in() is at work
+_NOTED_KEY = "_partium_session_key"  # an attribute of the request: the session key that the grant has
 
 
 def log_in(request: HttpRequest, login: VerifiedLogin, *, org_id: str = "") -> None:
@@ -73,8 +74,9 @@ def begin(request: HttpRequest, login: VerifiedLogin, *, org_id: str = "") -> Gr
     end(request)  # a silent login keeps the session and replaces its grant
     if request.session.session_key is None:
         request.session.create()
-    grant = grants.open_grant(login, request.session.session_key or "")
+    grant = grants.open_grant(login, grants.key_of(request.session))
     request.session[GRANT] = str(grant.pk)
+    note_key(request)
     organizations = _organizations_of(login.user) if login.organizations is None else login.organizations
     owner_id = login.provider.organization_id if login.provider is not None else None
     wanted = next((row for row in organizations if row.pk == owner_id or (not owner_id and row.org_id == org_id)), None)
@@ -94,6 +96,30 @@ def end(request: HttpRequest) -> None:
     if grant_id is not None:
         grants.revoke(Grant.objects.filter(pk=grant_id))
         del request.session[GRANT]
+
+
+def note_key(request: HttpRequest) -> None:
+    """Note which key the session has, for :func:`key_was_changed`."""
+    session = getattr(request, "session", None)
+    setattr(request, _NOTED_KEY, None if session is None else session.session_key)
+
+
+def key_was_changed(request: HttpRequest) -> bool:
+    """Tell whether the session has another key than :func:`note_key` has noted."""
+    session = getattr(request, "session", None)
+    return session is not None and session.session_key != getattr(request, _NOTED_KEY, None)
+
+
+def store_key(request: HttpRequest) -> None:
+    """Store on the session's grant which key the session has now."""
+    grant_id, session_key = grant_id_of(request), grants.key_of(request.session)
+    if grant_id is not None and session_key:
+        grants.store_session_key(grant_id, session_key)
+
+
+def has_other_key(request: HttpRequest, session_key_digest: str) -> bool:
+    """Tell whether the session has another key than the one that its grant has the digest of."""
+    return grants.session_key_digest(grants.key_of(request.session)) not in {"", session_key_digest}
 
 
 def grant_id_of(request: HttpRequest) -> uuid.UUID | None:

@@ -33,8 +33,9 @@ class Grant(models.Model):
     api_key = models.OneToOneField(ApiKey, on_delete=models.CASCADE, null=True, related_name="grant")
     provider = models.CharField(max_length=49, blank=True, default="")  # slug, of an OIDC login
     identity = models.ForeignKey(Identity, on_delete=models.CASCADE, null=True, related_name="grants")
-    session_id = models.CharField(max_length=255, blank=True, default="", db_index=True)  # the provider's sid
+    session_id = models.CharField(max_length=255, blank=True, default="")  # the provider's sid
     session_key = SealedField(null=True)  # Django's, so that a logout from elsewhere can delete the session
+    session_key_digest = models.CharField(max_length=32, blank=True, default="")  # tells whether the key has changed
     id_token = SealedField(null=True)  # the id_token_hint of a log-out
 
     access_token = SealedField(null=True)
@@ -53,13 +54,19 @@ class Grant(models.Model):
 
     authenticated_at = models.FloatField(null=True)  # seconds since the epoch; how old the login's claims are
     rejected_at = models.DateTimeField(null=True)  # the upstream said that there will be no more tokens
-    revoked_at = models.DateTimeField(null=True, db_index=True)
+    revoked_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    refreshed_at = models.DateTimeField(null=True, db_index=True)
+    refreshed_at = models.DateTimeField(null=True)
 
     class Meta:
         verbose_name = _("grant")
         verbose_name_plural = _("grants")
+        # No index on what a refresh writes: PostgreSQL would have to write to every index for each refresh (no HOT update).
+        indexes = (
+            models.Index(fields=["session_id"], name="partium_grant_by_session_id"),
+            models.Index(fields=["created_at", "id"], name="partium_grant_by_age"),
+            models.Index(fields=["kind", "created_at", "id"], name="partium_grant_by_kind"),
+        )
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} {self.id}"

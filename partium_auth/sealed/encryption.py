@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
 VERSION = "v1"
+LONGEST_KEY_ID = 32
 _SEALED = re.compile(r"v1\.([A-Za-z0-9_-]{1,32})\.([A-Za-z0-9_=-]+)")
 _KEY = re.compile(r"([A-Za-z0-9_-]{1,32}):([A-Za-z0-9_=-]{43,44})")
 _SEPARATOR = b"\x00"

@@ -33,6 +33,7 @@ class OwnGrant(NamedTuple):
     provider_organization_id: uuid.UUID | None
     provider_active: bool
     authenticated_at: float | None
+    session_key_digest: str
 
 
 class SessionAccess(NamedTuple):
@@ -64,7 +65,7 @@ class SessionAccess(NamedTuple):
 
 
 _ORGANIZATION_COLUMNS = ("org_id", "display_name", "token_source", "required_provider__slug", "version")
-_OWN_COLUMNS = (*state.COLUMNS, "authenticated_at", "_provider_organization", "_provider_active")
+_OWN_COLUMNS = (*state.COLUMNS, "authenticated_at", "_provider_organization", "_provider_active", "session_key_digest")
 
 
 @lru_cache(maxsize=8)
@@ -121,11 +122,11 @@ def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID
 def _own(row: tuple[Any, ...]) -> OwnGrant | None:
     if row[0] is None:
         return None
-    *columns, authenticated_at, provider_organization_id, provider_active = row
+    *columns, authenticated_at, provider_organization_id, provider_active, session_key_digest = row
     seen = state.from_columns(tuple(columns))
     # Without a row it can only be the provider of the settings, or none: a deleted one takes its bounds with it.
     active = seen.provider in {"", DEFAULT} if provider_active is None else provider_active
-    return OwnGrant(seen, provider_organization_id, active, authenticated_at)
+    return OwnGrant(seen, provider_organization_id, active, authenticated_at, session_key_digest)
 
 
 # --- what this process remembers -----------------------------------------------------------------------------------

@@ -9,23 +9,26 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, partial
-from importlib import import_module
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.db import router
-from django.db.models import ExpressionWrapper, F, FloatField, Model, Q, QuerySet
+from django.db.models import ExpressionWrapper, F, FloatField, Q, QuerySet
 from django.utils import timezone
 
 from partium_auth.exceptions import EncryptionError
+from partium_auth.fields import context_of
 from partium_auth.models import Grant, UsedOnce
 from partium_auth.models.database import database_alias
-from partium_auth.tokens import grants
 from partium_auth.tokens.state import Now
 
 SESSION_GONE_AFTER = dt.timedelta(days=1)
 """A grant is kept this long after its last refresh, whatever has become of its session."""
+
+
+_Row = tuple[Any, Any, str]
+"""Primary key, sealed session key and its digest, of one grant."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,8 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
     expired = Q(issued_at__isnull=True) | Q(_expires_at__lt=now.timestamp())
 
     sessions_are_rows = _sessions_are_rows()
-    named = cache(_named_by_sessions)  # read once, and only if it is needed
 
-    def remove(dead: QuerySet[Any], which: Callable[[list[Any]], set[Any]] | None = None) -> int:
+    def remove(dead: QuerySet[Any], which: Callable[[list[_Row]], dict[Any, str]] | None = None) -> int:
         return sum(_batches(dead, batch_size, dry_run, which))
 
     revoked = rows.filter(revoked_at__isnull=False)
@@ -82,8 +84,8 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
     return Cleared(
         revoked=remove(revoked),
         rejected=remove(rejected),
-        unused=remove(unused, partial(_without_session, named, or_unknown=True) if sessions_are_rows else None),
-        without_session=remove(idle, partial(_without_session, named)) if sessions_are_rows else 0,
+        unused=remove(unused, partial(_without_session, or_unknown=True) if sessions_are_rows else None),
+        without_session=remove(idle, _without_session) if sessions_are_rows else 0,
         used_tokens=remove(tokens),
     )
 
@@ -93,22 +95,26 @@ def _not_refreshed_since(moment: dt.datetime) -> Q:
 
 
 def _batches(
-    dead: QuerySet[Any], batch_size: int, dry_run: bool, which: Callable[[list[Any]], set[Any]] | None
+    dead: QuerySet[Any], batch_size: int, dry_run: bool, which: Callable[[list[_Row]], dict[Any, str]] | None
 ) -> Iterator[int]:
+    columns = ("pk",) if which is None else ("pk", "session_key", "session_key_digest")
     last: Any = None
     while True:
         following = dead.order_by("pk") if last is None else dead.filter(pk__gt=last).order_by("pk")
-        found: list[Model] = list(following[:batch_size])
+        found: list[Any] = list(following.values_list(*columns)[:batch_size])
         if not found:
             return
-        last = found[-1].pk
-        pks = {row.pk for row in found} if which is None else which(found)
+        last = found[-1][0]
+        digests = {} if which is None else which(found)
+        pks = {row[0] for row in found} if which is None else set(digests)
         if dry_run:
             yield len(pks)
         elif pks:
             doomed = dead.filter(pk__in=pks)
             if dead.model is Grant:
                 doomed = doomed.exclude(lease_until__gt=Now())
+            if which is not None:  # its session may have been given another key meanwhile
+                doomed = doomed.filter(session_key_digest__in=set(digests.values()))
             yield doomed.delete()[0]
 
 
@@ -119,29 +125,23 @@ def _sessions_are_rows() -> bool:
     }
 
 
-def _without_session(named: Callable[[], set[str]], rows: list[Grant], *, or_unknown: bool = False) -> set[Any]:
-    """Return which grants are no living session's; ``or_unknown`` with those whose session key does not open."""
+def _without_session(rows: list[_Row], *, or_unknown: bool = False) -> dict[Any, str]:
+    """Return which grants are no living session's, with the digests of their session keys.
+
+    Args:
+        rows: which are looked at.
+        or_unknown: also return those whose session key is not known or does not open.
+    """
     keys: dict[Any, str | None] = {}
-    for row in rows:
+    grant = Grant()
+    for grant.pk, sealed, _ in rows:
         try:
-            keys[row.pk] = row.session_key.reveal()
+            keys[grant.pk] = sealed.bound_to(context_of(grant, "session_key")).reveal()
         except (EncryptionError, AttributeError):
             if or_unknown:
-                keys[row.pk] = None
-    alive = set(_living_sessions().filter(session_key__in=set(keys.values())).values_list("session_key", flat=True))
-    lost = {pk for pk, session_key in keys.items() if session_key not in alive}
-    # A host may have given the session another key meanwhile, as a change of the password does.
-    return {pk for pk in lost if str(pk) not in named()}
-
-
-def _living_sessions() -> QuerySet[Any]:
+                keys[grant.pk] = None
     from django.contrib.sessions.models import Session  # asked for only where sessions are rows of the database
 
-    return Session.objects.using(router.db_for_write(Session)).filter(expire_date__gt=timezone.now())
-
-
-def _named_by_sessions() -> set[str]:
-    """Read every living session for the grant it names: nothing finds a session by what it holds."""
-    store = import_module(settings.SESSION_ENGINE).SessionStore()
-    rows = _living_sessions().values_list("session_data", flat=True)
-    return {str(store.decode(data).get(grants.IN_SESSION)) for data in rows.iterator()}
+    living = Session.objects.using(router.db_for_write(Session)).filter(expire_date__gt=timezone.now())
+    alive = set(living.filter(session_key__in=set(keys.values())).values_list("session_key", flat=True))
+    return {pk: digest for pk, _, digest in rows if pk in keys and keys[pk] not in alive}

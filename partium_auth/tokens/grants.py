@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import uuid
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.db import Error as AnyDatabaseError
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -17,6 +20,8 @@ from partium_auth.models import Grant
 from partium_auth.models.database import database_alias
 
 if TYPE_CHECKING:
+    from django.contrib.sessions.backends.base import SessionBase
+
     from partium_auth.tokens.verified_login import VerifiedLogin
 
 logger = logging.getLogger("partium_auth.tokens")
@@ -31,7 +36,7 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
 
     Args:
         login: with its user.
-        session_key: Django's, of the session it belongs to.
+        session_key: Django's, of the session it belongs to; empty where :func:`key_of` is.
 
     Raises:
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
@@ -45,7 +50,9 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
         reusable=login.provider is not None and login.provider.refresh_tokens_reusable,
         authenticated_at=timezone.now().timestamp(),
     )
-    grant.session_key = seal(grant, "session_key", session_key)
+    if session_key:
+        grant.session_key = seal(grant, "session_key", session_key)
+        grant.session_key_digest = session_key_digest(session_key)
     if login.tokens is not None:
         if login.tokens.id_token:
             grant.id_token = seal(grant, "id_token", login.tokens.id_token)
@@ -58,6 +65,33 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
         grant.refreshed_at = timezone.now()
     grant.save(force_insert=True, using=database_alias())
     return grant
+
+
+def key_of(session: SessionBase) -> str:
+    """Return the key that a session can be found and deleted by; empty where there is none."""
+    from django.contrib.sessions.backends import signed_cookies
+
+    # A cookie that holds the session itself changes with every answer, and no server can delete it.
+    return "" if isinstance(session, signed_cookies.SessionStore) else session.session_key or ""
+
+
+def session_key_digest(session_key: str) -> str:
+    """Return what is compared instead of a sealed session key; a key has 165 random bits, so nobody can guess it from this."""
+    return hashlib.sha256(session_key.encode()).hexdigest()[:32] if session_key else ""
+
+
+def store_session_key(grant_id: uuid.UUID, session_key: str) -> None:
+    """Store the session key that a grant's session has now: Django changes it when the password is changed, for example.
+
+    A failure is logged, and no reason to fail the request.
+    """
+    digest = session_key_digest(session_key)
+    try:
+        with transaction.atomic(using=database_alias()):
+            outdated = _rows().filter(pk=grant_id, revoked_at__isnull=True).exclude(session_key_digest=digest)
+            outdated.update(session_key=seal(Grant(pk=grant_id), "session_key", session_key), session_key_digest=digest)
+    except (AnyDatabaseError, EncryptionError) as error:
+        logger.warning("The new session key of grant %s was not stored: %s", grant_id, type(error).__name__)
 
 
 def for_key(api_key_id: uuid.UUID) -> Grant:

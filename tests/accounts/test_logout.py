@@ -246,18 +246,33 @@ def test_a_sid_ends_that_session_and_no_other(browser: Browser, op: BendableProv
     assert Grant.objects.exclude(revoked_at=None).get().session_id == "session-1"
 
 
+def cycle_key(browser: Browser) -> None:
+    """Give a session another key, outside of any request that the app could see."""
+    kept = browser.client.session
+    kept.cycle_key()
+    kept.save()
+    browser.client.cookies["sessionid"] = str(kept.session_key)
+
+
 def test_where_there_is_no_session_to_delete_there_is_no_token_any_more(
     browser: Browser, op: BendableProvider, acme: Organization
 ) -> None:
     browser.log_in(claims={"organizations": ["acme"]})
-    kept = browser.client.session
-    kept.cycle_key()  # as Django does when somebody changes a password
-    kept.save()
-    browser.client.cookies["sessionid"] = str(kept.session_key)
     assert browser.client.post("/partium/token/").status_code == 200
+    cycle_key(browser)
     assert tell(op).status_code == 200
     assert browser.user is not None
     assert browser.client.post("/partium/token/").status_code == 401
+
+
+def test_a_session_that_got_another_key_is_deleted_once_a_token_was_read_in_it(
+    browser: Browser, op: BendableProvider, acme: Organization
+) -> None:
+    browser.log_in(claims={"organizations": ["acme"]})
+    cycle_key(browser)
+    assert browser.client.post("/partium/token/").status_code == 200
+    assert tell(op).status_code == 200
+    assert browser.user is None
 
 
 def test_a_sub_ends_all_sessions_of_that_person_at_that_provider(

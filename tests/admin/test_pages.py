@@ -13,9 +13,11 @@ from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from partium_auth.admin import grants as grant_admin
 from partium_auth.admin import key_actions
 from partium_auth.admin.keys import ApiKeyAdmin
 from partium_auth.models import (
@@ -577,6 +579,37 @@ def test_grants_are_revoked_from_the_list(ours: Tenant, root: Any) -> None:
     assert "aardvark-member" in page
     client.post(url, {"action": "revoke_selected", "_selected_action": [str(ours.grant.pk)]})
     assert Grant.objects.get(pk=ours.grant.pk).revoked_at is not None
+
+
+def test_a_list_of_very_many_grants_shows_the_first_ones_and_says_so(
+    ours: Tenant, root: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = login(root)
+    url = reverse("admin:partium_auth_grant_changelist")
+    oldest = ours.grant
+    later = Grant.objects.bulk_create(Grant(kind=Grant.Kind.PASSWORD, user=oldest.user) for _ in range(60))
+    assert client.get(url).context["title"] == "Grants"
+    monkeypatch.setattr(grant_admin, "SHOWN", 55)
+    page = client.get(url, {"p": 2})
+    assert page.context["title"] == "The first 55 grants"
+    assert len(page.context["cl"].result_list) == 5
+    everything = {"action": "revoke_selected", "select_across": "1", "_selected_action": [str(later[0].pk)]}
+    client.post(url, everything)
+    assert Grant.objects.exclude(revoked_at=None).count() == 55, "what the list goes through, and no more"
+    oldest.refresh_from_db()
+    assert oldest.revoked_at is None
+
+
+def test_a_list_of_grants_never_counts_or_sorts_all_of_them(ours: Tenant, root: Any) -> None:
+    client = login(root)
+    url = reverse("admin:partium_auth_grant_changelist")
+    for asked in ({}, {"kind__exact": "oidc"}, {"_facets": "True"}, {"o": "5"}):
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(url, asked).status_code == 200
+        statements = [query["sql"] for query in captured if '"partium_auth_grant"' in query["sql"]]
+        assert statements
+        assert all("LIMIT" in sql for sql in statements if "COUNT" in sql)
+        assert all('ORDER BY "partium_auth_grant"."created_at" DESC' in sql for sql in statements if "COUNT" not in sql)
 
 
 def test_accounts_with_grants_can_still_be_deleted(ours: Tenant, root: Any) -> None:

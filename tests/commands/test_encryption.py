@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, models
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from partium_auth.exceptions import EncryptionError
@@ -130,6 +131,24 @@ def test_a_dry_run_changes_nothing(db: None, settings: Any) -> None:
     settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
     assert "test: 6" in run("--dry-run")
     assert encryption_keys.counts_by_key() == {"test": 6}
+
+
+def test_secrets_are_counted_by_key_without_reading_them(db: None) -> None:
+    """The database counts: as many statements for many rows as for few."""
+    texts = ["v1.TEST.x", "v1.b-2_c.x", "plain", "v1.no key.x", "v1..x", "v1." + "k" * 33 + ".x", "v1.x"]
+    for grant, text in zip(grants(7), texts, strict=True):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE partium_auth_grant SET access_token = %s WHERE id = %s",
+                [text, Grant._meta.pk.get_db_prep_value(grant.pk, connection)],
+            )
+    long = Grant(kind=Grant.Kind.PASSWORD)
+    long.access_token = seal(long, "access_token", "x" * 100_000)
+    long.save()
+    with CaptureQueriesContext(connection) as captured:
+        counts = encryption_keys.counts_by_key()
+    assert counts == {"test": 8, "TEST": 1, "b-2_c": 1, "": 5}
+    assert len(captured) == len(encryption_keys.sealed_fields())
 
 
 def test_every_sealed_field_is_found(db: None) -> None:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import io
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.sessions.backends import signed_cookies
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from partium_auth.fields import seal
+from partium_auth.middleware import PartiumMiddleware
 from partium_auth.models import Grant, Organization, UsedOnce
+from partium_auth.session import PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import cleanup, grants
 from partium_auth.tokens.manager import TokenManager
@@ -44,6 +52,18 @@ def with_session(grant: Grant) -> str:
     assert store.session_key
     change(grant, session_key=seal(grant, "session_key", store.session_key))
     return store.session_key
+
+
+def change_password(person: Person) -> str:
+    """Let a view give the session another key, and return that."""
+
+    def view(request: HttpRequest) -> HttpResponse:
+        request.session.cycle_key()
+        return HttpResponse()
+
+    request = person.request()
+    PartiumMiddleware(view)(request)
+    return str(request.session.session_key)
 
 
 @pytest.fixture
@@ -152,9 +172,9 @@ def test_a_grant_that_comes_to_life_after_it_was_found_stays(
 ) -> None:
     grant = change(password_grant(), refreshed_at=ago(2 * DAY))
 
-    def refreshed_meanwhile(named: object, rows: list[Grant], *, or_unknown: bool = False) -> set[Any]:
+    def refreshed_meanwhile(rows: list[Any], *, or_unknown: bool = False) -> dict[Any, str]:
         Grant.objects.filter(pk=grant.pk).update(refreshed_at=timezone.now())
-        return {row.pk for row in rows}
+        return {pk: digest for pk, _, digest in rows}
 
     monkeypatch.setattr(cleanup, "_without_session", refreshed_meanwhile)
     assert "0 without a session" in clear()
@@ -169,9 +189,148 @@ def test_a_person_who_is_logged_in_stays_logged_in(
     """A change of the password gives a session another key; where a key of the organization serves, no login is refreshed."""
     person = log_in(acme)
     if change_key:
-        cycled = person.request().session
-        cycled.cycle_key()
-        person.session_key = str(cycled.session_key)
+        person.session_key = change_password(person)
     Grant.objects.update(refreshed_at=ago(days * DAY), created_at=ago(days * DAY))
     clear()
     assert person.token()
+
+
+# --- the session key that a grant knows ---------------------------------------------------------------------------------
+
+
+def known_session_key(person: Person) -> str:
+    assert person.grant is not None
+    person.grant.refresh_from_db()
+    assert person.grant.session_key is not None
+    return str(person.grant.session_key.reveal())
+
+
+def writes(captured: CaptureQueriesContext) -> list[str]:
+    return [query["sql"] for query in captured if query["sql"].startswith("UPDATE")]
+
+
+def test_a_view_that_gives_the_session_another_key_has_it_stored(
+    acme: Organization, log_in: Callable[..., Person]
+) -> None:
+    person = log_in(acme)
+    person.session_key = change_password(person)
+    assert known_session_key(person) == person.session_key
+    assert grants.revoke(Grant.objects.filter(pk=person.grant.pk), delete_sessions=True) == 1  # type: ignore[union-attr]
+    assert not Session.objects.filter(pk=person.session_key).exists(), "a logout from elsewhere ends this session"
+
+
+def test_an_async_view_that_gives_the_session_another_key_has_it_stored(
+    acme: Organization, log_in: Callable[..., Person]
+) -> None:
+    person = log_in(acme)
+    request = person.request()
+
+    async def view(request: HttpRequest) -> HttpResponse:
+        await sync_to_async(request.session.cycle_key)()
+        return HttpResponse()
+
+    async def ask() -> None:
+        answer = PartiumMiddleware(view)(request)
+        assert inspect.isawaitable(answer)
+        await answer
+
+    async_to_sync(ask)()
+    assert known_session_key(person) == request.session.session_key != person.session_key
+
+
+def test_a_request_whose_session_keeps_its_key_asks_nothing(acme: Organization, log_in: Callable[..., Person]) -> None:
+    request = log_in(acme).request()
+    with CaptureQueriesContext(connection) as captured:
+        PartiumMiddleware(lambda request: HttpResponse())(request)
+    assert not captured.captured_queries
+
+
+def test_a_token_read_stores_a_key_that_was_changed_elsewhere_once(
+    acme: Organization, log_in: Callable[..., Person]
+) -> None:
+    person = log_in(acme)
+    person.token()
+    changed = person.request().session
+    changed.cycle_key()
+    person.session_key = str(changed.session_key)
+    for expected in (1, 0, 0):
+        with CaptureQueriesContext(connection) as captured:
+            person.token()
+        assert len(writes(captured)) == expected
+        assert known_session_key(person) == person.session_key
+    assert len(captured) == 3, "session, person, and one small query"
+
+
+def test_a_session_key_that_cannot_be_stored_is_no_reason_to_fail(
+    acme: Organization, log_in: Callable[..., Person], caplog: pytest.LogCaptureFixture, settings: Any
+) -> None:
+    person = log_in(acme)
+    old_key = person.session_key
+    keys = settings.PARTIUM_ENCRYPTION_KEYS
+    settings.PARTIUM_ENCRYPTION_KEYS = []
+    person.session_key = change_password(person)
+    settings.PARTIUM_ENCRYPTION_KEYS = keys
+    assert "was not stored: EncryptionError" in caplog.text
+    assert known_session_key(person) == old_key
+    assert person.token()
+    assert known_session_key(person) == person.session_key
+
+
+def test_a_session_that_is_a_cookie_has_no_key_to_store(acme: Organization, log_in: Callable[..., Person]) -> None:
+    person = log_in(acme)
+    request = person.request()
+    before = known_session_key(person)
+    cookie = signed_cookies.SessionStore()
+    cookie.update(dict(request.session.items()))
+    request.session = cookie
+
+    def view(request: HttpRequest) -> HttpResponse:
+        request.session.save()
+        return HttpResponse()
+
+    with CaptureQueriesContext(connection) as captured:
+        PartiumMiddleware(view)(request)
+        assert PartiumSession(request).token()
+    assert not writes(captured)
+    assert known_session_key(person) == before
+
+
+def test_a_grant_whose_session_got_another_key_after_it_was_found_stays(
+    acme: Organization, log_in: Callable[..., Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = log_in(acme)
+    Grant.objects.update(refreshed_at=ago(2 * DAY))
+    Session.objects.all().delete()
+
+    def changed_meanwhile(rows: list[Any], *, or_unknown: bool = False) -> dict[Any, str]:
+        for pk, _, _ in rows:
+            grants.store_session_key(pk, "another-key")
+        return {pk: digest for pk, _, digest in rows}
+
+    monkeypatch.setattr(cleanup, "_without_session", changed_meanwhile)
+    assert "0 without a session" in clear()
+    assert known_session_key(person) == "another-key"
+
+
+def test_no_session_is_read_but_those_of_the_batch(password_grant: MakeGrant) -> None:
+    wanted = change(password_grant(), refreshed_at=ago(2 * DAY))
+    wanted_key = with_session(wanted)
+    other_key = with_session(password_grant())
+    with CaptureQueriesContext(connection) as captured:
+        clear()
+    asked = [query["sql"] for query in captured if "django_session" in query["sql"]]
+    assert len(asked) == 1
+    assert wanted_key in asked[0]
+    assert other_key not in asked[0]
+    assert "session_data" not in asked[0]
+
+
+def test_two_grants_of_one_session_are_both_seen(password_grant: MakeGrant) -> None:
+    one, other = (change(password_grant(), refreshed_at=ago(2 * DAY)) for _ in range(2))
+    store = SessionStore()
+    store.create()
+    for grant in (one, other):
+        change(grant, session_key=seal(grant, "session_key", str(store.session_key)))
+    assert "0 without a session" in clear()
+    store.delete()
+    assert "2 without a session" in clear()
