@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from partium_auth.models import Membership, Organization
 from tests.admin.conftest import Tenant, login
-from tests.admin.test_german import GERMAN, _leaves_no_language_behind, assert_german  # noqa: F401
+from tests.admin.test_german import GERMAN, assert_german, restored_language  # noqa: F401
 from tests.admin.test_languages import Shown
 
 

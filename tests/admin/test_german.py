@@ -27,7 +27,7 @@ GERMAN = {"Accept-Language": "de-AT,de;q=0.9,en;q=0.5"}
 
 
 @pytest.fixture(autouse=True)
-def _leaves_no_language_behind() -> Iterator[None]:
+def restored_language() -> Iterator[None]:
     with translation.override("en-us"):
         yield
 

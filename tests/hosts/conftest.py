@@ -1,4 +1,4 @@
-"""A provider for hosts, with renewals in threads as in production."""
+"""A provider for hosts, with refreshes in threads as in production."""
 
 from __future__ import annotations
 

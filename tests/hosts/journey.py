@@ -94,7 +94,7 @@ def let_tokens_expire() -> None:
     Grant.objects.update(issued_at=time.time() - 590)
 
 
-def renewed(visitor: Visitor, old: str) -> str:
+def refreshed(visitor: Visitor, old: str) -> str:
     """The session's next token; a host that holds the database in every request gets it on a later request."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
@@ -103,7 +103,7 @@ def renewed(visitor: Visitor, old: str) -> str:
         if answer.status_code == 200 and answer.json()["access_token"] != old:
             return str(answer.json()["access_token"])
         assert answer.status_code in {200, 503}, answer.content
-        # Not again at once: on SQLite a request that waits keeps the database from the renewal that it waits for.
+        # Not again at once: on SQLite a request that waits blocks the database for the refresh that it waits for.
         again_at = time.monotonic() + 3
         while generations() == before and time.monotonic() < again_at:
             threading.Event().wait(0.02)
@@ -129,7 +129,7 @@ def test_a_visitor_is_sent_to_the_login_page_and_comes_back(visitor: Visitor, op
     assert visitor.get(back["Location"]).json()["organization"] == "acme"
 
 
-def test_a_provider_login_has_a_token_and_renews_it(visitor: Visitor, op: BendableProvider) -> None:
+def test_a_provider_login_has_a_token_that_is_refreshed(visitor: Visitor, op: BendableProvider) -> None:
     assert visitor.log_in(op, organizations=["acme"])["Location"] == settings.LOGIN_REDIRECT_URL
     answer = visitor.token()
     assert answer.status_code == 200, answer.content
@@ -137,7 +137,7 @@ def test_a_provider_login_has_a_token_and_renews_it(visitor: Visitor, op: Bendab
     assert first in op.issued
     assert 500 < answer.json()["expires_in"] <= 600
     let_tokens_expire()
-    assert renewed(visitor, first) in op.issued
+    assert refreshed(visitor, first) in op.issued
 
 
 def test_a_partium_password_logs_in_and_finds_parts(visitor: Visitor, partium_sandbox: PartiumSandbox) -> None:
@@ -146,7 +146,7 @@ def test_a_partium_password_logs_in_and_finds_parts(visitor: Visitor, partium_sa
     assert visitor.get(f"{PREFIX}/search/", text=WORD).json()["names"]
     first = visitor.token().json()["access_token"]
     let_tokens_expire()
-    assert renewed(visitor, first) != first
+    assert refreshed(visitor, first) != first
     assert visitor.get(f"{PREFIX}/search/", text=WORD).json()["names"]
 
 
@@ -165,7 +165,7 @@ def test_people_of_another_backend_search_with_the_key(
     keys.add_key(acme, value, label="shop", actor=None)
     logged_in = visitor.post(f"{PREFIX}/local-login/", {"username": "ann@example.com", "password": "pw"})
     assert logged_in.status_code == 200, logged_in.content
-    assert value not in {renewed(visitor, ""), ""}
+    assert value not in {refreshed(visitor, ""), ""}
     assert visitor.get(f"{PREFIX}/search/", text=WORD).json()["names"]
     assert partium_sandbox.calls(endpoint="search")[-1].external_user_id
 
@@ -254,7 +254,7 @@ def test_a_session_with_a_key_that_ends_soon(
     soon = timezone.now() + dt.timedelta(hours=1)
     keys.add_key(acme, partium_sandbox.add_key("acme"), label="shop", actor=None, expires_at=soon)
     visitor.post(f"{PREFIX}/local-login/", {"username": "ann@example.com", "password": "pw"})
-    assert renewed(visitor, "")
+    assert refreshed(visitor, "")
     ApiKey.objects.update(expires_at=timezone.now() - dt.timedelta(minutes=1))
     answer = visitor.token()
     assert answer.status_code == 503

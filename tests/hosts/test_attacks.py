@@ -206,7 +206,7 @@ def test_a_provider_whose_tokens_are_useless_does_not_send_people_round_in_circl
     assert answer.status_code in {200, 503}
 
 
-def test_an_old_login_is_renewed_silently(browser: Browser, acme: Organization, settings: Any) -> None:
+def test_an_old_login_is_repeated_silently(browser: Browser, acme: Organization, settings: Any) -> None:
     settings.PARTIUM_REAUTHENTICATE_AFTER = 3600
     browser.log_in(claims={"organizations": ["acme"]})
     Grant.objects.update(authenticated_at=1.0)

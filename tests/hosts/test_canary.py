@@ -132,15 +132,15 @@ class Day:
                 cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
                 self.said += [f"table {table}: {row!r}" for row in cursor.fetchall()]
         self.said += [f"session row: {row.get_decoded()!r}" for row in Session.objects.all()]
-        for name in {"default", "shared"} & set(caches.settings):
-            cache: Any = caches[name]
-            if hasattr(cache, "_cache") and isinstance(cache._cache, dict):
-                self.said += [f"cache {key}: {value!r}" for key, value in cache._cache.items()]
-                self.said += [f"cache {key}: {cache.get(key.split(':', 2)[2])!r}" for key in list(cache._cache)]
-            else:
-                redis = cache._cache.get_client()
-                for key in redis.keys("*"):
-                    self.said.append(f"redis {key!r}: {redis.get(key)!r} {cache.get(key.decode().split(':', 2)[2])!r}")
+        # Django's caches have no public way to list what they hold.
+        cache: Any = caches["default"]
+        if isinstance(cache._cache, dict):
+            self.said += [f"cache {key}: {value!r}" for key, value in cache._cache.items()]
+            self.said += [f"cache {key}: {cache.get(key.split(':', 2)[2])!r}" for key in list(cache._cache)]
+        else:
+            redis = cache._cache.get_client()
+            for key in redis.keys("*"):
+                self.said.append(f"redis {key!r}: {redis.get(key)!r} {cache.get(key.decode().split(':', 2)[2])!r}")
         dump = io.StringIO()
         call_command("dumpdata", stdout=dump)
         self.said.append(f"dumpdata: {dump.getvalue()}")
@@ -232,7 +232,7 @@ def test_no_secret_leaves_the_process_or_is_kept_in_the_clear(
     assert day.search().status_code == 200
     assert day.get("/broken/").status_code == 500
     Grant.objects.update(issued_at=1.0)
-    assert day.search().status_code == 200  # renewed
+    assert day.search().status_code == 200  # with a refreshed token
     for fault in (
         partium_sandbox.fail("search", status=500),
         partium_sandbox.fail("search", status=401),

@@ -189,7 +189,7 @@ def test_the_sdk_starts_and_gets_another_token_before_the_first_ends(
     assert tab.page.evaluate("() => inits.length") == 2
 
 
-def test_a_token_of_many_days_is_renewed_too(open_tab: Callable[[], Tab], endpoint: Endpoint) -> None:
+def test_a_token_of_many_days_is_refreshed_too(open_tab: Callable[[], Tab], endpoint: Endpoint) -> None:
     endpoint.lifetime = 40 * 86400  # more than a timer can be set for
     tab = open_tab()
     tab.pass_seconds(39 * 86400, step=6 * 3600)

@@ -1,4 +1,4 @@
-"""Against a certified provider, in a real browser: login, renewal over the rotation, two tabs, log-out from both sides."""
+"""Against a certified provider, in a real browser: login, refresh over the rotation, two tabs, log-out from both sides."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_login_opens_a_session_with_everything_that_the_provider_says(
     assert grant.refresh_token is not None
 
 
-def test_the_token_is_renewed_over_the_rotation_of_the_refresh_token(
+def test_the_token_is_refreshed_over_the_rotation_of_the_refresh_token(
     context: Any, live_server: Any, issuer: str
 ) -> None:
     page = log_in(context, live_server.url, "/page/token/")
@@ -81,7 +81,7 @@ def test_a_refresh_token_that_was_used_is_told_apart_from_other_failures(
         token_endpoint.refresh(op, refresh_token)
 
 
-def test_without_a_refresh_token_the_login_is_renewed_silently(context: Any, live_server: Any, issuer: str) -> None:
+def test_without_a_refresh_token_the_login_is_repeated_silently(context: Any, live_server: Any, issuer: str) -> None:
     page = log_in(context, live_server.url)
     Grant.objects.update(refresh_token=None, issued_at=time.time() - 3600, authenticated_at=time.time() - 3600)
     page.goto(f"{live_server.url}/page/token/")

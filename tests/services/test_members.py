@@ -124,7 +124,7 @@ def test_an_invitation_never_lowers_a_role(acme: Organization, person: Person) -
     assert roles(user) == {("acme", "developer", "admin")}
 
 
-def test_inviting_again_renews(acme: Organization) -> None:
+def test_inviting_again_extends_the_invitation(acme: Organization) -> None:
     first = members.invite(acme, "a@example.com", actor=None, valid_for=dt.timedelta(days=1))
     second = members.invite(acme, "A@example.com", role=Role.DEVELOPER, actor=None)
     assert Invitation.objects.get() == first == second
@@ -208,7 +208,9 @@ def test_an_invitation_that_is_just_being_accepted_is_not_opened_again(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="one writer at a time")
-def test_an_invitation_that_is_just_being_renewed_is_accepted_as_it_becomes(acme: Organization, person: Person) -> None:
+def test_an_invitation_that_is_just_being_extended_is_accepted_as_it_becomes(
+    acme: Organization, person: Person
+) -> None:
     members.invite(acme, "ann@example.com", actor=None)
     ann, outcome = person("ann"), list[Any]()
     with transaction.atomic():

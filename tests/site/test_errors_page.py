@@ -87,7 +87,7 @@ def rest_view(routes: list[Any]) -> None:
         def get(self, request: Any) -> Response:
             if "broken" in request.GET:
                 raise RuntimeError("of the site")
-            return Response({"organization": request._request.partium.token().organization.org_id})
+            return Response({"organization": request.partium.token().organization.org_id})
 
     routes.append(path("rest/", View.as_view()))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import inspect
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from partium_auth.middleware import PartiumMiddleware
 from partium_auth.models import Grant, Organization, UsedOnce
 from partium_auth.session import PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import cleanup, grants
+from partium_auth.tokens import grants
 from partium_auth.tokens.manager import TokenManager
 from tests.tokens.conftest import Person, age, ago, eventually, read
 
@@ -167,17 +168,23 @@ def test_a_grant_that_is_being_refreshed_stays(
     assert "0 unused" in clear()  # it has just been refreshed
 
 
-def test_a_grant_that_comes_to_life_after_it_was_found_stays(
-    password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextlib.contextmanager
+def before_sessions_are_read(action: Callable[[], object]) -> Iterator[None]:
+    """Do something after idle grants were found and before they are removed."""
+
+    def execute_after_it(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+        if "django_session" in sql:
+            action()
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(execute_after_it):
+        yield
+
+
+def test_a_grant_that_comes_to_life_after_it_was_found_stays(password_grant: MakeGrant) -> None:
     grant = change(password_grant(), refreshed_at=ago(2 * DAY))
-
-    def refreshed_meanwhile(rows: list[Any], *, or_unknown: bool = False) -> dict[Any, str]:
-        Grant.objects.filter(pk=grant.pk).update(refreshed_at=timezone.now())
-        return {pk: digest for pk, _, digest in rows}
-
-    monkeypatch.setattr(cleanup, "_without_session", refreshed_meanwhile)
-    assert "0 without a session" in clear()
+    with before_sessions_are_read(lambda: change(grant, refreshed_at=timezone.now())):
+        assert "0 without a session" in clear()
     assert Grant.objects.filter(pk=grant.pk).exists()
 
 
@@ -296,19 +303,15 @@ def test_a_session_that_is_a_cookie_has_no_key_to_store(acme: Organization, log_
 
 
 def test_a_grant_whose_session_got_another_key_after_it_was_found_stays(
-    acme: Organization, log_in: Callable[..., Person], monkeypatch: pytest.MonkeyPatch
+    acme: Organization, log_in: Callable[..., Person]
 ) -> None:
     person = log_in(acme)
+    assert person.grant is not None
+    grant_id = person.grant.pk
     Grant.objects.update(refreshed_at=ago(2 * DAY))
     Session.objects.all().delete()
-
-    def changed_meanwhile(rows: list[Any], *, or_unknown: bool = False) -> dict[Any, str]:
-        for pk, _, _ in rows:
-            grants.store_session_key(pk, "another-key")
-        return {pk: digest for pk, _, digest in rows}
-
-    monkeypatch.setattr(cleanup, "_without_session", changed_meanwhile)
-    assert "0 without a session" in clear()
+    with before_sessions_are_read(lambda: grants.store_session_key(grant_id, "another-key")):
+        assert "0 without a session" in clear()
     assert known_session_key(person) == "another-key"
 
 
