@@ -127,7 +127,7 @@ def add_copies(grant: Grant, number: int) -> None:
         "refreshed_at": str(Grant._meta.get_field("refreshed_at").db_type(connection)),
         "plain": "varchar(40)",
     }
-    kept = [field.column for field in Grant._meta.fields if field.column not in own]
+    kept = [str(field.column) for field in Grant._meta.fields if field.column not in own]
     table, sessions = quote(Grant._meta.db_table), quote(Session._meta.db_table)
     mine, theirs = ", ".join(list(own)[:-1]), ", ".join(kept)
     prepare = Grant._meta.get_field("refreshed_at").get_db_prep_value

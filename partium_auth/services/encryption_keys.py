@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.core.exceptions import PermissionDenied
 from django.db import connections, models, router, transaction
-from django.db.models import Case, Count, Value, When
-from django.db.models.functions import Cast, Left, StrIndex, Substr
+from django.db.models import Case, Count, Func, Value, When
+from django.db.models.functions import Left, StrIndex, Substr
 from django.db.models.lookups import Exact, GreaterThan
 
 from partium_auth import policy
@@ -62,31 +62,32 @@ def counts_by_key() -> Counter[str]:
     counts: Counter[str] = Counter()
     for model, names in sealed_fields():
         using = router.db_for_write(model)
-        found = {f"_key_of_{name}": _key_id(name, connections[using].vendor) for name in names}
+        in_hex = connections[using].vendor == "mysql"  # most of its collations take "a" and "A" for the same
+        found = {f"_key_of_{name}": _key_id(name, in_hex=in_hex) for name in names}
         rows = model._base_manager.using(using).order_by().annotate(**found).values_list(*found)
         for *key_ids, number in rows.annotate(_number=Count("*")):
             for key_id in key_ids:
                 if key_id is not None:
-                    text = key_id.decode() if isinstance(key_id, bytes) else key_id
+                    text = bytes.fromhex(key_id).decode() if in_hex else key_id
                     # What stands there may be plain text, which nobody must see.
                     counts[encryption.encryption_key_id(f"{encryption.VERSION}.{text}.-")] += number
     return counts
 
 
-def _key_id(name: str, vendor: str) -> Case:
+def _key_id(name: str, *, in_hex: bool) -> Case:
     """Return the SQL of what a value names as its key: NULL where there is no value, empty where it names none."""
     start = f"{encryption.VERSION}."
     beginning = Left(name, len(start) + encryption.LONGEST_KEY_ID + 1)  # a long value is not read to its end
     rest = Substr(beginning, len(start) + 1)
     end = StrIndex(rest, Value("."))
     key_id: Any = Left(rest, end - 1)
-    if vendor == "mysql":
-        key_id = Cast(key_id, models.BinaryField())  # most of its collations take "a" and "A" for the same
+    if in_hex:
+        key_id = Func(key_id, function="HEX")
     return Case(
         When(models.Q(**{f"{name}__isnull": True}), then=Value(None)),
         When(Exact(Left(name, len(start)), start) & GreaterThan(end, 1), then=key_id),
-        default=Value(b"" if vendor == "mysql" else ""),
-        output_field=models.BinaryField() if vendor == "mysql" else models.CharField(),
+        default=Value(""),
+        output_field=models.CharField(),
     )
 
 
