@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
 
+from benchmarks import settings
 from benchmarks.people import Browser, handler, log_in
 from partium_auth.partium.token_response import TokenResponse
 
@@ -46,8 +47,8 @@ def measure(rounds: int, requests: int, sessions: int, say: Callable[[str], None
     people = [log_in(f"person-{n}", TokenResponse("a" * 43, "r" * 43, A_DAY))[0] for n in range(sessions)]
     bare, full = handler(settings.BARE_MIDDLEWARE), handler(settings.MIDDLEWARE)
 
-    def kind(name: str, aim: float | None, path: str, app: object = full) -> Kind:
-        return Kind(name, aim, [Browser(app, path, key) for key in people], [])  # type: ignore[arg-type]
+    def kind(name: str, aim: float | None, path: str, app: WSGIHandler = full) -> Kind:
+        return Kind(name, aim, [Browser(app, path, key) for key in people], [])
 
     kinds = [
         kind("bare logged-in request", None, "/untouched/", bare),

@@ -9,12 +9,12 @@ from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from partium_auth import PartiumRequest
 from partium_auth.accounts import error_texts
 from partium_auth.admin import key_site
 
 if TYPE_CHECKING:
     from partium_auth.exceptions import PartiumError
-    from partium_auth.middleware import PartiumRequest
 
 # Codes of the app's answers.
 MAY_PASS = frozenset({"token_unavailable", "rate_limited", "upstream_error"})

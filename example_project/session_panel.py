@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from partium_auth import PartiumRequest
 from partium_auth.exceptions import NoOrganization, NoUsableKey
-
-if TYPE_CHECKING:
-    from partium_auth.middleware import PartiumRequest
 
 WINDOWS = {
     "fresh": (_("Fresh"), _("Served at once, from storage.")),

@@ -32,11 +32,11 @@ from example_project.forms import (
 )
 from example_project.parts import Card, card
 from example_project.problems import EXPIRED, Problem, keys_url, problem_of
+from partium_auth import PartiumRequest
 from partium_auth.conf import conf
 from partium_auth.exceptions import LoginRequired, PartiumError
 
 if TYPE_CHECKING:
-    from partium_auth.middleware import PartiumRequest
     from partium_auth.partium.results import SearchResult
 
 logger = logging.getLogger(__name__)

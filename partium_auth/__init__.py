@@ -12,8 +12,18 @@ from partium_auth.version import __version__
 
 if TYPE_CHECKING:
     from partium_auth.partium.client import FindClient
+    from partium_auth.request import PartiumRequest
 
-__all__ = ["__version__", "afor_organization", "for_organization"]
+__all__ = ["PartiumRequest", "__version__", "afor_organization", "for_organization"]
+
+
+def __getattr__(name: str) -> type[PartiumRequest]:
+    # Imported on first use (PEP 562), because it needs Django.
+    if name != "PartiumRequest":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from partium_auth.request import PartiumRequest
+
+    return PartiumRequest
 
 
 def for_organization(org_id: str) -> FindClient:

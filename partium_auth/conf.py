@@ -164,6 +164,11 @@ class Conf:
             raise _wrong("PARTIUM_LANGUAGE", "a language code, or None")
         return value
 
+    @property
+    def health(self) -> bool:
+        """``PARTIUM_HEALTH``: answer probes at ``partium_auth:health``, without a login; False: 404."""
+        return _flag("PARTIUM_HEALTH", False)
+
 
 conf = Conf()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import HttpRequest, HttpResponse
@@ -13,13 +12,6 @@ from partium_auth.accounts import sessions
 from partium_auth.exceptions import PartiumError, TokenUnavailable
 from partium_auth.session import PartiumSession
 from partium_auth.tokens.manager import token_manager
-
-if TYPE_CHECKING:
-
-    class PartiumRequest(HttpRequest):
-        """A request behind the middleware, for annotations."""
-
-        partium: PartiumSession
 
 
 class PartiumMiddleware:

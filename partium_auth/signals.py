@@ -1,6 +1,7 @@
 """The signals that a site can listen to.
 
-They name an API key by its id and never contain its value. An exception in a receiver is logged and changes nothing else.
+They name an API key, a grant or a provider by its id and never contain a token or a key. An exception in a receiver is logged
+(logger ``django.dispatch``) and changes nothing else.
 """
 
 from django.dispatch import Signal
@@ -19,3 +20,39 @@ added), ``organizations: list[str]`` (Partium's ids of all of them). All of them
 key_event = Signal()
 """An event was added to the history of an organization's keys and committed. ``sender=ApiKeyEvent``,
 ``event: ApiKeyEvent``."""
+
+token_refreshed = Signal()
+"""A grant has a new access token. ``sender=Grant``, ``grant_id: uuid.UUID``, ``kind: str`` (``oidc``, ``password`` or
+``api_key``), ``upstream: str`` (``partium``, or ``oidc:`` and the provider's slug), ``organization: str`` (Partium's id
+of the API key's organization; empty for a person's login), ``seconds: float`` (from taking the lease to the commit)."""
+
+token_refresh_failed = Signal()
+"""A refresh failed, or was called off. ``sender=Grant`` and the arguments of :data:`token_refreshed`, and ``reason: str``
+(name of the exception's class), ``status: int | None`` (HTTP status; None: no readable response), ``rejected: bool`` (the
+upstream rejected the credential itself: a login ends, an API key rests)."""
+
+login_refused = Signal()
+"""A login was refused. ``sender``: the exception's class; ``provider: str`` (slug; empty: a Partium user name and password,
+or an address that names no provider), ``check: str`` (the check that failed, as in the log line), ``reference: str`` (what
+the visitor's page and the log line show)."""
+
+upstream_called = Signal()
+"""Partium or an identity provider was called. ``sender``: the class of the client, ``endpoint: str`` (one of
+:data:`ENDPOINTS`), ``method: str``, ``url: str`` (scheme, host and path, without the query), ``status: int | None``
+(None: no readable response), ``error: str`` (name of the exception's class where ``status`` is None, otherwise empty),
+``seconds: float``, ``organization: str`` (Partium's id, where the call was made for one; otherwise empty).
+
+Sent in the thread that made the call; a receiver delays the caller."""
+
+ENDPOINTS = (
+    "exchange",
+    "refresh",
+    "search",
+    "page",
+    "request",
+    "provider_metadata",
+    "provider_token",
+    "provider_userinfo",
+    "provider_revocation",
+)
+"""The endpoints of :data:`upstream_called`. The first five are Partium's; ``request`` is every other call that a site makes."""

@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from partium_auth import views
+from partium_auth import health, views
 from partium_auth.accounts import backchannel_logout, code_flow_views, login_page, logout
 from partium_auth.host.decorators import never_atomic
 
@@ -20,4 +20,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     ),
     path("token/", never_atomic(views.token), name="token"),
     path("organization/", never_atomic(views.organization), name="organization"),
+    path("health/", never_atomic(health.health), name="health"),
 ]

@@ -1,4 +1,4 @@
-"""The token endpoint for the page's own JavaScript, and the switch of organization."""
+"""The token endpoint for the page's own JavaScript, the switch of organization, and the answer to a Partium error."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from partium_auth.accounts.redirects import is_safe_target
 from partium_auth.exceptions import PartiumError
 from partium_auth.host.decorators import utf8_only
 from partium_auth.session import PartiumSession
+
+__all__ = ["error_response", "organization", "token"]
 
 
 @login_not_required  # a script is told 401 in JSON, not redirected to a page

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 
 import environ
 
@@ -43,7 +44,7 @@ AUTHENTICATION_BACKENDS = [
     "partium_auth.backends.PartiumPasswordBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
-TEMPLATES = [
+TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [BASE / "templates"],

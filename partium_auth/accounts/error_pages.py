@@ -12,12 +12,14 @@ from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.encoding import escape_uri_path  # or a path could forge lines of the log
 from django.utils.translation import gettext as _
 
+from partium_auth import signals
 from partium_auth.accounts import error_texts
 from partium_auth.accounts.code_flow import ProviderError
 from partium_auth.accounts.error_texts import RefusalText
 from partium_auth.accounts.redirects import is_navigation, login_page_url, login_url
 from partium_auth.exceptions import CredentialsRejected, EncryptionError, LoginRequired, PartiumError, UpstreamError
 from partium_auth.http.transport import InsecureURL
+from partium_auth.oidc import providers
 from partium_auth.oidc.errors import Refused
 
 logger = logging.getLogger("partium_auth")
@@ -109,6 +111,10 @@ def explain_refusal(failure: LoginFailure, *, provider: str = "") -> tuple[Refus
     login_logger.log(
         level, "Login refused: provider=%s check=%s reference=%s %s", provider or "-", check, reference, detail
     )
+    if signals.login_refused.has_listeners():
+        # A visitor can write any slug into the URL: receivers count by it, so they get existing ones only.
+        known = provider if provider and providers.exists(provider) else ""
+        signals.login_refused.send_robust(sender=type(failure), provider=known, check=check, reference=reference)
     return text, reference
 
 

@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin
+from django.db.models import Model
 
 from partium_auth.admin.events import ApiKeyEventAdmin
 from partium_auth.admin.grants import GrantAdmin
@@ -27,7 +30,7 @@ from partium_auth.models import (
 
 __all__ = ["MODEL_ADMINS", "KeySite", "key_site", "register"]
 
-MODEL_ADMINS: dict[type, type[admin.ModelAdmin]] = {  # type: ignore[type-arg]
+MODEL_ADMINS: dict[type[Model], type[admin.ModelAdmin[Any]]] = {
     ApiKey: ApiKeyAdmin,
     ApiKeyEvent: ApiKeyEventAdmin,
     Organization: OrganizationAdmin,

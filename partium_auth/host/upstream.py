@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING
 
+from partium_auth import signals
 from partium_auth.conf import conf
 
 if TYPE_CHECKING:
-    from partium_auth.http.transport import Transport
+    from partium_auth.http.transport import Call, Transport
     from partium_auth.partium.authentication import AuthenticationAPI
     from partium_auth.partium.client import BearerSource, FindClient
 
@@ -32,16 +33,34 @@ def bounded_transport(total_seconds: float) -> Transport:
     return Transport(read_seconds=total_seconds, total_seconds=total_seconds)
 
 
-def authentication_api(total_seconds: float | None = None) -> AuthenticationAPI:
+def send_upstream_called(sender: type, organization: str, endpoint: str, call: Call) -> None:
+    """Send the signal ``upstream_called``; without receivers this costs a few microseconds.
+
+    Args:
+        sender: the class of the client.
+        organization: Partium's id, where the call was made for one; otherwise empty.
+        endpoint: one of ``signals.ENDPOINTS``.
+        call: what was called.
+    """
+    signals.upstream_called.send_robust(sender=sender, endpoint=endpoint, organization=organization, **call._asdict())
+
+
+def authentication_api(total_seconds: float | None = None, *, organization: str = "") -> AuthenticationAPI:
     """Return Partium's Authentication API.
 
     Args:
         total_seconds: for each request; None: :data:`EXCHANGE_SECONDS`.
+        organization: Partium's id of the organization whose API key is exchanged, for the signal ``upstream_called``.
     """
     from partium_auth.partium.authentication import AuthenticationAPI
 
-    chosen = transport() if total_seconds is None else bounded_transport(total_seconds)
-    return AuthenticationAPI(chosen, base_url=conf.api_url, auth_path=conf.auth_path, refresh_path=conf.refresh_path)
+    return AuthenticationAPI(
+        transport() if total_seconds is None else bounded_transport(total_seconds),
+        base_url=conf.api_url,
+        auth_path=conf.auth_path,
+        refresh_path=conf.refresh_path,
+        observe=partial(send_upstream_called, AuthenticationAPI, organization),
+    )
 
 
 def find_client(source: BearerSource, organization: str, external_user_id: str | None = None) -> FindClient:
@@ -63,4 +82,5 @@ def find_client(source: BearerSource, organization: str, external_user_id: str |
         organization=organization,
         external_user_id=external_user_id,
         language=conf.language or (get_language() or "en").split("-")[0],
+        observe=partial(send_upstream_called, FindClient, organization),
     )

@@ -13,8 +13,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import requests
 from requests.structures import CaseInsensitiveDict
@@ -34,13 +35,31 @@ from partium_auth.http.request import (
 from partium_auth.http.response import Response, parse_retry_after, raise_for_status
 from partium_auth.version import __version__
 
-__all__ = ["InsecureURL", "Response", "Transport", "endpoint_of", "parse_retry_after", "raise_for_status"]
+__all__ = ["Call", "InsecureURL", "Response", "Transport", "endpoint_of", "parse_retry_after", "raise_for_status"]
 
 _HEADERS: Final = {
     "User-Agent": f"partium_auth/{__version__}",
     "Accept": "application/json, */*;q=0.5",
     "Accept-Encoding": "gzip",
 }
+
+
+class Call(NamedTuple):
+    """What may be told of one call: nothing secret.
+
+    Args:
+        method: the HTTP method, in upper case.
+        url: scheme, host and path.
+        status: the HTTP status code; None: there was no readable response.
+        error: name of the class of the exception; empty where there is a status.
+        seconds: from connecting to the last byte of the response, or to the failure.
+    """
+
+    method: str
+    url: str
+    status: int | None
+    error: str
+    seconds: float
 
 
 class Transport:
@@ -88,6 +107,7 @@ class Transport:
         credential: bool = False,
         idempotent: bool = False,
         before_send: Callable[[], object] | None = None,
+        observe: Callable[[Call], object] | None = None,
     ) -> Response:
         """Send one request and return the response, whatever its status; see :func:`raise_for_status`.
 
@@ -111,6 +131,7 @@ class Transport:
             idempotent: the request may be sent a second time if a kept connection was found closed before any response.
             before_send: called when the connection stands, immediately before the first byte of the request; once per
                 attempt. What it raises comes out unchanged, and nothing is sent then.
+            observe: called afterwards, also where there is no response. Must not raise.
 
         Raises:
             InsecureURL: see ``url``.
@@ -129,6 +150,7 @@ class Transport:
             all_headers["Authorization"] = basic_credentials(*basic)
         if bearer is not None:
             all_headers["Authorization"] = bearer_credentials(bearer)
+        began = time.perf_counter()
         outcome = self._exchange(
             prepare(method, url, all_headers, params, json, data, files),
             Deadline(self.total_seconds if total_seconds is None else total_seconds),
@@ -137,6 +159,10 @@ class Transport:
             idempotent=idempotent,
             before_send=before_send,
         )
+        if observe is not None and isinstance(outcome, Response | UpstreamError):
+            failed = isinstance(outcome, UpstreamError) and outcome.status is None
+            error = type(outcome).__name__ if failed else ""
+            observe(Call(method.upper(), endpoint_of(url), outcome.status, error, time.perf_counter() - began))
         if isinstance(outcome, Response):
             return outcome
         # An error report prints the variables of every frame, so no credential may be left in this one.

@@ -15,7 +15,6 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as AnyDatabaseError
 from django.db import connections
-from django.db.migrations.executor import MigrationExecutor
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch
 from django.utils import translation
@@ -25,7 +24,7 @@ from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, PartiumError
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, IdentityProvider, Organization
-from partium_auth.models.database import database_alias
+from partium_auth.models.database import are_migrations_applied, database_alias
 from partium_auth.oidc import providers
 from partium_auth.oidc.provider import WELL_KNOWN, Provider
 from partium_auth.sealed import encryption
@@ -89,9 +88,7 @@ def _database() -> Finding:
     """Answer: does the database work, and does it have this version's tables?"""
     connection = connections[database_alias()]
     try:
-        executor = MigrationExecutor(connection)
-        ours = [node for node in executor.loader.graph.leaf_nodes() if node[0] == Organization._meta.app_label]
-        if executor.migration_plan(ours):
+        if not are_migrations_applied():
             text = "The tables of partium_auth are missing, or are those of an older version."
             return Finding("error", text, "Run: manage.py migrate")
     except AnyDatabaseError as error:

@@ -86,7 +86,7 @@ class ApiKeyQuerySet(DecidesAccessQuerySet["ApiKey"]):
     def with_state(self, now: dt.datetime | None = None) -> ApiKeyQuerySet:
         """Add ``state``, one of :class:`ApiKeyState`, to every row."""
         same = dict(zip(ApiKeyState, ApiKeyState, strict=True))
-        return self.annotate(state=by_state(same, models.CharField(max_length=16), now))
+        return self.annotate(**{"state": by_state(same, models.CharField(max_length=16), now)})  # noqa: PIE804
 
     def in_state(self, wanted: ApiKeyState, now: dt.datetime | None = None) -> ApiKeyQuerySet:
         """Keys in this state. Faster than comparing ``state``, because no state is computed."""
@@ -154,6 +154,7 @@ class ApiKey(DecidesAccess):
 
     irrelevant_to_access = frozenset({"last_used_at"})  # written all day
     standing: int  # of a row of in_serving_order()
+    state: str  # of a row of with_state()
 
     class Status(models.TextChoices):
         ACTIVE = "active", _("active")

@@ -13,13 +13,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from partium_auth.exceptions import TimedOut, UnexpectedResponse, UpstreamError
 from partium_auth.host.per_process import PerProcess
-from partium_auth.host.upstream import transport
+from partium_auth.host.upstream import send_upstream_called, transport
 from partium_auth.http.transport import endpoint_of, raise_for_status
+from partium_auth.oidc.provider import Provider
 
 logger = logging.getLogger("partium_auth.oidc")
 
@@ -61,7 +62,14 @@ class _Document:
 
     def fetch(self) -> dict[str, Any]:
         asked_at = time.monotonic()
-        response = transport().send("GET", self.url, total_seconds=FETCH_SECONDS, max_bytes=MAX_BYTES, idempotent=True)
+        response = transport().send(
+            "GET",
+            self.url,
+            total_seconds=FETCH_SECONDS,
+            max_bytes=MAX_BYTES,
+            idempotent=True,
+            observe=partial(send_upstream_called, Provider, "", "provider_metadata"),
+        )
         raise_for_status(response, "Identity provider")
         if response.status != 200:
             raise UnexpectedResponse(f"{response.url} answered {response.status} where 200 was expected.")

@@ -5,11 +5,13 @@ Every login reads its provider anew.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as AnyDatabaseError
 
 from partium_auth.models import EmailDomain, IdentityProvider, Organization
 from partium_auth.oidc.provider import (
@@ -38,6 +40,15 @@ def get(slug: str) -> Provider:
     if row is None or row.slug != slug or not (row.organization is None or row.organization.is_active):
         raise LookupError(f"There is no active identity provider {slug!r}.")
     return from_row(row)
+
+
+def exists(slug: str) -> bool:
+    """Tell whether there is a provider of this name, active or not; False where the database cannot tell."""
+    if slug == DEFAULT and is_configured():
+        return True
+    with contextlib.suppress(AnyDatabaseError):
+        return slug in IdentityProvider.objects.filter(slug=slug).values_list("slug", flat=True)
+    return False
 
 
 def site_wide() -> list[tuple[str, str]]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from partium_auth.exceptions import CredentialsRejected, UnexpectedResponse, UpstreamError
-from partium_auth.host.upstream import EXCHANGE_SECONDS, transport
+from partium_auth.host.upstream import EXCHANGE_SECONDS, send_upstream_called, transport
 from partium_auth.http.transport import Response, parse_retry_after
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.id_token import is_about_somebody_else
@@ -151,6 +152,7 @@ def _post(
 ) -> Response:
     """Send a form with our client authentication, and empty the form whatever happens."""
     basic: list[str] = []
+    endpoint = "provider_token" if url == metadata.token_endpoint else "provider_revocation"
     try:
         if metadata.client_authentication == "client_secret_basic" and provider.client_secret:
             # RFC 6749 §2.3.1: both are form-encoded before they become user name and password. A space becomes "%20":
@@ -168,6 +170,7 @@ def _post(
             total_seconds=total_seconds,
             credential=True,
             before_send=before_send,
+            observe=partial(send_upstream_called, Provider, "", endpoint),
         )
     finally:
         form.clear()

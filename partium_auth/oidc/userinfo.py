@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from partium_auth.exceptions import UpstreamError
-from partium_auth.host.upstream import transport
+from partium_auth.host.upstream import send_upstream_called, transport
 from partium_auth.http.transport import raise_for_status
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.metadata import Metadata
@@ -59,6 +60,7 @@ def fetch(provider: Provider, metadata: Metadata, access_token: str, *, subject:
             total_seconds=USERINFO_SECONDS,
             max_bytes=MAX_BYTES,
             idempotent=True,
+            observe=partial(send_upstream_called, Provider, "", "provider_userinfo"),
         )
         raise_for_status(response, "Userinfo endpoint")
         is_token = response.content_type == "application/jwt"

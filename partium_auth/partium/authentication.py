@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
-from partium_auth.http.transport import Transport
+from partium_auth.http.transport import Call, Transport
 from partium_auth.partium.token_response import TokenResponse, parse_token_response
 
 
@@ -19,15 +20,25 @@ class AuthenticationAPI:
         base_url: such as ``https://api.partium.io``.
         auth_path: where credentials are exchanged, such as ``/1/auth``.
         refresh_path: where a refresh token is, such as ``/auth/refresh``.
+        observe: told of every call, with ``"exchange"`` or ``"refresh"``; see ``Transport.send``.
 
     Every method takes ``before_send``, called when the connection stands, immediately before the first byte; what it
     raises aborts the request and comes out unchanged. Every method raises ``CredentialsRejected`` (401) and the other
     subclasses of ``UpstreamError``; ``sent`` is False only where it is certain that nothing was sent.
     """
 
-    def __init__(self, transport: Transport, *, base_url: str, auth_path: str, refresh_path: str) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        base_url: str,
+        auth_path: str,
+        refresh_path: str,
+        observe: Callable[[str, Call], object] | None = None,
+    ) -> None:
         base_url = base_url.rstrip("/")
         self._transport = transport
+        self._observe = observe
         self._auth_url = f"{base_url}/{auth_path.removeprefix('/')}"
         self._refresh_url = f"{base_url}/{refresh_path.removeprefix('/')}"
 
@@ -62,8 +73,12 @@ class AuthenticationAPI:
     def _post(
         self, what: str, url: str, credential: dict[str, Any], before_send: Callable[[], object] | None
     ) -> TokenResponse:
+        endpoint = "refresh" if url == self._refresh_url else "exchange"
+        observe = None if self._observe is None else functools.partial(self._observe, endpoint)
         try:
-            response = self._transport.send("POST", url, credential=True, before_send=before_send, **credential)
+            response = self._transport.send(
+                "POST", url, credential=True, before_send=before_send, observe=observe, **credential
+            )
         finally:
             credential.clear()  # an error report prints every frame's variables
         return parse_token_response(response, what=what)

@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit
 
-from partium_auth.http.transport import Response, Transport, raise_for_status
+from partium_auth.http.transport import Call, Response, Transport, raise_for_status
 from partium_auth.partium.errors import require_json_error
 from partium_auth.partium.results import Pages, Part, SearchResult, parse_search_result
 from partium_auth.partium.search import SearchParameters
@@ -127,6 +127,7 @@ class FindClient:
             an assumption**: Partium's page on pagination says that pages are fetched by retrieving the state of a search,
             and leaves path and parameters to a reference that is not public (its JavaScript SDK names them ``skip`` and
             ``limit``).
+        observe: told of every call, with ``"search"``, ``"page"`` or ``"request"``; see ``Transport.send``.
 
     All methods raise the subclasses of ``UpstreamError``: ``CredentialsRejected`` where the replacement was rejected too,
     ``NotPermitted`` where the bearer does not open the organization (Partium says so in JSON; a 403 without is a firewall's,
@@ -144,6 +145,7 @@ class FindClient:
         external_user_id: str | None = None,
         language: str = "en",
         state_path: str = STATE_PATH,
+        observe: Callable[[str, Call], object] | None = None,
     ) -> None:
         self.organization = organization
         self._transport = transport
@@ -155,6 +157,7 @@ class FindClient:
         self._external_user_id = quote(external_user_id, safe=_PRINTABLE) if external_user_id else None
         self._language = language
         self._state_path = state_path
+        self._observe = observe
 
     @_takes(SearchParameters)
     def search(self, parameters: SearchParameters) -> SearchResult:
@@ -255,6 +258,7 @@ class FindClient:
         return self._send(
             "POST",
             SEARCH_PATH,
+            endpoint="search",
             idempotent=True,
             total_seconds=parameters.total_seconds,
             max_bytes=MAX_RESULT_BYTES,
@@ -263,7 +267,7 @@ class FindClient:
 
     def _page(self, session_id: str, offset: int, limit: int) -> _Send:
         path = self._state_path.format(session_id=quote(session_id, safe=""), offset=int(offset), limit=int(limit))
-        return self._send("GET", path, idempotent=True, max_bytes=MAX_RESULT_BYTES)
+        return self._send("GET", path, endpoint="page", idempotent=True, max_bytes=MAX_RESULT_BYTES)
 
     def _request(self, parameters: RequestParameters) -> _Send:
         for name in parameters.headers or {}:
@@ -272,6 +276,7 @@ class FindClient:
         return self._send(
             parameters.method,
             parameters.path,
+            endpoint="request",
             json=parameters.json,
             params=parameters.params,
             data=parameters.data,
@@ -281,8 +286,11 @@ class FindClient:
             idempotent=parameters.method.upper() in _IDEMPOTENT,
         )
 
-    def _send(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **options: Any) -> _Send:
+    def _send(
+        self, method: str, path: str, *, endpoint: str, headers: Mapping[str, str] | None = None, **options: Any
+    ) -> _Send:
         url = self._url(path)
+        options["observe"] = None if self._observe is None else functools.partial(self._observe, endpoint)
         all_headers = dict(headers or {})
         if self._external_user_id and method.upper() == "POST" and urlsplit(url).path.endswith("/search"):
             all_headers["X-Partium-ExternalUserId"] = self._external_user_id

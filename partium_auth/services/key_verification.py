@@ -66,7 +66,8 @@ def verify_at_partium(organization: Organization, value: str) -> Outcome:
     until = time.monotonic() + VERIFICATION_SECONDS
     kinds = ApiKey.Verification
     try:
-        token = upstream.authentication_api(VERIFICATION_SECONDS).exchange_api_key(value).access_token
+        api = upstream.authentication_api(VERIFICATION_SECONDS, organization=organization.org_id)
+        token = api.exchange_api_key(value).access_token
     except (CredentialsRejected, NotPermitted) as error:
         return Outcome(kinds.REJECTED, EventDetail.EXCHANGE_REFUSED, error.status)
     except UpstreamError as error:

@@ -24,6 +24,7 @@ from partium_auth.models.database import database_alias
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.key_events import EventDetail
 from partium_auth.models.keys import mask
+from partium_auth.services import key_verification
 from partium_auth.services.key_events import record
 from partium_auth.services.key_validation import (
     check_expiry,
@@ -33,7 +34,7 @@ from partium_auth.services.key_validation import (
     clean_value,
     hint_of,
 )
-from partium_auth.services.key_verification import Outcome, refusal, verify_at_partium
+from partium_auth.services.key_verification import Outcome, refusal
 from partium_auth.tokens import grants
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def verify_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> Outc
     _permit(actor, key.organization)
     if key.status == ApiKey.Status.REVOKED or key.secret is None:
         raise ValidationError(_("The key is revoked."), code="revoked")
-    outcome = verify_at_partium(key.organization, key.secret.reveal())
+    outcome = key_verification.verify_at_partium(key.organization, key.secret.reveal())
     now = timezone.now()
     with transaction.atomic(using=database_alias()):
         if outcome.verification != ApiKey.Verification.UNVERIFIED:
@@ -278,7 +279,7 @@ def _verify_before_storing(
 ) -> Outcome:
     if not verify:
         return Outcome(ApiKey.Verification.UNVERIFIED, EventDetail.NOT_TRIED)
-    outcome = verify_at_partium(organization, value)
+    outcome = key_verification.verify_at_partium(organization, value)
     if outcome.refused:
         # Recorded although no key is stored: somebody may have tried a key that is not theirs.
         with transaction.atomic(using=database_alias()):

@@ -101,7 +101,9 @@ def add_member(
     """
     if not policy.may_manage_organizations(actor):
         raise PermissionDenied
-    return _give(organization, user, _role(role))
+    with transaction.atomic(using=database_alias()):
+        _lock(organization)
+        return _give(organization, user, _role(role))
 
 
 def remove_member(organization: Organization, user: AbstractBaseUser, *, actor: Actor) -> int:
@@ -114,7 +116,9 @@ def remove_member(organization: Organization, user: AbstractBaseUser, *, actor: 
     """
     if not policy.may_manage_members(actor, organization):
         raise PermissionDenied
-    _count, by_model = Membership.objects.filter(organization=organization, user_id=user.pk).delete()
+    with transaction.atomic(using=database_alias()):
+        _lock(organization)
+        _count, by_model = Membership.objects.filter(organization=organization, user_id=user.pk).delete()
     return by_model.get(Membership._meta.label, 0)
 
 
@@ -151,7 +155,7 @@ def invite(
     inviter = None if actor is None else actor.pk
     with transaction.atomic(using=database_alias()):
         # The organization's row is the lock: two invitations at once end as one.
-        Organization.objects.select_for_update().get(pk=organization.pk)
+        _lock(organization)
         candidates = Invitation.objects.filter(organization=organization, email=address, accepted_at=None)
         invitation = next((row for row in candidates if row.email == address), None)
         if invitation is None:
@@ -265,6 +269,11 @@ def set_claimed_memberships(
 def normalize_email(email: str) -> str:
     """Return an e-mail address as it is stored and compared: no space around it, NFC, lower case."""
     return unicodedata.normalize("NFC", email.strip()).lower()
+
+
+def _lock(organization: Organization) -> None:
+    """Lock an organization's row before its memberships: each change replaces its version, and two could wait for each other."""
+    Organization.objects.select_for_update().get(pk=organization.pk)
 
 
 def _give(organization: Organization, user: AbstractBaseUser, role: str, *, lower: bool = True) -> Membership:

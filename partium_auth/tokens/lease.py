@@ -151,7 +151,7 @@ def seconds_to_next_attempt(grant_id: uuid.UUID) -> int:
 
 def load(grant_id: uuid.UUID) -> Grant | None:
     """Read the row itself, with what a refresh needs: the refresh token and whose it is, or the key."""
-    return _rows().select_related("api_key", "identity").filter(pk=grant_id).first()
+    return _rows().select_related("api_key__organization", "identity").filter(pk=grant_id).first()
 
 
 def _rows() -> QuerySet[Grant]:

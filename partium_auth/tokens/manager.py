@@ -210,6 +210,11 @@ class TokenManager:
         """The grants that are being refreshed in this process."""
         return set(self._refreshes().by_grant)
 
+    @property
+    def queued(self) -> dict[str, int]:
+        """How many refreshes of each upstream wait for a thread of this process."""
+        return self._executor.queued
+
     def drain(self) -> None:
         """Wait for the answers that are on their way, and store them: a process that ends would lose a rotated refresh token."""
         deadline = time.monotonic() + _EXIT_SECONDS

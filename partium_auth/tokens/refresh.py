@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import Error as AnyDatabaseError
 from django.db import connections
@@ -127,11 +127,35 @@ class Refresher:
             tokens = sources.exchange(grant, before_send)
         except UpstreamError as error:
             self._upstream_failed(grant, seen, lease_id, error)
+            self._send_failed(grant, seen, taken_at, error)
             raise
         except Exception as error:
             self._called_off(grant, seen, lease_id, error)
+            self._send_failed(grant, seen, taken_at, error)
             raise
-        return self._store(grant, seen, tokens, issued_at, forced)
+        result = self._store(grant, seen, tokens, issued_at, forced)
+        if result is not None:
+            signals.token_refreshed.send_robust(sender=Grant, **self._told(grant, seen, taken_at))
+        return result
+
+    def _send_failed(self, grant: Grant, seen: GrantState, taken_at: float, error: Exception) -> None:
+        signals.token_refresh_failed.send_robust(
+            sender=Grant,
+            reason=type(error).__name__,
+            status=error.status if isinstance(error, UpstreamError) else None,
+            rejected=isinstance(error, UpstreamError) and sources.is_rejection(grant, error),
+            **self._told(grant, seen, taken_at),
+        )
+
+    def _told(self, grant: Grant, seen: GrantState, taken_at: float) -> dict[str, Any]:
+        """What both signals about a refresh tell."""
+        return {
+            "grant_id": seen.grant_id,
+            "kind": seen.kind,
+            "upstream": seen.upstream,
+            "organization": "" if grant.api_key is None else grant.api_key.organization.org_id,
+            "seconds": self._elapsed() - taken_at,
+        }
 
     def _called_off(self, grant: Grant, seen: GrantState, lease_id: uuid.UUID, error: Exception) -> None:
         logger.warning("Refreshing grant %s did not take place: %s", seen.grant_id, _text(error))

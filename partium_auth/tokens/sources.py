@@ -31,7 +31,8 @@ def exchange(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
         assert grant.api_key is not None  # noqa: S101  # a grant of this kind always has one
         if grant.api_key.secret is None:
             raise KeyRejected("The API key was revoked.")
-        return upstream.authentication_api().exchange_api_key(grant.api_key.secret.reveal(), before_send=before_send)
+        api = upstream.authentication_api(organization=grant.api_key.organization.org_id)
+        return api.exchange_api_key(grant.api_key.secret.reveal(), before_send=before_send)
     if grant.refresh_token is None:
         raise LoginRequired("This login came without a refresh token, and its access token has come to its end.")
     refresh_token = grant.refresh_token.reveal()

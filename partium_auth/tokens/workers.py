@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 
 from partium_auth.host.per_process import PerProcess
@@ -19,17 +19,14 @@ class Saturated(Exception):
     """More jobs wait for one upstream than it makes sense to queue, or there is no thread to be had."""
 
 
-class _Upstream:
-    def __init__(self) -> None:
-        self.waiting: deque[Callable[[], None]] = deque()
-        self.unfinished = 0
-        self.threads = 0
+class _Jobs:
+    """The jobs of one process, by upstream."""
 
-
-class _Upstreams:
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.by_name: dict[str, _Upstream] = defaultdict(_Upstream)
+        self.waiting: dict[str, deque[Callable[[], None]]] = defaultdict(deque)
+        self.unfinished = Counter[str]()
+        self.threads = Counter[str]()
 
 
 class Executor:
@@ -43,54 +40,55 @@ class Executor:
     def __init__(self, after_job: Callable[[], None], *, queue_limit: int = QUEUE_LIMIT) -> None:
         self._after_job = after_job
         self._queue_limit = queue_limit
-        self._upstreams = PerProcess(_Upstreams)
+        self._jobs = PerProcess(_Jobs)
 
-    def submit(self, upstream_name: str, job: Callable[[], None]) -> None:
+    def submit(self, upstream: str, job: Callable[[], None]) -> None:
         """Run a job in the background.
 
         Args:
-            upstream_name: at most :data:`THREADS_PER_UPSTREAM` jobs of an upstream run at once.
+            upstream: at most :data:`THREADS_PER_UPSTREAM` jobs of an upstream run at once.
             job: must not raise.
 
         Raises:
             Saturated: the upstream's queue is full, or no thread can be started.
         """
-        upstreams = self._upstreams()
-        with upstreams.lock:
-            upstream = upstreams.by_name[upstream_name]
-            if upstream.unfinished >= self._queue_limit:
-                raise Saturated(upstream_name)
-            if upstream.threads < THREADS_PER_UPSTREAM:
-                thread = threading.Thread(
-                    target=self._work, args=(upstreams, upstream_name), name=f"partium-{upstream_name}", daemon=True
-                )
+        jobs = self._jobs()
+        with jobs.lock:
+            if jobs.unfinished[upstream] >= self._queue_limit:
+                raise Saturated(upstream)
+            if jobs.threads[upstream] < THREADS_PER_UPSTREAM:
                 try:
-                    thread.start()
-                    upstream.threads += 1
+                    threading.Thread(
+                        target=self._work, args=(jobs, upstream), name=f"partium-{upstream}", daemon=True
+                    ).start()
+                    jobs.threads[upstream] += 1
                 except RuntimeError as error:  # the machine's limit, or the interpreter is shutting down
-                    if not upstream.threads:
-                        del upstreams.by_name[upstream_name]
-                        raise Saturated(upstream_name) from error
-            upstream.waiting.append(job)
-            upstream.unfinished += 1
+                    if not jobs.threads[upstream]:
+                        raise Saturated(upstream) from error
+            jobs.waiting[upstream].append(job)
+            jobs.unfinished[upstream] += 1
 
     @property
     def busy(self) -> bool:
-        """Whether a job runs or waits in this process."""
-        upstreams = self._upstreams()
-        with upstreams.lock:
-            return bool(upstreams.by_name)
+        """Whether a thread of this process works."""
+        jobs = self._jobs()
+        with jobs.lock:
+            return any(jobs.threads.values())
 
-    def _work(self, upstreams: _Upstreams, upstream_name: str) -> None:
+    @property
+    def queued(self) -> dict[str, int]:
+        """How many jobs of each upstream wait for a thread of this process."""
+        jobs = self._jobs()
+        with jobs.lock:
+            return {upstream: len(waiting) for upstream, waiting in jobs.waiting.items() if jobs.unfinished[upstream]}
+
+    def _work(self, jobs: _Jobs, upstream: str) -> None:
         while True:
-            with upstreams.lock:
-                upstream = upstreams.by_name[upstream_name]
-                if not upstream.waiting:
-                    upstream.threads -= 1
-                    if not upstream.threads:
-                        del upstreams.by_name[upstream_name]
+            with jobs.lock:
+                if not jobs.waiting[upstream]:
+                    jobs.threads[upstream] -= 1
                     return
-                job = upstream.waiting.popleft()
+                job = jobs.waiting[upstream].popleft()
             try:
                 try:
                     job()
@@ -98,5 +96,5 @@ class Executor:
                     self._after_job()
             except BaseException:
                 logger.exception("A job in the background raised what it should have handled.")
-            with upstreams.lock:
-                upstream.unfinished -= 1
+            with jobs.lock:
+                jobs.unfinished[upstream] -= 1

@@ -33,7 +33,7 @@ def main(database: str, partium_url: str) -> None:
     from django.contrib.auth import SESSION_KEY
     from django.test import Client
 
-    outcomes = []
+    outcomes: list[tuple[int, bool]] = []
     for password in ("wrong", "wrong", "wrong", "correct", "correct"):
         client = Client()
         username = "bob" if len(outcomes) == 4 else "ann"

@@ -251,7 +251,7 @@ def cycle_key(browser: Browser) -> None:
     kept = browser.client.session
     kept.cycle_key()
     kept.save()
-    browser.client.cookies["sessionid"] = kept.session_key
+    browser.client.cookies["sessionid"] = str(kept.session_key)
 
 
 def test_where_there_is_no_session_to_delete_there_is_no_token_any_more(

@@ -168,9 +168,11 @@ def test_claims_give_change_and_withdraw_memberships_and_leave_others_alone(
 ) -> None:
     initech = Organization.objects.create(org_id="initech")
     browser.log_in(claims={"organizations": ["acme", "globex"], "roles": ["acme:developer"]})
-    assert memberships(browser.user) == {("acme", "developer", "claims"), ("globex", "member", "claims")}
-    Membership.objects.create(user=browser.user, organization=globex, role=Role.DEVELOPER, origin=Origin.ADMIN)
-    Membership.objects.create(user=browser.user, organization=initech, origin=Origin.ADMIN)
+    user = browser.user
+    assert user is not None
+    assert memberships(user) == {("acme", "developer", "claims"), ("globex", "member", "claims")}
+    Membership.objects.create(user=user, organization=globex, role=Role.DEVELOPER, origin=Origin.ADMIN)
+    Membership.objects.create(user=user, organization=initech, origin=Origin.ADMIN)
     browser.log_in(claims={"organizations": "acme"})
     assert memberships(browser.user) == {
         ("acme", "member", "claims"),
@@ -216,6 +218,7 @@ def test_whose_membership_was_given_by_hand_needs_no_claim(
     browser: Browser, op: BendableProvider, acme: Organization, caplog: pytest.LogCaptureFixture
 ) -> None:
     browser.log_in()
+    assert browser.user is not None
     Membership.objects.create(user=browser.user, organization=acme)
     caplog.clear()
     caplog.set_level(logging.WARNING, "partium_auth.login")

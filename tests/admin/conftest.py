@@ -8,6 +8,7 @@ import pytest
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
+from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
 
@@ -42,7 +43,7 @@ class Tenant:
     provider: IdentityProvider
     grant: Grant
 
-    def object_of(self, model: type) -> Any:
+    def object_of(self, model: type[Model]) -> Any:
         return {
             ApiKey: self.key,
             ApiKeyEvent: self.event,

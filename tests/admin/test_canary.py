@@ -209,7 +209,7 @@ def test_no_client_secret_is_in_the_report_of_a_site_that_cannot_encrypt(
         "email_domains-TOTAL_FORMS": "0",
         "email_domains-INITIAL_FORMS": "0",
     }
-    response = client.post(reverse("admin:partium_auth_identityprovider_add"), provider)
+    response: Any = client.post(reverse("admin:partium_auth_identityprovider_add"), provider)
     report = ExceptionReporter(response.wsgi_request, *response.exc_info).get_traceback_html()
     assert "https://login.acme.example" in report
     assert "plaintext" in report, "the report shows variables, so the test can fail"

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from django.test import Client, RequestFactory
 from django.urls import reverse
-from django.utils import translation
 
 from partium_auth.accounts import error_pages, error_texts
 from partium_auth.models import EmailDomain
@@ -81,11 +80,12 @@ def _brackets(monkeypatch: pytest.MonkeyPatch) -> None:
     def bracketed(text: str) -> str:
         return f"⟦{text}⟧" if text else text
 
-    known = translation._trans
-    monkeypatch.setattr(known, "gettext", bracketed)
-    monkeypatch.setattr(known, "pgettext", lambda context, text: bracketed(text))
-    monkeypatch.setattr(known, "ngettext", lambda one, many, n: bracketed(one if n == 1 else many))
-    monkeypatch.setattr(known, "npgettext", lambda context, one, many, n: bracketed(one if n == 1 else many))
+    # Django has no public name for what its gettext functions, also the lazy ones, call in the end.
+    known = "django.utils.translation._trans"
+    monkeypatch.setattr(f"{known}.gettext", bracketed)
+    monkeypatch.setattr(f"{known}.pgettext", lambda context, text: bracketed(text))
+    monkeypatch.setattr(f"{known}.ngettext", lambda one, many, n: bracketed(one if n == 1 else many))
+    monkeypatch.setattr(f"{known}.npgettext", lambda context, one, many, n: bracketed(one if n == 1 else many))
 
 
 @pytest.mark.parametrize("site", SITES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
@@ -15,16 +15,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from example_project.problems import problem_of
-from partium_auth import exceptions
+from partium_auth import PartiumRequest, exceptions
 from partium_auth.models import Grant, Membership, Organization
 from partium_auth.services import add_key
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
 from tests.example.conftest import make_developer
-
-if TYPE_CHECKING:
-    from partium_auth.middleware import PartiumRequest
 
 FRAGMENT = {"X-Fragment": "1", "Sec-Fetch-Mode": "cors"}
 KEYS = "/keys/"

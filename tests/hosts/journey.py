@@ -24,7 +24,7 @@ from django.urls import get_script_prefix, set_script_prefix
 from django.utils import timezone
 
 from partium_auth.models import ApiKey, Grant, Invitation, Membership, Organization, Role
-from partium_auth.services import keys, members
+from partium_auth.services import key_verification, keys, members
 from partium_auth.testing.sandbox import PartiumSandbox
 from tests.oidc.provider import BendableProvider
 
@@ -87,7 +87,7 @@ def visitor() -> Visitor:
 def make_user(email: str, **fields: Any) -> Any:
     model = get_user_model()
     named = {"email": email} if model.USERNAME_FIELD == "email" else {"username": email, "email": email}
-    return model._default_manager.create_user(**named, password="pw", **fields)  # type: ignore[attr-defined]
+    return model._default_manager.create_user(**named, password="pw", **fields)
 
 
 def let_tokens_expire() -> None:
@@ -280,13 +280,13 @@ if apps.is_installed("django.contrib.admin"):
         visitor: Visitor, op: BendableProvider, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         in_transaction: list[bool] = []
-        ask = keys.verify_at_partium
+        ask = key_verification.verify_at_partium
 
         def watched(*args: Any) -> Any:
             in_transaction.extend(database.in_atomic_block for database in connections.all())
             return ask(*args)
 
-        monkeypatch.setattr(keys, "verify_at_partium", watched)
+        monkeypatch.setattr(key_verification, "verify_at_partium", watched)
         sent = visitor.get(f"{PREFIX}/keys/")
         assert sent.status_code == 302
         page = visitor.get(sent["Location"])

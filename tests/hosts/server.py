@@ -23,12 +23,11 @@ class ThreadingWSGIServer(ThreadingMixIn, WSGIServer):
 
 
 def be_patient() -> None:
-    """Wait for a renewal as long as for a search; see the settings."""
-    from django.conf import settings
-
+    """Wait for a refresh as long as for a search; see the settings."""
+    from partium_auth.conf import conf
     from partium_auth.tokens import manager
 
-    manager.PATIENCE_SECONDS = settings.PARTIUM_TIMEOUT
+    manager.PATIENCE_SECONDS = conf.timeout_seconds
 
 
 def main(kind: str, descriptor: int) -> None:
@@ -36,9 +35,9 @@ def main(kind: str, descriptor: int) -> None:
         import uvicorn
         from django.core.asgi import get_asgi_application
 
-        application = get_asgi_application()
+        asgi_application = get_asgi_application()
         be_patient()
-        uvicorn.run(application, fd=descriptor, log_level="warning", lifespan="off")
+        uvicorn.run(asgi_application, fd=descriptor, log_level="warning", lifespan="off")
         return
     from django.core.wsgi import get_wsgi_application
 

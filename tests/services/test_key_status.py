@@ -77,7 +77,7 @@ def test_every_state_of_a_key_and_of_an_organization_with_one_key() -> None:
         key.organization = Organization(org_id=str(number))
     Organization.objects.bulk_create([key.organization for key in made])
     ApiKey.objects.bulk_create(made)
-    states = dict(ApiKey.objects.with_state(NOW).values_list("pk", "state"))
+    states = {key.pk: key.state for key in ApiKey.objects.with_state(NOW)}
     statuses = dict(Organization.objects.annotate(s=key_status(NOW)).values_list("pk", "s"))
     for key in made:
         assert states[key.pk] == state_of(key)

@@ -185,14 +185,14 @@ def test_two_who_add_the_same_key_at_once_get_one_key(
     acme: Organization, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     value = partium_sandbox.add_key("acme")
-    ask = keys.verify_at_partium
+    ask = key_verification.verify_at_partium
 
     def ask_slowly(organization: Organization, asked: str) -> Any:
-        monkeypatch.setattr(keys, "verify_at_partium", ask)
+        monkeypatch.setattr(key_verification, "verify_at_partium", ask)
         keys.add_key(acme, value, label="first", actor=None)  # somebody else, while Partium is asked
         return ask(organization, asked)
 
-    monkeypatch.setattr(keys, "verify_at_partium", ask_slowly)
+    monkeypatch.setattr(key_verification, "verify_at_partium", ask_slowly)
     with pytest.raises(ValidationError, match="first") as caught:
         keys.add_key(acme, value, label="second", actor=None)
     assert code_of(caught.value) == "duplicate"
@@ -455,7 +455,7 @@ def test_a_key_is_found_by_its_value_by_those_who_see_it(
 def test_every_key_has_the_state_that_says_the_most(acme: Organization) -> None:
     now = timezone.now()
     past, soon, later = now - dt.timedelta(days=1), now + dt.timedelta(days=10), now + dt.timedelta(days=100)
-    wanted = {
+    wanted: dict[str, dict[str, Any]] = {
         "active": {"verification": "accepted", "expires_at": later},
         "expiring": {"verification": "accepted", "expires_at": soon},
         "retiring": {"verification": "accepted", "status": "retiring", "retires_at": soon},

@@ -40,14 +40,15 @@ def test_people_without_a_role_see_and_may_nothing(
     who: str, acme: Organization, person: Callable[..., Any], settings: Any
 ) -> None:
     settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
-    user = {
+    people: dict[str, Callable[[], Any]] = {
         "anonymous": AnonymousUser,
         "member": lambda: person("m", acme, Role.MEMBER),
         "staff": lambda: person("s", is_staff=True),
         "inactive developer": lambda: person("d", acme, is_active=False),
         "inactive superuser": lambda: person("r", is_superuser=True, is_active=False),
         "outsider": lambda: person("o"),
-    }[who]()
+    }
+    user = people[who]()
     assert seen(user) == {name: set() for name in VISIBLE}
     assert not policy.may_manage_keys(user, acme)
     assert not policy.may_manage_members(user, acme)

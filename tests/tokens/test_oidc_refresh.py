@@ -86,6 +86,14 @@ def test_invalid_grant_is_the_end_and_names_the_provider(
     assert Grant.objects.get().refresh_token is None
 
 
+def identify(grant: Grant, op: BendableProvider) -> None:
+    """Store who logged in at the provider, as a login does."""
+    assert grant.user is not None
+    digest = identity_digest(op.issuer, "ann")
+    identity = Identity.objects.create(issuer=op.issuer, subject="ann", digest=digest, user=grant.user)
+    Grant.objects.update(identity=identity)
+
+
 @pytest.mark.parametrize(
     ("changes", "whose"),
     [({}, "ann"), ({"sub": "bob"}, "bob"), ({"sub": None}, "bob"), ({"iss": "https://evil.example"}, "bob")],
@@ -100,10 +108,7 @@ def test_tokens_of_somebody_else_are_not_taken(
 ) -> None:
     """A provider, or a cache in front of it, that mixes people up (Core §12.2)."""
     grant = oidc_grant()
-    digest = identity_digest(op.issuer, "ann")
-    Grant.objects.update(
-        identity=Identity.objects.create(issuer=op.issuer, subject="ann", digest=digest, user_id=grant.user_id)
-    )
+    identify(grant, op)
     claims = {"iss": op.issuer, "sub": "ann", **changes}
     id_token = op.sign({name: value for name, value in claims.items() if value is not None})
     op.answers["/token"] = answer(op, id_token=id_token)
@@ -127,10 +132,7 @@ def test_a_refresh_token_goes_to_whom_it_came_from_only(
 ) -> None:
     """The site has moved to another provider, in the settings or in a row of the same name."""
     grant = oidc_grant()
-    digest = identity_digest(op.issuer, "ann")
-    Grant.objects.update(
-        identity=Identity.objects.create(issuer=op.issuer, subject="ann", digest=digest, user_id=grant.user_id)
-    )
+    identify(grant, op)
     settings.OIDC_OP_ISSUER = other_op.url
     with pytest.raises(LoginRequired):
         token_manager.obtain(age(grant, 0))
@@ -141,10 +143,7 @@ def test_an_id_token_that_nobody_can_read_says_nothing(
     token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
 ) -> None:
     grant = oidc_grant()
-    digest = identity_digest(op.issuer, "ann")
-    Grant.objects.update(
-        identity=Identity.objects.create(issuer=op.issuer, subject="ann", digest=digest, user_id=grant.user_id)
-    )
+    identify(grant, op)
     op.answers["/token"] = answer(op, id_token="encrypted.for.some.other.client")
     assert refresh(token_manager, grant).generation == 2
 

@@ -232,7 +232,7 @@ assert Grant.objects.filter(pk=grant_id).update(issued_at=0)
 connections.close_all()
 # As if a thread were just using them; in the child nobody gives them back.
 locks = [
-    token_manager._refreshes().lock, token_manager._executor._upstreams().lock, token_manager.refresher._pending().lock
+    token_manager._refreshes().lock, token_manager._executor._jobs().lock, token_manager.refresher._pending().lock
 ]
 for lock in locks:
     lock.acquire()

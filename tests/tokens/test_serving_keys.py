@@ -106,7 +106,7 @@ def test_every_reader_says_the_same_of_every_state(
         assert outcome(by_organization.current) is exchanged, row
         assert outcome(direct.current) is expected(row, token=False), row
         assert ApiKey.objects.usable().exists() is usable, row
-        state = ApiKey.objects.with_state().get().state  # type: ignore[attr-defined]
+        state = ApiKey.objects.with_state().get().state
         ended = {ApiKeyState.REVOKED, ApiKeyState.RETIRED, ApiKeyState.EXPIRED}
         assert (state in ended) is (expected(row, token=True) is NoUsableKey), row
         assert usable <= (state not in ended), row

@@ -662,7 +662,7 @@ def test_the_next_request_pays_one_query_that_joins_nothing_but_grants(acme: Org
             assert partium.access_token
             assert partium.organization == acme
             assert partium.client
-    statements = [query["sql"] for query in captured[before:]]
+    statements = [query["sql"] for query in captured.captured_queries[before:]]
     assert len(statements) == 1
     assert Membership._meta.db_table not in statements[0]
 

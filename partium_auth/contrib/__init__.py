@@ -1,0 +1,1 @@
+"""Adapters for other libraries. Nothing of the app imports them; each needs its own library."""
