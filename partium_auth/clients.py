@@ -14,7 +14,7 @@ from partium_auth.exceptions import NoOrganization
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Organization
 from partium_auth.models.fingerprints import fingerprint
-from partium_auth.models.keys import Standing
+from partium_auth.models.keys import Usability
 from partium_auth.tokens import keys
 from partium_auth.tokens.manager import token_manager
 from partium_auth.tokens.state import AccessToken, GrantState
@@ -106,7 +106,7 @@ class _ExchangedKeys:
     def _candidates(self) -> tuple[GrantState, ...]:
         found = keys.read(self.organization_id)
         if not found.candidates:
-            raise keys.nothing_serves(refused=found.refused)
+            raise keys.no_usable_key(refused=found.refused)
         return found.candidates
 
 
@@ -136,9 +136,9 @@ class _DirectKeys:
     def _first(self, *, refused: uuid.UUID | None) -> _Key:
         found = keys.in_order(self.organization_id)
         for key in found:
-            if key.standing == Standing.USABLE and key.pk != refused:
+            if key.usability == Usability.USABLE and key.pk != refused:
                 return _opened(key)
-        raise keys.nothing_serves(refused=bool(found))
+        raise keys.no_usable_key(refused=bool(found))
 
     async def acurrent(self) -> _Key:
         return await sync_to_async(self.current)()

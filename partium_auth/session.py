@@ -137,7 +137,7 @@ class PartiumSession:
         """Return the session's access token, fetched or refreshed if need be.
 
         Raises:
-            LoginRequired: nobody is logged in, or the login has come to its end.
+            LoginRequired: nobody is logged in, or the login has ended.
             NoOrganization: the person belongs to no active organization, or not to the session's any more.
             NoUsableKey: the organization has no API key to use.
             KeyRejected: Partium refuses the organization's API key.
@@ -283,4 +283,4 @@ def _candidates(found: SessionAccess) -> tuple[GrantState, ...]:
         return found.candidates
     if found.token_source == Organization.TokenSource.USER:
         raise LoginRequired("This organization's access tokens come from a login at Partium or at a provider.")
-    raise keys.nothing_serves(refused=found.keys.refused)
+    raise keys.no_usable_key(refused=found.keys.refused)

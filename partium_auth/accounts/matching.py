@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from partium_auth.accounts import claims as claims_
-from partium_auth.accounts import rights
+from partium_auth.accounts import memberships_from_claims
 from partium_auth.accounts.new_users import are_usernames_emails, new_user, new_username
 from partium_auth.conf import conf
 from partium_auth.models import Identity, Organization
@@ -53,7 +53,7 @@ def record_login(login: VerifiedLogin, hooks: Hooks) -> Any:
         raise TypeError("A login at a provider names it.")
     if not hooks.verify_claims(claims):
         raise Refused("claims", "verify_claims() does not accept them.")
-    believed = rights.believed_claims(provider, claims)
+    believed = memberships_from_claims.believed_claims(provider, claims)
 
     def first_user() -> Any:
         found = list(hooks.filter_users_by_claims(claims)[:2])  # type: ignore[index]  # a query set, or a list
@@ -69,7 +69,7 @@ def record_login(login: VerifiedLogin, hooks: Hooks) -> Any:
         login,
         first_user=first_user,
         update_user=lambda user: hooks.update_user(user, believed),
-        follow=lambda identity: rights.follow_claims(identity, provider, claims, believed),
+        follow=lambda identity: memberships_from_claims.follow_claims(identity, provider, claims, believed),
     )
 
 
@@ -88,7 +88,7 @@ def record_password_login(login: VerifiedLogin) -> Any:
         login,
         first_user=lambda: _created(lambda: new_user(new_username(login.issuer, login.subject, wanted))),
         update_user=lambda user: user,
-        follow=lambda identity: rights.follow_password_login(identity, login.subject),
+        follow=lambda identity: memberships_from_claims.follow_password_login(identity, login.subject),
     )
 
 

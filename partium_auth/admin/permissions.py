@@ -1,4 +1,4 @@
-"""Who may do what in the admin: the policy's answers, asked once for each request, and the ``ModelAdmin`` that uses them."""
+"""Asks ``partium_auth/policy.py`` once per request what somebody may do in the admin, and the ``ModelAdmin`` that uses the answers."""
 
 from __future__ import annotations
 

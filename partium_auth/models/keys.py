@@ -37,11 +37,11 @@ class ApiKeyState(models.TextChoices):
     REVOKED = "revoked", _("revoked")
 
 
-class Standing(models.IntegerChoices):
+class Usability(models.IntegerChoices):
     """Whether a key that has not ended may serve; the lower ones serve first."""
 
     USABLE = 0
-    RESTING = 1  # rejected in use a moment ago
+    PAUSED = 1  # rejected in use a moment ago
     REFUSED = 2  # by a verification, until it is verified anew
 
 
@@ -53,20 +53,20 @@ class ApiKeyQuerySet(DecidesAccessQuerySet["ApiKey"]):
         until the key is verified anew.
         """
         now = now or timezone.now()
-        return self._not_ended(now).exclude(_REFUSED).exclude(_resting(now))
+        return self._not_ended(now).exclude(_REFUSED).exclude(_paused(now))
 
     def in_serving_order(self, now: dt.datetime | None = None) -> ApiKeyQuerySet:
-        """Keys that have not ended, the one that should serve first, each with its ``standing``: one of :class:`Standing`."""
+        """Keys that have not ended, the one that should serve first, each with its ``usability``: one of :class:`Usability`."""
         now = now or timezone.now()
-        standing = Case(
-            When(_REFUSED, then=Standing.REFUSED),
-            When(_resting(now), then=Standing.RESTING),
-            default=Standing.USABLE,
+        usability = Case(
+            When(_REFUSED, then=Usability.REFUSED),
+            When(_paused(now), then=Usability.PAUSED),
+            default=Usability.USABLE,
             output_field=models.IntegerField(),
         )
         # mypy's plugin accepts no annotation that the model declares.
-        keys = self._not_ended(now).annotate(**{"standing": standing})  # noqa: PIE804
-        return keys.order_by(F("standing"), *_SERVING_ORDER)
+        keys = self._not_ended(now).annotate(**{"usability": usability})  # noqa: PIE804
+        return keys.order_by(F("usability"), *_SERVING_ORDER)
 
     def _not_ended(self, now: dt.datetime) -> ApiKeyQuerySet:
         keys = self
@@ -115,7 +115,7 @@ _SERVING_ORDER = (
 )
 
 
-def _resting(now: dt.datetime) -> Q:
+def _paused(now: dt.datetime) -> Q:
     return Q(rejected_at__gt=now - REJECTION_REMEMBERED)
 
 
@@ -153,7 +153,7 @@ class ApiKey(DecidesAccess):
     """
 
     irrelevant_to_access = frozenset({"last_used_at"})  # written all day
-    standing: int  # of a row of in_serving_order()
+    usability: int  # of a row of in_serving_order()
     state: str  # of a row of with_state()
 
     class Status(models.TextChoices):

@@ -22,7 +22,7 @@ class Origin(models.TextChoices):
     """Where a membership comes from. Claims end only memberships that came from claims."""
 
     CLAIMS = "claims", _("by login")
-    ADMIN = "admin", _("by hand")
+    ADMIN = "admin", _("by an administrator")
 
 
 class OrganizationQuerySet(DecidesAccessQuerySet["Organization"]):

@@ -1,4 +1,4 @@
-"""Ending grants by hand."""
+"""Revoking logins, as an operator."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from partium_auth.models import Grant, IdentityProvider, Membership, Organizatio
 from partium_auth.models.database import database_alias
 from partium_auth.oidc.providers import DEFAULT
 from partium_auth.tokens import keys, state
-from partium_auth.tokens.keys import ServingKeys
+from partium_auth.tokens.keys import UsableKeys
 from partium_auth.tokens.memo import Memo
 from partium_auth.tokens.state import GrantState
 from partium_auth.tokens.statements import Parameter, Statement, compiled, side_by_side
@@ -47,7 +47,7 @@ class SessionAccess(NamedTuple):
     version: int
     names_grant: bool
     own: OwnGrant | None
-    keys: ServingKeys
+    keys: UsableKeys
 
     @property
     def organization(self) -> Organization:
@@ -113,7 +113,7 @@ def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID
         names_grant=grant_id is not None,
         own=_own(rows[0][split:]),
         # After the version: keys that change in between are remembered with the version from before, which is no longer the row's.
-        keys=keys.read(organization_id) if by_key else ServingKeys(),
+        keys=keys.read(organization_id) if by_key else UsableKeys(),
     )
     _remember((alias, user_pk, grant_id, organization_id), access)
     return access

@@ -14,13 +14,13 @@ from django.utils import timezone
 from partium_auth.exceptions import KeyRejected, NoUsableKey
 from partium_auth.models import ApiKey, Organization
 from partium_auth.models.database import database_alias
-from partium_auth.models.keys import REJECTION_REMEMBERED, ApiKeyQuerySet, Standing
+from partium_auth.models.keys import REJECTION_REMEMBERED, ApiKeyQuerySet, Usability
 from partium_auth.tokens import state
 from partium_auth.tokens.state import GrantState
 from partium_auth.tokens.statements import Parameter, Statement, compiled
 
 
-class ServingKeys(NamedTuple):
+class UsableKeys(NamedTuple):
     """The keys of an organization at one moment.
 
     Args:
@@ -35,19 +35,19 @@ class ServingKeys(NamedTuple):
     until: float = math.inf
 
 
-def read(organization_id: uuid.UUID) -> ServingKeys:
+def read(organization_id: uuid.UUID) -> UsableKeys:
     """Read the keys of an organization that may serve, with their grants."""
     alias, now = database_alias(), timezone.now()
     rows = _statement(alias).run(alias, organization=organization_id, now=now)
-    standing = {pk: value for pk, value, *_ends in rows if value != Standing.REFUSED}
-    candidates = state.read_keys(list(standing)) if standing else []
-    return ServingKeys(
+    usability = {pk: value for pk, value, *_ends in rows if value != Usability.REFUSED}
+    candidates = state.read_keys(list(usability)) if usability else []
+    return UsableKeys(
         candidates=tuple(
             # A key that rests is not sent again, but its access token may still be good.
-            seen if standing[seen.grant_id] == Standing.USABLE else seen._replace(rejected=True, waiting=True)
+            seen if usability[seen.grant_id] == Usability.USABLE else seen._replace(rejected=True, waiting=True)
             for seen in candidates
         ),
-        refused=any(value != Standing.USABLE for _pk, value, *_ends in rows),
+        refused=any(value != Usability.USABLE for _pk, value, *_ends in rows),
         until=min((moment for row in rows for moment in _changes(now, *row[2:])), default=math.inf),
     )
 
@@ -60,7 +60,7 @@ def _changes(
 
 
 def in_order(organization_id: uuid.UUID) -> list[ApiKey]:
-    """Return an organization's keys that have not ended, the one that should serve first; each has its ``standing``."""
+    """Return an organization's keys that have not ended, the one that should serve first; each has its ``usability``."""
     return list(_rows(database_alias(), organization_id, timezone.now()))
 
 
@@ -72,11 +72,11 @@ def _rows(alias: str, organization_id: Any, now: Any) -> ApiKeyQuerySet:
 @lru_cache(maxsize=8)
 def _statement(alias: str) -> Statement:
     rows = _rows(alias, Parameter("organization", Organization._meta.pk), Parameter("now", models.DateTimeField()))
-    columns = ("pk", "standing", "expires_at", "retires_at", "rejected_at")
+    columns = ("pk", "usability", "expires_at", "retires_at", "rejected_at")
     return compiled(rows.values_list(*columns), alias)
 
 
-def nothing_serves(*, refused: bool) -> NoUsableKey | KeyRejected:
+def no_usable_key(*, refused: bool) -> NoUsableKey | KeyRejected:
     """Return what to raise where no key serves.
 
     Args:

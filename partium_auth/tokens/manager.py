@@ -1,4 +1,4 @@
-"""Always a valid token: what to do with a grant's state, and one refresh at a time per grant in this process.
+"""Returns valid access tokens: return, refresh or wait, with one refresh at a time per grant in this process.
 
 :meth:`TokenManager._decide` decides; it is a generator that neither blocks nor awaits, so that :meth:`TokenManager.obtain` and
 :meth:`TokenManager.aobtain` can both drive it.
@@ -42,6 +42,7 @@ from partium_auth.tokens.memo import Memo
 from partium_auth.tokens.outages import UpstreamFails
 from partium_auth.tokens.refresh import Refresher, elapsed_clock
 from partium_auth.tokens.state import AccessToken, GrantState
+from partium_auth.tokens.waiting import WaitingCallers
 from partium_auth.tokens.windows import Window
 from partium_auth.tokens.workers import Executor, Saturated
 
@@ -50,24 +51,22 @@ logger = logging.getLogger("partium_auth.tokens")
 PATIENCE_SECONDS = 5.0
 """How long a caller waits where there is no usable token."""
 BRIEF_SECONDS = 0.5
-"""How long a caller waits in the mandatory window, where the old token still serves."""
+"""How long a caller waits in the mandatory window, where the old token is still valid."""
 BLOCKED_PATIENCE_SECONDS = 0.25
 """How long it waits inside a transaction that may block the refresh thread: SQLite has one writer, a pool few connections."""
 POLL_SECONDS = 0.1
 """How often the row is read while another process refreshes, or after a refresh that changed nothing."""
 QUEUED_SECONDS = 10.0
-"""A refresh that was queued for longer than this is dropped: nobody waits for it any more, and who needs it asks again."""
-IN_VAIN_SECONDS = 5.0
-"""After a wait that brought no token, nobody in this process waits for the same generation for this long."""
-ASYNC_WAITING = 50
-"""So many async callers may wait where one thread may: they wait on the event loop."""
+"""A refresh that was queued for longer than this is dropped: no caller waits for it any more; the next caller starts a new one."""
+FAILED_WAIT_SECONDS = 5.0
+"""After a wait timed out, callers of this process do not wait for the same generation for this long."""
 _REMEMBERED = 1000
 _EXIT_SECONDS = 9.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Pause:
-    """Wait for a refresh in this process, or (None) a moment for another one's; then look again."""
+    """Wait for a refresh of this process. None: another process refreshes; sleep, then read the row again."""
 
     refresh: Future[GrantState | None] | None
     seconds: float
@@ -86,7 +85,7 @@ class _Found:
     failure: BaseException | None = None
     refreshed: bool = False  # by the refresh that was waited for
     gone: bool = False  # there is no such row any more
-    no_place: bool = False  # too many callers wait already
+    too_many_waiting: bool = False  # too many callers wait already
 
 
 class _Refreshes:
@@ -98,34 +97,8 @@ class _Refreshes:
         atexit.register(at_exit)
 
 
-class _Places:
-    """How many callers of this process wait for a token at the moment."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.taken = 0
-        self.taken_async = 0
-
-    def take(self, *, is_async: bool) -> bool:
-        with self.lock:
-            if is_async:
-                free = self.taken_async < ASYNC_WAITING * conf.max_waiting
-                self.taken_async += free
-            else:
-                free = self.taken < conf.max_waiting
-                self.taken += free
-            return free
-
-    def give_back(self, *, is_async: bool) -> None:
-        with self.lock:
-            if is_async:
-                self.taken_async -= 1
-            else:
-                self.taken -= 1
-
-
 class TokenManager:
-    """Hands out access tokens of grants, and refreshes them as their windows ask.
+    """Returns access tokens of grants, and refreshes them according to their windows.
 
     Args:
         clock: seconds since the epoch.
@@ -138,21 +111,21 @@ class TokenManager:
         self.refresher = Refresher(clock, elapsed)
         self.outages = self.refresher.outages
         self._executor = Executor(threads=lambda: conf.refresh_threads)
-        self._places = PerProcess(_Places)
-        self._in_vain: Memo[float] = Memo(_REMEMBERED)
+        self._waiting = PerProcess(WaitingCallers)
+        self._failed_waits: Memo[float] = Memo(_REMEMBERED)
         self._refreshes = PerProcess(functools.partial(_Refreshes, self.drain))
 
     # --- for callers ---------------------------------------------------------------------------------------------
 
     def serve(self, seen: GrantState) -> AccessToken | None:
-        """Return the token that a grant has, if there is nothing to decide: it is fresh, or ages while somebody refreshes it.
+        """Return a grant's token if it is fresh, or in the advisory window with a refresh that runs or is not due.
 
         Raises:
             EncryptionError: the stored token cannot be opened.
         """
         window = seen.window(self.clock())
         good = window is Window.FRESH or (window is Window.ADVISORY and (seen.busy or seen.waiting))
-        # In the row, a token that Partium refused is as fresh as ever until its successor is committed.
+        # A token that Partium rejected still looks fresh in the row until the new one is committed.
         if seen.revoked or not good or seen.grant_id in self.refresher.pending:
             return None
         return seen.access_token()
@@ -160,7 +133,7 @@ class TokenManager:
     def obtain(
         self, seen: GrantState, *, rejected_generation: int | None = None, give_up_at: float = math.inf
     ) -> AccessToken:
-        """Return a usable access token of a grant; waits only where the one there is cannot be served.
+        """Return a usable access token of a grant. Waits briefly in the mandatory window, and longer where the token is unusable.
 
         Args:
             seen: what the caller has read of the grant.
@@ -171,23 +144,23 @@ class TokenManager:
             LoginRequired: there will be no more tokens of this login.
             KeyRejected: Partium refuses the API key.
             NoUsableKey: the API key was revoked.
-            TokenUnavailable: not now; says when.
+            TokenUnavailable: no token now; ``retry_after`` says when to retry.
             EncryptionError: the stored token cannot be opened.
         """
         steps = self._decide(seen, rejected_generation, give_up_at, _patience_seconds)
-        has_place = False
+        is_counted = False
         try:
             step = next(steps)
             while isinstance(step, _Pause):
-                has_place = has_place or self._places().take(is_async=False)
-                step = steps.send(self._wait(seen.grant_id, step) if has_place or step.is_over else _NO_PLACE)
+                is_counted = is_counted or self._waiting().take(is_async=False)
+                step = steps.send(self._wait(seen.grant_id, step) if is_counted or step.is_over else _TOO_MANY_WAITING)
         except _NotInTime as error:
-            self._remember_vain_wait(seen, error)
+            self._remember_failed_wait(seen, error)
             _set_retry_after(seen.grant_id, error)
             raise
         finally:
-            if has_place:
-                self._places().give_back(is_async=False)
+            if is_counted:
+                self._waiting().give_back(is_async=False)
         return step
 
     async def aobtain(
@@ -201,19 +174,21 @@ class TokenManager:
         if rejected_generation is not None or seen.window(self.clock()) is not Window.FRESH:
             patience_seconds = await sync_to_async(_patience_seconds)()
         steps = self._decide(seen, rejected_generation, give_up_at, lambda: patience_seconds)
-        has_place = False
+        is_counted = False
         try:
             step = next(steps)
             while isinstance(step, _Pause):
-                has_place = has_place or self._places().take(is_async=True)
-                step = steps.send(await self._await(seen.grant_id, step) if has_place or step.is_over else _NO_PLACE)
+                is_counted = is_counted or self._waiting().take(is_async=True)
+                step = steps.send(
+                    await self._await(seen.grant_id, step) if is_counted or step.is_over else _TOO_MANY_WAITING
+                )
         except _NotInTime as error:
-            self._remember_vain_wait(seen, error)
+            self._remember_failed_wait(seen, error)
             await sync_to_async(_set_retry_after)(seen.grant_id, error)
             raise
         finally:
-            if has_place:
-                self._places().give_back(is_async=True)
+            if is_counted:
+                self._waiting().give_back(is_async=True)
         return step
 
     def obtain_unblocked(self, error: TokenUnavailable) -> AccessToken:
@@ -247,7 +222,7 @@ class TokenManager:
                 return self.obtain(seen, rejected_generation=_generation(seen, rejected), give_up_at=give_up_at)
             except (KeyRejected, NoUsableKey, TokenUnavailable) as error:
                 failure = _prefer_retryable(failure, error)
-        raise failure or keys.nothing_serves(refused=False)
+        raise failure or keys.no_usable_key(refused=False)
 
     async def aobtain_first(self, candidates: Sequence[GrantState], rejected: AccessToken | None = None) -> AccessToken:
         """Like :meth:`obtain_first`, without blocking the event loop."""
@@ -258,7 +233,7 @@ class TokenManager:
                 return await self.aobtain(seen, rejected_generation=_generation(seen, rejected), give_up_at=give_up_at)
             except (KeyRejected, NoUsableKey, TokenUnavailable) as error:
                 failure = _prefer_retryable(failure, error)
-        raise failure or keys.nothing_serves(refused=False)
+        raise failure or keys.no_usable_key(refused=False)
 
     @property
     def refreshing(self) -> set[uuid.UUID]:
@@ -268,8 +243,8 @@ class TokenManager:
     @property
     def waiting(self) -> int:
         """How many callers of this process wait for a token at the moment."""
-        places = self._places()
-        return places.taken + places.taken_async
+        waiting = self._waiting()
+        return waiting.total
 
     @property
     def queued(self) -> dict[str, int]:
@@ -287,7 +262,7 @@ class TokenManager:
     def forget(self) -> None:
         """Forget failures of upstreams, and who waited in vain; for tests."""
         self.outages.forget()
-        self._in_vain.clear()
+        self._failed_waits.clear()
 
     # --- the decisions -------------------------------------------------------------------------------------------
 
@@ -314,10 +289,10 @@ class TokenManager:
             if self._upstream_fails(seen, window, found.failure):
                 break
             if window is Window.UNUSABLE and not waited:
-                self._raise_if_in_vain(seen)
+                self._raise_if_wait_failed(seen)
             if tried != seen.generation:  # do not retry this generation at once
                 # SQLite: the caller's open transaction blocks the refresh thread, so refresh here if the credential is
-                # reusable. A roll-back then loses nothing that cannot be had again.
+                # reusable: after a roll-back it can be sent again.
                 here = window is Window.UNUSABLE and seen.reusable and _blocked_by_own_transaction()
                 refresh = self._refresh_once(seen, window, forced=refused, here=here)
             if window is Window.ADVISORY or (window is Window.MANDATORY and refresh is None):
@@ -329,7 +304,7 @@ class TokenManager:
             else:
                 pause = _pause(seen, refresh, found, left_seconds, refused=refused)
             now_found = yield pause
-            if now_found.no_place and window is Window.MANDATORY:
+            if now_found.too_many_waiting and window is Window.MANDATORY:
                 break
             tried = seen.generation if refresh is not None else None
             seen = now_found.seen or seen
@@ -342,19 +317,19 @@ class TokenManager:
 
     def _upstream_fails(self, seen: GrantState, window: Window, failure: BaseException | None) -> bool:
         """Tell whether to serve the old token because the upstream fails. Raises TokenUnavailable where it is unusable."""
-        retry_after = 0 if seen.busy else self.outages.retry_after(seen.upstream)
+        retry_after = 0 if seen.busy else self.outages.seconds_to_wait(seen.upstream)
         if not retry_after or window is not Window.UNUSABLE:
             return bool(retry_after)
         _raise_if_ended(seen)
         raise _unavailable(failure, retry_after=retry_after)
 
-    def _remember_vain_wait(self, seen: GrantState, error: _NotInTime) -> None:
+    def _remember_failed_wait(self, seen: GrantState, error: _NotInTime) -> None:
         if error.waited and error.blocked_grant is None:
-            self._in_vain.put((seen.grant_id, seen.generation), self._elapsed() + IN_VAIN_SECONDS)
+            self._failed_waits.put((seen.grant_id, seen.generation), self._elapsed() + FAILED_WAIT_SECONDS)
 
-    def _raise_if_in_vain(self, seen: GrantState) -> None:
+    def _raise_if_wait_failed(self, seen: GrantState) -> None:
         """Raise if others have waited for the refresh that is under way, and got no token."""
-        until = self._in_vain.get((seen.grant_id, seen.generation))
+        until = self._failed_waits.get((seen.grant_id, seen.generation))
         if until is not None and until > self._elapsed() and (seen.busy or seen.grant_id in self._refreshes().by_grant):
             raise TokenUnavailable("Another caller waited for this access token a moment ago, without success.")
 
@@ -377,7 +352,8 @@ class TokenManager:
         if inline or here:
             job()
             if not inline and refresh.exception() is not None:
-                # What the row says of this failure may be rolled back: then the fleet has to learn of it once more.
+                # The failure was written in the caller's transaction and may be rolled back. Refresh again in a thread, so that
+                # other processes see it.
                 self._refresh_once(seen, window, forced=forced, here=False)
         else:
             try:
@@ -450,7 +426,7 @@ def _generation(seen: GrantState, rejected: AccessToken | None) -> int | None:
 
 
 def _prefer_retryable(first: PartiumError | None, second: PartiumError) -> PartiumError:
-    """Of two keys' failures return the one that waiting may end, else the one that names a key to mend."""
+    """Prefer the error that a retry may fix; otherwise the one that tells which key to fix."""
     for kind in (TokenUnavailable, KeyRejected):
         for error in (first, second):
             if isinstance(error, kind):
@@ -462,7 +438,7 @@ def _may_refresh(seen: GrantState, window: Window) -> bool:
     if not seen.refreshable or seen.refused or seen.busy or seen.waiting:
         return False
     # With the outcome of the last refresh unknown, the refresh token may be used up, and sending it again may end the whole
-    # family of tokens: try that only when nothing is left to lose.
+    # family of tokens: do that only when the access token is unusable anyway.
     return not seen.outcome_unknown or seen.reusable or window is Window.UNUSABLE
 
 
@@ -485,7 +461,7 @@ def _look(grant_id: uuid.UUID, failure: BaseException | None) -> _Found:
 def _ended(seen: GrantState) -> PartiumError:
     if seen.kind == Grant.Kind.API_KEY:
         return NoUsableKey("The API key was revoked. Add another one in the key admin.")
-    return LoginRequired("This login has been ended.")
+    return LoginRequired("This login was revoked.")
 
 
 def _pause(
@@ -499,7 +475,7 @@ def _pause(
     """Return what to wait for where there is no usable token. Raises where waiting is no use."""
     if isinstance(found.failure, EncryptionError):
         raise found.failure
-    if found.no_place:
+    if found.too_many_waiting:
         raise TokenUnavailable("PARTIUM_MAX_WAITING callers of this process wait for an access token already.")
     if isinstance(found.failure, UpstreamFails):
         raise _unavailable(found.failure, retry_after=found.failure.retry_after or 1)
@@ -524,8 +500,10 @@ def _raise_if_hopeless(seen: GrantState, failure: BaseException | None) -> None:
 def _raise_if_ended(seen: GrantState) -> None:
     if seen.refused or not seen.refreshable:
         if seen.kind == Grant.Kind.API_KEY:
-            raise keys.nothing_serves(refused=True)
-        raise LoginRequired("This login has come to its end.", provider=seen.provider)
+            raise keys.no_usable_key(refused=True)
+        raise LoginRequired(
+            "The refresh token of this login was rejected. The person has to log in again.", provider=seen.provider
+        )
 
 
 def _unavailable(failure: BaseException | None, *, retry_after: int) -> TokenUnavailable:
@@ -554,7 +532,7 @@ class _NotInTime(TokenUnavailable):
     waited = False
 
 
-_NO_PLACE = _Found(no_place=True)
+_TOO_MANY_WAITING = _Found(too_many_waiting=True)
 
 
 def _set_retry_after(grant_id: uuid.UUID, error: TokenUnavailable) -> None:

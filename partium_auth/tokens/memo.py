@@ -1,4 +1,4 @@
-"""What this process remembers: the last answers of the access query, least recently used ones forgotten first."""
+"""A bounded dictionary per process that forgets the least recently used entries first."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""An upstream that fails is asked again by one caller at a time, in the whole fleet, until it answers.
+"""While an upstream fails, one caller at a time in the whole fleet asks it again, until it answers.
 
-The row (:class:`~partium_auth.models.Outage`) is shared by all processes and judged by the database's clock. A process
-remembers for a moment what it read, so that callers who meet a failing upstream are turned away without a query. While an
-upstream is well, a refresh reads one row by primary key that is not there, and nothing else happens.
+All processes share the row (:class:`~partium_auth.models.Outage`); its times are compared with the database's clock. A process
+remembers for a second what it read, so that callers are rejected without a query. While the upstream works there is no row,
+and a refresh costs one look-up by primary key.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Known:
     since: float
     look_at: float = 0.0
     retry_at: float = 0.0
-    turned_away: int = 0
+    rejected_callers: int = 0
 
 
 class _Memory:
@@ -70,8 +70,8 @@ class Outages:
         self._elapsed = elapsed
         self._memory = PerProcess(_Memory)
 
-    def retry_after(self, upstream: str) -> int:
-        """Return for how many seconds a caller should not ask an upstream; 0: ask. Costs no query.
+    def seconds_to_wait(self, upstream: str) -> int:
+        """Return for how many seconds a caller has to wait before it asks an upstream; 0: ask now. Costs no query.
 
         While an upstream fails, one caller of this process a second is let through, to look whether the outage is over.
         """
@@ -86,11 +86,11 @@ class Outages:
             if now >= known.look_at:
                 known.look_at = now + LOOK_SECONDS
                 return 0
-            known.turned_away += 1
+            known.rejected_callers += 1
             return max(1, math.ceil(known.retry_at - now))
 
     def require_turn(self, upstream: str) -> None:
-        """Return if a request may be sent to an upstream now. Called by whoever is about to send one.
+        """Raise unless this caller may send a request to the upstream now.
 
         Raises:
             UpstreamFails: it fails, and another caller of the fleet probes it, or the next probe is not due.
@@ -179,11 +179,11 @@ class Outages:
         memory = self._memory()
         with memory.lock:
             known = memory.failing.pop(upstream, None)
-        if known is not None and known.turned_away:
+        if known is not None and known.rejected_callers:
             logger.info(
                 "%s: %d callers of this process got no token in %d s.",
                 upstream,
-                known.turned_away,
+                known.rejected_callers,
                 self._elapsed() - known.since,
             )
 

@@ -26,7 +26,7 @@ from partium_auth.exceptions import KeyRejected, LoginRequired, PartiumError, Up
 from partium_auth.fields import seal
 from partium_auth.host.per_process import PerProcess
 from partium_auth.models import ApiKey, Grant
-from partium_auth.tokens import grants, lease, sources, windows
+from partium_auth.tokens import grants, lease, send_credential, windows
 from partium_auth.tokens.outages import Outages
 from partium_auth.tokens.state import GrantState
 
@@ -128,18 +128,18 @@ class Refresher:
 
         issued_at = self._clock()
         try:
-            tokens = sources.exchange(grant, before_send)
+            tokens = send_credential.send_credential(grant, before_send)
         except UpstreamError as error:
             self._upstream_failed(grant, seen, lease_id, error)
             self._send_failed(grant, seen, taken_at, error)
             raise
         except Exception as error:
-            self._called_off(grant, seen, lease_id, error)
+            self._abort(grant, seen, lease_id, error)
             self._send_failed(grant, seen, taken_at, error)
             raise
         result = self._store(grant, seen, tokens, issued_at, forced)
         if result is not None:
-            signals.token_refreshed.send_robust(sender=Grant, **self._told(grant, seen, taken_at))
+            signals.token_refreshed.send_robust(sender=Grant, **self._signal_arguments(grant, seen, taken_at))
         return result
 
     def _send_failed(self, grant: Grant, seen: GrantState, taken_at: float, error: Exception) -> None:
@@ -147,11 +147,11 @@ class Refresher:
             sender=Grant,
             reason=type(error).__name__,
             status=error.status if isinstance(error, UpstreamError) else None,
-            rejected=isinstance(error, UpstreamError) and sources.is_rejection(error),
-            **self._told(grant, seen, taken_at),
+            rejected=isinstance(error, UpstreamError) and send_credential.is_rejection(error),
+            **self._signal_arguments(grant, seen, taken_at),
         )
 
-    def _told(self, grant: Grant, seen: GrantState, taken_at: float) -> dict[str, Any]:
+    def _signal_arguments(self, grant: Grant, seen: GrantState, taken_at: float) -> dict[str, Any]:
         """What both signals about a refresh tell."""
         return {
             "grant_id": seen.grant_id,
@@ -161,7 +161,7 @@ class Refresher:
             "seconds": self._elapsed() - taken_at,
         }
 
-    def _called_off(self, grant: Grant, seen: GrantState, lease_id: uuid.UUID, error: Exception) -> None:
+    def _abort(self, grant: Grant, seen: GrantState, lease_id: uuid.UUID, error: Exception) -> None:
         logger.warning("Refreshing grant %s did not take place: %s", seen.grant_id, _text(error))
         if isinstance(error, NotSent):
             lease.release(seen.grant_id, lease_id, sent_at=grant.sent_at)
@@ -173,14 +173,14 @@ class Refresher:
             self._back_off(grant, seen, lease_id, sent_at=F("sent_at"))
 
     def _upstream_failed(self, grant: Grant, seen: GrantState, lease_id: uuid.UUID, error: UpstreamError) -> None:
-        rejected = sources.is_rejection(error)
+        rejected = send_credential.is_rejection(error)
         if rejected:
             self.outages.succeeded(seen.upstream)
             logger.warning("%s rejected the credential of grant %s (%s).", seen.upstream, seen.grant_id, grant.kind)
             wait = KEY_REJECTED_SECONDS if grant.kind == Grant.Kind.API_KEY else None
             lease.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=wait)
         else:
-            sent_at = F("sent_at") if sources.outcome_is_unknown(error) else grant.sent_at
+            sent_at = F("sent_at") if send_credential.outcome_is_unknown(error) else grant.sent_at
             if self.outages.failed(seen.upstream, error):
                 # The pause is the upstream's, so this grant may be refreshed as soon as the upstream is back.
                 lease.release(seen.grant_id, lease_id, sent_at=sent_at)
@@ -258,11 +258,11 @@ class Refresher:
         pending.by_grant[commit.state.grant_id] = commit
         with pending.lock:
             if pending.thread is None or not pending.thread.is_alive():
-                pending.thread = threading.Thread(target=self._keep_committing, args=(pending,), daemon=True)
+                pending.thread = threading.Thread(target=self._retry_commits, args=(pending,), daemon=True)
                 with contextlib.suppress(RuntimeError):  # no thread to be had: what ends the process tries once more
                     pending.thread.start()
 
-    def _keep_committing(self, pending: _PendingCommits) -> None:
+    def _retry_commits(self, pending: _PendingCommits) -> None:
         pause_seconds = 0.1
         while True:
             self.commit_pending()

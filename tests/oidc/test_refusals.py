@@ -94,7 +94,7 @@ def test_a_row_never_allows_hmac(
 
 
 def _hmac(claims: dict[str, Any], secret: bytes) -> str:
-    # By hand: PyJWT refuses to sign with what looks like a public key.
+    # Signed here, because PyJWT refuses to sign with what looks like a public key.
     import hashlib
     import hmac
 

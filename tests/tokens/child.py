@@ -50,7 +50,7 @@ def main() -> None:
     from django.db import connections
 
     from partium_auth.exceptions import PartiumError
-    from partium_auth.tokens import lease, manager, refresh, sources, state
+    from partium_auth.tokens import lease, manager, refresh, send_credential, state
 
     settings.PARTIUM_API_URL = wanted["api_url"]
     manager.PATIENCE_SECONDS = 60.0  # the machine may be busy
@@ -59,7 +59,7 @@ def main() -> None:
     stops: dict[str, tuple[Any, str, bool]] = {
         "leased": (lease, "take", False),
         "marked": (lease, "mark_sent", False),
-        "answered": (sources, "exchange", False),
+        "answered": (send_credential, "exchange", False),
     }
     if wanted["stop_at"]:
         module, name, before = stops[wanted["stop_at"]]

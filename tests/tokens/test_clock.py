@@ -10,7 +10,7 @@ import pytest
 from partium_auth.exceptions import TokenUnavailable
 from partium_auth.models import Grant
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import sources
+from partium_auth.tokens import send_credential
 from partium_auth.tokens.manager import TokenManager
 from tests.tokens.conftest import MovableClock, age, eventually, read
 
@@ -51,7 +51,7 @@ def test_a_token_is_as_old_as_its_request_not_as_its_answer(
 @pytest.fixture
 def slow(clock: MovableClock, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Have every exchange take so many seconds."""
-    exchange = sources.exchange
+    exchange = send_credential.send_credential
 
     def take(seconds: float) -> None:
         def slowly(*args: object) -> object:
@@ -59,7 +59,7 @@ def slow(clock: MovableClock, monkeypatch: pytest.MonkeyPatch) -> Callable[[floa
             clock.advance(seconds)
             return tokens
 
-        monkeypatch.setattr(sources, "exchange", slowly)
+        monkeypatch.setattr(send_credential, "exchange", slowly)
 
     return take
 

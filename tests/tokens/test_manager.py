@@ -20,7 +20,7 @@ from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Grant, Organization, Outage
 from partium_auth.partium.token_response import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import grants, lease, sources, state
+from partium_auth.tokens import grants, lease, send_credential, state
 from partium_auth.tokens.manager import PATIENCE_SECONDS, QUEUED_SECONDS, TokenManager
 from partium_auth.tokens.state import GrantState
 from partium_auth.tokens.workers import Saturated
@@ -789,7 +789,7 @@ def test_a_process_that_ends_waits_for_its_answer_and_stores_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     grant = password_grant()
-    monkeypatch.setattr("partium_auth.tokens.refresh.Refresher._keep_committing", lambda *args: None)
+    monkeypatch.setattr("partium_auth.tokens.refresh.Refresher._retry_commits", lambda *args: None)
     failures, commit = iter([OperationalError("once")]), lease.commit
 
     def fragile(*args: Any, **kwargs: Any) -> bool:
@@ -843,7 +843,7 @@ def test_who_stops_the_process_is_not_held_up_by_a_refresh_in_the_callers_thread
     def interrupted(*args: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sources, "exchange", interrupted)
+    monkeypatch.setattr(send_credential, "exchange", interrupted)
     with pytest.raises(KeyboardInterrupt):
         token_manager.obtain(seen)
     assert not token_manager.refreshing

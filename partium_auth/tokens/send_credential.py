@@ -1,4 +1,4 @@
-"""How each kind of grant is refreshed, and what its upstream's refusal means."""
+"""Send a grant's credential to its upstream: a refresh token or an API key; and what the upstream's error means."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from partium_auth.partium.token_response import TokenResponse
 
 
-def exchange(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
+def send_credential(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
     """Send a grant's credential to its upstream and return the answer.
 
     Args:
@@ -33,7 +33,9 @@ def exchange(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
         api = upstream.authentication_api(organization=grant.api_key.organization.org_id)
         return api.exchange_api_key(grant.api_key.secret.reveal(), before_send=before_send)
     if grant.refresh_token is None:
-        raise LoginRequired("This login came without a refresh token, and its access token has come to its end.")
+        raise LoginRequired(
+            "This login has no refresh token, and its access token has expired. The person has to log in again."
+        )
     refresh_token = grant.refresh_token.reveal()
     if grant.kind == Grant.Kind.PASSWORD:
         return upstream.authentication_api().refresh(refresh_token, before_send=before_send)
@@ -56,7 +58,7 @@ def is_rejection(error: UpstreamError) -> bool:
 
     At Partium that is a 401 with a JSON object, or a 4xx whose JSON says ``invalid_grant``: no other code is documented, and a
     gateway in front of it answers 403 with JSON, too. At an identity provider a rejected token arrives as 401
-    (``oidc.token_endpoint``); any other error is about the client's registration, which the operator has to mend.
+    (``oidc.token_endpoint``); any other error is about the client's registration, which the operator has to fix.
     """
     return error.sent and error.status == 401 and not isinstance(error, UnexpectedResponse)
 
