@@ -1,6 +1,6 @@
 """A permission and an exception handler for Django REST framework.
 
-Needs ``djangorestframework``. Not for ``INSTALLED_APPS``; a site names them in its views or in ``REST_FRAMEWORK``.
+Needs ``partium-auth[drf]``. Not for ``INSTALLED_APPS``; a site names them in its views or in ``REST_FRAMEWORK``.
 """
 
 from __future__ import annotations
