@@ -77,13 +77,25 @@ class PartiumSession:
     def organization(self) -> Organization | None:
         """The session's active organization, or None: not logged in, member of none, or no longer of this one."""
         try:
-            return self._read().organization
+            return self.require_organization()
         except (LoginRequired, NoOrganization):
             return None
 
     async def aorganization(self) -> Organization | None:
         """Like :attr:`organization`."""
         return await sync_to_async(lambda: self.organization)()
+
+    def require_organization(self) -> Organization:
+        """Return the session's active organization; obtains no token.
+
+        Raises:
+            LoginRequired, NoOrganization: as :meth:`token`.
+        """
+        return self._read().organization
+
+    async def arequire_organization(self) -> Organization:
+        """Like :meth:`require_organization`."""
+        return await sync_to_async(self.require_organization)()
 
     @property
     def organizations(self) -> list[Organization]:

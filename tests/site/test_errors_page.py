@@ -44,7 +44,7 @@ def routes() -> Iterator[list[Any]]:
 
 def test_every_block_of_the_page_is_tested() -> None:
     headings = re.findall(r"^## (.+)$", PAGE.read_text(), re.MULTILINE)
-    assert headings == ["Streams", "Django REST framework", "GraphQL", "Another middleware"]
+    assert headings == ["Before the view", "Streams", "Django REST framework", "GraphQL", "Another middleware"]
     assert PAGE.read_text().count("```python") == len(headings)
 
 
@@ -77,35 +77,25 @@ def test_a_stream_that_breaks_off_says_why_in_its_last_line(
     assert lines[-1]["error"] == "upstream_error"
 
 
-def rest_view(routes: list[Any]) -> None:
-    from rest_framework.response import Response
-    from rest_framework.views import APIView
-
-    class View(APIView):  # type: ignore[misc]
-        authentication_classes = ()
-
-        def get(self, request: Any) -> Response:
-            if "broken" in request.GET:
-                raise RuntimeError("of the site")
-            return Response({"organization": request.partium.token().organization.org_id})
-
-    routes.append(path("rest/", View.as_view()))
+def test_guarded_views_run_for_members_only(client: Client, partium_user: PartiumUser, routes: list[Any]) -> None:
+    views = example("Before the view")
+    routes += [path("parts/", views.parts), path("organization/", views.Organization.as_view())]
+    for url in ("/parts/?q=fan", "/organization/"):
+        response = client.get(url, headers=SCRIPT)
+        assert (response.status_code, response.json()) == (401, NEEDS_LOGIN)
+    assert partium_user.client.get("/parts/?q=fan").json()["parts"]
+    assert partium_user.client.get("/organization/").json() == {"organization": "acme"}
 
 
-@pytest.mark.parametrize("handler", [None, "tests.site.test_errors_page.rest_handler"])
-def test_rest_framework_answers_with_and_without_a_handler(
-    client: Client, routes: list[Any], settings: Any, monkeypatch: pytest.MonkeyPatch, handler: str | None
+def test_rest_framework_has_the_permission_and_the_handler(
+    client: Client, partium_user: PartiumUser, routes: list[Any], settings: Any
 ) -> None:
-    if handler is not None:
-        module = example("Django REST framework")
-        monkeypatch.setattr(sys.modules[__name__], "rest_handler", module.exception_handler, raising=False)
-        settings.REST_FRAMEWORK = {"EXCEPTION_HANDLER": handler}
-    rest_view(routes)
-    response = client.get("/rest/", headers=SCRIPT)
+    views = example("Django REST framework")
+    settings.REST_FRAMEWORK = views.REST_FRAMEWORK
+    routes.append(path("parts/", views.Parts.as_view()))
+    response = client.get("/parts/?q=fan", headers=SCRIPT)
     assert (response.status_code, response.json()) == (401, NEEDS_LOGIN)
-    if handler is not None:
-        response = client.get("/rest/?broken", headers=SCRIPT)
-        assert (response.status_code, response.json()) == (500, {"error": "unknown"})
+    assert partium_user.client.get("/parts/?q=fan", headers=SCRIPT).json()
 
 
 def test_graphql_answers_what_a_resolver_raised(
