@@ -7,11 +7,12 @@ never by a refresh. Nothing is read before it is asked for.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
+from django.utils.asyncio import async_unsafe
 
 from partium_auth import clients, policy
 from partium_auth.accounts import sessions
@@ -32,6 +33,20 @@ if TYPE_CHECKING:
 _KEPT_SECONDS = 1.0  # how long a request keeps a token that is not fresh; less than what is left of any that is served
 
 __all__ = ["AccessToken", "PartiumSession", "TokenState"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _has_twin(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a method raise in async code, and name the one to use there.
+
+    Also where it would do no I/O this time: otherwise it would pass development and fail in production.
+    """
+    refuse: Callable[[Callable[P, R]], Callable[P, R]] = async_unsafe(
+        f"Use await request.partium.{name} in async views."
+    )
+    return refuse
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +74,7 @@ class PartiumSession:
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
         self._access: SessionAccess | None = None
+        self._opened: tuple[SessionAccess, str | None] | None = None
         self._recalled = False  # it is what this process had read before
         self._token: AccessToken | None = None
         self._serve_until = 0.0  # until then the token serves without being read again; in seconds since the epoch
@@ -69,11 +85,11 @@ class PartiumSession:
     def forget(self) -> None:
         """Forget what this request has read: somebody has logged in or out, or switched organization."""
         self._access = self._token = None
-        self.__dict__.pop("client", None)
 
     # --- organization --------------------------------------------------------------------------------------------
 
     @property
+    @_has_twin("aorganization()")
     def organization(self) -> Organization | None:
         """The session's active organization, or None: not logged in, member of none, or no longer of this one."""
         try:
@@ -98,6 +114,7 @@ class PartiumSession:
         return await sync_to_async(self.require_organization)()
 
     @property
+    @_has_twin("aorganizations()")
     def organizations(self) -> list[Organization]:
         """The active organizations that the person is a member of."""
         user = self._request.user
@@ -107,6 +124,7 @@ class PartiumSession:
         """Like :attr:`organizations`."""
         return await sync_to_async(lambda: self.organizations)()
 
+    @_has_twin("aswitch_organization(…)")
     def switch_organization(self, organization: Organization | str) -> None:
         """Make another organization the session's active one.
 
@@ -119,12 +137,7 @@ class PartiumSession:
                 is not told.
         """
         user = self._user()
-        wanted = policy.organizations_of(user)
-        if isinstance(organization, Organization):
-            wanted = wanted.filter(pk=organization.pk)
-        else:
-            wanted = wanted.named(organization)
-        found = wanted.first()
+        found = policy.organizations_of(user).named(organization).first()
         if found is None:
             raise NoOrganization("This organization is not open to this person.")
         wanted_access = access.read(user.pk, self._grant_id(), found.pk)
@@ -141,10 +154,12 @@ class PartiumSession:
     # --- token ---------------------------------------------------------------------------------------------------
 
     @property
+    @_has_twin("atoken()")
     def access_token(self) -> str:
         """A bearer that is not about to expire. See :meth:`token` for what it raises."""
         return self.token().value
 
+    @_has_twin("atoken()")
     def token(self) -> AccessToken:
         """Return the session's access token, fetched or refreshed if need be.
 
@@ -165,6 +180,7 @@ class PartiumSession:
             return self._token
         return await self._aobtain(None)
 
+    @_has_twin("areplace(…)")
     def replace(self, rejected: AccessToken) -> AccessToken:
         """Return another access token than one that Partium answered with 401. One refresh, whoever asks for it."""
         self._token = None
@@ -175,6 +191,7 @@ class PartiumSession:
         self._token = None
         return await self._aobtain(rejected)
 
+    @_has_twin("astate()")
     def state(self) -> TokenState:
         """Tell what may be shown of the token; fetches and refreshes nothing.
 
@@ -205,16 +222,29 @@ class PartiumSession:
 
     @functools.cached_property
     def client(self) -> FindClient:
-        """A Find API client with this session's bearer; ``client.search(text="fan")``.
+        """A Find API client with this session's bearer: ``client.search(text="fan")``, ``await client.asearch(text="fan")``.
+
+        Naming it does no I/O. Its methods raise what :meth:`token` raises.
+        """
+        return clients.for_session(self)
+
+    def opened(self) -> tuple[SessionAccess, str | None]:
+        """Return what the session may use; and by which id Partium tells the person apart, where people share a key.
 
         Raises:
             LoginRequired, NoOrganization: as :meth:`token`.
         """
-        return clients.for_session(self, self._read().organization, self._user().pk)
+        found = self._read()
+        if self._opened is None or self._opened[0] is not found:
+            by_key = found.token_source != Organization.TokenSource.USER
+            self._opened = found, clients.external_user_id(self._user().pk) if by_key else None
+        return self._opened
 
-    async def aclient(self) -> FindClient:
-        """Like :attr:`client`."""
-        return await sync_to_async(lambda: self.client)()
+    async def aopened(self) -> tuple[SessionAccess, str | None]:
+        """Like :meth:`opened`."""
+        if self._opened is not None and self._opened[0] is self._access:
+            return self._opened
+        return await sync_to_async(self.opened)()
 
     # --- reading -------------------------------------------------------------------------------------------------
 

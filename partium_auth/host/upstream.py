@@ -63,13 +63,12 @@ def authentication_api(total_seconds: float | None = None, *, organization: str 
     )
 
 
-def find_client(source: BearerSource, organization: str, external_user_id: str | None = None) -> FindClient:
-    """Return a Find API client.
+def find_client(source: BearerSource, name: str) -> FindClient:
+    """Return a Find API client. This does no I/O.
 
     Args:
-        source: gives the bearer token of each request.
-        organization: Partium's id of the organization to search in.
-        external_user_id: an opaque id of the person; tells people apart who share an API key.
+        source: gives the bearer of each call, with the organization to search in.
+        name: whom the client acts for, to be seen in its ``repr``.
     """
     from django.utils.translation import get_language
 
@@ -79,8 +78,7 @@ def find_client(source: BearerSource, organization: str, external_user_id: str |
         bounded_transport(conf.timeout_seconds),
         base_url=conf.api_url,
         source=source,
-        organization=organization,
-        external_user_id=external_user_id,
+        name=name,
         language=conf.language or (get_language() or "en").split("-")[0],
-        observe=partial(send_upstream_called, FindClient, organization),
+        observe=partial(send_upstream_called, FindClient),
     )

@@ -26,8 +26,11 @@ class Origin(models.TextChoices):
 
 
 class OrganizationQuerySet(DecidesAccessQuerySet["Organization"]):
-    def named(self, org_id: str) -> OrganizationQuerySet:
-        """Return the organization with this Partium id, or none. The id may be any text that somebody typed."""
+    def named(self, organization: Organization | str) -> OrganizationQuerySet:
+        """Return this organization, or the one with this Partium id, or none. The id may be any text that somebody typed."""
+        if isinstance(organization, Organization):
+            return self.filter(pk=organization.pk)
+        org_id = organization
         # PostgreSQL raises an error for NUL in a text, and every database for half a surrogate pair.
         askable = org_id == org_id.replace("\0", "").encode(errors="ignore").decode()
         return self.filter(org_id=org_id) if askable else self.none()

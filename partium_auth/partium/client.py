@@ -8,10 +8,11 @@ import inspect
 import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from partium_auth.http.transport import Call, Response, Transport, raise_for_status
+from partium_auth.partium.bearers import Bearer, BearerSource
 from partium_auth.partium.errors import require_json_error
 from partium_auth.partium.results import Pages, Part, SearchResult, parse_search_result
 from partium_auth.partium.search import SearchParameters
@@ -32,38 +33,6 @@ _PRINTABLE: Final = string.ascii_letters + string.digits + string.punctuation
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class Bearer(Protocol):
-    """Something to authenticate with: an access token, or an API key."""
-
-    @property
-    def value(self) -> str:
-        """What goes behind ``Bearer``."""
-        ...
-
-
-class BearerSource(Protocol):
-    """Where a :class:`FindClient` gets its bearer from.
-
-    One that has ``accepted(bearer)`` and ``aaccepted(bearer)`` is told of every bearer that Partium answered 2xx to.
-    """
-
-    def current(self) -> Bearer:
-        """The bearer to use now."""
-        ...
-
-    def replace(self, rejected: Bearer) -> Bearer:
-        """Another one, since Partium answered 401 to this one."""
-        ...
-
-    async def acurrent(self) -> Bearer:
-        """As :meth:`current`."""
-        ...
-
-    async def areplace(self, rejected: Bearer) -> Bearer:
-        """As :meth:`replace`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,23 +80,21 @@ def _takes(parameters: Callable[P, T]) -> Callable[[Callable[[Any, T], R]], Call
 
 
 class FindClient:
-    """Searches one organization's catalogs. Each method has an async twin that never blocks the event loop.
+    """Searches an organization's catalogs. Each method has an async twin that never blocks the event loop.
 
-    A 401 leads to one ``source.replace(…)`` and one replay of the call.
+    Making one does no I/O: the source says for each call which organization to search in, and for whom. A 401 leads to one ``source.replace(…)`` and one replay of the call.
 
     Args:
         transport: what sends.
         base_url: such as ``https://api.partium.io``.
         source: where the bearer comes from.
-        organization: Partium's id of the organization to search in, such as ``my-main-org``.
-        external_user_id: unique to the end user, where users share a key (Partium, Find API: identifying unique users).
-            Sent with searches only; characters other than printable ASCII are percent-encoded.
+        name: whom it acts for, to be seen in its ``repr``.
         language: of searches that name none.
         state_path: where the state of a search is, with ``{session_id}``, ``{offset}`` and ``{limit}``. **The default is
             an assumption**: Partium's page on pagination says that pages are fetched by retrieving the state of a search,
             and leaves path and parameters to a reference that is not public (its JavaScript SDK names them ``skip`` and
             ``limit``).
-        observe: told of every call, with ``"search"``, ``"page"`` or ``"request"``; see ``Transport.send``.
+        observe: told of every call, with the organization and ``"search"``, ``"page"`` or ``"request"``; see ``Transport.send``.
 
     All methods raise the subclasses of ``UpstreamError``: ``CredentialsRejected`` where the replacement was rejected too,
     ``NotPermitted`` where the bearer does not open the organization (Partium says so in JSON; a 403 without is a firewall's,
@@ -141,23 +108,24 @@ class FindClient:
         *,
         base_url: str,
         source: BearerSource,
-        organization: str,
-        external_user_id: str | None = None,
+        name: str = "",
         language: str = "en",
         state_path: str = STATE_PATH,
-        observe: Callable[[str, Call], object] | None = None,
+        observe: Callable[[str, str, Call], object] | None = None,
     ) -> None:
-        self.organization = organization
+        self._name = name
         self._transport = transport
         self._base_url = base_url.rstrip("/")
         self._source = source
         # By name: isinstance() with a protocol takes longer than reading a fresh token.
         self._accepted: Callable[[Bearer], None] | None = getattr(source, "accepted", None)
         self._aaccepted: Callable[[Bearer], Awaitable[None]] | None = getattr(source, "aaccepted", None)
-        self._external_user_id = quote(external_user_id, safe=_PRINTABLE) if external_user_id else None
         self._language = language
         self._state_path = state_path
         self._observe = observe
+
+    def __repr__(self) -> str:
+        return f"<FindClient of {self._name}>" if self._name else "<FindClient>"
 
     @_takes(SearchParameters)
     def search(self, parameters: SearchParameters) -> SearchResult:
@@ -236,7 +204,7 @@ class FindClient:
         if response.status == 401:
             bearer = self._source.replace(bearer)
             response = send(bearer)
-        _raise_for_error(response)
+        _raise_for_error(response, bearer)
         if self._accepted is not None:
             self._accepted(bearer)
         return response
@@ -247,13 +215,12 @@ class FindClient:
         if response.status == 401:
             bearer = await self._source.areplace(bearer)
             response = await asyncio.to_thread(send, bearer)
-        _raise_for_error(response)
+        _raise_for_error(response, bearer)
         if self._aaccepted is not None:
             await self._aaccepted(bearer)
         return response
 
     def _search(self, parameters: SearchParameters) -> _Send:
-        body = parameters.body(organization=self.organization, language=self._language)
         # A search changes nothing, so it may be sent again where a kept connection turned out to be closed.
         return self._send(
             "POST",
@@ -262,7 +229,7 @@ class FindClient:
             idempotent=True,
             total_seconds=parameters.total_seconds,
             max_bytes=MAX_RESULT_BYTES,
-            **body,
+            body=parameters.body(language=self._language),
         )
 
     def _page(self, session_id: str, offset: int, limit: int) -> _Send:
@@ -287,16 +254,29 @@ class FindClient:
         )
 
     def _send(
-        self, method: str, path: str, *, endpoint: str, headers: Mapping[str, str] | None = None, **options: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        endpoint: str,
+        headers: Mapping[str, str] | None = None,
+        body: Callable[[str], Mapping[str, Any]] | None = None,
+        **options: Any,
     ) -> _Send:
         url = self._url(path)
-        options["observe"] = None if self._observe is None else functools.partial(self._observe, endpoint)
-        all_headers = dict(headers or {})
-        if self._external_user_id and method.upper() == "POST" and urlsplit(url).path.endswith("/search"):
-            all_headers["X-Partium-ExternalUserId"] = self._external_user_id
+        is_search = method.upper() == "POST" and urlsplit(url).path.endswith("/search")
 
         def send(bearer: Bearer) -> Response:
-            return self._transport.send(method, url, headers=all_headers, bearer=bearer.value, **options)
+            all_headers = dict(headers or {})
+            if bearer.external_user_id and is_search:
+                all_headers["X-Partium-ExternalUserId"] = quote(bearer.external_user_id, safe=_PRINTABLE)
+            observe = None
+            if self._observe is not None:
+                observe = functools.partial(self._observe, bearer.organization, endpoint)
+            further = {} if body is None else body(bearer.organization)
+            return self._transport.send(
+                method, url, headers=all_headers, bearer=bearer.value, observe=observe, **further, **options
+            )
 
         return send
 
@@ -320,7 +300,8 @@ class FindClient:
 _Send: TypeAlias = Callable[[Bearer], Response]
 
 
-def _raise_for_error(response: Response) -> None:
+def _raise_for_error(response: Response, bearer: Bearer) -> None:
+    what = f"{_WHAT}, organization {bearer.organization!r}"
     if response.status == 403:  # "another organization's key": a firewall's 403 must not end a key's use
-        require_json_error(response, _WHAT)
-    raise_for_status(response, _WHAT)
+        require_json_error(response, what)
+    raise_for_status(response, what)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -12,8 +12,8 @@ from partium_auth.exceptions import PayloadTooLarge, UnsupportedImage
 MAX_PAYLOAD_BYTES: Final = 11 * 1024 * 1024 // 2
 """5.5 MiB a request (Partium, Find API: image search)."""
 
-MULTIPART_BYTES: Final = 1024
-"""More than the boundaries and headers of the two parts of a request with an image."""
+MULTIPART_BYTES: Final = 2048
+"""More than the boundaries and headers of the two parts of a request with an image, and the organization's id."""
 
 PROJECTION: Final = (
     "results.id",
@@ -66,12 +66,14 @@ class SearchParameters:
     result_options: Mapping[str, Any] | None = None
     total_seconds: float | None = None
 
-    def body(self, *, organization: str, language: str) -> dict[str, Any]:
-        """Return the arguments of :meth:`Transport.send` for the body, with the image read from its file.
+    def body(self, *, language: str) -> Callable[[str], dict[str, Any]]:
+        """Read the image from its file, and return what makes the body.
 
         Args:
-            organization: Partium's id of the organization to search in.
             language: where the search names none.
+
+        Returns:
+            A function of the organization to search in (Partium's id). It returns the arguments of :meth:`Transport.send`.
 
         Raises:
             ValueError: there is nothing to search for, or ``matches`` names an organization.
@@ -82,24 +84,27 @@ class SearchParameters:
             raise ValueError("There is nothing to search for: give text, image, or both.")
         if self.matches and "organization" in self.matches:
             raise ValueError("A client searches in its own organization; make another one for another organization.")
-        query = {
+        query: dict[str, Any] = {
             "language": self.language or language,
             "projection": list(PROJECTION if self.projection is None else self.projection),
-            "matches": {
-                "organization": organization,
-                **({} if self.text is None else {"text": self.text}),
-                **(self.matches or {}),
-            },
+            "matches": {**({} if self.text is None else {"text": self.text}), **(self.matches or {})},
             "resultOptions": {"limit": self.limit, **(self.result_options or {})},
         }
-        if self.image is None:
-            return {"json": query}
-        part = json.dumps(query, allow_nan=False)
-        image = _read(self.image, MAX_PAYLOAD_BYTES - MULTIPART_BYTES - len(part))
-        # As in Partium's sample: no file name, and no media type that would have to be right.
-        return {
-            "files": {"input": (None, part, "application/json"), "image": (None, image, "application/octet-stream")}
-        }
+        image = None
+        if self.image is not None:
+            image = _read(self.image, MAX_PAYLOAD_BYTES - MULTIPART_BYTES - len(json.dumps(query, allow_nan=False)))
+
+        def body_for(organization: str) -> dict[str, Any]:
+            asked = {**query, "matches": {"organization": organization, **query["matches"]}}
+            if image is None:
+                return {"json": asked}
+            part = json.dumps(asked, allow_nan=False)
+            # As in Partium's sample: no file name, and no media type that would have to be right.
+            return {
+                "files": {"input": (None, part, "application/json"), "image": (None, image, "application/octet-stream")}
+            }
+
+        return body_for
 
 
 def _read(image: Image, max_bytes: int) -> bytes:

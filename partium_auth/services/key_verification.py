@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from django.utils import translation
 from django.utils.translation import gettext as _
@@ -14,9 +14,7 @@ from partium_auth.exceptions import CredentialsRejected, NotPermitted, UpstreamE
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Organization
 from partium_auth.models.key_events import EventDetail, describe
-
-if TYPE_CHECKING:
-    from partium_auth.partium.client import Bearer
+from partium_auth.partium.bearers import Bearer
 
 VERIFICATION_SECONDS = 5.0
 """The exchange and the search of a verification together."""
@@ -76,7 +74,7 @@ def verify_at_partium(organization: Organization, value: str) -> Outcome:
     if left <= 0:
         return Outcome(kinds.UNVERIFIED, EventDetail.TOO_SLOW)
     try:
-        find = upstream.find_client(_OneToken(token), organization.org_id)
+        find = upstream.find_client(_OneToken(token, organization.org_id), f"organization {organization.org_id!r}")
         find.search(text="a", limit=1, projection=["results.id"], total_seconds=left)
     except NotPermitted as error:
         return Outcome(kinds.WRONG_ORGANIZATION, EventDetail.SEARCH_REFUSED, error.status)
@@ -94,17 +92,18 @@ def _no_answer(error: UpstreamError, detail: EventDetail) -> Outcome:
 class _OneToken:
     """The one token of a verification, as the bearer of the Find client."""
 
-    def __init__(self, value: str) -> None:
-        self.value = value
+    def __init__(self, value: str, organization: str) -> None:
+        self._value = value
+        self._organization = organization
 
-    def current(self) -> _OneToken:
-        return self
+    def current(self) -> Bearer:
+        return Bearer(self._value, self._organization)
 
     def replace(self, rejected: Bearer) -> NoReturn:
         raise CredentialsRejected("Partium answered 401 to a token that it had just issued.", status=401)
 
-    async def acurrent(self) -> _OneToken:
-        return self
+    async def acurrent(self) -> Bearer:
+        return self.current()
 
     async def areplace(self, rejected: Bearer) -> NoReturn:
         self.replace(rejected)

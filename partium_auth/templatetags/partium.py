@@ -8,6 +8,7 @@ from django import template
 from django.middleware.csrf import get_token
 from django.template import Context
 from django.urls import reverse
+from django.utils.asyncio import async_unsafe
 
 from partium_auth.clients import external_user_id
 from partium_auth.conf import conf
@@ -17,6 +18,7 @@ register = template.Library()
 
 
 @register.inclusion_tag("partium_auth/find_sdk.html", takes_context=True)
+@async_unsafe("{% partium_find_sdk %} reads the database: in async views use await sync_to_async(render)(request, …).")
 def partium_find_sdk(context: Context) -> dict[str, Any]:
     """Start Partium's browser SDK with a token from the token endpoint, and refresh it while the page is open.
 

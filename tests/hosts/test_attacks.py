@@ -243,7 +243,7 @@ def test_a_request_that_logs_out_has_no_token_any_more(partium_user: PartiumUser
     with pytest.raises(LoginRequired):
         _ = request.partium.access_token
     with pytest.raises(LoginRequired):
-        _ = request.partium.client
+        request.partium.client.search(text="fan")
 
 
 # --- what the session keeps ---------------------------------------------------------------------------------------------------

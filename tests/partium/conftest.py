@@ -8,14 +8,9 @@ import pytest
 
 from partium_auth.http.transport import Transport
 from partium_auth.partium.authentication import AuthenticationAPI
-from partium_auth.partium.client import FindClient
+from partium_auth.partium.client import Bearer, FindClient
 from tests.http.conftest import plain_environment, upstream  # noqa: F401
 from tests.http.upstream import Peer, Request, Upstream
-
-
-@dataclass(frozen=True)
-class Token:
-    value: str = field(repr=False)
 
 
 @dataclass
@@ -24,24 +19,29 @@ class Source:
 
     calls: list[str] = field(default_factory=list)
     number: int = 0
+    organization: str = "acme"
+    external_user_id: str | None = None
 
-    def current(self) -> Token:
+    def bearer(self) -> Bearer:
+        return Bearer(f"token-{self.number}", self.organization, self.external_user_id)
+
+    def current(self) -> Bearer:
         self.calls.append("current")
-        return Token(f"token-{self.number}")
+        return self.bearer()
 
-    def replace(self, rejected: Token) -> Token:
+    def replace(self, rejected: Bearer) -> Bearer:
         self.calls.append(f"replace {rejected.value}")
         self.number += 1
-        return Token(f"token-{self.number}")
+        return self.bearer()
 
-    async def acurrent(self) -> Token:
+    async def acurrent(self) -> Bearer:
         self.calls.append("acurrent")
-        return Token(f"token-{self.number}")
+        return self.bearer()
 
-    async def areplace(self, rejected: Token) -> Token:
+    async def areplace(self, rejected: Bearer) -> Bearer:
         self.calls.append(f"areplace {rejected.value}")
         self.number += 1
-        return Token(f"token-{self.number}")
+        return self.bearer()
 
 
 @dataclass
@@ -75,7 +75,7 @@ class API:
         )
 
     def find(self, **options: Any) -> FindClient:
-        arguments = {"base_url": self.server.url, "source": self.source, "organization": "acme", **options}
+        arguments = {"base_url": self.server.url, "source": self.source, **options}
         return FindClient(self.transport, **arguments)
 
     def auth(self, **options: Any) -> AuthenticationAPI:

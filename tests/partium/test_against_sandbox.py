@@ -13,7 +13,6 @@ from partium_auth.partium.authentication import AuthenticationAPI
 from partium_auth.partium.client import Bearer, FindClient
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.testing.sandbox.seed import ACME_KEY, ACME_PASSWORD, ACME_USERNAME
-from tests.partium.conftest import Token
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 100
 
@@ -23,20 +22,21 @@ class KeySource:
 
     def __init__(self, auth: AuthenticationAPI) -> None:
         self.auth = auth
-        self.token: Token | None = None
+        self.organization = "acme"
+        self.token: str | None = None
 
-    def current(self) -> Token:
-        self.token = self.token or Token(self.auth.exchange_api_key(ACME_KEY).access_token)
-        return self.token
+    def current(self) -> Bearer:
+        self.token = self.token or self.auth.exchange_api_key(ACME_KEY).access_token
+        return Bearer(self.token, self.organization, "user-1")
 
-    def replace(self, rejected: Bearer) -> Token:
+    def replace(self, rejected: Bearer) -> Bearer:
         self.token = None
         return self.current()
 
-    async def acurrent(self) -> Token:
+    async def acurrent(self) -> Bearer:
         return await asyncio.to_thread(self.current)
 
-    async def areplace(self, rejected: Bearer) -> Token:
+    async def areplace(self, rejected: Bearer) -> Bearer:
         return await asyncio.to_thread(self.replace, rejected)
 
 
@@ -60,10 +60,13 @@ def auth(sandbox: PartiumSandbox, transport: Transport) -> AuthenticationAPI:
 
 
 @pytest.fixture
-def client(sandbox: PartiumSandbox, transport: Transport, auth: AuthenticationAPI) -> FindClient:
-    return FindClient(
-        transport, base_url=sandbox.url, source=KeySource(auth), organization="acme", external_user_id="user-1"
-    )
+def source(auth: AuthenticationAPI) -> KeySource:
+    return KeySource(auth)
+
+
+@pytest.fixture
+def client(sandbox: PartiumSandbox, transport: Transport, source: KeySource) -> FindClient:
+    return FindClient(transport, base_url=sandbox.url, source=source)
 
 
 def test_credentials_are_exchanged_and_refreshed(auth: AuthenticationAPI) -> None:
@@ -98,12 +101,12 @@ def test_parts_are_found_by_text_and_image_page_by_page(client: FindClient) -> N
     assert len(by_image.results) == 2
 
 
-def test_what_the_api_refuses_is_its_exception(client: FindClient, sandbox: PartiumSandbox) -> None:
+def test_what_the_api_refuses_is_its_exception(client: FindClient, source: KeySource) -> None:
     with pytest.raises(UnsupportedImage):
         client.search(image=b"no image")
     with pytest.raises(UnprocessableRequest):
         client.search(text="fan", limit=-1)
-    client.organization = "globex"
+    source.organization = "globex"
     with pytest.raises(NotPermitted):
         client.search(text="fan")
 

@@ -26,6 +26,7 @@ from partium_auth.exceptions import (
     KeyRejected,
     LoginRequired,
     NoOrganization,
+    NotPermitted,
     NoUsableKey,
     PartiumError,
     TokenUnavailable,
@@ -291,12 +292,15 @@ def test_a_person_switches_and_everything_follows(
     request = person.request()
     partium = PartiumSession(request)
     assert partium.organizations == [acme, globex]
-    assert partium.client.organization == "acme"
+    client = partium.client
+    client.search(text="fan")
     first = partium.token()
     partium.switch_organization("globex")
     assert request.session.modified
     assert partium.organization == globex
-    assert partium.client.organization == "globex"
+    with pytest.raises(NotPermitted, match="globex"):  # a login at Partium that opens acme alone
+        client.search(text="fan")
+    assert [call.organization for call in partium_sandbox.calls(endpoint="search")] == ["acme", "globex"]
     second = partium.token()
     assert (first.organization, second.organization) == (acme, globex)
     assert first.value == second.value  # the same login

@@ -33,8 +33,7 @@ async def atoken(request: Any) -> HttpResponse:
 
 
 async def asearch(request: Any) -> HttpResponse:
-    client = await request.partium.aclient()
-    return JsonResponse({"found": len((await client.asearch(text="fan")).results)})
+    return JsonResponse({"found": len((await request.partium.client.asearch(text="fan")).results)})
 
 
 async def aswitch(request: Any) -> HttpResponse:

@@ -1,0 +1,47 @@
+"""What a call of Partium's API is authenticated with, and where that comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """What a call is authenticated with, and for whom.
+
+    Attributes:
+        value: what goes behind ``Bearer``: an access token, or an API key.
+        organization: Partium's id of the organization to search in, such as ``my-main-org``.
+        external_user_id: unique to the end user, where users share a key (Partium, Find API: identifying unique users).
+            Sent with searches only; characters other than printable ASCII are percent-encoded.
+        origin: what the source knows it by.
+    """
+
+    value: str = field(repr=False)
+    organization: str
+    external_user_id: str | None = None
+    origin: object = field(default=None, repr=False)
+
+
+class BearerSource(Protocol):
+    """Where a :class:`~partium_auth.partium.client.FindClient` gets its bearer from, each time it sends.
+
+    One that has ``accepted(bearer)`` and ``aaccepted(bearer)`` is told of every bearer that Partium answered 2xx to.
+    """
+
+    def current(self) -> Bearer:
+        """The bearer to use now."""
+        ...
+
+    def replace(self, rejected: Bearer) -> Bearer:
+        """Another one, since Partium answered 401 to this one."""
+        ...
+
+    async def acurrent(self) -> Bearer:
+        """As :meth:`current`."""
+        ...
+
+    async def areplace(self, rejected: Bearer) -> Bearer:
+        """As :meth:`replace`."""
+        ...
