@@ -36,6 +36,8 @@ REPLACEMENTS = {
     "mozilla_django_oidc.middleware.SessionRefresh": MIDDLEWARE,
 }
 """Parts of the base library that must not stay in the settings, and what replaces each."""
+PSYCOPG_POOL_SIZE = 4
+"""How many connections psycopg_pool has if its options name no size."""
 LEGACY_URL_NAMES = ("oidc_authentication_init", "oidc_authentication_callback", "oidc_logout")
 
 
@@ -232,6 +234,29 @@ def check_sqlite(app_configs: Configs, databases: Sequence[str] | None = None, *
             "'database is locked'.",
             'Set OPTIONS = {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL"} '
             f"for the database {alias!r}.",
+        )
+
+
+@register()
+def check_connection_pool(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
+    """W024 Django's connection pool is so small that callers who wait for a token keep the refresh from its connection."""
+    alias = database_alias()
+    pool = connections[alias].settings_dict.get("OPTIONS", {}).get("pool")
+    if not pool:
+        return
+    try:
+        needed = conf.max_waiting + conf.refresh_threads + 2
+    except ImproperlyConfigured:
+        return  # E004
+    options = pool if isinstance(pool, dict) else {}
+    size = options.get("max_size") or options.get("min_size", PSYCOPG_POOL_SIZE)
+    if size < needed:
+        yield _warning(
+            "W024",
+            f"The connection pool of the database {alias!r} has {size} connections. Requests that wait for a token can occupy "
+            "all of them, and the refresh that they wait for needs one, too.",
+            f'Set OPTIONS = {{"pool": {{"max_size": {needed}}}}} or more for the database {alias!r}: PARTIUM_MAX_WAITING + '
+            "PARTIUM_REFRESH_THREADS + 2, or the number of the server's threads + PARTIUM_REFRESH_THREADS if that is more.",
         )
 
 

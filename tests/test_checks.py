@@ -8,6 +8,8 @@ import pytest
 from django.core.checks import run_checks
 from django.urls import include, path
 
+from partium_auth import checks
+
 pytestmark = pytest.mark.django_db
 
 
@@ -138,6 +140,33 @@ def test_sqlite_that_begins_by_reading_is_a_warning(settings: Any) -> None:
         assert "IMMEDIATE" in ids()["partium_auth.W013"]
     finally:
         options["transaction_mode"] = mode
+
+
+@pytest.mark.parametrize(
+    ("pool", "found"),
+    [
+        (None, False),
+        (False, False),
+        (True, True),
+        ({}, False),  # Django takes it for no pool
+        ({"timeout": 5}, True),
+        ({"min_size": 8}, True),
+        ({"min_size": 2, "max_size": 8}, True),
+        ({"min_size": 9}, False),
+        ({"min_size": 2, "max_size": 9}, False),
+    ],
+)
+def test_a_pool_with_too_few_connections_is_a_warning(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, pool: Any, found: bool
+) -> None:
+    from django.db import connection
+
+    settings.PARTIUM_MAX_WAITING = 3
+    settings.PARTIUM_REFRESH_THREADS = 4
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "pool", pool)
+    messages = list(checks.check_connection_pool(None))
+    assert [message.id for message in messages] == ["partium_auth.W024"] * found
+    assert all('"max_size": 9' in str(message.hint) for message in messages)
 
 
 def test_deployment_checks(settings: Any) -> None:

@@ -15,7 +15,7 @@ from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve,
 from django.utils import timezone
 
 from partium_auth.accounts import claims as claims_
-from partium_auth.accounts import sessions
+from partium_auth.accounts import login_calls, sessions
 from partium_auth.accounts.redirects import with_hint, with_query
 from partium_auth.accounts.started import StartedLogin
 from partium_auth.conf import conf
@@ -27,6 +27,7 @@ from partium_auth.oidc.id_token import verify_id_token
 from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import Provider
 from partium_auth.sealed import encryption
+from partium_auth.tokens.state import upstream_name
 from partium_auth.tokens.verified_login import VerifiedLogin
 
 _ERRORS = frozenset(
@@ -114,7 +115,7 @@ def finish(request: HttpRequest, provider: Provider, begun: StartedLogin) -> Ver
     Args:
         request: the callback's.
         provider: where the login was started.
-        begun: what :func:`started.pop` returned.
+        begun: what :func:`started.find` returned.
 
     Raises:
         ProviderError: the provider says that it did not log anybody in.
@@ -130,7 +131,8 @@ def finish(request: HttpRequest, provider: Provider, begun: StartedLogin) -> Ver
     if not code:
         raise Refused("code", "missing.")
     issued_at = timezone.now()
-    tokens = token_endpoint.redeem_code(provider, metadata, code, begun.redirect_uri, begun.code_verifier)
+    with login_calls.noted_outcome(upstream_name(provider.slug)):
+        tokens = token_endpoint.redeem_code(provider, metadata, code, begun.redirect_uri, begun.code_verifier)
     claims = verify_id_token(
         provider,
         metadata,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from django.conf import settings
@@ -13,16 +14,19 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_GET, require_http_methods
 
-from partium_auth.accounts import code_flow, sessions, started
+from partium_auth.accounts import code_flow, login_calls, sessions, started
 from partium_auth.accounts.code_flow import ProviderError
 from partium_auth.accounts.enabled_logins import is_oidc_login_enabled
 from partium_auth.accounts.error_pages import LOGIN_FAILURES, refusal_response
+from partium_auth.accounts.login_calls import NOT_ASKED
 from partium_auth.accounts.redirects import after_login, next_url_of, parameter, to_provider
+from partium_auth.accounts.started import StartedLogin
 from partium_auth.host.decorators import hide_secrets_in_debug, utf8_only
 from partium_auth.oidc import providers
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
 from partium_auth.sealed import encryption
+from partium_auth.tokens.state import upstream_name
 from partium_auth.tokens.verified_login import VerifiedLogin
 
 
@@ -52,7 +56,15 @@ def oidc_login(request: HttpRequest, provider: str) -> HttpResponse:
 @sensitive_variables()
 def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
     """Log in the person whose browser a provider sends back. Without a ``state`` of this browser nothing happens."""
-    response = _come_back(request, provider)
+    next_url = ""
+    try:
+        begun = started.find(request)
+        next_url = begun.next
+        response = _come_back(request, provider, begun)
+    except NOT_ASKED as e:  # nothing is used up: the browser keeps its started login, and the page can be reloaded
+        return refusal_response(request, e, provider=provider, next_url=next_url)
+    except Refused as e:
+        response = refusal_response(request, e, provider=provider)
     started.forget(request, response)
     return response
 
@@ -61,15 +73,17 @@ oidc_callback.is_partium_callback = True  # type: ignore[attr-defined]  # see co
 
 
 @sensitive_variables()
-def _come_back(request: HttpRequest, provider: str) -> HttpResponse:
-    next_url = ""
+def _come_back(request: HttpRequest, provider: str, begun: StartedLogin) -> HttpResponse:
+    next_url = begun.next
+    asks_provider = bool(request.GET.get("code")) and "error" not in request.GET
+    turn = login_calls.turn(upstream_name(provider)) if asks_provider else nullcontext()
     try:
-        begun = started.pop(request, provider)
-        next_url = begun.next
-        op = _provider(provider)
-        encryption.current_encryption_key_id()  # without a key the tokens could not be stored, and the code would be lost
         try:
-            login = code_flow.finish(request, op, begun)
+            with turn:
+                started.use_up(begun, provider)
+                op = _provider(provider)
+                encryption.current_encryption_key_id()  # without a key the tokens could not be stored
+                login = code_flow.finish(request, op, begun)
         except ProviderError:
             if begun.silent:  # whatever the reason: where it lasts, the person learns of it now
                 return start(request, provider, next_url=next_url, organization=begun.organization)
@@ -81,6 +95,8 @@ def _come_back(request: HttpRequest, provider: str) -> HttpResponse:
         if begun.silent and request.user.is_authenticated and request.user.pk != login.user.pk:
             raise Refused("somebody_else", "a silent login came back as another person than the session's.")
         sessions.log_in(request, login, org_id=begun.organization)
+    except NOT_ASKED:
+        raise
     except LOGIN_FAILURES as e:
         return refusal_response(request, e, provider=provider, next_url=next_url)
     _store_tokens_as_base_library(request, login)

@@ -16,6 +16,7 @@ from partium_auth import signals
 from partium_auth.accounts import error_texts
 from partium_auth.accounts.code_flow import ProviderError
 from partium_auth.accounts.error_texts import RefusalText
+from partium_auth.accounts.login_calls import NOT_ASKED, TooManyLogins
 from partium_auth.accounts.redirects import is_navigation, login_page_url, login_url
 from partium_auth.exceptions import (
     CredentialsRejected,
@@ -34,6 +35,8 @@ logger = logging.getLogger("partium_auth")
 login_logger = logging.getLogger("partium_auth.login")
 
 repeated_log = RepeatedLog(logger)
+RETRY_SECONDS = 5
+"""``Retry-After`` where nobody knows better."""
 LONGEST_RELOAD_SECONDS = 10
 """A page that a token is missing for reloads by itself, if the wait is not longer than this."""
 _SILENT_AGAIN_SECONDS = 60.0
@@ -77,7 +80,7 @@ def _explain(request: HttpRequest, error: PartiumError) -> HttpResponse:
     level = logging.ERROR if isinstance(error, EncryptionError) else logging.WARNING
     kind, path = type(error).__name__, escape_uri_path(request.path)
     repeated_log.write(level, (kind, str(error)), "%s %s: %s: %s", request.method, path, kind, error)
-    retry_after = getattr(error, "retry_after", None) or 5
+    retry_after = getattr(error, "retry_after", None) or RETRY_SECONDS
     if is_navigation(request):
         reloads = (
             isinstance(error, TokenUnavailable) and request.method == "GET" and retry_after <= LONGEST_RELOAD_SECONDS
@@ -113,7 +116,10 @@ def refusal_response(
         "reference": reference,
         "login_url": login_page_url(next_url),
     }
-    return render(request, "partium_auth/login_failed.html", context, status=text.status)
+    response = render(request, "partium_auth/login_failed.html", context, status=text.status)
+    if isinstance(failure, UpstreamError) and text is not error_texts.MISCONFIGURED:
+        response["Retry-After"] = str(failure.retry_after or RETRY_SECONDS)
+    return response
 
 
 def explain_refusal(failure: LoginFailure, *, provider: str = "") -> tuple[RefusalText, str]:
@@ -121,10 +127,12 @@ def explain_refusal(failure: LoginFailure, *, provider: str = "") -> tuple[Refus
     if isinstance(failure, Refused):
         check, detail = failure.check, failure.detail
     else:
-        check, detail = ("upstream" if isinstance(failure, UpstreamError) else "configuration"), str(failure)
+        check, detail = _check_of(failure), str(failure)
     text = _refusal_text(failure, check)
     reference = secrets.token_hex(4)
     level = logging.ERROR if text is error_texts.MISCONFIGURED else logging.WARNING
+    if isinstance(failure, NOT_ASKED):
+        level = logging.INFO  # the outage itself is one warning
     login_logger.log(
         level, "Login refused: provider=%s check=%s reference=%s %s", provider or "-", check, reference, detail
     )
@@ -133,6 +141,12 @@ def explain_refusal(failure: LoginFailure, *, provider: str = "") -> tuple[Refus
         known = provider if provider and providers.exists(provider) else ""
         signals.login_refused.send_robust(sender=type(failure), provider=known, check=check, reference=reference)
     return text, reference
+
+
+def _check_of(failure: UpstreamError | EncryptionError | ImproperlyConfigured) -> str:
+    if isinstance(failure, NOT_ASKED):
+        return "busy" if isinstance(failure, TooManyLogins) else "outage"
+    return "upstream" if isinstance(failure, UpstreamError) else "configuration"
 
 
 def _refusal_text(failure: LoginFailure, check: str) -> RefusalText:

@@ -138,6 +138,16 @@ UNREACHABLE = RefusalText(
     _("The login service cannot be reached"),
     _("Your company's login service does not answer as it should. Please try again in a few minutes."),
 )
+NOT_ASKED = RefusalText(
+    503,
+    _("The login service does not answer at the moment"),
+    _("Your login is not lost: please reload this page in a moment. If it has expired by then, just start again."),
+)
+BUSY = RefusalText(
+    503,
+    _("The login service is busy"),
+    _("Other logins are waiting for it. Yours is not lost: please reload this page in a few seconds."),
+)
 MISCONFIGURED = RefusalText(
     503,
     _("Logging in does not work at the moment"),
@@ -188,5 +198,7 @@ OF_REFUSALS: dict[str, RefusalText] = {
     "discovery": MISCONFIGURED,
     "discovery_issuer": MISCONFIGURED,
     "upstream": UNREACHABLE,
+    "outage": NOT_ASKED,
+    "busy": BUSY,
     "userinfo": UNREACHABLE,
 }

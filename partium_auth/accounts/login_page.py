@@ -21,7 +21,8 @@ from django.views.decorators.http import require_http_methods
 
 from partium_auth.accounts import code_flow_views, sessions
 from partium_auth.accounts.enabled_logins import is_password_login_enabled
-from partium_auth.accounts.error_pages import LOGIN_FAILURES, explain_refusal, refusal_response
+from partium_auth.accounts.error_pages import LOGIN_FAILURES, RETRY_SECONDS, explain_refusal, refusal_response
+from partium_auth.accounts.login_calls import TooManyLogins
 from partium_auth.accounts.passwords import TypedPassword
 from partium_auth.accounts.redirects import after_login, next_field, next_url_of, parameter, with_query
 from partium_auth.exceptions import UpstreamError
@@ -29,6 +30,7 @@ from partium_auth.host.decorators import hide_secrets_in_debug, utf8_only
 from partium_auth.models import EmailDomain
 from partium_auth.oidc import providers
 from partium_auth.sealed import encryption
+from partium_auth.tokens.outages import UpstreamFails
 
 
 class EmailForm(forms.Form):
@@ -89,8 +91,32 @@ def login(request: HttpRequest) -> HttpResponse:
         if url := _login_of_the_site(request, next_url):
             return HttpResponseRedirect(url)
         context["developers_advice"] = _NOTHING_SET_UP if settings.DEBUG else ""
-    return render(request, "partium_auth/login.html", context)
+    return _form_response(request, context)
 
+
+def _form_response(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+    response = render(request, "partium_auth/login.html", context)
+    error = context["error"]
+    if error and "retry_after" in error:
+        response.status_code = 503
+        response["Retry-After"] = str(error["retry_after"])
+    return response
+
+
+_UNREACHABLE = (
+    _("Partium cannot be reached."),
+    _("Nothing is wrong with your password. Please try again in a few minutes."),
+)
+_OF_UPSTREAM_ERRORS = {
+    TooManyLogins: (
+        _("Too many people are logging in at the moment."),
+        _("Your password was not sent. Please try again in a few seconds."),
+    ),
+    UpstreamFails: (
+        _("Partium does not answer at the moment."),
+        _("Your password was not sent. Please try again in a moment."),
+    ),
+}
 
 _NOTHING_SET_UP = (
     "There is no identity provider (OIDC_OP_DISCOVERY_ENDPOINT in the settings, or one in the admin) and no Partium "
@@ -117,11 +143,9 @@ def _log_in_with_password(
         sessions.log_in(request, typed.login, org_id=org_id)
     except UpstreamError as e:
         _text, reference = explain_refusal(e)
-        return {
-            "title": _("Partium cannot be reached."),
-            "advice": _("Nothing is wrong with your password. Please try again in a few minutes."),
-            "reference": reference,
-        }
+        title, advice = _OF_UPSTREAM_ERRORS.get(type(e), _UNREACHABLE)
+        retry_after = e.retry_after or RETRY_SECONDS
+        return {"title": title, "advice": advice, "reference": reference, "retry_after": retry_after}
     except LOGIN_FAILURES as e:
         return refusal_response(request, e, next_url=next_url)
     return after_login(next_url)

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from partium_auth.accounts import matching
+from partium_auth.accounts import login_calls, matching
 from partium_auth.conf import conf
 from partium_auth.exceptions import CredentialsRejected
 from partium_auth.host import upstream
 from partium_auth.models import Grant
 from partium_auth.oidc.errors import Refused
+from partium_auth.tokens.state import PARTIUM
 from partium_auth.tokens.verified_login import VerifiedLogin
 
 
@@ -38,13 +39,16 @@ def log_in(typed: TypedPassword) -> VerifiedLogin | None:
     """Verify a user name and a password at Partium and find or create the account; None where either fails.
 
     Raises:
+        UpstreamFails: Partium fails, and nothing was sent.
+        TooManyLogins: others wait for Partium, and nothing was sent.
         UpstreamError: Partium cannot be asked, so nothing is known about the password.
     """
     if not typed.username or not typed.password:
         return None
     issued_at = timezone.now()
     try:
-        tokens = upstream.authentication_api().exchange_password(typed.username, typed.password)
+        with login_calls.turn(PARTIUM), login_calls.noted_outcome(PARTIUM):
+            tokens = upstream.authentication_api().exchange_password(typed.username, typed.password)
     except (CredentialsRejected, ValueError):
         return None
     # Partium is the issuer, and a user name the only claim that it makes.

@@ -82,11 +82,11 @@ def save(request: HttpRequest, response: HttpResponse, login: StartedLogin) -> N
     )
 
 
-def pop(request: HttpRequest, provider: str) -> StartedLogin:
-    """Return the started login that the request's ``state`` names, and use it up before anything else is done with it.
+def find(request: HttpRequest) -> StartedLogin:
+    """Return the started login that the request's ``state`` names; it is not used up yet.
 
     Raises:
-        Refused: unknown (never started, in another browser, or used before), too old, or started at another provider.
+        Refused: unknown (never started, or in another browser), or too old.
     """
     state = request.GET.get("state", "")
     name = _name(state)
@@ -100,11 +100,23 @@ def pop(request: HttpRequest, provider: str) -> StartedLogin:
     login = _opened(request, name, state)
     if login is None:
         raise Refused("state", "the login was started too long ago, or the cookie was altered.")
-    if not use_once(f"login-state\0{state}", timezone.now() + dt.timedelta(seconds=LASTS_SECONDS)):
+    return login
+
+
+def use_up(login: StartedLogin, provider: str) -> None:
+    """Use a started login up, before anything is sent for it.
+
+    Args:
+        login: what :func:`find` returned.
+        provider: slug of the provider that it came back from.
+
+    Raises:
+        Refused: used before, or started at another provider.
+    """
+    if not use_once(f"login-state\0{login.state}", timezone.now() + dt.timedelta(seconds=LASTS_SECONDS)):
         raise Refused("state", "used before.")
     if login.provider != provider:
         raise Refused("state", "the login was started at another provider.")
-    return login
 
 
 def forget(request: HttpRequest, response: HttpResponse) -> None:

@@ -89,6 +89,17 @@ class Outages:
             known.rejected_callers += 1
             return max(1, math.ceil(known.retry_at - now))
 
+    def require_turn_if_failing(self, upstream: str) -> None:
+        """Like :meth:`require_turn`, but without a query unless this process knows of an outage. Called before a login.
+
+        Raises:
+            UpstreamFails: it fails, and another caller of the fleet probes it, or the next probe is not due.
+        """
+        if seconds := self.retry_after(upstream):
+            raise UpstreamFails(upstream, seconds)
+        if upstream in self._memory().failing:
+            self.require_turn(upstream)
+
     def require_turn(self, upstream: str) -> None:
         """Raise unless this caller may send a request to the upstream now.
 

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from partium_auth.models import Organization
     from partium_auth.tokens.access import SessionAccess
 
+PARTIUM = "partium"
+"""Partium's name as an upstream."""
+
+
+def upstream_name(provider: str) -> str:
+    """Return the name of an identity provider as an upstream."""
+    return f"oidc:{provider}"
+
 
 class Now(_Now):
     """The database's clock. In UTC everywhere: a time zone with summer time would stretch leases by an hour, once a year."""
@@ -53,7 +61,7 @@ class GrantState(NamedTuple):
     @property
     def upstream(self) -> str:
         """The upstream that refreshes it; each has threads of its own."""
-        return f"oidc:{self.provider}" if self.kind == Grant.Kind.OIDC else "partium"
+        return upstream_name(self.provider) if self.kind == Grant.Kind.OIDC else PARTIUM
 
     @property
     def outcome_unknown(self) -> bool:

@@ -1,0 +1,81 @@
+"""Calls to an upstream for logins: few at once, and none while it fails, so that it costs only those who log in there."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from partium_auth.conf import conf
+from partium_auth.exceptions import ConnectionFailed, CredentialsRejected, TimedOut, UpstreamError
+from partium_auth.host.per_process import PerProcess
+from partium_auth.tokens.manager import token_manager
+from partium_auth.tokens.outages import UpstreamFails
+
+BUSY_RETRY_SECONDS = 5
+
+
+class TooManyLogins(UpstreamError):
+    """Nothing was sent: as many logins as a process allows at once wait for this upstream."""
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(
+            f"{upstream} is being asked for as many logins as PARTIUM_REFRESH_THREADS allows.",
+            retry_after=BUSY_RETRY_SECONDS,
+            sent=False,
+        )
+
+
+NOT_ASKED = (UpstreamFails, TooManyLogins)
+"""The upstream was not asked: neither the code, the password nor the started login is used up."""
+
+
+class _UnderWay:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.logins: Counter[str] = (
+            Counter()
+        )  # a name leaves with its last login, so a visitor cannot fill it with names
+
+
+_under_way = PerProcess(_UnderWay)
+
+
+@contextmanager
+def turn(upstream: str) -> Iterator[None]:
+    """Let one login ask an upstream; costs no query while the upstream is well.
+
+    Raises:
+        UpstreamFails: it fails, and it is not this login's turn to try it.
+        TooManyLogins: twice ``PARTIUM_REFRESH_THREADS`` logins ask it already.
+    """
+    here, most = _under_way(), 2 * conf.refresh_threads
+    with here.lock:
+        if here.logins[upstream] >= most:
+            raise TooManyLogins(upstream)
+        here.logins[upstream] += 1
+    try:
+        token_manager.outages.require_turn_if_failing(upstream)
+        yield
+    finally:
+        with here.lock:
+            here.logins[upstream] -= 1
+            here.logins += Counter()  # drops names without logins
+
+
+@contextmanager
+def noted_outcome(upstream: str) -> Iterator[None]:
+    """Tell everybody who asks an upstream what came of a call to the endpoint that tokens come from."""
+    try:
+        yield
+    except CredentialsRejected:
+        token_manager.outages.succeeded(upstream)
+        raise
+    except UpstreamError as error:
+        # A 429 or 500 may be about what this visitor sent: visitors must not be able to stop everybody's refreshes.
+        if isinstance(error, TimedOut | ConnectionFailed) or error.status in {502, 503, 504}:
+            token_manager.outages.failed(upstream, error)
+        raise
+    else:
+        token_manager.outages.succeeded(upstream)
