@@ -100,14 +100,13 @@ def end(request: HttpRequest) -> None:
 
 def note_key(request: HttpRequest) -> None:
     """Note which key the session has, for :func:`key_was_changed`."""
-    session = getattr(request, "session", None)
-    setattr(request, _NOTED_KEY, None if session is None else session.session_key)
+    setattr(request, _NOTED_KEY, _session_key(request))
 
 
 def key_was_changed(request: HttpRequest) -> bool:
     """Tell whether the session has another key than :func:`note_key` has noted."""
-    session = getattr(request, "session", None)
-    return session is not None and session.session_key != getattr(request, _NOTED_KEY, None)
+    session_key = _session_key(request)
+    return session_key is not None and session_key != getattr(request, _NOTED_KEY, None)
 
 
 def store_key(request: HttpRequest) -> None:
@@ -157,6 +156,10 @@ def _choose_organization(
         request.session[ORGANIZATION] = str(chosen.pk)
     else:
         request.session.pop(ORGANIZATION, None)
+
+
+def _session_key(request: HttpRequest) -> str | None:
+    return getattr(getattr(request, "session", None), "session_key", None)
 
 
 def _uuid(value: Any) -> uuid.UUID | None:
