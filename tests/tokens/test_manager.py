@@ -558,41 +558,37 @@ def test_while_one_of_the_keys_may_serve_again_nobody_is_told_to_replace_them(
 # --- what must not spin, poison or hang ------------------------------------------------------------------------------------
 
 
+class WatchedClock:
+    """An elapsed clock that does something once, when a caller reads it to know how long to wait."""
+
+    def __init__(self) -> None:
+        self.next_action: Callable[[], object] | None = None
+
+    def __call__(self) -> float:
+        action, self.next_action = self.next_action, None
+        if action is not None:
+            action()
+        return time.monotonic()
+
+
 def test_a_refresh_under_way_is_waited_for_whatever_the_row_said_before(
-    token_manager: TokenManager,
-    password_grant: MakeGrant,
-    partium_sandbox: PartiumSandbox,
-    monkeypatch: pytest.MonkeyPatch,
+    password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    grant = password_grant()
-    wait = token_manager._wait
-    with partium_sandbox.hang("refresh") as hang, monkeypatch.context() as patch:
+    grant, elapsed = password_grant(), WatchedClock()
+    token_manager = TokenManager(elapsed=elapsed)
+    with partium_sandbox.hang("refresh") as hang:
         token_manager.obtain(age(grant, 120))
         hang.wait_until_met()
-
-        def released(*args: Any) -> Any:
-            hang.release()
-            return wait(*args)
-
-        patch.setattr(token_manager, "_wait", released)
+        elapsed.next_action = hang.release
         assert token_manager.obtain(age(grant, 0)._replace(busy=False, waiting=True)).generation == 2
 
 
-def test_who_waits_for_another_takes_over_when_that_gives_up(
-    token_manager: TokenManager, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    grant = password_grant()
+def test_who_waits_for_another_takes_over_when_that_gives_up(password_grant: MakeGrant) -> None:
+    grant, elapsed = password_grant(), WatchedClock()
     age(grant, 0)
     Grant.objects.update(lease_until=ago(-60))
-    wait = token_manager._wait
-
-    def given_up(*args: Any) -> Any:
-        Grant.objects.update(lease_until=None)
-        return wait(*args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(token_manager, "_wait", given_up)
-        assert token_manager.obtain(read(grant)).generation == 2
+    elapsed.next_action = lambda: Grant.objects.update(lease_until=None)
+    assert TokenManager(elapsed=elapsed).obtain(read(grant)).generation == 2
 
 
 def test_a_grant_that_is_deleted_meanwhile_has_ended(
