@@ -45,6 +45,13 @@ def _seconds(name: str, default: float, *, low: float, high: float) -> float:
     return float(value)
 
 
+def _count(name: str, default: int, *, low: int, high: int) -> int:
+    value = _get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise _wrong(name, f"a number from {low} to {high}")
+    return value
+
+
 def _texts(name: str, default: Sequence[str]) -> tuple[str, ...]:
     value = _get(name, default)
     if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
@@ -93,6 +100,23 @@ class Conf:
         if value == "inline":
             return "inline"
         raise _wrong("PARTIUM_EXECUTOR", '"thread" or "inline"')
+
+    @property
+    def refresh_threads(self) -> int:
+        """``PARTIUM_REFRESH_THREADS``: how many refreshes of one upstream run at once in a process.
+
+        Refreshes per second are processes × threads ÷ the upstream's latency; see docs/scale.md.
+        """
+        return _count("PARTIUM_REFRESH_THREADS", 2, low=1, high=64)
+
+    @property
+    def max_waiting(self) -> int:
+        """``PARTIUM_MAX_WAITING``: how many requests of one process may wait for a token at once, each for up to 5 s.
+
+        The others get ``TokenUnavailable`` at once, so that pages that need no token stay quick while Partium is slow. Keep it
+        below the number of the server's threads. Async callers occupy no thread: 50 times as many of them may wait.
+        """
+        return _count("PARTIUM_MAX_WAITING", 2, low=1, high=1000)
 
     @property
     def organizations_claim(self) -> str:

@@ -16,6 +16,8 @@ import pytest
 from django.core.cache import caches
 from hypothesis import settings as properties
 
+from partium_auth.accounts.error_pages import repeated_log
+from partium_auth.tokens.manager import token_manager
 from partium_auth.tokens.workers import Executor
 
 properties.register_profile("quick", max_examples=40, deadline=None)  # no deadline: the machine may be busy
@@ -26,6 +28,8 @@ properties.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 @pytest.fixture(autouse=True)
 def _nothing_cached() -> None:
     caches["default"].clear()
+    repeated_log.forget()
+    token_manager.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -86,6 +86,7 @@ if TEST_CACHE_URL := os.environ.get("TEST_CACHE_URL"):
         "LOCATION": f"{server}/{int(number) + WORKER}",
     }
 
+PARTIUM_MAX_WAITING = 1000  # tests/tokens/test_waiting.py is about fewer
 PARTIUM_ENCRYPTION_KEYS = ["test:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
 
 # Where Django reports errors to in tests; without it Django 6.1 warns that there is no default mailer.

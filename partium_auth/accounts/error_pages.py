@@ -17,7 +17,15 @@ from partium_auth.accounts import error_texts
 from partium_auth.accounts.code_flow import ProviderError
 from partium_auth.accounts.error_texts import RefusalText
 from partium_auth.accounts.redirects import is_navigation, login_page_url, login_url
-from partium_auth.exceptions import CredentialsRejected, EncryptionError, LoginRequired, PartiumError, UpstreamError
+from partium_auth.exceptions import (
+    CredentialsRejected,
+    EncryptionError,
+    LoginRequired,
+    PartiumError,
+    TokenUnavailable,
+    UpstreamError,
+)
+from partium_auth.host.repeated_log import RepeatedLog
 from partium_auth.http.transport import InsecureURL
 from partium_auth.oidc import providers
 from partium_auth.oidc.errors import Refused
@@ -25,6 +33,9 @@ from partium_auth.oidc.errors import Refused
 logger = logging.getLogger("partium_auth")
 login_logger = logging.getLogger("partium_auth.login")
 
+repeated_log = RepeatedLog(logger)
+LONGEST_RELOAD_SECONDS = 10
+"""A page that a token is missing for reloads by itself, if the wait is not longer than this."""
 _SILENT_AGAIN_SECONDS = 60.0
 
 LoginFailure = Refused | UpstreamError | EncryptionError | ImproperlyConfigured
@@ -63,15 +74,21 @@ def _has_just_logged_in(request: HttpRequest) -> bool:
 
 def _explain(request: HttpRequest, error: PartiumError) -> HttpResponse:
     text = error_texts.of_error(error)
-    log = logger.error if isinstance(error, EncryptionError) else logger.warning
-    log("%s %s: %s: %s", request.method, escape_uri_path(request.path), type(error).__name__, error)
+    level = logging.ERROR if isinstance(error, EncryptionError) else logging.WARNING
+    kind, path = type(error).__name__, escape_uri_path(request.path)
+    repeated_log.write(level, (kind, str(error)), "%s %s: %s: %s", request.method, path, kind, error)
+    retry_after = getattr(error, "retry_after", None) or 5
     if is_navigation(request):
-        response = render(request, "partium_auth/error.html", {"text": text}, status=text.status)
+        reloads = (
+            isinstance(error, TokenUnavailable) and request.method == "GET" and retry_after <= LONGEST_RELOAD_SECONDS
+        )
+        context = {"text": text, "reload_seconds": retry_after if reloads else None}
+        response = render(request, "partium_auth/error.html", context, status=text.status)
     else:
         message = _("%(title)s. %(advice)s") % {"title": text.title, "advice": text.advice}
         response = JsonResponse({"error": text.code, "message": message}, status=text.status)
     if text.status == 503:
-        response["Retry-After"] = str(getattr(error, "retry_after", None) or 5)
+        response["Retry-After"] = str(retry_after)
     return response
 
 

@@ -13,12 +13,16 @@ from partium_auth.exceptions import PartiumError
 
 @dataclass(frozen=True)
 class ErrorText:
-    """What a visitor is told about an error that no view caught: HTTP status, a short code for scripts, what happened, what to do."""
+    """What a visitor is told about an error that no view caught: HTTP status, a short code for scripts, what happened, what to do.
+
+    ``may_pass`` tells whether the same request may succeed later; "try again" is said of nothing else.
+    """
 
     status: int
     code: str
     title: str | Promise
     advice: str | Promise
+    may_pass: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,10 @@ OF_ERRORS: tuple[tuple[type[PartiumError], ErrorText], ...] = (
             _("A developer of your organization can verify or replace it in the key administration."),
         ),
     ),
-    (exceptions.TokenUnavailable, ErrorText(503, "token_unavailable", _("Partium is not available right now"), _LATER)),
+    (
+        exceptions.TokenUnavailable,
+        ErrorText(503, "token_unavailable", _("Partium is not available right now"), _LATER, True),
+    ),
     (
         exceptions.EncryptionError,
         ErrorText(
@@ -108,8 +115,8 @@ OF_ERRORS: tuple[tuple[type[PartiumError], ErrorText], ...] = (
             _("Log in again. If that does not help, tell the people who run this site."),
         ),
     ),
-    (exceptions.RateLimited, ErrorText(503, "rate_limited", _("Too many searches at once"), _LATER)),
-    (PartiumError, ErrorText(503, "upstream_error", _("Partium is not available right now"), _LATER)),
+    (exceptions.RateLimited, ErrorText(503, "rate_limited", _("Too many searches at once"), _LATER, True)),
+    (PartiumError, ErrorText(503, "upstream_error", _("Partium is not available right now"), _LATER, True)),
 )
 
 

@@ -10,7 +10,6 @@ from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.utils.module_loading import import_string
@@ -34,7 +33,8 @@ logger = logging.getLogger("partium_auth.login")
 
 WAITING_LIMIT = 200
 """At most this many refresh tokens wait to be revoked at one provider; while it hangs, two of them take three seconds."""
-_executor = Executor(after_job=connections.close_all, queue_limit=WAITING_LIMIT)
+REVOCATION_THREADS = 2
+_executor = Executor(threads=lambda: REVOCATION_THREADS, queue_limit=WAITING_LIMIT)
 
 
 @login_not_required

@@ -8,6 +8,7 @@ from partium_auth.models.key_status import KeyStatus
 from partium_auth.models.key_usage import ApiKeyUsage
 from partium_auth.models.keys import ApiKey
 from partium_auth.models.organizations import Membership, Organization, Origin, Role
+from partium_auth.models.outages import Outage
 from partium_auth.models.providers import EmailDomain, IdentityProvider
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Membership",
     "Organization",
     "Origin",
+    "Outage",
     "Role",
     "UsedOnce",
 ]

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-from partium_auth.exceptions import UnexpectedResponse
+from partium_auth.exceptions import CredentialsRejected, UnexpectedResponse
 from partium_auth.http.transport import Response, raise_for_status
 from partium_auth.partium.errors import require_json_error
 
@@ -20,8 +20,8 @@ DEFAULT_LIFETIME_SECONDS: Final = 600
 MAX_LIFETIME_SECONDS: Final = 366 * 24 * 3600
 """Longer lifetimes are cut to this, so that adding one to a date never overflows."""
 
-REFUSALS: Final = frozenset({400, 403, 422})
-"""Statuses that an API rejects a credential with besides 401, and that the firewall in front of it sends, too."""
+CREDENTIAL_STATUSES: Final = frozenset({400, 401, 403, 422})
+"""Statuses that say something about the credential only if Partium itself sent them, and not a gateway in front of it."""
 
 _SNAKE_CASE: Final = {
     "accessToken": "access_token",
@@ -66,11 +66,14 @@ def parse_token_response(response: Response, *, what: str = "Token request") -> 
     Raises:
         UnexpectedResponse: HTML, an empty body, wrong types, an empty or malformed token, a lifetime that is not a
             positive number. The message names endpoint and problem, never the body. Also where the status is one of
-            :data:`REFUSALS` and the body is not a JSON object.
+            :data:`CREDENTIAL_STATUSES` and the body is not a JSON object.
+        CredentialsRejected: 401, or any other 4xx whose JSON says ``invalid_grant`` (RFC 6749 §5.2). ``status`` is 401.
         UpstreamError: the status is not 2xx; see :func:`partium_auth.http.raise_for_status`.
     """
-    if response.status in REFUSALS:
+    if response.status in CREDENTIAL_STATUSES:
         require_json_error(response, what)
+        if response.json().get("error") == "invalid_grant":
+            raise CredentialsRejected(f"{what}: {response.url} does not accept this credential any more.", status=401)
     raise_for_status(response, what)
     members = _Members(response, what)
     members.check_token_type()

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 VERSION = "v1"
 LONGEST_KEY_ID = 32
-_SEALED = re.compile(r"v1\.([A-Za-z0-9_-]{1,32})\.([A-Za-z0-9_=-]+)")
-_KEY = re.compile(r"([A-Za-z0-9_-]{1,32}):([A-Za-z0-9_=-]{43,44})")
+_KEY_ID = rf"([A-Za-z0-9_-]{{1,{LONGEST_KEY_ID}}})"
+_SEALED = re.compile(rf"{VERSION}\.{_KEY_ID}\.([A-Za-z0-9_=-]+)")
+_KEY = re.compile(rf"{_KEY_ID}:([A-Za-z0-9_=-]{{43,44}})")
 _SEPARATOR = b"\x00"
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.core.exceptions import PermissionDenied
 from django.db import connections, models, router, transaction
-from django.db.models import Case, Count, Value, When
-from django.db.models.functions import Cast, Left, StrIndex, Substr
+from django.db.models import Case, Count, Func, Value, When
+from django.db.models.functions import Left, StrIndex, Substr
 from django.db.models.lookups import Exact, GreaterThan
 
 from partium_auth import policy
+from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import Sealed, SealedField, seal
 from partium_auth.models.database import database_alias
@@ -58,36 +59,76 @@ def counts_by_key() -> Counter[str]:
 
     The database counts them, in one pass over each table, by how they begin; nothing is decrypted. A key of
     ``PARTIUM_ENCRYPTION_KEYS`` that is not counted here can be removed.
+
+    Raises:
+        EncryptionError: no usable key is configured.
     """
+    encryption.current_encryption_key_id()  # raises
+    configured = [entry.partition(":")[0] for entry in conf.encryption_keys]
     counts: Counter[str] = Counter()
     for model, names in sealed_fields():
-        using = router.db_for_write(model)
-        found = {f"_key_of_{name}": _key_id(name, connections[using].vendor) for name in names}
-        rows = model._base_manager.using(using).order_by().annotate(**found).values_list(*found)
-        for *key_ids, number in rows.annotate(_number=Count("*")):
-            for key_id in key_ids:
-                if key_id is not None:
-                    text = key_id.decode() if isinstance(key_id, bytes) else key_id
-                    # What stands there may be plain text, which nobody must see.
-                    counts[encryption.encryption_key_id(f"{encryption.VERSION}.{text}.-")] += number
+        known, others = _count_configured(model, names, configured)
+        counts += _count_every(model, names) if others else known
     return counts
 
 
-def _key_id(name: str, vendor: str) -> Case:
+def _count_configured(model: type[models.Model], names: list[str], configured: list[str]) -> tuple[Counter[str], int]:
+    """Count the values of each configured key, and all others together. Much quicker than :func:`_count_every`."""
+    rows, in_hex = _rows(model)
+
+    def begins_with(name: str, start: str) -> models.Q:
+        beginning: Any = Left(name, len(start))
+        return models.Q(Exact(Func(beginning, function="HEX"), _hex(start)) if in_hex else Exact(beginning, start))
+
+    asked = {f"{n}_all": Count(name) for n, name in enumerate(names)}
+    for n, name in enumerate(names):
+        for k, key_id in enumerate(configured):
+            asked[f"{n}_{k}"] = Count("pk", filter=begins_with(name, f"{encryption.VERSION}.{key_id}."))
+    found = rows.aggregate(**asked)
+    numbers = {key_id: sum(found[f"{n}_{k}"] for n in range(len(names))) for k, key_id in enumerate(configured)}
+    return Counter(numbers), sum(found[f"{n}_all"] for n in range(len(names))) - sum(numbers.values())
+
+
+def _count_every(model: type[models.Model], names: list[str]) -> Counter[str]:
+    """Count the values of every key, configured or not."""
+    rows, in_hex = _rows(model)
+    counts: Counter[str] = Counter()
+    found = {f"_key_of_{name}": _key_id(name, in_hex=in_hex) for name in names}
+    for *key_ids, number in rows.annotate(**found).values_list(*found).annotate(_number=Count("*")):
+        for key_id in key_ids:
+            if key_id is not None:
+                text = bytes.fromhex(key_id).decode() if in_hex else key_id
+                # What stands there may be plain text, which nobody must see.
+                counts[encryption.encryption_key_id(f"{encryption.VERSION}.{text}.-")] += number
+    return counts
+
+
+def _rows(model: type[models.Model]) -> tuple[models.QuerySet[Any], bool]:
+    """Return all rows, and whether text is compared in hexadecimal: most collations of MariaDB take "a" and "A" for the same."""
+    using = router.db_for_write(model)
+    return model._base_manager.using(using).order_by(), connections[using].vendor == "mysql"
+
+
+def _key_id(name: str, *, in_hex: bool) -> Case:
     """Return the SQL of what a value names as its key: NULL where there is no value, empty where it names none."""
     start = f"{encryption.VERSION}."
     beginning = Left(name, len(start) + encryption.LONGEST_KEY_ID + 1)  # a long value is not read to its end
     rest = Substr(beginning, len(start) + 1)
     end = StrIndex(rest, Value("."))
     key_id: Any = Left(rest, end - 1)
-    if vendor == "mysql":
-        key_id = Cast(key_id, models.BinaryField())  # most of its collations take "a" and "A" for the same
     return Case(
         When(models.Q(**{f"{name}__isnull": True}), then=Value(None)),
-        When(Exact(Left(name, len(start)), start) & GreaterThan(end, 1), then=key_id),
-        default=Value(b"" if vendor == "mysql" else ""),
-        output_field=models.BinaryField() if vendor == "mysql" else models.CharField(),
+        When(
+            Exact(Left(name, len(start)), start) & GreaterThan(end, 1),
+            then=Func(key_id, function="HEX") if in_hex else key_id,
+        ),
+        default=Value(""),
+        output_field=models.CharField(),
     )
+
+
+def _hex(text: str) -> str:
+    return text.encode().hex().upper()
 
 
 def reseal(*, actor: Actor, batch_size: int = BATCH, progress: Callable[[Resealed], None] | None = None) -> Resealed:

@@ -22,8 +22,8 @@ from partium_auth.tokens.state import Now
 if TYPE_CHECKING:
     from partium_auth.partium.token_response import TokenResponse
 
-LEASE_SECONDS = 30.0
-"""How long nobody else may refresh. Longer than the send deadline and the exchange together (5 + 8 s)."""
+LEASE_SECONDS = 14.0
+"""How long nobody else may refresh: the send deadline, the exchange and a second (5 + 8 + 1 s)."""
 
 
 def take(grant_id: uuid.UUID, generation: int, lease_id: uuid.UUID) -> bool:
@@ -130,11 +130,11 @@ def record_rejection(
     return bool(_rows().filter(pk=grant_id, generation=generation, lease_id=lease_id).update(**values))
 
 
-def release(grant_id: uuid.UUID, lease_id: uuid.UUID, *, sent_at: dt.datetime | None) -> None:
-    """Give a lease back under which nothing was sent.
+def release(grant_id: uuid.UUID, lease_id: uuid.UUID, *, sent_at: Any) -> None:
+    """Give a lease back, so that anybody may refresh at once.
 
     Args:
-        sent_at: what was there before the lease was taken.
+        sent_at: as for :func:`record_failure`.
     """
     _rows().filter(pk=grant_id, lease_id=lease_id).update(lease_id=None, lease_until=None, sent_at=sent_at)
 

@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import Error as AnyDatabaseError
@@ -37,6 +38,8 @@ from partium_auth.host.per_process import PerProcess
 from partium_auth.models import Grant
 from partium_auth.models.database import database_alias
 from partium_auth.tokens import keys, lease, state
+from partium_auth.tokens.memo import Memo
+from partium_auth.tokens.outages import UpstreamFails
 from partium_auth.tokens.refresh import Refresher, elapsed_clock
 from partium_auth.tokens.state import AccessToken, GrantState
 from partium_auth.tokens.windows import Window
@@ -49,11 +52,16 @@ PATIENCE_SECONDS = 5.0
 BRIEF_SECONDS = 0.5
 """How long a caller waits in the mandatory window, where the old token still serves."""
 BLOCKED_PATIENCE_SECONDS = 0.25
-"""How long it waits inside a transaction that blocks the refresh thread (SQLite has one writer)."""
+"""How long it waits inside a transaction that may block the refresh thread: SQLite has one writer, a pool few connections."""
 POLL_SECONDS = 0.1
 """How often the row is read while another process refreshes, or after a refresh that changed nothing."""
 QUEUED_SECONDS = 10.0
 """A refresh that was queued for longer than this is dropped: nobody waits for it any more, and who needs it asks again."""
+IN_VAIN_SECONDS = 5.0
+"""After a wait that brought no token, nobody in this process waits for the same generation for this long."""
+ASYNC_WAITING = 50
+"""So many async callers may wait where one thread may: they wait on the event loop."""
+_REMEMBERED = 1000
 _EXIT_SECONDS = 9.0
 
 
@@ -64,6 +72,11 @@ class _Pause:
     refresh: Future[GrantState | None] | None
     seconds: float
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the refresh has ended already, so that nobody has to wait."""
+        return self.refresh is not None and self.refresh.done()
+
 
 @dataclass(frozen=True, slots=True)
 class _Found:
@@ -73,6 +86,7 @@ class _Found:
     failure: BaseException | None = None
     refreshed: bool = False  # by the refresh that was waited for
     gone: bool = False  # there is no such row any more
+    no_place: bool = False  # too many callers wait already
 
 
 class _Refreshes:
@@ -82,6 +96,32 @@ class _Refreshes:
         self.lock = threading.Lock()
         self.by_grant: dict[uuid.UUID, Future[GrantState | None]] = {}
         atexit.register(at_exit)
+
+
+class _Places:
+    """How many callers of this process wait for a token at the moment."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.taken = 0
+        self.taken_async = 0
+
+    def take(self, *, is_async: bool) -> bool:
+        with self.lock:
+            if is_async:
+                free = self.taken_async < ASYNC_WAITING * conf.max_waiting
+                self.taken_async += free
+            else:
+                free = self.taken < conf.max_waiting
+                self.taken += free
+            return free
+
+    def give_back(self, *, is_async: bool) -> None:
+        with self.lock:
+            if is_async:
+                self.taken_async -= 1
+            else:
+                self.taken -= 1
 
 
 class TokenManager:
@@ -96,7 +136,10 @@ class TokenManager:
         self.clock = clock
         self._elapsed = elapsed
         self.refresher = Refresher(clock, elapsed)
-        self._executor = Executor(after_job=connections.close_all)
+        self.outages = self.refresher.outages
+        self._executor = Executor(threads=lambda: conf.refresh_threads)
+        self._places = PerProcess(_Places)
+        self._in_vain: Memo[float] = Memo(_REMEMBERED)
         self._refreshes = PerProcess(functools.partial(_Refreshes, self.drain))
 
     # --- for callers ---------------------------------------------------------------------------------------------
@@ -132,13 +175,19 @@ class TokenManager:
             EncryptionError: the stored token cannot be opened.
         """
         steps = self._decide(seen, rejected_generation, give_up_at, _patience_seconds)
+        has_place = False
         try:
             step = next(steps)
             while isinstance(step, _Pause):
-                step = steps.send(self._wait(seen.grant_id, step))
-        except TokenUnavailable as error:
+                has_place = has_place or self._places().take(is_async=False)
+                step = steps.send(self._wait(seen.grant_id, step) if has_place or step.is_over else _NO_PLACE)
+        except _NotInTime as error:
+            self._remember_vain_wait(seen, error)
             _set_retry_after(seen.grant_id, error)
             raise
+        finally:
+            if has_place:
+                self._places().give_back(is_async=False)
         return step
 
     async def aobtain(
@@ -152,13 +201,19 @@ class TokenManager:
         if rejected_generation is not None or seen.window(self.clock()) is not Window.FRESH:
             patience_seconds = await sync_to_async(_patience_seconds)()
         steps = self._decide(seen, rejected_generation, give_up_at, lambda: patience_seconds)
+        has_place = False
         try:
             step = next(steps)
             while isinstance(step, _Pause):
-                step = steps.send(await self._await(seen.grant_id, step))
-        except TokenUnavailable as error:
+                has_place = has_place or self._places().take(is_async=True)
+                step = steps.send(await self._await(seen.grant_id, step) if has_place or step.is_over else _NO_PLACE)
+        except _NotInTime as error:
+            self._remember_vain_wait(seen, error)
             await sync_to_async(_set_retry_after)(seen.grant_id, error)
             raise
+        finally:
+            if has_place:
+                self._places().give_back(is_async=True)
         return step
 
     def obtain_unblocked(self, error: TokenUnavailable) -> AccessToken:
@@ -211,6 +266,12 @@ class TokenManager:
         return set(self._refreshes().by_grant)
 
     @property
+    def waiting(self) -> int:
+        """How many callers of this process wait for a token at the moment."""
+        places = self._places()
+        return places.taken + places.taken_async
+
+    @property
     def queued(self) -> dict[str, int]:
         """How many refreshes of each upstream wait for a thread of this process."""
         return self._executor.queued
@@ -222,6 +283,11 @@ class TokenManager:
         while self.refresher.pending and time.monotonic() < deadline:
             self.refresher.commit_pending()
             time.sleep(0.05)
+
+    def forget(self) -> None:
+        """Forget failures of upstreams, and who waited in vain; for tests."""
+        self.outages.forget()
+        self._in_vain.clear()
 
     # --- the decisions -------------------------------------------------------------------------------------------
 
@@ -238,15 +304,17 @@ class TokenManager:
         while True:
             if found.gone or seen.revoked:
                 raise _ended(seen)
-            pending = self.refresher.pending.get(seen.grant_id)
-            if pending is not None and pending.generation == seen.generation:
-                seen = pending.state
+            seen = self._with_pending_commit(seen)
             # A token that the Find API refused is unusable, whatever its age.
             refused = seen.generation == rejected_generation
             window = Window.UNUSABLE if refused else seen.window(self.clock())
             if window is Window.FRESH or (window is Window.MANDATORY and waited):
                 break
             refresh = None
+            if self._upstream_fails(seen, window, found.failure):
+                break
+            if window is Window.UNUSABLE and not waited:
+                self._raise_if_in_vain(seen)
             if tried != seen.generation:  # do not retry this generation at once
                 # SQLite: the caller's open transaction blocks the refresh thread, so refresh here if the credential is
                 # reusable. A roll-back then loses nothing that cannot be had again.
@@ -261,10 +329,34 @@ class TokenManager:
             else:
                 pause = _pause(seen, refresh, found, left_seconds, refused=refused)
             now_found = yield pause
+            if now_found.no_place and window is Window.MANDATORY:
+                break
             tried = seen.generation if refresh is not None else None
             seen = now_found.seen or seen
             found = now_found if now_found.failure is not None else replace(now_found, failure=found.failure)
         yield seen.access_token()
+
+    def _with_pending_commit(self, seen: GrantState) -> GrantState:
+        pending = self.refresher.pending.get(seen.grant_id)
+        return pending.state if pending is not None and pending.generation == seen.generation else seen
+
+    def _upstream_fails(self, seen: GrantState, window: Window, failure: BaseException | None) -> bool:
+        """Tell whether to serve the old token because the upstream fails. Raises TokenUnavailable where it is unusable."""
+        retry_after = 0 if seen.busy else self.outages.retry_after(seen.upstream)
+        if not retry_after or window is not Window.UNUSABLE:
+            return bool(retry_after)
+        _raise_if_ended(seen)
+        raise _unavailable(failure, retry_after=retry_after)
+
+    def _remember_vain_wait(self, seen: GrantState, error: _NotInTime) -> None:
+        if error.waited and error.blocked_grant is None:
+            self._in_vain.put((seen.grant_id, seen.generation), self._elapsed() + IN_VAIN_SECONDS)
+
+    def _raise_if_in_vain(self, seen: GrantState) -> None:
+        """Raise if others have waited for the refresh that is under way, and got no token."""
+        until = self._in_vain.get((seen.grant_id, seen.generation))
+        if until is not None and until > self._elapsed() and (seen.busy or seen.grant_id in self._refreshes().by_grant):
+            raise TokenUnavailable("Another caller waited for this access token a moment ago, without success.")
 
     # --- one refresh per grant ------------------------------------------------------------------------------------
 
@@ -329,6 +421,7 @@ class TokenManager:
     # --- waiting -------------------------------------------------------------------------------------------------
 
     def _wait(self, grant_id: uuid.UUID, pause: _Pause) -> _Found:
+        _return_connections_to_pools()
         if pause.refresh is None:
             time.sleep(pause.seconds)
             return _look(grant_id, None)
@@ -406,39 +499,62 @@ def _pause(
     """Return what to wait for where there is no usable token. Raises where waiting is no use."""
     if isinstance(found.failure, EncryptionError):
         raise found.failure
+    if found.no_place:
+        raise TokenUnavailable("PARTIUM_MAX_WAITING callers of this process wait for an access token already.")
+    if isinstance(found.failure, UpstreamFails):
+        raise _unavailable(found.failure, retry_after=found.failure.retry_after or 1)
     if found.refreshed:
         raise TokenUnavailable("The upstream's access tokens live too short to be used.")
     if refresh is None:
         _raise_if_hopeless(seen, found.failure)
     if not left_seconds:
         if not _blocked_by_own_transaction():
-            raise _unavailable(found.failure)
+            raise _not_in_time(found.failure)
         # Until a refused token is replaced, whoever asks once more is served the same one.
         raise _blocked(found.failure, None if refused else seen.grant_id)
     return _Pause(refresh, left_seconds if refresh is not None else min(left_seconds, POLL_SECONDS))
 
 
 def _raise_if_hopeless(seen: GrantState, failure: BaseException | None) -> None:
+    _raise_if_ended(seen)
+    if seen.waiting and not seen.busy:
+        raise _not_in_time(failure, waited=False)
+
+
+def _raise_if_ended(seen: GrantState) -> None:
     if seen.refused or not seen.refreshable:
         if seen.kind == Grant.Kind.API_KEY:
             raise keys.nothing_serves(refused=True)
         raise LoginRequired("This login has come to its end.", provider=seen.provider)
-    if seen.waiting and not seen.busy:
-        raise _unavailable(failure)
 
 
-def _unavailable(failure: BaseException | None, reason: str = "") -> TokenUnavailable:
-    error = TokenUnavailable(f"The access token could not be refreshed in time.{reason}")
+def _unavailable(failure: BaseException | None, *, retry_after: int) -> TokenUnavailable:
+    error = TokenUnavailable("The access token could not be refreshed.", retry_after=retry_after)
     error.__cause__ = failure
+    return error
+
+
+def _not_in_time(failure: BaseException | None, reason: str = "", *, waited: bool = True) -> _NotInTime:
+    error = _NotInTime(f"The access token could not be refreshed in time.{reason}")
+    error.__cause__, error.waited = failure, waited
     return error
 
 
 def _blocked(failure: BaseException | None, grant_id: uuid.UUID | None) -> TokenUnavailable:
     reason = " The refresh waits for the database, which this request's own transaction holds: "
     reason += 'read the token before writing. (In a test: PARTIUM_EXECUTOR = "inline".)'
-    error = _unavailable(failure, reason)
+    error = _not_in_time(failure, reason)
     error.blocked_grant = grant_id
     return error
+
+
+class _NotInTime(TokenUnavailable):
+    """The row says when to try again; ``waited`` tells whether the caller has waited until it ran out of time."""
+
+    waited = False
+
+
+_NO_PLACE = _Found(no_place=True)
 
 
 def _set_retry_after(grant_id: uuid.UUID, error: TokenUnavailable) -> None:
@@ -451,8 +567,24 @@ def _patience_seconds() -> float:
 
 
 def _blocked_by_own_transaction() -> bool:
+    """Whether the caller's open transaction may keep the refresh thread from the database."""
     connection = connections[database_alias()]
-    return connection.vendor == "sqlite" and connection.in_atomic_block and conf.executor == "thread"
+    return (
+        connection.in_atomic_block
+        and conf.executor == "thread"
+        and (connection.vendor == "sqlite" or _has_pool(connection))
+    )
+
+
+def _has_pool(connection: Any) -> bool:
+    return bool(connection.settings_dict.get("OPTIONS", {}).get("pool"))
+
+
+def _return_connections_to_pools() -> None:
+    """Let others use this thread's pooled connections while it waits: the refresh needs one of them."""
+    for connection in connections.all(initialized_only=True):
+        if _has_pool(connection) and not connection.in_atomic_block:
+            connection.close()
 
 
 token_manager = TokenManager()

@@ -27,6 +27,7 @@ from partium_auth.fields import seal
 from partium_auth.host.per_process import PerProcess
 from partium_auth.models import ApiKey, Grant
 from partium_auth.tokens import grants, lease, sources, windows
+from partium_auth.tokens.outages import Outages
 from partium_auth.tokens.state import GrantState
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Refresher:
         self._clock = clock
         self._elapsed = elapsed
         self._pending = PerProcess(_PendingCommits)
+        self.outages = Outages(elapsed)
 
     @property
     def pending(self) -> dict[uuid.UUID, PendingCommit]:
@@ -101,10 +103,12 @@ class Refresher:
             The new state; None where somebody else is refreshing, has refreshed, or the next attempt is not due.
 
         Raises:
-            UpstreamError: the upstream refused or failed; the row says when to try again.
+            UpstreamFails: nothing was sent, because the upstream fails and another caller probes it.
+            UpstreamError: the upstream refused or failed; its outage or the row says when to try again.
             LoginRequired: there is nothing to refresh it with.
             EncryptionError: the credential, or the new token, cannot be opened or sealed.
         """
+        self.outages.require_turn(seen.upstream)
         if seen.kind == Grant.Kind.API_KEY and not seen.generation:
             # Here, and not by its reader: what that wrote might be rolled back, or not be seen here.
             grants.for_key(seen.grant_id)
@@ -143,7 +147,7 @@ class Refresher:
             sender=Grant,
             reason=type(error).__name__,
             status=error.status if isinstance(error, UpstreamError) else None,
-            rejected=isinstance(error, UpstreamError) and sources.is_rejection(grant, error),
+            rejected=isinstance(error, UpstreamError) and sources.is_rejection(error),
             **self._told(grant, seen, taken_at),
         )
 
@@ -169,23 +173,26 @@ class Refresher:
             self._back_off(grant, seen, lease_id, sent_at=F("sent_at"))
 
     def _upstream_failed(self, grant: Grant, seen: GrantState, lease_id: uuid.UUID, error: UpstreamError) -> None:
-        rejected = sources.is_rejection(grant, error)
-        logger.warning(
-            "Refreshing grant %s (%s, generation %s) failed: %s, status %s%s",
-            seen.grant_id,
-            grant.kind,
-            seen.generation,
-            type(error).__name__,
-            error.status,
-            "; the credential was rejected" if rejected else "",
-        )
+        rejected = sources.is_rejection(error)
         if rejected:
+            self.outages.succeeded(seen.upstream)
+            logger.warning("%s rejected the credential of grant %s (%s).", seen.upstream, seen.grant_id, grant.kind)
             wait = KEY_REJECTED_SECONDS if grant.kind == Grant.Kind.API_KEY else None
             lease.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=wait)
         else:
-            unknown = sources.outcome_is_unknown(error)
-            sent_at = F("sent_at") if unknown else grant.sent_at
-            self._back_off(grant, seen, lease_id, sent_at=sent_at, retry_after_seconds=error.retry_after)
+            sent_at = F("sent_at") if sources.outcome_is_unknown(error) else grant.sent_at
+            if self.outages.failed(seen.upstream, error):
+                # The pause is the upstream's, so this grant may be refreshed as soon as the upstream is back.
+                lease.release(seen.grant_id, lease_id, sent_at=sent_at)
+            else:
+                logger.warning(
+                    "Refreshing grant %s (%s) failed: %s, status %s",
+                    seen.grant_id,
+                    grant.kind,
+                    type(error).__name__,
+                    error.status,
+                )
+                self._back_off(grant, seen, lease_id, sent_at=sent_at, retry_after_seconds=error.retry_after)
         if grant.api_key_id is not None:
             signals.key_exchanged.send_robust(sender=ApiKey, key_id=grant.api_key_id, ok=False)
             if rejected:
@@ -206,6 +213,7 @@ class Refresher:
     def _store(
         self, grant: Grant, seen: GrantState, tokens: TokenResponse, issued_at: float, forced: bool
     ) -> GrantState | None:
+        self.outages.succeeded(seen.upstream)
         reusable = _observed_reusable(grant, tokens)
         result = seen._replace(
             generation=seen.generation + 1,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from partium_auth.exceptions import KeyRejected, LoginRequired, UnexpectedResponse, UpstreamError
 from partium_auth.host import upstream
 from partium_auth.models import Grant
-from partium_auth.partium.token_response import REFUSALS
 
 if TYPE_CHECKING:
     from partium_auth.partium.token_response import TokenResponse
@@ -52,21 +51,14 @@ def exchange(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
     return token_endpoint.refresh(op, refresh_token, who=who, before_send=before_send)
 
 
-def is_rejection(grant: Grant, error: UpstreamError) -> bool:
+def is_rejection(error: UpstreamError) -> bool:
     """Tell whether an error is about the credential itself, so that sending it again makes no sense.
 
-    Partium documents 401 for invalid credentials and nothing for an invalid refresh token, so every answer that blames
-    the request counts there, if it is the API that gives it: what a firewall or a proxy refuses is a fault
-    (``UnexpectedResponse``). At an identity provider a refused token arrives as 401 (``oidc.token_endpoint``); any other
-    error is about the client's configuration, which is the operator's to mend and no reason to log anybody out.
+    At Partium that is a 401 with a JSON object, or a 4xx whose JSON says ``invalid_grant``: no other code is documented, and a
+    gateway in front of it answers 403 with JSON, too. At an identity provider a rejected token arrives as 401
+    (``oidc.token_endpoint``); any other error is about the client's registration, which the operator has to mend.
     """
-    if not error.sent or isinstance(error, UnexpectedResponse):
-        return False
-    if grant.kind == Grant.Kind.OIDC:
-        return error.status == 401
-    if grant.kind == Grant.Kind.PASSWORD:
-        return error.status == 401 or error.status in REFUSALS
-    return error.status in {401, 403}
+    return error.sent and error.status == 401 and not isinstance(error, UnexpectedResponse)
 
 
 def outcome_is_unknown(error: UpstreamError) -> bool:

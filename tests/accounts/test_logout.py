@@ -10,17 +10,18 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth import SESSION_KEY
-from django.db import connections
 from django.db.models import Model
 from django.test import Client
 
 from partium_auth.accounts import logout, sessions
 from partium_auth.models import Grant, Organization, UsedOnce
 from partium_auth.oidc import token_endpoint
-from partium_auth.tokens.workers import THREADS_PER_UPSTREAM, Executor
+from partium_auth.tokens.workers import Executor
 from tests.oidc.conftest import Browser, add_provider
 from tests.oidc.provider import CLIENT_ID, LOGOUT_EVENT, Answer, BendableProvider
 from tests.tokens.conftest import eventually
+
+THREADS_PER_UPSTREAM = 2
 
 
 def log_out(browser: Browser) -> Any:
@@ -158,7 +159,7 @@ def test_a_provider_that_hangs_neither_delays_log_outs_nor_collects_threads(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     # Provided by the executor's lanes and by WAITING_LIMIT in login.logout.
-    monkeypatch.setattr(logout, "_executor", Executor(after_job=connections.close_all, queue_limit=4))
+    monkeypatch.setattr(logout, "_executor", Executor(threads=lambda: THREADS_PER_UPSTREAM, queue_limit=4))
     browsers = [Browser(op) for _ in range(6)]
     for browser in browsers:
         browser.log_in()

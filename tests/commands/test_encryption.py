@@ -148,7 +148,7 @@ def test_secrets_are_counted_by_key_without_reading_them(db: None) -> None:
     with CaptureQueriesContext(connection) as captured:
         counts = encryption_keys.counts_by_key()
     assert counts == {"test": 8, "TEST": 1, "b-2_c": 1, "": 5}
-    assert len(captured) == len(encryption_keys.sealed_fields())
+    assert len(captured) == len(encryption_keys.sealed_fields()) + 1, "one more where a key is not configured"
 
 
 def test_every_sealed_field_is_found(db: None) -> None:

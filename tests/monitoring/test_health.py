@@ -15,10 +15,10 @@ from partium_auth.models import Grant
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens.manager import token_manager
-from partium_auth.tokens.workers import THREADS_PER_UPSTREAM
 from tests.tokens.conftest import age
 
 pytestmark = pytest.mark.django_db
+THREADS_PER_UPSTREAM = 2
 WELL = {"database": True, "migrations": True, "encryption": True}
 
 

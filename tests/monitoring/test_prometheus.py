@@ -19,7 +19,7 @@ from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens.manager import TokenManager
 from tests.oidc.conftest import Browser
 from tests.oidc.provider import BendableProvider
-from tests.tokens.conftest import age
+from tests.tokens.conftest import age, let_time_pass
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeGrant = Callable[[], Grant]
@@ -79,6 +79,8 @@ def test_refreshes_are_counted_by_outcome(
     failing, rejected = password_grant(), password_grant()
     with partium_sandbox.fail("refresh", status=503), pytest.raises(TokenUnavailable):
         token_manager.obtain(age(failing, 5))
+    let_time_pass()
+    token_manager.forget()
     partium_sandbox.remove_user("ann")
     with pytest.raises(LoginRequired):
         token_manager.obtain(age(rejected, 5))

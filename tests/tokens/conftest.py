@@ -18,7 +18,7 @@ from django.utils import timezone
 from partium_auth.accounts import sessions
 from partium_auth.fields import seal
 from partium_auth.host import upstream
-from partium_auth.models import ApiKey, Grant, Membership, Organization
+from partium_auth.models import ApiKey, Grant, Membership, Organization, Outage
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.oidc import providers
 from partium_auth.oidc.provider import Provider
@@ -44,6 +44,17 @@ class MovableClock:
 
     def advance(self, seconds: float) -> None:
         self.offset_seconds += seconds
+
+
+@pytest.fixture(autouse=True)
+def _outages_are_looked_at_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("partium_auth.tokens.outages.LOOK_SECONDS", 0.0)
+
+
+def let_time_pass() -> None:
+    """Let the pauses end that a failure has caused, of grants and of upstreams."""
+    Grant.objects.update(next_attempt_at=ago(1))
+    Outage.objects.update(next_probe_at=ago(1))
 
 
 @pytest.fixture

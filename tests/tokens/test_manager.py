@@ -17,15 +17,16 @@ from django.db import OperationalError, connection, connections, transaction
 
 from partium_auth.exceptions import KeyRejected, LoginRequired, NoUsableKey, TimedOut, TokenUnavailable
 from partium_auth.host import upstream
-from partium_auth.models import ApiKey, Grant, Organization
+from partium_auth.models import ApiKey, Grant, Organization, Outage
 from partium_auth.partium.token_response import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants, lease, sources, state
 from partium_auth.tokens.manager import PATIENCE_SECONDS, QUEUED_SECONDS, TokenManager
 from partium_auth.tokens.state import GrantState
-from partium_auth.tokens.workers import THREADS_PER_UPSTREAM, Saturated
-from tests.tokens.conftest import age, ago, eventually, read
+from partium_auth.tokens.workers import Saturated
+from tests.tokens.conftest import age, ago, eventually, let_time_pass, read
 
+THREADS_PER_UPSTREAM = 2
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeGrant = Callable[[], Grant]
 
@@ -167,15 +168,28 @@ def test_a_firewalls_page_is_a_fault_that_ends_no_login(
     assert token_manager.obtain(read(grant)).generation == 2
 
 
-@pytest.mark.parametrize("status", [400, 403, 422])
-def test_the_api_says_with_json_that_it_refuses(
+@pytest.mark.parametrize("status", [400, 401, 403, 422])
+def test_a_refusal_that_names_the_refresh_token_ends_the_login(
     token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, status: int
 ) -> None:
     grant = password_grant()
-    partium_sandbox.fail("refresh", status=status, body={"message": "no"})
+    partium_sandbox.fail("refresh", status=status, body={"error": "invalid_grant"})
     with pytest.raises(LoginRequired):
         token_manager.obtain(age(grant, 10))
     assert read(grant).rejected
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_json_that_names_no_reason_ends_no_login(
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, status: int
+) -> None:
+    """A gateway in front of Partium answers with JSON, too."""
+    grant = password_grant()
+    fault = partium_sandbox.fail("refresh", status=status, body={"message": "blocked by policy"})
+    with fault, pytest.raises(TokenUnavailable):
+        token_manager.obtain(age(grant, 0))
+    let_time_pass()
+    assert token_manager.obtain(read(grant)).generation == 2
 
 
 def test_no_outage_of_partium_ends_a_login_however_long(
@@ -187,7 +201,8 @@ def test_no_outage_of_partium_ends_a_login_however_long(
     seen = age(grant, 0)
 
     def attempt() -> None:
-        Grant.objects.update(failures=1000, next_attempt_at=ago(1))
+        Grant.objects.update(failures=1000)
+        let_time_pass()
         with pytest.raises(TokenUnavailable):
             token_manager.obtain(seen)
 
@@ -198,7 +213,7 @@ def test_no_outage_of_partium_ends_a_login_however_long(
         attempt()
     with partium_sandbox.drop("refresh", after_processing=True):
         attempt()
-    Grant.objects.update(next_attempt_at=ago(1))
+    let_time_pass()
     assert token_manager.obtain(read(grant)).generation == 2
 
 
@@ -317,12 +332,12 @@ def test_a_log_out_during_a_refresh_is_not_undone_by_it(
         token_manager.obtain(read(grant))
 
 
-def test_one_refresh_takes_four_statements(
+def test_one_refresh_takes_five_statements(
     token_manager: TokenManager, password_grant: MakeGrant, django_assert_num_queries: Any, settings: Any
 ) -> None:
     settings.PARTIUM_EXECUTOR = "inline"
     seen = age(password_grant(), 10)
-    with django_assert_num_queries(4):  # take the lease, read under it, write sent_at, commit
+    with django_assert_num_queries(5):  # no outage, take the lease, read under it, write sent_at, commit
         token_manager.obtain(seen)
 
 
@@ -403,7 +418,7 @@ def test_a_failure_in_the_callers_transaction_is_remembered_when_that_is_rolled_
         with pytest.raises(TokenUnavailable):
             token_manager.obtain(read(grant))
         transaction.set_rollback(True)
-    eventually(lambda: read(grant).waiting)
+    eventually(Outage.objects.exists)
     with pytest.raises(TokenUnavailable), transaction.atomic():
         token_manager.obtain(read(grant))
     assert partium_sandbox.count(endpoint="auth") <= 2
@@ -450,11 +465,11 @@ def test_a_faults_back_off_grows_and_ends_with_the_first_success(
 ) -> None:
     grant = password_grant()
     Grant.objects.filter(pk=grant.pk).update(failures=20)
-    with partium_sandbox.fail("refresh", status=503, retry_after=""), pytest.raises(TokenUnavailable):
+    with partium_sandbox.fail("refresh", status=404), pytest.raises(TokenUnavailable):
         token_manager.obtain(age(grant, 0))
     grant.refresh_from_db()
     assert grant.failures == 21
-    Grant.objects.filter(pk=grant.pk).update(next_attempt_at=ago(1))
+    let_time_pass()
     assert token_manager.obtain(read(grant)).generation == 2
     grant.refresh_from_db()
     assert (grant.failures, grant.next_attempt_at) == (0, None)
@@ -468,6 +483,7 @@ def test_an_answer_a_byte_at_a_time_is_cut_off(
 ) -> None:
     # Every single read succeeds in time.
     monkeypatch.setattr(upstream, "EXCHANGE_SECONDS", 0.5)
+    monkeypatch.setattr("partium_auth.tokens.outages.LOOK_SECONDS", 1.0)
     upstream.transport.cache_clear()
     try:
         grant = password_grant()
@@ -492,6 +508,7 @@ def test_a_certain_refusal_leaves_nothing_in_doubt_and_a_lost_connection_does(
         (partium_sandbox.drop("refresh", after_processing=True), True),
     ):
         grant = password_grant()
+        let_time_pass()
         with pytest.raises(TokenUnavailable):
             token_manager.obtain(age(grant, 0))
         assert read(grant).outcome_unknown is unknown
@@ -673,6 +690,7 @@ def test_a_key_whose_first_refresh_cannot_begin_is_not_called_revoked(
         with pytest.raises(TokenUnavailable) as caught:
             token_manager.obtain(seen)
     assert isinstance(caught.value.__cause__, Saturated if missing == "thread" else OperationalError)
+    eventually(lambda: not token_manager.refreshing)
     assert token_manager.obtain(seen).generation == 1
 
 

@@ -14,7 +14,7 @@ from partium_auth.oidc import documents
 from partium_auth.tokens.manager import TokenManager
 from tests.oidc.conftest import other_op, other_provider_server  # noqa: F401
 from tests.oidc.provider import Answer, BendableProvider
-from tests.tokens.conftest import age, ago, read
+from tests.tokens.conftest import age, let_time_pass, read
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeGrant = Callable[[], Grant]
@@ -169,7 +169,7 @@ def test_what_is_the_operators_to_mend_logs_nobody_out(
     with pytest.raises(TokenUnavailable):
         token_manager.obtain(age(grant, 0))
     del op.answers["/token"]
-    Grant.objects.update(next_attempt_at=ago(1))
+    let_time_pass()
     assert token_manager.obtain(read(grant)).generation == 2
 
 
@@ -222,7 +222,7 @@ def test_a_process_that_lacks_the_providers_settings_ends_no_login(
         token_manager.obtain(age(grant, 0))
     assert not read(grant).rejected
     settings.OIDC_RP_CLIENT_ID = client_id
-    Grant.objects.update(next_attempt_at=ago(1))
+    let_time_pass()
     assert token_manager.obtain(read(grant)).generation == 2
 
 
@@ -232,12 +232,13 @@ def test_no_outage_of_a_provider_ends_a_login_however_long(
     grant = oidc_grant()
     seen = age(grant, 0)
     for status in (500, 502, 503, 504, 429, 404, 403, 401, 400, 301, 200):
-        Grant.objects.update(failures=1000, next_attempt_at=ago(1))
+        Grant.objects.update(failures=1000)
+        let_time_pass()
         op.answers["/token"] = Answer(status, b"<html>Maintenance</html>", "text/html")
         with pytest.raises(TokenUnavailable):
             token_manager.obtain(seen)
     del op.answers["/token"]
-    Grant.objects.update(next_attempt_at=ago(1))
+    let_time_pass()
     assert token_manager.obtain(read(grant)).generation == 2
 
 

@@ -22,7 +22,7 @@ from partium_auth.accounts.sessions import GRANT
 from partium_auth.models import Grant, Membership, Organization
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens.manager import PATIENCE_SECONDS, TokenManager, token_manager
-from tests.tokens.conftest import PASSWORD, Person, age, ago, eventually, read
+from tests.tokens.conftest import PASSWORD, Person, age, eventually, let_time_pass, read
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.tokens.urls")]
 LogIn = Callable[..., Person]
@@ -71,7 +71,7 @@ def test_a_fault_of_the_upstream_is_503_with_retry_after_and_nobody_is_logged_ou
     assert response.status_code == 503
     assert 38 <= int(response["Retry-After"]) <= 40
     assert dict(browser.session.items()) == session
-    Grant.objects.update(next_attempt_at=ago(1))
+    let_time_pass()
     assert browser.get("/token/").json() == {"generation": 2}
 
 

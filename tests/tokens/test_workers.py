@@ -6,10 +6,13 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.db import connection
 
 from partium_auth.host.per_process import PerProcess
-from partium_auth.tokens.workers import THREADS_PER_UPSTREAM, Executor, Saturated
+from partium_auth.tokens.workers import Executor, Saturated
 from tests.tokens.conftest import eventually
+
+THREADS_PER_UPSTREAM = 2
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def blocking(released: threading.Event, started: threading.Semaphore) -> Callabl
 
 def test_two_refreshes_of_an_upstream_run_at_once_and_the_third_waits(released: threading.Event) -> None:
     started, done = threading.Semaphore(0), threading.Event()
-    executor = Executor(after_job=lambda: None)
+    executor = Executor(threads=lambda: THREADS_PER_UPSTREAM)
     for _ in range(THREADS_PER_UPSTREAM):
         executor.submit("hanging", blocking(released, started))
     for _ in range(THREADS_PER_UPSTREAM):
@@ -44,7 +47,7 @@ def test_two_refreshes_of_an_upstream_run_at_once_and_the_third_waits(released: 
 
 
 def test_a_thread_that_works_does_not_count_as_a_free_one(released: threading.Event) -> None:
-    executor = Executor(after_job=lambda: None)
+    executor = Executor(threads=lambda: THREADS_PER_UPSTREAM)
     for _ in range(50):
         started, first, second = threading.Semaphore(0), threading.Event(), threading.Event()
         executor.submit("upstream", first.set)
@@ -57,28 +60,44 @@ def test_a_thread_that_works_does_not_count_as_a_free_one(released: threading.Ev
 
 
 def test_idle_threads_end() -> None:
-    executor = Executor(after_job=lambda: None)
+    executor = Executor(threads=lambda: THREADS_PER_UPSTREAM, idle_seconds=0.1)
     for _ in range(2):
         done = threading.Event()
         executor.submit("brief", done.set)
         assert done.wait(30)
-        eventually(lambda: not executor.busy)
-        assert not [thread for thread in threading.enumerate() if thread.name == "partium-brief"]
+        eventually(lambda: not [thread for thread in threading.enumerate() if thread.name == "partium-brief"])
+        assert not executor.busy
 
 
 def test_what_a_job_raises_ends_neither_the_thread_nor_the_upstreams_queue(caplog: pytest.LogCaptureFixture) -> None:
     def fail() -> None:
         raise SystemExit
 
-    closed, done = threading.Semaphore(0), threading.Event()
-    executor = Executor(after_job=closed.release)
+    done = threading.Event()
+    executor = Executor(threads=lambda: THREADS_PER_UPSTREAM)
     for _ in range(3):
         executor.submit("upstream", fail)
     executor.submit("upstream", done.set)
     assert done.wait(30)
-    for _ in range(4):
-        assert closed.acquire(timeout=30)  # connections are closed whatever happens
     eventually(lambda: caplog.text.count("A job in the background raised") == 3)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_thread_keeps_its_database_connection_for_as_long_as_the_site_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 60)
+    used: list[object] = []
+
+    def query() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        used.append(connection.connection)
+
+    executor = Executor(threads=lambda: 1, idle_seconds=0.5)
+    for _ in range(2):
+        executor.submit("kept", query)
+        eventually(lambda: not executor.busy)
+    assert used[0] is used[1]
+    eventually(lambda: not [thread for thread in threading.enumerate() if thread.name == "partium-kept"])
 
 
 def test_an_upstream_with_one_thread_needs_no_second(
@@ -88,7 +107,7 @@ def test_an_upstream_with_one_thread_needs_no_second(
         raise RuntimeError("can't start new thread")
 
     started, done = threading.Semaphore(0), threading.Event()
-    executor = Executor(after_job=lambda: None)
+    executor = Executor(threads=lambda: THREADS_PER_UPSTREAM)
     executor.submit("upstream", blocking(released, started))
     assert started.acquire(timeout=30)
     with monkeypatch.context() as patch:
@@ -101,7 +120,7 @@ def test_an_upstream_with_one_thread_needs_no_second(
 
 
 def test_an_upstreams_queue_does_not_grow_without_end(released: threading.Event) -> None:
-    executor = Executor(after_job=lambda: None, queue_limit=3)
+    executor = Executor(threads=lambda: THREADS_PER_UPSTREAM, queue_limit=3)
     for _ in range(3):
         executor.submit("upstream", blocking(released, threading.Semaphore(0)))
     with pytest.raises(Saturated):

@@ -1,0 +1,243 @@
+"""A site goes on while its upstream does not: how many callers wait, for how long, and who asks again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from partium_auth.exceptions import TokenUnavailable
+from partium_auth.models import Grant, Outage
+from partium_auth.testing.sandbox import PartiumSandbox
+from partium_auth.tokens.manager import TokenManager
+from tests.tokens.conftest import age, eventually, let_time_pass, read
+
+pytestmark = pytest.mark.django_db(transaction=True)
+MakeGrant = Callable[[], Grant]
+
+
+@pytest.fixture
+def pool() -> Any:
+    with ThreadPoolExecutor(20) as executor:
+        yield executor
+
+
+def obtain(manager: TokenManager, grant: Grant) -> int:
+    """Obtain a token in a thread of a pool; return its generation."""
+    try:
+        return manager.obtain(read(grant)).generation
+    finally:
+        connections.close_all()
+
+
+def failures_of(calls: list[Future[int]]) -> list[TokenUnavailable]:
+    return [call.exception(30) for call in calls if isinstance(call.exception(30), TokenUnavailable)]  # type: ignore[misc]
+
+
+def test_only_so_many_callers_wait_and_the_others_are_told_at_once(
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    settings: Any,
+    pool: ThreadPoolExecutor,
+) -> None:
+    settings.PARTIUM_MAX_WAITING = 2
+    grant = password_grant()
+    age(grant, 0)
+    with partium_sandbox.hang("refresh") as hang:
+        waiting = [pool.submit(obtain, token_manager, grant) for _ in range(2)]
+        hang.wait_until_met()
+        eventually(lambda: token_manager.waiting == 2)
+        others = [pool.submit(obtain, token_manager, grant) for _ in range(10)]
+        assert [error.retry_after for error in failures_of(others)] == [1] * 10
+        assert not any(call.done() for call in waiting)
+        hang.release()
+        assert [call.result(30) for call in waiting] == [2, 2]
+    assert token_manager.waiting == 0
+
+
+def test_a_token_that_still_serves_is_served_where_there_is_no_place_to_wait(
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    settings: Any,
+    pool: ThreadPoolExecutor,
+) -> None:
+    settings.PARTIUM_MAX_WAITING = 1
+    expired, aging = password_grant(), password_grant()
+    age(expired, 0)
+    age(aging, 30)
+    with partium_sandbox.hang("refresh", times=2) as hang:
+        waiting = pool.submit(obtain, token_manager, expired)
+        hang.wait_until_met()
+        eventually(lambda: token_manager.waiting == 1)
+        assert pool.submit(obtain, token_manager, aging).result(30) == 1
+        hang.release()
+        assert waiting.result(30) == 2
+
+
+def test_async_callers_hold_no_thread_and_more_of_them_may_wait(
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, settings: Any
+) -> None:
+    settings.PARTIUM_MAX_WAITING = 1
+    seen = age(password_grant(), 0)
+
+    async def main() -> list[int]:
+        with partium_sandbox.hang("refresh") as hang:
+            calls = [asyncio.create_task(token_manager.aobtain(seen)) for _ in range(40)]
+            await asyncio.to_thread(hang.wait_until_met)
+            hang.release()
+            return [(await call).generation for call in calls]
+
+    assert asyncio.run(main()) == [2] * 40
+
+
+def test_nobody_waits_for_a_refresh_that_others_have_waited_for_in_vain(
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    pool: ThreadPoolExecutor,
+) -> None:
+    monkeypatch.setattr("partium_auth.tokens.manager.PATIENCE_SECONDS", 0.3)
+    grant = password_grant()
+    age(grant, 0)
+    with partium_sandbox.hang("refresh") as hang:
+        assert len(failures_of([pool.submit(obtain, token_manager, grant)])) == 1
+        monkeypatch.setattr("partium_auth.tokens.manager.PATIENCE_SECONDS", 60.0)
+        (second,) = failures_of([pool.submit(obtain, token_manager, grant)])
+        assert "without success" in str(second)
+        hang.release()
+    eventually(lambda: read(grant).generation == 2)
+    assert obtain(token_manager, grant) == 2
+
+
+def test_one_failure_is_the_upstreams_and_nobody_asks_until_the_pause_is_over(
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = password_grant(), password_grant()
+    age(first, 0)
+    age(second, 0)
+    with partium_sandbox.fail("refresh", status=503, retry_after=40):
+        with pytest.raises(TokenUnavailable) as caught:
+            token_manager.obtain(read(first))
+        assert 38 <= caught.value.retry_after <= 40
+        for manager in (token_manager, TokenManager()):  # the second is another process, which learns it from the row
+            with pytest.raises(TokenUnavailable) as caught:
+                manager.obtain(read(second))
+            assert 38 <= caught.value.retry_after <= 40
+    assert partium_sandbox.count(endpoint="refresh") == 1
+    let_time_pass()
+    assert obtain(token_manager, second) == obtain(token_manager, first) == 2
+    assert not Outage.objects.exists()
+
+
+def test_while_an_upstream_fails_callers_are_turned_away_without_a_query(
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    django_assert_num_queries: Any,
+) -> None:
+    monkeypatch.setattr("partium_auth.tokens.outages.LOOK_SECONDS", 60.0)
+    seen = age(password_grant(), 0)
+    partium_sandbox.fail("refresh", status=503, retry_after=40)
+    with pytest.raises(TokenUnavailable):
+        token_manager.obtain(seen)
+    eventually(lambda: not token_manager.refreshing)
+    with django_assert_num_queries(0):
+        for _ in range(5):
+            with pytest.raises(TokenUnavailable):
+                token_manager.obtain(seen)
+
+
+def test_one_caller_of_the_fleet_probes(
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, pool: ThreadPoolExecutor
+) -> None:
+    grant, other = password_grant(), password_grant()
+    age(grant, 0)
+    age(other, 0)
+    with partium_sandbox.fail("refresh", status=502), pytest.raises(TokenUnavailable):
+        token_manager.obtain(read(grant))
+    let_time_pass()
+    with partium_sandbox.hang("refresh") as hang:
+        probe = pool.submit(obtain, token_manager, grant)
+        hang.wait_until_met()
+        assert len(failures_of([pool.submit(obtain, TokenManager(), other)])) == 1
+        hang.release()
+        assert probe.result(30) == 2
+    assert partium_sandbox.count(endpoint="refresh") == 2
+    assert obtain(token_manager, other) == 2
+
+
+def test_the_first_success_of_any_process_lets_everybody_go_on(
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    first, second = password_grant(), password_grant()
+    age(first, 0)
+    age(second, 0)
+    with partium_sandbox.fail("refresh", status=502), pytest.raises(TokenUnavailable):
+        token_manager.obtain(read(first))
+    let_time_pass()
+    assert obtain(TokenManager(), second) == 2  # another process, which has learned of the outage from the row
+    assert not Outage.objects.exists()
+    assert obtain(token_manager, first) == 2
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_refusals_without_a_reason_are_an_outage_when_several_grants_meet_them(
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, status: int
+) -> None:
+    """One odd answer is about one grant; a gateway in the upstream's place answers everybody so."""
+    grants = [password_grant() for _ in range(3)]
+    with partium_sandbox.fail("refresh", status=status, body={"message": "blocked"}):
+        for number, grant in enumerate(grants, start=1):
+            with pytest.raises(TokenUnavailable):
+                token_manager.obtain(age(grant, 0))
+            assert Outage.objects.exists() is (number == 3)
+    let_time_pass()
+    assert [obtain(token_manager, grant) for grant in grants] == [2, 2, 2]
+
+
+def test_an_outage_is_logged_when_it_begins_and_when_it_is_over(
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen = age(password_grant(), 0)
+    caplog.set_level(logging.INFO, "partium_auth.tokens")
+    with partium_sandbox.fail("refresh", status=503):
+        for _ in range(20):
+            with pytest.raises(TokenUnavailable):
+                token_manager.obtain(seen)
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(lines) == 1
+    assert "partium fails" in lines[0]
+    assert "status 503" in lines[0]
+    let_time_pass()
+    token_manager.obtain(seen)
+    assert any("partium is back" in record.getMessage() for record in caplog.records)
+
+
+def test_as_many_refreshes_run_at_once_as_the_setting_says(
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, settings: Any
+) -> None:
+    settings.PARTIUM_REFRESH_THREADS = 4
+    grants = [age(password_grant(), 120) for _ in range(5)]
+    with partium_sandbox.hang("refresh", times=4) as hang:
+        for seen in grants:
+            token_manager.obtain(seen)
+        hang.wait_until_met(4)
+        assert sum(thread.name == "partium-partium" for thread in threading.enumerate()) >= 4
+        hang.release()
+    eventually(lambda: Grant.objects.filter(generation=2).count() == 5)
