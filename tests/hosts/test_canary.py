@@ -47,9 +47,10 @@ class Everything(logging.Handler):
 
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
-    handlers = [Everything(), AdminEmailHandler(include_html=True)]
-    handlers[1].setLevel(logging.WARNING)
-    handlers[1].addFilter(RequireDebugFalse())
+    everything, mails = Everything(), AdminEmailHandler(include_html=True)
+    mails.setLevel(logging.WARNING)
+    mails.addFilter(RequireDebugFalse())
+    handlers: list[logging.Handler] = [everything, mails]
     names = ["", "partium_auth", "django", "django.db.backends", "urllib3", "requests", "asyncio"]
     loggers = [logging.getLogger(name) for name in names]
     before = [logger.level for logger in loggers]
@@ -60,8 +61,8 @@ def logged() -> Iterator[list[str]]:
     # Django's own configuration keeps some of its loggers to itself.
     alone = [logging.getLogger(name) for name in ("django", "django.server") if not logging.getLogger(name).propagate]
     for logger in alone:
-        logger.addHandler(handlers[0])
-    yield handlers[0].text  # type: ignore[attr-defined]
+        logger.addHandler(everything)
+    yield everything.text
     for logger, level in zip(loggers, before, strict=True):
         logger.setLevel(level)
     for handler in handlers:

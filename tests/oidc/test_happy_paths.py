@@ -170,7 +170,7 @@ def test_keys_for_encryption_and_of_other_kinds_are_passed_over(browser: Browser
         jwk("ES256", kid="RS256-0"),
         jwk("RS256", 2, kid="RS256-0", key_ops=["encrypt"]),
         {"kty": "oct", "kid": "RS256-0", "k": "AAAA"},
-        "rubbish",  # type: ignore[list-item]
+        "rubbish",  # type: ignore[list-item]  # no key at all
         jwk("RS256"),
     ]
     browser.log_in()

@@ -81,7 +81,7 @@ def rest_view(routes: list[Any]) -> None:
     from rest_framework.response import Response
     from rest_framework.views import APIView
 
-    class View(APIView):  # type: ignore[misc]
+    class View(APIView):  # type: ignore[misc]  # the framework has no types
         authentication_classes = ()
 
         def get(self, request: Any) -> Response:

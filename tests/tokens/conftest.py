@@ -173,7 +173,8 @@ def log_in(partium_sandbox: PartiumSandbox) -> Callable[..., Person]:
     return make
 
 
-def read(grant: Grant) -> GrantState:
+def read(grant: Grant | None) -> GrantState:
+    assert grant is not None
     seen = state.read(grant.pk)
     assert seen is not None
     return seen

@@ -215,8 +215,9 @@ def test_a_key_that_another_process_ends_gives_way_at_the_next_read(
     older, newer = key_grant(), key_grant()
     person = log_in(acme, kind=None)
     assert person.token().grant_id == person.token().grant_id == newer.pk
-    assert newer.api_key is not None
-    in_another_thread(lambda: end(newer.api_key))  # type: ignore[arg-type]
+    key = newer.api_key
+    assert key is not None
+    in_another_thread(lambda: end(key))
     assert person.token().grant_id == older.pk
 
 

@@ -172,8 +172,8 @@ def test_a_lost_encryption_key_is_an_error_and_no_reason_to_log_in(
         with pytest.raises(EncryptionError):
             person.token()
     assert partium_sandbox.count(endpoint="refresh") == 0
-    assert read(person.grant).refreshable  # type: ignore[arg-type]
-    assert not read(person.grant).rejected  # type: ignore[arg-type]
+    assert read(person.grant).refreshable
+    assert not read(person.grant).rejected
 
 
 def test_who_shares_a_key_is_told_apart_by_nothing_personal(acme: Organization, log_in: LogIn) -> None:

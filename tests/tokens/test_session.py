@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections, transaction
 from django.http import HttpRequest
@@ -262,7 +263,7 @@ def test_nobody_has_no_token(acme: Organization) -> None:
     from django.contrib.auth.models import AnonymousUser
 
     request = HttpRequest()
-    request.session = {}  # type: ignore[assignment]
+    request.session = SessionStore()
     request.user = AnonymousUser()
     partium = PartiumSession(request)
     assert partium.organization is None
@@ -397,7 +398,8 @@ def test_five_hundred_cold_sessions_of_one_organization_make_one_exchange(
 
     def obtain(user: Any) -> str:
         request = HttpRequest()
-        request.session = {ORGANIZATION: str(acme.pk)}  # type: ignore[assignment]
+        request.session = SessionStore()
+        request.session[ORGANIZATION] = str(acme.pk)
         request.user = user
         try:
             return PartiumSession(request).access_token
@@ -675,7 +677,7 @@ def test_neither_a_read_nor_a_refresh_writes_the_session(acme: Organization, log
     request = person.request()
     with CaptureQueriesContext(connection) as captured:
         PartiumSession(request).token()
-    eventually(lambda: read(person.grant).generation == 2)  # type: ignore[arg-type]
+    eventually(lambda: read(person.grant).generation == 2)
     assert not request.session.modified
     assert not [query for query in captured if "UPDATE" in query["sql"]]
     assert Session.objects.get(pk=person.session_key).session_data == stored

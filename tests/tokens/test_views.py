@@ -262,7 +262,7 @@ def test_a_client_that_disconnects_takes_nothing_with_it(ann: Person, partium_sa
     }
 
     async def ask() -> Any:  # an ApplicationCommunicator, which has no types
-        communicator: Any = ApplicationCommunicator(get_asgi_application(), scope)  # type: ignore[no-untyped-call]
+        communicator: Any = ApplicationCommunicator(get_asgi_application(), scope)  # type: ignore[no-untyped-call]  # of asgiref
         await communicator.send_input({"type": "http.request", "body": b"", "more_body": False})
         return communicator
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -23,7 +23,7 @@ MakeGrant = Callable[[], Grant]
 
 
 @pytest.fixture
-def pool() -> Any:
+def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(20) as executor:
         yield executor
 
@@ -37,7 +37,7 @@ def obtain(manager: TokenManager, grant: Grant) -> int:
 
 
 def failures_of(calls: list[Future[int]]) -> list[TokenUnavailable]:
-    return [call.exception(30) for call in calls if isinstance(call.exception(30), TokenUnavailable)]  # type: ignore[misc]
+    return [error for call in calls if isinstance(error := call.exception(30), TokenUnavailable)]
 
 
 def test_only_so_many_callers_wait_and_the_others_are_told_at_once(
