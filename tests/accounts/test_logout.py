@@ -12,6 +12,7 @@ import pytest
 from django.contrib.auth import SESSION_KEY
 from django.db.models import Model
 from django.test import Client
+from pytest_django import Settings
 
 from partium_auth.accounts import logout, sessions
 from partium_auth.models import Grant, Organization, UsedOnce
@@ -37,7 +38,7 @@ def tell(op: BendableProvider, token: str | None = None, slug: str = "default") 
 
 
 def test_logging_out_ends_the_session_here_and_at_the_provider(
-    browser: Browser, op: BendableProvider, settings: Any
+    browser: Browser, op: BendableProvider, settings: Settings
 ) -> None:
     settings.LOGOUT_REDIRECT_URL = "/bye/"
     browser.log_in()
@@ -68,7 +69,7 @@ class Replica:
 
 @pytest.mark.parametrize("where", ["here", "at the provider"])
 def test_logging_out_does_not_ask_a_replica_that_may_lag(
-    browser: Browser, op: BendableProvider, settings: Any, where: str
+    browser: Browser, op: BendableProvider, settings: Settings, where: str
 ) -> None:
     browser.log_in()
     grant = Grant.objects.get()
@@ -99,7 +100,7 @@ def test_logging_out_works_while_the_provider_is_down(browser: Browser, op: Bend
     ("setting", "value"), [("OIDC_RP_CLIENT_ID", ""), ("OIDC_RP_SIGN_ALGO", "rubbish"), ("PARTIUM_ENCRYPTION_KEYS", [])]
 )
 def test_logging_out_works_while_the_site_is_misconfigured(
-    browser: Browser, op: BendableProvider, settings: Any, setting: str, value: object
+    browser: Browser, op: BendableProvider, settings: Settings, setting: str, value: object
 ) -> None:
     browser.log_in()
     setattr(settings, setting, value)
@@ -109,7 +110,7 @@ def test_logging_out_works_while_the_site_is_misconfigured(
 
 
 def test_a_log_out_is_told_to_whom_the_login_was_at_only(
-    browser: Browser, op: BendableProvider, other_op: BendableProvider, settings: Any
+    browser: Browser, op: BendableProvider, other_op: BendableProvider, settings: Settings
 ) -> None:
     browser.log_in()
     settings.OIDC_OP_ISSUER = other_op.url  # the site has moved meanwhile
@@ -150,7 +151,7 @@ def test_a_revocation_that_fails_is_one_line_in_the_log(
 def test_a_provider_that_hangs_neither_delays_log_outs_nor_collects_threads(
     op: BendableProvider,
     db: None,
-    settings: Any,
+    settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -182,7 +183,7 @@ def test_a_provider_that_hangs_neither_delays_log_outs_nor_collects_threads(
 
 
 def test_where_no_thread_is_to_be_had_the_log_out_works_all_the_same(
-    browser: Browser, op: BendableProvider, settings: Any, monkeypatch: pytest.MonkeyPatch
+    browser: Browser, op: BendableProvider, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser.log_in()
     settings.PARTIUM_EXECUTOR = "thread"

@@ -19,6 +19,7 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.test import Client
 from django.utils.log import AdminEmailHandler, RequireDebugFalse
+from pytest_django import Settings
 
 from partium_auth.backends import PartiumOIDCBackend
 from partium_auth.models import Grant, Membership, Organization, Role
@@ -165,7 +166,7 @@ def broken_receiver(*arguments: object, **kwargs: object) -> None:
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("engine", ["db", "signed_cookies"])
 def test_no_secret_leaves_the_process_or_is_kept_in_the_clear(
-    op: BendableProvider, partium_sandbox: PartiumSandbox, logged: list[str], settings: Any, engine: str, debug: bool,
+    op: BendableProvider, partium_sandbox: PartiumSandbox, logged: list[str], settings: Settings, engine: str, debug: bool,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import include, path
+from pytest_django import Settings
 
 from partium_auth import exceptions
 from partium_auth.testing.people import PartiumUser
@@ -94,7 +95,7 @@ def rest_view(routes: list[Any]) -> None:
 
 @pytest.mark.parametrize("handler", [None, "tests.site.test_errors_page.rest_handler"])
 def test_rest_framework_answers_with_and_without_a_handler(
-    client: Client, routes: list[Any], settings: Any, monkeypatch: pytest.MonkeyPatch, handler: str | None
+    client: Client, routes: list[Any], settings: Settings, monkeypatch: pytest.MonkeyPatch, handler: str | None
 ) -> None:
     if handler is not None:
         module = example("Django REST framework")
@@ -125,7 +126,7 @@ def test_graphql_answers_what_a_resolver_raised(
 
 
 def test_another_middleware_answers_for_itself(
-    client: Client, partium_user: PartiumUser, settings: Any, monkeypatch: pytest.MonkeyPatch
+    client: Client, partium_user: PartiumUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     middleware = example("Another middleware").TokenHeaderMiddleware
     monkeypatch.setattr(sys.modules[__name__], "Example", middleware, raising=False)

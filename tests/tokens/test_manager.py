@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import OperationalError, connection, connections, transaction
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from partium_auth.exceptions import KeyRejected, LoginRequired, NoUsableKey, TimedOut, TokenUnavailable
 from partium_auth.host import upstream
@@ -96,7 +97,7 @@ def test_a_mandatory_token_that_nobody_may_refresh_now_is_waited_for_by_nobody(
 def test_what_cannot_be_refreshed_now_is_not_tried(
     token_manager: TokenManager,
     password_grant: MakeGrant,
-    settings: Any,
+    settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
     state: dict[str, Any],
 ) -> None:
@@ -114,7 +115,7 @@ def test_what_cannot_be_refreshed_now_is_not_tried(
 
 @pytest.mark.parametrize("reusable", [False, True])
 def test_an_outcome_that_nobody_knows_is_looked_into_at_once_where_nothing_is_at_stake(
-    token_manager: TokenManager, password_grant: MakeGrant, settings: Any, reusable: bool
+    token_manager: TokenManager, password_grant: MakeGrant, settings: Settings, reusable: bool
 ) -> None:
     # A used refresh token may end the login, while its access token is good.
     settings.PARTIUM_EXECUTOR = "inline"
@@ -333,7 +334,10 @@ def test_a_log_out_during_a_refresh_is_not_undone_by_it(
 
 
 def test_one_refresh_takes_five_statements(
-    token_manager: TokenManager, password_grant: MakeGrant, django_assert_num_queries: Any, settings: Any
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    django_assert_num_queries: DjangoAssertNumQueries,
+    settings: Settings,
 ) -> None:
     settings.PARTIUM_EXECUTOR = "inline"
     seen = age(password_grant(), 10)
@@ -516,7 +520,7 @@ def test_a_certain_refusal_leaves_nothing_in_doubt_and_a_lost_connection_does(
 
 
 def test_an_upstream_that_cannot_be_reached_leaves_nothing_in_doubt(
-    token_manager: TokenManager, password_grant: MakeGrant, settings: Any
+    token_manager: TokenManager, password_grant: MakeGrant, settings: Settings
 ) -> None:
     grant = password_grant()
     with socket.socket() as closed:
@@ -609,7 +613,10 @@ def test_who_waits_for_another_takes_over_when_that_gives_up(password_grant: Mak
 
 
 def test_a_grant_that_is_deleted_meanwhile_has_ended(
-    token_manager: TokenManager, password_grant: MakeGrant, key_grant: MakeGrant, django_assert_max_num_queries: Any
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    key_grant: MakeGrant,
+    django_assert_max_num_queries: DjangoAssertNumQueries,
 ) -> None:
     login, key = password_grant(), key_grant()
     stale_login, stale_key = age(login, 0), read(key)
@@ -821,7 +828,7 @@ def test_a_process_that_ends_waits_for_some_seconds_at_most(
 
 
 def test_who_stops_the_process_is_not_held_up_by_a_refresh_in_the_callers_thread(
-    token_manager: TokenManager, password_grant: MakeGrant, settings: Any, monkeypatch: pytest.MonkeyPatch
+    token_manager: TokenManager, password_grant: MakeGrant, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.PARTIUM_EXECUTOR = "inline"
     seen = age(password_grant(), 0)
@@ -942,7 +949,7 @@ def test_the_next_key_takes_over_in_an_async_view_too(
 
 
 def test_a_session_key_that_does_not_open_stops_no_revocation(
-    password_grant: MakeGrant, settings: Any, caplog: pytest.LogCaptureFixture
+    password_grant: MakeGrant, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = [password_grant(), password_grant()]
     settings.PARTIUM_ENCRYPTION_KEYS = ["other:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]

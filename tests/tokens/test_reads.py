@@ -14,6 +14,7 @@ from django.core import serializers
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import Settings
 
 from partium_auth import services
 from partium_auth.exceptions import LoginRequired, NoOrganization, NoUsableKey, PartiumError
@@ -327,7 +328,7 @@ class Replica:
         return "default"
 
 
-def test_reads_ask_where_it_was_written(ann: Person, settings: Any) -> None:
+def test_reads_ask_where_it_was_written(ann: Person, settings: Settings) -> None:
     settings.DATABASE_ROUTERS = [f"{__name__}.Replica"]  # there is no such database: reading from it would raise
     assert ann.token().value
     access.forget_all()
@@ -384,7 +385,7 @@ def test_versions_do_not_repeat() -> None:
 
 
 def test_after_a_change_of_the_encryption_key_nothing_is_remembered_that_only_the_old_one_opens(
-    ann: Person, settings: Any
+    ann: Person, settings: Settings
 ) -> None:
     value = ann.token().value
     settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]

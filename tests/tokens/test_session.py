@@ -18,6 +18,7 @@ from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connection
 from django.http import HttpRequest
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
 
 import partium_auth
 from partium_auth import services
@@ -134,7 +135,7 @@ def test_a_token_ends_on_the_very_next_read(
     assert getattr(caught.value, "provider", "") == provider
 
 
-def test_a_deleted_grant_ends_its_session(settings: Any, acme: Organization, log_in: LogIn) -> None:
+def test_a_deleted_grant_ends_its_session(settings: Settings, acme: Organization, log_in: LogIn) -> None:
     person = log_in(acme)
     Grant.objects.all().delete()
     with pytest.raises(LoginRequired):
@@ -229,7 +230,7 @@ def test_an_organization_that_requires_a_provider_is_open_to_logins_there_and_to
         assert caught.value.provider == "corp"
 
 
-def test_a_login_of_unknown_age_counts_as_an_old_one(acme: Organization, log_in: LogIn, settings: Any) -> None:
+def test_a_login_of_unknown_age_counts_as_an_old_one(acme: Organization, log_in: LogIn, settings: Settings) -> None:
     settings.PARTIUM_REAUTHENTICATE_AFTER = 3600
     person = log_in(acme)
     Grant.objects.update(authenticated_at=None)
@@ -248,7 +249,7 @@ def test_a_session_without_a_login_of_its_own_has_no_age(
     assert partium.login_age_seconds is None
 
 
-def test_an_old_login_has_to_be_made_again(acme: Organization, log_in: LogIn, settings: Any) -> None:
+def test_an_old_login_has_to_be_made_again(acme: Organization, log_in: LogIn, settings: Settings) -> None:
     person = log_in(acme, kind=Grant.Kind.OIDC, provider="default")
     settings.PARTIUM_REAUTHENTICATE_AFTER = 3600
     assert person.token()
@@ -635,7 +636,7 @@ def test_a_persistent_refusal_comes_back_after_one_replay(
 
 
 def test_a_request_that_does_not_ask_pays_nothing(
-    acme: Organization, log_in: LogIn, settings: Any, django_assert_num_queries: Any
+    acme: Organization, log_in: LogIn, settings: Settings, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     request = log_in(acme).request()
     with django_assert_num_queries(0):
@@ -644,7 +645,7 @@ def test_a_request_that_does_not_ask_pays_nothing(
 
 
 def test_a_request_that_asks_pays_one_query_however_often(
-    acme: Organization, log_in: LogIn, settings: Any, django_assert_num_queries: Any
+    acme: Organization, log_in: LogIn, settings: Settings, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     partium = log_in(acme).partium
     with django_assert_num_queries(1):
@@ -784,7 +785,7 @@ def test_a_key_that_has_come_to_its_end_serves_nothing(
 
 @pytest.mark.parametrize("name", ["Pacific/Kiritimati", "America/Los_Angeles"])
 def test_a_keys_end_is_right_in_a_database_with_a_time_zone_of_its_own(
-    settings: Any, acme: Organization, log_in: LogIn, key_grant: MakeGrant, name: str
+    settings: Settings, acme: Organization, log_in: LogIn, key_grant: MakeGrant, name: str
 ) -> None:
     use_keys(acme)
     person = log_in(acme, kind=None)
@@ -848,7 +849,7 @@ def test_a_key_that_retires_serves_after_an_older_one_that_does_not(
 
 
 def test_a_key_that_was_refused_serves_first_again_when_it_may_be_tried_again(
-    acme: Organization, log_in: LogIn, key_grant: MakeGrant, settings: Any
+    acme: Organization, log_in: LogIn, key_grant: MakeGrant, settings: Settings
 ) -> None:
     # Otherwise a refusal would be remembered until the next refresh.
     use_keys(acme)
@@ -879,7 +880,7 @@ def test_the_token_of_a_key_that_partium_refuses_gives_way_while_it_is_fresh(
 
 
 def test_a_client_without_a_request_costs_two_queries_however_many_keys_there_are(
-    acme: Organization, key_grant: MakeGrant, django_assert_num_queries: Any
+    acme: Organization, key_grant: MakeGrant, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     use_keys(acme)
     for _ in range(3):

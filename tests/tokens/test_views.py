@@ -17,6 +17,7 @@ from django.contrib.auth.models import User
 from django.core.asgi import get_asgi_application
 from django.db import connection, connections
 from django.test import AsyncClient, Client
+from pytest_django import Settings
 
 from partium_auth.accounts.sessions import GRANT
 from partium_auth.models import Grant, Membership, Organization
@@ -312,7 +313,7 @@ def test_an_async_view_switches_the_organization(ann: Person, partium_sandbox: P
     assert browser.session["_partium_organization"] == str(globex.pk)
 
 
-def test_inline_an_async_view_refreshes_without_a_thread_of_ours(ann: Person, settings: Any) -> None:
+def test_inline_an_async_view_refreshes_without_a_thread_of_ours(ann: Person, settings: Settings) -> None:
     settings.PARTIUM_EXECUTOR = "inline"
     browser = client_of(ann, AsyncClient())
     age(grant_of(ann), 5)
