@@ -112,7 +112,7 @@ def test_a_site_that_logs_people_in_by_itself_gets_them_sent_to_its_own_login_pa
     response = client.get("/partium/login/?next=/page/")
     assert response.headers["Location"] == "/admin/login/?next=%2Fpage%2F"
     assert client.get("/partium/login/").headers["Location"] == "/admin/login/"
-    # Somebody who is logged in there would be sent back at once by many a login page, and round in circles.
+    # Many login pages send people who are logged in back at once, which would be a redirect loop.
     client.force_login(admin_user)
     assert "No way to log in" in client.get("/partium/login/?next=/page/").content.decode()
 

@@ -248,7 +248,7 @@ def test_junk_for_an_organization_is_an_unknown_one(partium_user: PartiumUser, c
 def test_what_no_id_can_be_is_not_asked_for(
     partium_user: PartiumUser, junk: str, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    # PostgreSQL would refuse the question.
+    # PostgreSQL refuses a query with a NUL in a parameter.
     with django_assert_num_queries(0):
         assert Organization.objects.named(junk).first() is None
 
@@ -328,7 +328,7 @@ def test_a_path_does_not_forge_lines_of_the_log(rf: RequestFactory, caplog: pyte
     ],
 )
 def test_half_a_surrogate_pair_is_no_500(client: Client, method: str, url: str) -> None:
-    # A request may name a charset in which such a thing can be written.
+    # UTF-7, which a request may name as its charset, can encode half a surrogate pair.
     form = {"organization": "+2AA-", "email": "+2AA-", "username": "+2AA-", "password": "+2AA-", "next": "/+2AA-"}
     body = encode_multipart("x", form) if method == "POST" else b""
     kind = "multipart/form-data; charset=utf-7; boundary=x"

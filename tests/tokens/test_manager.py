@@ -101,7 +101,7 @@ def test_what_cannot_be_refreshed_now_is_not_tried(
     monkeypatch: pytest.MonkeyPatch,
     state: dict[str, Any],
 ) -> None:
-    # lease.take() would refuse, at the cost of a statement for each request.
+    # lease.take() would refuse as well, but that is one statement per request.
     settings.PARTIUM_EXECUTOR = "inline"
     grant = password_grant()
     tried: list[object] = []
@@ -117,7 +117,7 @@ def test_what_cannot_be_refreshed_now_is_not_tried(
 def test_an_outcome_that_nobody_knows_is_looked_into_at_once_where_nothing_is_at_stake(
     token_manager: TokenManager, password_grant: MakeGrant, settings: Settings, reusable: bool
 ) -> None:
-    # A used refresh token may end the login, while its access token is good.
+    # Sending a used refresh token may end the login, although its access token is still good.
     settings.PARTIUM_EXECUTOR = "inline"
     grant = password_grant()
     Grant.objects.update(sent_at=ago(60), reusable=reusable)
@@ -348,7 +348,7 @@ def test_one_refresh_takes_five_statements(
 def test_within_a_transaction_on_sqlite_the_answer_comes_soon_and_says_why(
     token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # The caller would wait for a refresh that waits for the caller.
+    # The refresh thread waits until the caller's transaction ends, so the caller must not wait long for it.
     if connection.vendor != "sqlite":
         pytest.skip("only SQLite has one writer")
     grant = password_grant()
@@ -383,7 +383,7 @@ def test_what_may_be_sent_twice_is_refreshed_in_the_callers_transaction_on_sqlit
     partium_sandbox: PartiumSandbox,
     kind: str,
 ) -> None:
-    # A roll-back takes a token with it that can be had again.
+    # The roll-back loses the new token, but the same credential gets another one.
     grant = key_grant() if kind == "key" else password_grant()
     partium_sandbox.settings(rotate=False)
     Grant.objects.update(reusable=True)
@@ -414,7 +414,7 @@ def test_while_a_token_is_good_no_transaction_waits_for_a_refresh(
 def test_a_failure_in_the_callers_transaction_is_remembered_when_that_is_rolled_back(
     token_manager: TokenManager, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Each request would ask an upstream that fails, and hold the database.
+    # Otherwise each request asks an upstream that fails, and blocks the database meanwhile.
     grant = key_grant()
     partium_sandbox.fail("auth", status=503, retry_after=40)
     with transaction.atomic():
@@ -534,7 +534,7 @@ def test_an_upstream_that_cannot_be_reached_leaves_nothing_in_doubt(
 def test_an_upstream_that_refuses_every_token_causes_one_refresh_not_a_storm(
     token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # A 401 to the token that a 401 has just brought refreshes nothing.
+    # A token that was refreshed because of a 401 is not refreshed again for the next 401.
     grant = password_grant()
     assert token_manager.obtain(read(grant), rejected_generation=1).generation == 2
     for _ in range(5):
@@ -547,7 +547,7 @@ def test_an_upstream_that_refuses_every_token_causes_one_refresh_not_a_storm(
 def test_the_next_key_takes_over_within_one_patience(
     token_manager: TokenManager, key_grant: MakeGrant, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Ten keys that hang would cost ten times the patience.
+    # Without one limit for all keys, ten that hang cost ten times the patience.
     good, hanging = key_grant(), [key_grant() for _ in range(10)]
     ready = token_manager.obtain(read(good))
     monkeypatch.setattr("partium_auth.tokens.manager.PATIENCE_SECONDS", 1.0)
@@ -671,7 +671,7 @@ def test_a_database_that_is_down_is_asked_ten_times_a_second_not_a_thousand_time
 def test_a_machine_out_of_threads_serves_what_it_has_and_recovers(
     token_manager: TokenManager, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The refresh would be joined by everybody and never end.
+    # Otherwise the refresh stays registered, and every later caller waits for it.
     grant = password_grant()
     seen = age(grant, 30)
     with monkeypatch.context() as patch:
@@ -684,7 +684,7 @@ def test_a_machine_out_of_threads_serves_what_it_has_and_recovers(
 def test_a_key_whose_first_refresh_cannot_begin_is_not_called_revoked(
     token_manager: TokenManager, key_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    # It has no row yet, but that is no sign of its end.
+    # The key's grant has no row yet; that does not mean that the key was revoked.
     key_id = key_grant().pk
     Grant.objects.all().delete()
     seen = state.read_keys([key_id])[0]
@@ -712,7 +712,7 @@ def out_of_threads(thread: threading.Thread) -> NoReturn:
 def test_a_refresh_that_waited_too_long_for_its_turn_is_dropped(
     password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # After an upstream's bad hour nobody waits for ten thousand of them.
+    # After an outage, refreshes that nobody waits for any more must not delay new ones.
     now = [0.0]
     token_manager = TokenManager(elapsed=lambda: now[0])
     held = [age(password_grant(), 120) for _ in range(THREADS_PER_UPSTREAM)]
@@ -809,7 +809,7 @@ def test_a_process_that_ends_waits_for_some_seconds_at_most(
     partium_sandbox: PartiumSandbox,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Once for the answer, once for the database.
+    # First with an answer that does not come, then with a database that is down.
     def drain() -> None:
         thread = threading.Thread(target=token_manager.drain, args=(0.2,), daemon=True)
         thread.start()
@@ -960,9 +960,9 @@ def test_a_session_key_that_does_not_open_stops_no_revocation(
 def test_in_the_mandatory_window_a_hanging_upstream_costs_half_a_second(
     token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # What it has waited for once it does not wait for again.
+    # It waits for one refresh once.
     seen = age(password_grant(), 30)
     with partium_sandbox.hang("refresh"):
         began = time.monotonic()
         assert token_manager.obtain(seen).generation == 1
-        assert 0.4 <= time.monotonic() - began <= 2
+        assert 0.4 <= time.monotonic() - began < 4

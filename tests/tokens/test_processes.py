@@ -62,7 +62,7 @@ def test_eight_processes_of_ten_threads_make_one_call(
 def test_a_holder_killed_before_it_sent_costs_the_rest_of_its_lease(
     token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # A lease ends by itself.
+    # A lease expires by itself.
     grant = password_grant()
     seen = age(grant, 120)
     with Child(grant, partium_sandbox.url, stop_at="leased") as child:
@@ -118,7 +118,7 @@ def test_a_lost_answer_of_an_upstream_with_unknown_grace_costs_no_login(
 def test_a_lost_answer_of_a_strict_upstream_leaves_the_token_to_its_end_and_then_asks_to_log_in_once(
     token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # The used refresh token would be sent again while the access token is good, and the family revoked.
+    # Otherwise the used refresh token is sent while the access token is still good, and the upstream revokes the whole family.
     grant = password_grant()
     age(grant, 120)
     kill_after_the_answer(grant, partium_sandbox)
@@ -208,8 +208,7 @@ def test_a_paused_holder_that_comes_back_disturbs_nothing_where_there_is_grace(
 def test_a_paused_holder_that_comes_back_to_a_strict_upstream_means_one_clean_login(
     token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Otherwise the late answer, whose family is revoked, is stored and served, and people are thrown out a second
-    # time.
+    # Otherwise the late answer, whose family is revoked, is stored, and people have to log in a second time.
     grant = password_grant()
     assert take_over_from_a_paused_holder(token_manager, grant, partium_sandbox) == ("LoginRequired", "LoginRequired")
     grant.refresh_from_db()
@@ -239,7 +238,7 @@ under_way = state.read(first)
 connections.close_all()
 worker = os.fork()
 if worker == 0:
-    # The threads that refresh, and have the first grant's refresh under way, are the master's.
+    # The threads that refresh the first two grants exist in the master only.
     refreshed = token_manager.obtain(state.read(third)).generation
     os._exit(0 if (refreshed, token_manager.obtain(under_way).generation) == (2, 2) else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
@@ -250,7 +249,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
 def test_the_workers_of_a_master_that_used_the_app_refresh(
     password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # With one state for all processes the child waits for the master's two threads, which it does not have.
+    # If the child used the master's state, it would wait for two threads that it does not have.
     grants = [password_grant() for _ in range(3)]
     for grant in grants:
         age(grant, 120)

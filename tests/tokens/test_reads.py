@@ -78,7 +78,7 @@ def delete_memberships() -> None:
 
 
 def delete_the_user() -> None:
-    # Not the user who is logged in: that is the site's own query. A cascade has to be heard of, too.
+    # Not the user who is logged in: that is the site's own query. A cascade has to change the version, too.
     get_user_model().objects.all().delete()
 
 
@@ -237,7 +237,7 @@ def test_a_key_that_another_process_adds_serves_at_the_next_read(
 def test_a_key_ends_in_the_memory_of_a_process_too(
     acme: Organization, log_in: LogIn, key_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Nothing is written when the time of a key comes.
+    # When a key reaches its end, nothing is written that could change the version.
     Organization.objects.update(token_source=Organization.TokenSource.API_KEY)
     grant = key_grant()
     ApiKey.objects.update(expires_at=timezone.now() + dt.timedelta(hours=1))
@@ -367,7 +367,7 @@ def test_only_the_organization_concerned_gets_another_version(
 
 
 def test_the_use_of_a_key_changes_no_version(acme: Organization, key_grant: MakeGrant) -> None:
-    # Otherwise every search with a key would end what every process remembers.
+    # Otherwise every search with a key invalidates the memo of every process.
     key = key_grant()
     before = version(acme)
     key_usage.count_exchange(key.pk, ok=True)

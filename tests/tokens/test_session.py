@@ -176,7 +176,7 @@ def test_another_persons_membership_opens_nothing(acme: Organization, globex: Or
 def test_a_login_at_a_provider_that_is_gone_is_not_one_at_a_site_wide_provider(
     acme: Organization, globex: Organization, corp: IdentityProvider, log_in: LogIn
 ) -> None:
-    # With the row goes what bound its logins to one organization.
+    # The provider's row says to which organization its logins are bound; without it nobody knows.
     corp.organization = acme
     corp.save()
     person = log_in(acme, kind=Grant.Kind.OIDC, provider="corp")
@@ -391,7 +391,7 @@ def test_an_organizations_key_serves_everybody_and_partium_can_tell_them_apart(
 def test_five_hundred_cold_sessions_of_one_organization_make_one_exchange(
     acme: Organization, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # The token is the key's, not the session's.
+    # All sessions share the token of the key.
     key_grant()
     use_keys(acme)
     users = get_user_model().objects.bulk_create(get_user_model()(username=f"user{n}") for n in range(500))
@@ -543,7 +543,7 @@ def test_a_key_without_a_grant_gets_one_on_first_use(acme: Organization, log_in:
 def test_a_key_without_a_grant_serves_inside_a_transaction(
     acme: Organization, log_in: LogIn, key_grant: MakeGrant, by_hand: bool
 ) -> None:
-    # Made by the reader, the grant was not seen by the refresh, and was gone again when the view had failed for that.
+    # A grant that the reader makes in its transaction is invisible to the refresh thread and is rolled back when the view fails.
     Grant.objects.filter(pk=key_grant().pk).delete()
     use_keys(acme)
     person = log_in(acme, kind=None)
@@ -588,7 +588,7 @@ def test_a_read_looks_at_one_grant_however_many_there_are(
 def test_a_refused_token_is_replaced_once_for_everybody_and_not_served_again(
     acme: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
 ) -> None:
-    # A remembered token would be sent again and again.
+    # Otherwise the client sends the remembered token again and again.
     person = log_in(acme)
     person.token()
     refused = person.token()
@@ -603,7 +603,7 @@ def test_a_refused_token_is_replaced_once_for_everybody_and_not_served_again(
 def test_twenty_simultaneous_refusals_of_one_token_make_one_refresh(
     acme: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
 ) -> None:
-    # A newer token is simply used.
+    # A newer token is used; no refresh is forced.
     person = log_in(acme)
     partium_sandbox.revoke_token(person.token().value)
 
@@ -730,7 +730,7 @@ def test_the_state_tells_everything_but_the_token(acme: Organization, log_in: Lo
 def test_a_grant_that_is_revoked_serves_nothing_while_its_token_is_fresh(
     log_in: LogIn, acme: Organization, key_grant: MakeGrant
 ) -> None:
-    # The row still holds the token.
+    # The row still holds the key's unexpired token.
     use_keys(acme)
     key, person = key_grant(), log_in(acme, kind=None)
     assert person.token().value
@@ -742,7 +742,7 @@ def test_a_grant_that_is_revoked_serves_nothing_while_its_token_is_fresh(
 def test_a_refused_token_is_not_served_again_because_its_successor_could_not_be_stored(
     log_in: LogIn, acme: Organization, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # In the row the refused token is as fresh as ever.
+    # The row still holds the refused token, and it is fresh by its age.
     person = log_in(acme)
     partium = person.partium
     refused = partium.token()
@@ -851,7 +851,7 @@ def test_a_key_that_retires_serves_after_an_older_one_that_does_not(
 def test_a_key_that_was_refused_serves_first_again_when_it_may_be_tried_again(
     acme: Organization, log_in: LogIn, key_grant: MakeGrant, settings: Settings
 ) -> None:
-    # Otherwise a refusal would be remembered until the next refresh.
+    # Otherwise the process remembers a refusal until the next refresh.
     use_keys(acme)
     person = log_in(acme, kind=None)
     key_grant()
@@ -864,7 +864,7 @@ def test_a_key_that_was_refused_serves_first_again_when_it_may_be_tried_again(
 def test_the_token_of_a_key_that_partium_refuses_gives_way_while_it_is_fresh(
     log_in: LogIn, acme: Organization, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # By its age the refused key's token would be served for minutes.
+    # The refused key's token is still fresh by its age.
     use_keys(acme)
     person = log_in(acme, kind=None)
     other = key_grant()
