@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.core.checks import run_checks
 from django.urls import include, path
+from pytest_django import Settings
 
 from partium_auth import checks
 
@@ -23,7 +24,7 @@ def test_the_suites_own_settings_are_clean() -> None:
 
 
 @pytest.mark.parametrize("keys", [[], ["nonsense"], "k:AAAA", ["a:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="] * 2])
-def test_an_unusable_encryption_key_is_an_error(settings: Any, keys: Any) -> None:
+def test_an_unusable_encryption_key_is_an_error(settings: Settings, keys: Any) -> None:
     settings.PARTIUM_ENCRYPTION_KEYS = keys
     text = ids()["partium_auth.E001"]
     assert text.count("partium_generate_encryption_key") == 1
@@ -31,19 +32,19 @@ def test_an_unusable_encryption_key_is_an_error(settings: Any, keys: Any) -> Non
     assert "MDEy" not in text
 
 
-def test_a_missing_encryption_key_setting_is_an_error(settings: Any) -> None:
+def test_a_missing_encryption_key_setting_is_an_error(settings: Settings) -> None:
     del settings.PARTIUM_ENCRYPTION_KEYS
     assert "partium_auth.E001" in ids()
 
 
-def test_a_key_that_is_also_the_secret_key_is_a_warning(settings: Any) -> None:
+def test_a_key_that_is_also_the_secret_key_is_a_warning(settings: Settings) -> None:
     key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
     settings.SECRET_KEY = key
     text = ids()["partium_auth.W002"]
     assert key not in text
 
 
-def test_an_unknown_setting_is_a_warning_with_a_guess(settings: Any) -> None:
+def test_an_unknown_setting_is_a_warning_with_a_guess(settings: Settings) -> None:
     settings.PARTIUM_API_ULR = "https://api.partium.io"
     assert "Did you mean PARTIUM_API_URL?" in ids()["partium_auth.W003"]
 
@@ -63,7 +64,9 @@ def test_an_unknown_setting_is_a_warning_with_a_guess(settings: Any) -> None:
         ("PARTIUM_LANGUAGE", 1),
     ],
 )
-def test_a_value_of_the_wrong_type_is_an_error_that_names_the_setting(settings: Any, name: str, value: Any) -> None:
+def test_a_value_of_the_wrong_type_is_an_error_that_names_the_setting(
+    settings: Settings, name: str, value: Any
+) -> None:
     setattr(settings, name, value)
     assert name in ids()["partium_auth.E004"]
 
@@ -75,7 +78,7 @@ def test_a_value_of_the_wrong_type_is_an_error_that_names_the_setting(settings: 
         *("https://[::1", "https://ann:secret@api.partium.io"),
     ],
 )
-def test_an_address_that_may_not_be_used_is_an_error(settings: Any, url: str) -> None:
+def test_an_address_that_may_not_be_used_is_an_error(settings: Settings, url: str) -> None:
     settings.PARTIUM_API_URL = url
     assert "partium_auth.E005" in ids(deploy=True)
 
@@ -83,22 +86,22 @@ def test_an_address_that_may_not_be_used_is_an_error(settings: Any, url: str) ->
 @pytest.mark.parametrize(
     "url", ["https://api.partium.io/", "http://127.0.0.1:8900", "http://localhost", "http://[::1]:1"]
 )
-def test_https_and_this_machine_are_fine(settings: Any, url: str) -> None:
+def test_https_and_this_machine_are_fine(settings: Settings, url: str) -> None:
     settings.PARTIUM_API_URL = url
     assert "partium_auth.E005" not in ids()
 
 
-def test_missing_middleware_is_a_warning(settings: Any) -> None:
+def test_missing_middleware_is_a_warning(settings: Settings) -> None:
     settings.MIDDLEWARE = [m for m in settings.MIDDLEWARE if "partium" not in m]
     assert "request.partium" in ids()["partium_auth.W006"]
 
 
-def test_middleware_in_the_wrong_order_is_an_error(settings: Any) -> None:
+def test_middleware_in_the_wrong_order_is_an_error(settings: Settings) -> None:
     settings.MIDDLEWARE = settings.MIDDLEWARE[-1:] + settings.MIDDLEWARE[:-1]
     assert "partium_auth.E007" in ids()
 
 
-def test_cookies_that_do_not_come_back_from_a_provider_are_an_error(settings: Any) -> None:
+def test_cookies_that_do_not_come_back_from_a_provider_are_an_error(settings: Settings) -> None:
     settings.SESSION_COOKIE_SAMESITE = "Strict"
     assert "'Lax'" in ids()["partium_auth.E015"]
 
@@ -114,22 +117,22 @@ class WithLibraryUrls:
     ]
 
 
-def test_missing_urls_are_an_error(settings: Any) -> None:
+def test_missing_urls_are_an_error(settings: Settings) -> None:
     settings.ROOT_URLCONF = WithoutUrls
     assert "include" in ids()["partium_auth.E008"]
 
 
-def test_views_of_the_base_library_that_are_still_routed_are_a_warning(settings: Any) -> None:
+def test_views_of_the_base_library_that_are_still_routed_are_a_warning(settings: Settings) -> None:
     settings.ROOT_URLCONF = WithLibraryUrls
     assert "legacy_urls" in ids()["partium_auth.W010"]
 
 
-def test_parts_of_the_base_library_in_the_settings_are_a_warning(settings: Any) -> None:
+def test_parts_of_the_base_library_in_the_settings_are_a_warning(settings: Settings) -> None:
     settings.AUTHENTICATION_BACKENDS = ["mozilla_django_oidc.auth.OIDCAuthenticationBackend"]
     assert "PartiumOIDCBackend" in ids()["partium_auth.W009"]
 
 
-def test_sqlite_that_begins_by_reading_is_a_warning(settings: Any) -> None:
+def test_sqlite_that_begins_by_reading_is_a_warning(settings: Settings) -> None:
     from django.db import connection
 
     if connection.vendor != "sqlite":
@@ -178,7 +181,7 @@ def test_deployment_checks(settings: Any) -> None:
     assert {f"partium_auth.W02{n}" for n in range(4)} <= set(found)
 
 
-def test_a_provider_whose_backend_is_missing_is_a_warning(settings: Any) -> None:
+def test_a_provider_whose_backend_is_missing_is_a_warning(settings: Settings) -> None:
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
     assert ids() == {}
     settings.OIDC_RP_CLIENT_ID = "x"
@@ -186,7 +189,7 @@ def test_a_provider_whose_backend_is_missing_is_a_warning(settings: Any) -> None
 
 
 @pytest.mark.parametrize("name", ["OIDC_OP_DISCOVERY_ENDPOINT", "OIDC_OP_ISSUER"])
-def test_a_provider_without_a_client_id_is_a_warning(settings: Any, name: str) -> None:
+def test_a_provider_without_a_client_id_is_a_warning(settings: Settings, name: str) -> None:
     setattr(settings, name, "https://login.example.com")
     assert "OIDC_RP_CLIENT_ID" in ids()["partium_auth.W018"]
     settings.OIDC_RP_CLIENT_ID = "x"
@@ -194,6 +197,6 @@ def test_a_provider_without_a_client_id_is_a_warning(settings: Any, name: str) -
 
 
 @pytest.mark.parametrize("url", ["https://api.partium.io/1", "https://api.partium.io/1/"])
-def test_an_api_url_with_the_version_is_an_error(settings: Any, url: str) -> None:
+def test_an_api_url_with_the_version_is_an_error(settings: Settings, url: str) -> None:
     settings.PARTIUM_API_URL = url
     assert "without the version" in ids()["partium_auth.E005"]

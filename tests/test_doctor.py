@@ -13,6 +13,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import include, path
 from django.views.generic import RedirectView
+from pytest_django import Settings
 
 from partium_auth.fields import seal
 from partium_auth.management import doctor
@@ -59,7 +60,7 @@ def test_a_site_that_works_gets_exit_code_0(partium_sandbox: PartiumSandbox, op:
     assert "PARTIUM_AUTH_PATH '/1/auth' is there" in out.getvalue()
 
 
-def test_the_terminal_gets_english_whatever_the_sites_language(op: BendableProvider, settings: Any) -> None:  # noqa: F811
+def test_the_terminal_gets_english_whatever_the_sites_language(op: BendableProvider, settings: Settings) -> None:  # noqa: F811
     settings.LANGUAGE_CODE = "de"
     out = io.StringIO()
     with pytest.raises(CommandError):  # Partium is not there
@@ -73,7 +74,7 @@ def test_json_is_one_object_per_line(partium_sandbox: PartiumSandbox) -> None:
     assert {"level", "subject", "text", "advice"} == set(json.loads(out.getvalue().splitlines()[0]))
 
 
-def test_a_wrong_path_is_an_error_that_names_the_right_one(partium_sandbox: PartiumSandbox, settings: Any) -> None:
+def test_a_wrong_path_is_an_error_that_names_the_right_one(partium_sandbox: PartiumSandbox, settings: Settings) -> None:
     settings.PARTIUM_AUTH_PATH = "/2/authenticate"
     (error,) = [finding for finding in examine("partium") if finding.level == "error"]
     assert error.advice == "Set PARTIUM_AUTH_PATH = '/1/auth'."
@@ -87,7 +88,7 @@ def test_no_credential_is_sent_to_find_that_out(partium_sandbox: PartiumSandbox)
     assert {call.credential_kind for call in partium_sandbox.calls()} <= {"none", "unknown"}
 
 
-def test_partium_that_is_down_is_an_error(settings: Any) -> None:
+def test_partium_that_is_down_is_an_error(settings: Settings) -> None:
     settings.PARTIUM_API_URL = "http://127.0.0.1:9"
     assert "error" in levels(examine("partium"))
 
@@ -98,7 +99,7 @@ def test_a_site_without_organizations_is_told_where_to_add_one(partium_sandbox: 
     assert "admin" in finding.advice
 
 
-def test_a_site_without_providers_is_told_who_can_log_in(partium_sandbox: PartiumSandbox, settings: Any) -> None:
+def test_a_site_without_providers_is_told_who_can_log_in(partium_sandbox: PartiumSandbox, settings: Settings) -> None:
     (finding,) = examine("providers")
     assert (finding.level, finding.text) == (
         "ok",
@@ -111,7 +112,7 @@ def test_a_site_without_providers_is_told_who_can_log_in(partium_sandbox: Partiu
 
 
 @pytest.fixture
-def without_a_login_of_ours(settings: Any) -> Any:
+def without_a_login_of_ours(settings: Settings) -> Any:
     settings.ROOT_URLCONF = __name__
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
     return settings
@@ -140,18 +141,18 @@ def test_a_login_page_without_a_circle_is_no_finding(
     assert examine("login") == []
 
 
-def test_a_way_to_log_in_ends_the_circle(partium_sandbox: PartiumSandbox, settings: Any) -> None:
+def test_a_way_to_log_in_ends_the_circle(partium_sandbox: PartiumSandbox, settings: Settings) -> None:
     settings.ROOT_URLCONF, settings.LOGIN_URL = __name__, "/back/"
     assert examine("login") == []
 
 
-def test_a_login_url_that_names_no_url_is_an_error(partium_sandbox: PartiumSandbox, settings: Any) -> None:
+def test_a_login_url_that_names_no_url_is_an_error(partium_sandbox: PartiumSandbox, settings: Settings) -> None:
     settings.LOGIN_URL = "nonsense"
     (finding,) = examine("login")
     assert (finding.level, finding.advice) == ("error", 'Set LOGIN_URL = "partium_auth:login".')
 
 
-def test_whatever_is_not_ok_says_what_to_do(op: BendableProvider, settings: Any) -> None:  # noqa: F811
+def test_whatever_is_not_ok_says_what_to_do(op: BendableProvider, settings: Settings) -> None:  # noqa: F811
     op.jwks = []
     op.metadata = {"end_session_endpoint": None, "revocation_endpoint": None, "scopes_supported": ["offline_access"]}
     settings.PARTIUM_API_URL, settings.LOGIN_URL = "http://127.0.0.1:9", "nonsense"
@@ -169,7 +170,9 @@ def test_an_organization_without_a_key_is_a_warning(partium_sandbox: PartiumSand
     assert "keyless" in finding.text
 
 
-def test_encryption_keys_that_are_missing_old_or_open_nothing(partium_sandbox: PartiumSandbox, settings: Any) -> None:
+def test_encryption_keys_that_are_missing_old_or_open_nothing(
+    partium_sandbox: PartiumSandbox, settings: Settings
+) -> None:
     grant = Grant(kind=Grant.Kind.PASSWORD)
     grant.access_token = seal(grant, "access_token", "x")
     grant.save()
@@ -190,7 +193,7 @@ def test_a_provider_that_works(op: BendableProvider) -> None:  # noqa: F811
     assert "error" not in levels(examine("provider default"))
 
 
-def test_an_issuer_that_is_not_the_configured_one_is_an_error(op: BendableProvider, settings: Any) -> None:  # noqa: F811
+def test_an_issuer_that_is_not_the_configured_one_is_an_error(op: BendableProvider, settings: Settings) -> None:  # noqa: F811
     settings.OIDC_OP_ISSUER = op.url + "/"
     assert "error" in levels(examine("provider default"))
 
@@ -284,7 +287,7 @@ def test_an_unexpected_issuer_is_named(op: BendableProvider) -> None:  # noqa: F
     assert op.url in error.text
 
 
-def test_a_wrong_discovery_endpoint_is_told_what_one_looks_like(op: BendableProvider, settings: Any) -> None:  # noqa: F811
+def test_a_wrong_discovery_endpoint_is_told_what_one_looks_like(op: BendableProvider, settings: Settings) -> None:  # noqa: F811
     settings.OIDC_OP_DISCOVERY_ENDPOINT = f"{op.url}/nothing/here"
     (error,) = examine("provider default")
     assert "/.well-known/openid-configuration" in error.advice

@@ -10,6 +10,7 @@ from django.core import serializers
 from django.core.exceptions import FieldError
 from django.db import connection
 from django.forms import modelform_factory
+from pytest_django import Settings
 
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import MASK, seal
@@ -121,7 +122,7 @@ def test_a_deferred_secret_is_loaded_on_access() -> None:
     assert loaded.access_token.reveal() == CANARY
 
 
-def test_the_first_key_seals_and_every_key_opens(settings: Any) -> None:
+def test_the_first_key_seals_and_every_key_opens(settings: Settings) -> None:
     old = grant()
     settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
     new = grant()
@@ -129,14 +130,14 @@ def test_the_first_key_seals_and_every_key_opens(settings: Any) -> None:
     assert Grant.objects.get(pk=old.pk).access_token.reveal() == CANARY
 
 
-def test_a_removed_key_raises_and_says_which(settings: Any) -> None:
+def test_a_removed_key_raises_and_says_which(settings: Settings) -> None:
     row = grant()
     settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key()]
     with pytest.raises(EncryptionError, match="'test'"):
         Grant.objects.get(pk=row.pk).access_token.reveal()
 
 
-def test_another_key_under_the_same_name_raises(settings: Any) -> None:
+def test_another_key_under_the_same_name_raises(settings: Settings) -> None:
     row = grant()
     settings.PARTIUM_ENCRYPTION_KEYS = ["test:" + encryption.generate_key().partition(":")[2]]
     with pytest.raises(EncryptionError, match="does not open"):
@@ -147,7 +148,7 @@ def test_another_key_under_the_same_name_raises(settings: Any) -> None:
     ("keys", "problem"),
     [([], "empty"), (["no colon"], "kid:key"), (["a:c2hvcnQ"], "kid:key"), (["a:" + "A" * 44], "32 bytes")],
 )
-def test_unusable_keys_say_what_to_do_and_never_quote_them(settings: Any, keys: list[str], problem: str) -> None:
+def test_unusable_keys_say_what_to_do_and_never_quote_them(settings: Settings, keys: list[str], problem: str) -> None:
     settings.PARTIUM_ENCRYPTION_KEYS = keys
     with pytest.raises(EncryptionError, match=problem) as caught:
         encryption.seal("x", "y")

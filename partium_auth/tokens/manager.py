@@ -251,10 +251,10 @@ class TokenManager:
         """How many refreshes of each upstream wait for a thread of this process."""
         return self._executor.queued
 
-    def drain(self) -> None:
+    def drain(self, seconds: float = _EXIT_SECONDS) -> None:
         """Wait for the answers that are on their way, and store them: a process that ends would lose a rotated refresh token."""
-        deadline = time.monotonic() + _EXIT_SECONDS
-        concurrent.futures.wait(list(self._refreshes().by_grant.values()), timeout=_EXIT_SECONDS)
+        deadline = time.monotonic() + seconds
+        concurrent.futures.wait(list(self._refreshes().by_grant.values()), timeout=seconds)
         while self.refresher.pending and time.monotonic() < deadline:
             self.refresher.commit_pending()
             time.sleep(0.05)

@@ -14,6 +14,7 @@ from django.contrib.auth import SESSION_KEY, get_user_model
 from django.db import IntegrityError, connections
 from django.test import AsyncClient
 from django.utils import timezone
+from pytest_django import Settings
 
 from partium_auth.accounts import matching
 from partium_auth.backends import PartiumOIDCBackend
@@ -134,7 +135,7 @@ class Simultaneous(PartiumOIDCBackend):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_first_logins_at_the_same_moment_make_one_account(op: BendableProvider, settings: Any) -> None:
+def test_two_first_logins_at_the_same_moment_make_one_account(op: BendableProvider, settings: Settings) -> None:
     settings.AUTHENTICATION_BACKENDS = [f"{__name__}.Simultaneous"]
     Organization.objects.create(org_id="acme")
 

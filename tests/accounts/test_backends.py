@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import Client, RequestFactory
 from django.utils import timezone
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend
+from pytest_django import Settings
 
 from partium_auth.accounts.passwords import TypedPassword
 from partium_auth.backends import PartiumOIDCBackend, PartiumPasswordBackend
@@ -53,7 +54,7 @@ def test_nothing_but_our_own_attempt_is_acted_on(db: None, attempt: object) -> N
         assert backend.authenticate(request, username="bob", password="x", **given) is None
 
 
-def test_asynchronous_authentication_does_not_fall_through_to_passwords(bob: Any, settings: Any) -> None:
+def test_asynchronous_authentication_does_not_fall_through_to_passwords(bob: Any, settings: Settings) -> None:
     settings.AUTHENTICATION_BACKENDS = [
         "partium_auth.backends.PartiumOIDCBackend",
         "partium_auth.backends.PartiumPasswordBackend",

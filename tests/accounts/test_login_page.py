@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.auth.signals import user_login_failed
 from django.test import Client
+from pytest_django import Settings
 
 from partium_auth.accounts import sessions
 from partium_auth.models import EmailDomain, Grant, Identity, Membership, Organization
@@ -96,7 +97,7 @@ def test_an_unknown_organization_is_answered_like_one_without_a_provider(
     assert page("acme") == page("nope")
 
 
-def test_a_site_without_any_way_to_log_in_says_so(client: Client, settings: Any, db: None) -> None:
+def test_a_site_without_any_way_to_log_in_says_so(client: Client, settings: Settings, db: None) -> None:
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
     page = client.get("/partium/login/").content.decode()
     assert "No way to log in has been set up" in page
@@ -104,26 +105,28 @@ def test_a_site_without_any_way_to_log_in_says_so(client: Client, settings: Any,
 
 
 def test_a_site_that_logs_people_in_by_itself_gets_them_sent_to_its_own_login_page(
-    client: Client, settings: Any, admin_user: Any
+    client: Client, settings: Settings, admin_user: Any
 ) -> None:
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
     settings.LOGIN_URL = "admin:login"
     response = client.get("/partium/login/?next=/page/")
     assert response.headers["Location"] == "/admin/login/?next=%2Fpage%2F"
     assert client.get("/partium/login/").headers["Location"] == "/admin/login/"
-    # Somebody who is logged in there would be sent back at once by many a login page, and round in circles.
+    # Many login pages send people who are logged in back at once, which would be a redirect loop.
     client.force_login(admin_user)
     assert "No way to log in" in client.get("/partium/login/?next=/page/").content.decode()
 
 
-def test_a_login_page_that_does_not_exist_is_nowhere_to_be_sent_to(client: Client, settings: Any, db: None) -> None:
+def test_a_login_page_that_does_not_exist_is_nowhere_to_be_sent_to(
+    client: Client, settings: Settings, db: None
+) -> None:
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
     settings.LOGIN_URL = "/accounts/login/"  # Django's default
     assert "No way to log in" in client.get("/partium/login/").content.decode()
 
 
 def test_login_works_behind_djangos_login_required_middleware(
-    client: Client, settings: Any, op: BendableProvider, db: None
+    client: Client, settings: Settings, op: BendableProvider, db: None
 ) -> None:
     settings.MIDDLEWARE = [*settings.MIDDLEWARE, "django.contrib.auth.middleware.LoginRequiredMiddleware"]
     assert client.get("/partium/login/").status_code == 200
@@ -182,7 +185,7 @@ def test_a_wrong_password_says_so(client: Client, ann: str, caplog: pytest.LogCa
     assert Grant.objects.count() == get_user_model().objects.count() == 0
 
 
-def test_an_unreachable_partium_is_no_failed_login(client: Client, settings: Any, ann: str) -> None:
+def test_an_unreachable_partium_is_no_failed_login(client: Client, settings: Settings, ann: str) -> None:
     settings.PARTIUM_API_URL = "http://127.0.0.1:9"
     failed: list[Any] = []
 
@@ -198,7 +201,7 @@ def test_an_unreachable_partium_is_no_failed_login(client: Client, settings: Any
     assert failed == []
 
 
-def test_the_password_organization(client: Client, settings: Any, ann: str, acme: Organization) -> None:
+def test_the_password_organization(client: Client, settings: Settings, ann: str, acme: Organization) -> None:
     settings.PARTIUM_PASSWORD_ORGANIZATION = "acme"
     post(client)
     assert Membership.objects.get().origin == "claims"
@@ -231,7 +234,7 @@ def test_a_deactivated_person_is_told(client: Client, ann: str) -> None:
 
 
 def test_without_the_backend_no_password_goes_anywhere(
-    client: Client, settings: Any, ann: str, partium_sandbox: PartiumSandbox
+    client: Client, settings: Settings, ann: str, partium_sandbox: PartiumSandbox
 ) -> None:
     settings.AUTHENTICATION_BACKENDS = ["partium_auth.backends.PartiumOIDCBackend"]
     response = post(client)

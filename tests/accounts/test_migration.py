@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY
 from django.test import Client
+from pytest_django import Settings
 
 from partium_auth.models import Grant, Identity
 from tests.accounts.migrated_site import users
@@ -19,7 +20,7 @@ CLAIMS = {"employee": "e17", "groups": ["customers"], "given_name": "Ann"}
 
 
 @pytest.fixture
-def site(op: BendableProvider, settings: Any, db: None) -> BendableProvider:
+def site(op: BendableProvider, settings: Settings, db: None) -> BendableProvider:
     """The settings as the base library's documentation has them, and ``OIDC_OP_ISSUER``."""
     settings.AUTHENTICATION_BACKENDS = ["tests.accounts.migrated_site.SiteBackend"]
     settings.OIDC_OP_ISSUER = op.url
@@ -94,7 +95,7 @@ def test_claims_that_the_site_does_not_accept_are_refused(site: BendableProvider
     assert users().count() == 0
 
 
-def test_the_username_setting_goes_on(site: BendableProvider, settings: Any) -> None:
+def test_the_username_setting_goes_on(site: BendableProvider, settings: Settings) -> None:
     settings.AUTHENTICATION_BACKENDS = ["partium_auth.backends.PartiumOIDCBackend"]
     settings.OIDC_USERNAME_ALGO = "tests.accounts.migrated_site.username_by_setting"
     browser = OldBrowser(site)
@@ -105,7 +106,7 @@ def test_the_username_setting_goes_on(site: BendableProvider, settings: Any) -> 
 
 @pytest.mark.parametrize("stored", [True, False])
 def test_tokens_are_in_the_session_only_where_the_site_asks_for_it(
-    site: BendableProvider, settings: Any, stored: bool
+    site: BendableProvider, settings: Settings, stored: bool
 ) -> None:
     settings.OIDC_STORE_ACCESS_TOKEN = settings.OIDC_STORE_ID_TOKEN = stored
     browser = OldBrowser(site)
@@ -114,7 +115,7 @@ def test_tokens_are_in_the_session_only_where_the_site_asks_for_it(
     assert ("oidc_id_token" in browser.client.session) is stored
 
 
-def test_the_sites_own_log_out_url_goes_on(site: BendableProvider, settings: Any) -> None:
+def test_the_sites_own_log_out_url_goes_on(site: BendableProvider, settings: Settings) -> None:
     settings.OIDC_OP_LOGOUT_URL_METHOD = "tests.accounts.migrated_site.log_out_at_the_provider"
     browser = OldBrowser(site)
     browser.log_in()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.contrib.auth import get_user_model
 from django.utils import timezone
+from pytest_django import Settings
 
 from partium_auth.accounts import claims, new_users, sessions
 from partium_auth.backends import PartiumOIDCBackend
@@ -75,7 +76,7 @@ class DeactivatedMeanwhile(PartiumOIDCBackend):
 
 
 def test_a_new_name_overwrites_nothing_else_of_an_account(
-    browser: Browser, op: BendableProvider, settings: Any
+    browser: Browser, op: BendableProvider, settings: Settings
 ) -> None:
     browser.log_in()
     settings.AUTHENTICATION_BACKENDS = [f"{__name__}.DeactivatedMeanwhile"]
@@ -131,7 +132,7 @@ def test_a_user_name_is_the_verified_email_address_only_where_it_is_free(
 
 
 def test_a_verified_email_address_links_an_unprivileged_account_where_the_site_allows_it(
-    browser: Browser, op: BendableProvider, settings: Any
+    browser: Browser, op: BendableProvider, settings: Settings
 ) -> None:
     settings.PARTIUM_LINK_BY_VERIFIED_EMAIL = True
     ann = get_user_model().objects.create_user("ann", "Ann@Example.com")
@@ -141,7 +142,7 @@ def test_a_verified_email_address_links_an_unprivileged_account_where_the_site_a
 
 
 def test_an_organizations_provider_never_links(
-    browser: Browser, op: BendableProvider, other_op: BendableProvider, settings: Any, acme: Organization
+    browser: Browser, op: BendableProvider, other_op: BendableProvider, settings: Settings, acme: Organization
 ) -> None:
     settings.PARTIUM_LINK_BY_VERIFIED_EMAIL = True
     ann = get_user_model().objects.create_user("ann", "ann@example.com")
@@ -227,7 +228,7 @@ def test_whose_membership_was_given_by_hand_needs_no_claim(
 
 
 def test_an_organizations_provider_opens_that_organization_and_no_other(
-    op: BendableProvider, other_op: BendableProvider, acme: Organization, globex: Organization, settings: Any
+    op: BendableProvider, other_op: BendableProvider, acme: Organization, globex: Organization, settings: Settings
 ) -> None:
     settings.PARTIUM_STAFF_ROLES = settings.PARTIUM_SUPERUSER_ROLES = ["root"]
     add_provider(other_op, organization=acme)
@@ -317,7 +318,7 @@ def test_claims_never_touch_privileges_where_no_setting_says_so(browser: Browser
 
 
 def test_settings_let_claims_give_privileges_and_take_them_away(
-    browser: Browser, op: BendableProvider, settings: Any
+    browser: Browser, op: BendableProvider, settings: Settings
 ) -> None:
     settings.PARTIUM_ROLES_CLAIM = "realm_access.roles"
     settings.PARTIUM_STAFF_ROLES = ["operator"]

@@ -3,6 +3,7 @@
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 
+from partium_auth import PartiumRequest
 from tests.admin.urls import urlpatterns as admin_urls
 
 PAGE = """<!doctype html><title>Searching</title><script>
@@ -21,8 +22,8 @@ def searching(request: HttpRequest) -> HttpResponse:
     return HttpResponse(PAGE)
 
 
-def search(request: HttpRequest) -> HttpResponse:
-    found = request.partium.client.search(text="fan")  # type: ignore[attr-defined]
+def search(request: PartiumRequest) -> HttpResponse:
+    found = request.partium.client.search(text="fan")
     return JsonResponse({"parts": len(found.results)})
 
 

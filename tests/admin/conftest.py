@@ -11,6 +11,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from partium_auth.fields import seal
 from partium_auth.models import (
@@ -98,7 +99,7 @@ def make_tenant(name: str) -> Tenant:
 
 
 @pytest.fixture(autouse=True)
-def _urls(settings: Any) -> None:
+def _urls(settings: Settings) -> None:
     settings.ROOT_URLCONF = "tests.admin.urls"
 
 

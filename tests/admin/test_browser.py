@@ -16,6 +16,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.staticfiles.testing import StaticLiveServerTestCase
 from django.test import Client
 from django.urls import reverse
+from pytest_django import Settings
 
 from example_project.demo_provider import CLAIMS_PARAMETER, ORGANIZATIONS_CLAIM, read_people
 from partium_auth.models import ApiKey, EmailDomain, IdentityProvider, Membership, Organization, Role
@@ -30,7 +31,7 @@ KEY = "partium_keys:partium_auth_apikey_"
 
 
 @pytest.fixture
-def site(settings: Any, partium_sandbox: PartiumSandbox) -> Iterator[str]:
+def site(settings: Settings, partium_sandbox: PartiumSandbox) -> Iterator[str]:
     settings.ROOT_URLCONF = "tests.admin.browser_urls"
     settings.TIME_ZONE = "UTC"
     StaticLiveServerTestCase.setUpClass()
@@ -51,7 +52,7 @@ def chromium(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def provider(site: str, settings: Any, tmp_path: Path) -> Iterator[None]:
+def provider(site: str, settings: Settings, tmp_path: Path) -> Iterator[None]:
     """The demo's identity provider, in a process of its own; ``ada`` is a developer of acme there and ``max`` a member."""
     port = free_port()
     settings.OIDC_OP_DISCOVERY_ENDPOINT = f"http://127.0.0.1:{port}/.well-known/openid-configuration"
@@ -229,7 +230,7 @@ def test_the_box_for_a_key_that_cannot_be_verified_has_its_words_on_one_line(
 
 @pytest.mark.parametrize("width", [360, 1280])
 def test_german_fits_a_phone_and_a_desk(
-    width: int, site: str, new_page: Callable[..., Any], partium_sandbox: PartiumSandbox, settings: Any
+    width: int, site: str, new_page: Callable[..., Any], partium_sandbox: PartiumSandbox, settings: Settings
 ) -> None:
     """German words are longer than the English ones that the pages were made with."""
     settings.PARTIUM_PASSWORD_ORGANIZATION = "acme"

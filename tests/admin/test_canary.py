@@ -18,6 +18,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.views.debug import ExceptionReporter
+from pytest_django import Settings
 
 from partium_auth.models import ApiKey, Membership, Organization, Role
 from partium_auth.services import key_usage, keys
@@ -168,7 +169,7 @@ def test_no_value_is_in_an_error_report(
     page: str,
     client: Client,
     partium_sandbox: PartiumSandbox,
-    settings: Any,
+    settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.ADMINS = OPERATORS
@@ -191,7 +192,7 @@ def test_no_value_is_in_an_error_report(
 
 @pytest.mark.parametrize("encryption_keys", ["k:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=", []])
 def test_no_client_secret_is_in_the_report_of_a_site_that_cannot_encrypt(
-    client: Client, settings: Any, encryption_keys: Any
+    client: Client, settings: Settings, encryption_keys: Any
 ) -> None:
     settings.PARTIUM_ENCRYPTION_KEYS = encryption_keys  # one string where a list belongs, or nothing
     settings.MIDDLEWARE = [name for name in settings.MIDDLEWARE if not name.startswith("partium_auth.")]
@@ -217,7 +218,7 @@ def test_no_client_secret_is_in_the_report_of_a_site_that_cannot_encrypt(
 
 
 def test_find_keeps_the_value_out_of_an_error_report(
-    client: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+    client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.ADMINS = OPERATORS
 

@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
 
 from partium_auth.models import Membership, Organization
 from tests.admin.conftest import Tenant, login
@@ -50,7 +51,9 @@ def test_a_developer_of_an_organization_that_was_deactivated_is_told_the_same(ou
     assert "not a member of any organization" in text
 
 
-def test_of_many_organizations_some_are_named(ours: Tenant, django_assert_max_num_queries: Any) -> None:
+def test_of_many_organizations_some_are_named(
+    ours: Tenant, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
     for number in range(30):
         organization = Organization.objects.create(org_id=f"org-{number:02}")
         Membership.objects.create(user=ours.member, organization=organization)

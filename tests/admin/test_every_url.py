@@ -13,6 +13,7 @@ from django.contrib.admin.models import LogEntry
 from django.core import serializers
 from django.test import Client
 from django.urls import URLPattern, URLResolver, reverse
+from pytest_django import Settings
 
 from partium_auth.admin import MODEL_ADMINS, key_site
 from partium_auth.models import ApiKey, ApiKeyEvent, Membership, Organization
@@ -127,7 +128,7 @@ def posts(tenant: Tenant, listed: type | None) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("who", PEOPLE)
 def test_nothing_of_another_organization_is_shown_or_changed(
-    site: str, who: str, ours: Tenant, theirs: Tenant, settings: Any
+    site: str, who: str, ours: Tenant, theirs: Tenant, settings: Settings
 ) -> None:
     settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
     settings.PARTIUM_API_URL = "http://127.0.0.1:9"  # nobody is there

@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone, translation
+from pytest_django import Settings
 
 from partium_auth.accounts import error_pages
 from partium_auth.exceptions import NoOrganization
@@ -44,7 +45,7 @@ def assert_german(response: Any, *expected: str) -> None:
     assert [words for words in english if words in text] == []
 
 
-def test_the_login_page(db: None, ours: Tenant, settings: Any) -> None:
+def test_the_login_page(db: None, ours: Tenant, settings: Settings) -> None:
     settings.PARTIUM_PASSWORD_ORGANIZATION = "aardvark"
     client, url = Client(headers=GERMAN), reverse("partium_auth:login")
     assert_german(client.get(url), "Anmelden", "Geschäftliche E-Mail-Adresse", "Mit Ihrem Partium-Konto")
@@ -64,7 +65,7 @@ def test_error_pages(db: None, rf: RequestFactory) -> None:
         )
 
 
-def test_the_key_admin(ours: Tenant, settings: Any) -> None:
+def test_the_key_admin(ours: Tenant, settings: Settings) -> None:
     settings.PARTIUM_API_URL = "http://127.0.0.1:9"  # nobody is there
     settings.TIME_ZONE = "Europe/Vienna"
     keys.verify_key(ours.key, actor=ours.developer)
@@ -134,7 +135,7 @@ def test_every_sentence_of_the_history_has_its_own_translation() -> None:
     assert not german & english
 
 
-def test_commands_speak_english_wherever_the_site_is(ours: Tenant, settings: Any) -> None:
+def test_commands_speak_english_wherever_the_site_is(ours: Tenant, settings: Settings) -> None:
     settings.PARTIUM_API_URL = "http://127.0.0.1:9"  # nobody is there
     keys.revoke_key(ours.key, actor=None)
     out = StringIO()

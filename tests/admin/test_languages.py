@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.test import Client, RequestFactory
 from django.urls import reverse
+from pytest_django import Settings
 
 from partium_auth.accounts import error_pages, error_texts
 from partium_auth.models import EmailDomain
@@ -89,7 +90,7 @@ def _brackets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_every_page_of_the_admin(site: str, ours: Tenant, root: Any, settings: Any) -> None:
+def test_every_page_of_the_admin(site: str, ours: Tenant, root: Any, settings: Settings) -> None:
     settings.PARTIUM_API_URL = settings.OIDC_OP_DISCOVERY_ENDPOINT = "http://127.0.0.1:9"  # nobody is there
     keys.verify_key(ours.key, actor=None)
     new = keys.rotate_key(ours.key, "aardvark-new-00000000", label="aardvark new", actor=root, verify=False)
@@ -140,7 +141,7 @@ def test_what_the_admin_answers_to_forms(ours: Tenant, root: Any, partium_sandbo
         assert_translatable(response, action)
 
 
-def test_the_login_page_and_what_it_answers(db: None, ours: Tenant, settings: Any) -> None:
+def test_the_login_page_and_what_it_answers(db: None, ours: Tenant, settings: Settings) -> None:
     settings.PARTIUM_API_URL = "http://127.0.0.1:9"
     settings.PARTIUM_PASSWORD_ORGANIZATION = "aardvark"
     assert EmailDomain.objects.exists()

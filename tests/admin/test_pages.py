@@ -16,6 +16,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
 from partium_auth.admin import grants as grant_admin
 from partium_auth.admin import key_actions
@@ -315,7 +316,7 @@ def test_many_keys_are_revoked_after_one_question(client: Client, acme: Organiza
 
 @pytest.mark.django_db(transaction=True)
 def test_no_transaction_is_open_while_partium_is_asked(
-    settings: Any, client: Client, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, client: Client, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     seen = []
@@ -370,7 +371,7 @@ def test_nobody_changes_an_event(action: str, ours: Tenant, root: Any) -> None:
 
 
 @pytest.fixture
-def _managing(settings: Any) -> None:
+def _managing(settings: Settings) -> None:
     settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
 
 
@@ -403,14 +404,14 @@ def test_developers_who_remove_themselves_remove_the_others_that_they_selected_t
     assert not Membership.objects.exists()
 
 
-def test_who_invites_is_told_that_nothing_is_sent(client: Client, settings: Any) -> None:
+def test_who_invites_is_told_that_nothing_is_sent(client: Client, settings: Settings) -> None:
     settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
     page = client.get(reverse("partium_keys:partium_auth_invitation_add")).content.decode()
     assert "Nothing is sent" in page
 
 
 def test_who_removes_a_member_is_told_what_that_does(
-    client: Client, dev: Any, acme: Organization, settings: Any
+    client: Client, dev: Any, acme: Organization, settings: Settings
 ) -> None:
     settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
     other = get_user_model().objects.create_user("other")
@@ -426,7 +427,9 @@ def test_who_removes_a_member_is_told_what_that_does(
     assert "your own membership" in client.get(reverse(prefix + "delete", args=[mine.pk])).content.decode()
 
 
-def test_who_deletes_an_invitation_is_told_that_the_membership_stays(client: Client, dev: Any, settings: Any) -> None:
+def test_who_deletes_an_invitation_is_told_that_the_membership_stays(
+    client: Client, dev: Any, settings: Settings
+) -> None:
     settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
     acme = Organization.objects.get()
     invitation = members.invite(acme, "ann@acme.example", actor=dev)
@@ -548,7 +551,7 @@ def test_a_provider_is_not_given_to_an_organization_while_its_issuer_is_site_wid
     assert "Everybody, which is active, has this issuer too" in response.content.decode()
 
 
-def test_a_provider_is_not_called_as_the_one_of_the_settings(root: Any, settings: Any) -> None:
+def test_a_provider_is_not_called_as_the_one_of_the_settings(root: Any, settings: Settings) -> None:
     settings.OIDC_RP_CLIENT_ID = "portal"
     page = login(root).post(reverse("admin:partium_auth_identityprovider_add"), {"slug": "default"})
     assert "the settings describe has this name" in str(page.context["adminform"].form.errors["slug"])
@@ -758,7 +761,7 @@ def test_what_no_list_can_be_asked_for_leads_to_the_list_without_it(ours: Tenant
 )
 @pytest.mark.parametrize("page", ["add", "change", "rotate"])
 def test_an_expiry_that_no_database_can_store_is_refused_beside_its_field(
-    ours: Tenant, settings: Any, page: str, zone: str, date: str, time: str
+    ours: Tenant, settings: Settings, page: str, zone: str, date: str, time: str
 ) -> None:
     settings.TIME_ZONE = zone
     url = reverse(f"partium_keys:partium_auth_apikey_{page}", args=[] if page == "add" else [ours.key.pk])

@@ -15,6 +15,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, models
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import Settings
 
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import seal
@@ -35,7 +36,7 @@ def grants(number: int) -> list[Grant]:
 
 
 @pytest.fixture
-def changed(db: None, settings: Any) -> Any:
+def changed(db: None, settings: Settings) -> Any:
     """A new key in front of the old one, as when a site changes its key."""
     settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
     return settings
@@ -47,7 +48,7 @@ def run(*args: str) -> str:
     return out.getvalue()
 
 
-def test_everything_is_sealed_anew_and_the_old_key_can_go(db: None, settings: Any) -> None:
+def test_everything_is_sealed_anew_and_the_old_key_can_go(db: None, settings: Settings) -> None:
     organization = Organization.objects.create(org_id="acme")
     key = keys.add_key(organization, "value-00000000000000", label="x", actor=None, verify=False)
     grants(250)
@@ -87,7 +88,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped() -> None:
     assert encryption_keys.counts_by_key()[with_old] == 0
 
 
-def test_a_token_that_is_refreshed_meanwhile_is_not_lost(db: None, settings: Any) -> None:
+def test_a_token_that_is_refreshed_meanwhile_is_not_lost(db: None, settings: Settings) -> None:
     (grant,) = grants(1)
     settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
     reads = []
@@ -108,7 +109,7 @@ def test_a_token_that_is_refreshed_meanwhile_is_not_lost(db: None, settings: Any
     assert stored.refresh_token.encryption_key_id == encryption.current_encryption_key_id()
 
 
-def test_a_value_that_does_not_open_is_named_and_kept_and_the_command_fails(db: None, settings: Any) -> None:
+def test_a_value_that_does_not_open_is_named_and_kept_and_the_command_fails(db: None, settings: Settings) -> None:
     good, bad = grants(2)
     with connection.cursor() as cursor:
         table = Grant._meta.db_table
@@ -126,7 +127,7 @@ def test_a_value_that_does_not_open_is_named_and_kept_and_the_command_fails(db: 
     assert Grant.objects.get(pk=bad.pk).access_token.text == "v1.gone.AAAA"
 
 
-def test_a_dry_run_changes_nothing(db: None, settings: Any) -> None:
+def test_a_dry_run_changes_nothing(db: None, settings: Settings) -> None:
     grants(3)
     settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]
     assert "test: 6" in run("--dry-run")
@@ -160,14 +161,14 @@ def test_every_sealed_field_is_found(db: None) -> None:
     assert FingerprintKey in {model for model, _names in encryption_keys.sealed_fields()}
 
 
-def test_without_a_key_it_says_what_to_do(db: None, settings: Any) -> None:
+def test_without_a_key_it_says_what_to_do(db: None, settings: Settings) -> None:
     settings.PARTIUM_ENCRYPTION_KEYS = []
     with pytest.raises(CommandError, match="partium_generate_encryption_key"):
         run()
 
 
 @pytest.mark.processes
-def test_a_key_is_generated_where_none_is_configured(settings: Any) -> None:
+def test_a_key_is_generated_where_none_is_configured(settings: Settings) -> None:
     code = (
         "from django.conf import settings; import django\n"
         "settings.configure(INSTALLED_APPS=['django.contrib.contenttypes', 'django.contrib.auth', 'partium_auth'])\n"
@@ -182,7 +183,7 @@ def test_a_key_is_generated_where_none_is_configured(settings: Any) -> None:
     assert encryption.unseal(encryption.seal("secret", "context"), "context") == "secret"
 
 
-def test_a_site_that_has_lost_its_key_comes_back_as_the_documentation_says(db: None, settings: Any) -> None:
+def test_a_site_that_has_lost_its_key_comes_back_as_the_documentation_says(db: None, settings: Settings) -> None:
     organization = Organization.objects.create(org_id="acme")
     old = keys.add_key(organization, "value-00000000000000", label="old", actor=None, verify=False)
     grants(3)
@@ -209,7 +210,7 @@ class Unrevoked(models.Manager[Grant]):
 
 
 def test_rows_that_a_models_default_manager_hides_are_sealed_anew_too(
-    db: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+    db: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grants(1)
     Grant.objects.update(revoked_at=timezone.now())

@@ -14,6 +14,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from pytest_django import Settings
 
 from partium_auth.models import ApiKey, Membership, Organization, Role
 from partium_auth.services import keys
@@ -189,7 +190,7 @@ def test_exit_code_2_for_what_is_not_there_or_not_right(args: tuple[str, ...], r
 @pytest.mark.parametrize("use_tz", [True, False])
 @pytest.mark.parametrize("time", ["2999-03-01T00:00", "2999-03-01T00:00Z"])
 def test_when_a_key_expires_is_said_with_a_time_zone_or_without(
-    run: Run, settings: Any, time: str, use_tz: bool
+    run: Run, settings: Settings, time: str, use_tz: bool
 ) -> None:
     settings.USE_TZ = use_tz
     settings.TIME_ZONE = "America/New_York"

@@ -10,6 +10,7 @@ from typing import Any
 import environ
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from partium_auth.models import Membership, Organization, Role
 from partium_auth.testing.people import PartiumUser, log_in
@@ -35,7 +36,7 @@ def load_settings(monkeypatch: pytest.MonkeyPatch) -> LoadSettings:
 
 
 @pytest.fixture
-def site(settings: Any, load_settings: LoadSettings) -> None:
+def site(settings: Settings, load_settings: LoadSettings) -> None:
     """The test settings, with the example project's addresses, middleware and templates."""
     example = load_settings()
     for name in ("MIDDLEWARE", "LOGIN_URL", "LOGIN_REDIRECT_URL", "LOGOUT_REDIRECT_URL"):

@@ -9,6 +9,7 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import translation
+from pytest_django import Settings
 
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox
@@ -20,7 +21,7 @@ GERMAN = "de-AT,de;q=0.9,en;q=0.5"
 
 
 @pytest.fixture(autouse=True)
-def _catalogs(settings: Any, site: None) -> Iterator[None]:
+def _catalogs(settings: Settings, site: None) -> Iterator[None]:
     settings.LOCALE_PATHS = [EXAMPLE / "locale"]  # of an app in INSTALLED_APPS Django finds them by itself
     with translation.override("en-us"):
         yield

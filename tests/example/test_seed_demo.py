@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from io import StringIO
-from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.test import Client
+from pytest_django import Settings
 
 from example_project.demo_provider import read_people
 from example_project.management.commands.seed_demo import Command
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _debug(settings: Any) -> None:
+def _debug(settings: Settings) -> None:
     settings.DEBUG = True
 
 
@@ -72,7 +72,7 @@ def test_it_tells_no_key_and_no_password() -> None:
         assert secret not in said
 
 
-def test_it_refuses_a_real_site(settings: Any) -> None:
+def test_it_refuses_a_real_site(settings: Settings) -> None:
     settings.DEBUG = False
 
     with pytest.raises(CommandError, match="DEBUG=1 only"):

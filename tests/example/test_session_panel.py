@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from pytest_django import Settings
 
 from example_project.session_panel import clock
 from partium_auth.models import Membership, Organization
@@ -161,7 +162,7 @@ def test_developers_have_a_link_to_the_key_admin_and_members_have_none(hedy: Par
 
 
 def test_the_browser_page_starts_the_sdk_with_the_token_endpoint(
-    browser: Client, partium_sandbox: PartiumSandbox, settings: Any
+    browser: Client, partium_sandbox: PartiumSandbox, settings: Settings
 ) -> None:
     page = browser.get("/in-the-browser/").content.decode()
 

@@ -7,11 +7,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings
 
 from partium_auth.conf import SETTINGS, conf
 from tests.example.conftest import EXAMPLE, LoadSettings
@@ -21,7 +21,7 @@ EXPLAINED = frozenset(re.findall(r"^#?([A-Z][A-Z_]+)=", (ROOT / ".env.example").
 
 
 def test_every_setting_of_the_app_is_read_and_its_default_is_the_apps(
-    settings: Any, load_settings: LoadSettings
+    settings: Settings, load_settings: LoadSettings
 ) -> None:
     example = load_settings()
     for name, attribute in SETTINGS.items():

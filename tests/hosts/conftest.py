@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from partium_auth.oidc import documents
 from tests.oidc.conftest import provider_server  # noqa: F401  # a fixture
@@ -13,7 +13,7 @@ from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, BendableProvider
 
 
 @pytest.fixture
-def op(provider_server: BendableProvider, settings: Any) -> Iterator[BendableProvider]:  # noqa: F811
+def op(provider_server: BendableProvider, settings: Settings) -> Iterator[BendableProvider]:  # noqa: F811
     """The provider of the settings, named ``default``."""
     provider_server.reset()
     documents.forget()

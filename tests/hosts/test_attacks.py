@@ -13,6 +13,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.core import signing
 from django.test import Client, RequestFactory
 from django.urls import set_script_prefix
+from pytest_django import Settings
 
 from partium_auth.accounts import code_flow
 from partium_auth.exceptions import LoginRequired
@@ -28,7 +29,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.hosts.urls")]
 
 
 @pytest.fixture
-def browser(op: BendableProvider, settings: Any, db: None) -> Browser:
+def browser(op: BendableProvider, settings: Settings, db: None) -> Browser:
     settings.PARTIUM_EXECUTOR = "inline"
     return Browser(op)
 
@@ -119,7 +120,7 @@ SERVERS_TAKE = 2100
 
 @pytest.mark.parametrize("target", LONG.values(), ids=LONG)
 def test_wherever_next_is_named_it_is_left_out_where_it_is_too_long_or_elsewhere(
-    partium_user: PartiumUser, op: BendableProvider, settings: Any, target: str
+    partium_user: PartiumUser, op: BendableProvider, settings: Settings, target: str
 ) -> None:
     settings.ROOT_URLCONF = "tests.admin.urls"
     settings.LOGIN_REDIRECT_URL = "/home/"
@@ -140,7 +141,7 @@ def test_wherever_next_is_named_it_is_left_out_where_it_is_too_long_or_elsewhere
     assert (answer.status_code, answer["Location"]) == (302, "/home/")
 
 
-def test_the_longest_next_that_is_taken_fits_everywhere(op: BendableProvider, db: None, settings: Any) -> None:
+def test_the_longest_next_that_is_taken_fits_everywhere(op: BendableProvider, db: None, settings: Settings) -> None:
     settings.ROOT_URLCONF = "tests.admin.urls"
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     noise = hashlib.sha512(b"what does not compress").hexdigest()
@@ -157,13 +158,13 @@ def test_the_longest_next_that_is_taken_fits_everywhere(op: BendableProvider, db
     assert browser.come_back(op.authorize(url))["Location"] == target
 
 
-def test_the_login_of_the_key_admin_understands_utf_8_only(client: Client, settings: Any) -> None:
+def test_the_login_of_the_key_admin_understands_utf_8_only(client: Client, settings: Settings) -> None:
     settings.ROOT_URLCONF = "tests.admin.urls"
     kind = "multipart/form-data; charset=utf-7; boundary=x"
     assert client.generic("GET", "/keys/login/?next=/%2B2AA-", b"", kind, CONTENT_TYPE=kind).status_code == 400
 
 
-def test_a_page_of_the_key_admin_with_a_long_address_is_no_500(db: None, settings: Any) -> None:
+def test_a_page_of_the_key_admin_with_a_long_address_is_no_500(db: None, settings: Settings) -> None:
     settings.ROOT_URLCONF = "tests.admin.urls"
     client = Client()
     for length in (3_000, 100_000):
@@ -174,7 +175,7 @@ def test_a_page_of_the_key_admin_with_a_long_address_is_no_500(db: None, setting
             assert answer["Location"] == "/partium/login/?next=%2Fkeys%2F"
 
 
-def test_a_site_that_calls_next_otherwise_understands_djangos_name_too(browser: Browser, settings: Any) -> None:
+def test_a_site_that_calls_next_otherwise_understands_djangos_name_too(browser: Browser, settings: Settings) -> None:
     settings.OIDC_REDIRECT_FIELD_NAME = "goto"
     assert browser.log_in(next="/token/")["Location"] == "/token/"
     assert browser.log_in(goto="/token/?goto")["Location"] == "/token/?goto"
@@ -206,7 +207,7 @@ def test_a_provider_whose_tokens_are_useless_does_not_send_people_round_in_circl
     assert answer.status_code in {200, 503}
 
 
-def test_an_old_login_is_repeated_silently(browser: Browser, acme: Organization, settings: Any) -> None:
+def test_an_old_login_is_repeated_silently(browser: Browser, acme: Organization, settings: Settings) -> None:
     settings.PARTIUM_REAUTHENTICATE_AFTER = 3600
     browser.log_in(claims={"organizations": ["acme"]})
     Grant.objects.update(authenticated_at=1.0)
@@ -270,7 +271,7 @@ def test_two_logins_have_nothing_in_common(browser: Browser) -> None:
         assert one[name] != two[name]
 
 
-def test_many_logins_under_way_fit_into_cookies(browser: Browser, settings: Any) -> None:
+def test_many_logins_under_way_fit_into_cookies(browser: Browser, settings: Settings) -> None:
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     for number in range(25):
         url = browser.start(next=f"/token/?{number}" + "x" * 200)
@@ -281,7 +282,7 @@ def test_many_logins_under_way_fit_into_cookies(browser: Browser, settings: Any)
 # --- hosts below a path ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_redirect_uri_of_the_base_library_stays_below_a_path(settings: Any, rf: RequestFactory) -> None:
+def test_the_redirect_uri_of_the_base_library_stays_below_a_path(settings: Settings, rf: RequestFactory) -> None:
     settings.ROOT_URLCONF = "tests.accounts.migrated_site"
     set_script_prefix("/portal/")
     try:

@@ -19,6 +19,7 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.test import Client
 from django.utils.log import AdminEmailHandler, RequireDebugFalse
+from pytest_django import Settings
 
 from partium_auth.backends import PartiumOIDCBackend
 from partium_auth.models import Grant, Membership, Organization, Role
@@ -47,9 +48,10 @@ class Everything(logging.Handler):
 
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
-    handlers = [Everything(), AdminEmailHandler(include_html=True)]
-    handlers[1].setLevel(logging.WARNING)
-    handlers[1].addFilter(RequireDebugFalse())
+    everything, mails = Everything(), AdminEmailHandler(include_html=True)
+    mails.setLevel(logging.WARNING)
+    mails.addFilter(RequireDebugFalse())
+    handlers: list[logging.Handler] = [everything, mails]
     names = ["", "partium_auth", "django", "django.db.backends", "urllib3", "requests", "asyncio"]
     loggers = [logging.getLogger(name) for name in names]
     before = [logger.level for logger in loggers]
@@ -60,8 +62,8 @@ def logged() -> Iterator[list[str]]:
     # Django's own configuration keeps some of its loggers to itself.
     alone = [logging.getLogger(name) for name in ("django", "django.server") if not logging.getLogger(name).propagate]
     for logger in alone:
-        logger.addHandler(handlers[0])
-    yield handlers[0].text  # type: ignore[attr-defined]
+        logger.addHandler(everything)
+    yield everything.text
     for logger, level in zip(loggers, before, strict=True):
         logger.setLevel(level)
     for handler in handlers:
@@ -164,7 +166,7 @@ def broken_receiver(*arguments: object, **kwargs: object) -> None:
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("engine", ["db", "signed_cookies"])
 def test_no_secret_leaves_the_process_or_is_kept_in_the_clear(
-    op: BendableProvider, partium_sandbox: PartiumSandbox, logged: list[str], settings: Any, engine: str, debug: bool,
+    op: BendableProvider, partium_sandbox: PartiumSandbox, logged: list[str], settings: Settings, engine: str, debug: bool,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

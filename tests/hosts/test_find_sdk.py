@@ -83,7 +83,7 @@ class Endpoint:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        self.server.handle_error = lambda *args: None  # type: ignore[method-assign]
+        self.server.handle_error = lambda *args: None  # type: ignore[method-assign]  # a page that is closed
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 

@@ -10,6 +10,7 @@ from django.core.checks import run_checks
 from django.core.management import call_command
 from django.db import connection
 from django.urls import set_script_prefix
+from pytest_django import Settings
 
 from partium_auth.management import doctor
 
@@ -27,7 +28,7 @@ class PartiumElsewhere:
     db_for_write = db_for_read
 
 
-def test_users_in_another_database_are_found(settings: Any) -> None:
+def test_users_in_another_database_are_found(settings: Settings) -> None:
     assert "partium_auth.E016" not in found()
     settings.DATABASE_ROUTERS = ["tests.hosts.test_settings.PartiumElsewhere"]
     assert "partium_auth.E016" in found()
@@ -67,7 +68,7 @@ def test_views_of_the_base_library_are_found_below_a_path_too(prefix: str) -> No
     ],
 )
 def test_the_doctor_reports_a_wrong_setting_and_goes_on(
-    settings: Any, partium_sandbox: Any, name: str, value: object
+    settings: Settings, partium_sandbox: Any, name: str, value: object
 ) -> None:
     settings.OIDC_RP_CLIENT_ID = "c"
     settings.OIDC_OP_ISSUER = partium_sandbox.url

@@ -10,6 +10,7 @@ from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.urls import reverse
+from pytest_django import Settings
 
 from partium_auth.models import Grant
 from partium_auth.testing.people import PartiumUser
@@ -23,7 +24,7 @@ WELL = {"database": True, "migrations": True, "encryption": True}
 
 
 @pytest.fixture
-def on(settings: Any) -> Any:
+def on(settings: Settings) -> Any:
     settings.PARTIUM_HEALTH = True
     return settings
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,6 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode, get_tracer
+from pytest_django import Settings
 
 import partium_auth
 from partium_auth.contrib import otel
@@ -47,7 +47,7 @@ def spans() -> Iterator[Spans]:
 
 
 @pytest.fixture
-def acme_client(key_grant: Callable[[], Grant], settings: Any) -> FindClient:
+def acme_client(key_grant: Callable[[], Grant], settings: Settings) -> FindClient:
     settings.PARTIUM_EXECUTOR = "inline"
     key_grant()
     return partium_auth.for_organization("acme")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from django.test import Client
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from pytest_django import Settings
 
 import partium_auth
 from partium_auth.contrib import prometheus
@@ -34,7 +34,7 @@ def registry() -> Iterator[CollectorRegistry]:
 
 
 def test_a_call_is_counted_by_endpoint_and_status(
-    registry: CollectorRegistry, key_grant: MakeGrant, partium_sandbox: PartiumSandbox, settings: Any
+    registry: CollectorRegistry, key_grant: MakeGrant, partium_sandbox: PartiumSandbox, settings: Settings
 ) -> None:
     settings.PARTIUM_EXECUTOR = "inline"
     key_grant()

@@ -10,6 +10,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
 from django.test import Client
+from pytest_django import DjangoAssertNumQueries, Settings
 
 import partium_auth
 from partium_auth import signals
@@ -32,7 +33,7 @@ MakeGrant = Callable[[], Grant]
 
 
 @pytest.fixture
-def acme_client(key_grant: MakeGrant, settings: Any) -> FindClient:
+def acme_client(key_grant: MakeGrant, settings: Settings) -> FindClient:
     settings.PARTIUM_EXECUTOR = "inline"
     key_grant()
     return partium_auth.for_organization("acme")
@@ -189,7 +190,7 @@ def test_a_provider_that_a_visitor_made_up_is_not_told(
 
 
 def test_a_refused_login_asks_the_database_nothing_where_nobody_listens(
-    client: Client, op: BendableProvider, django_assert_num_queries: Any
+    client: Client, op: BendableProvider, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_num_queries(0):
         client.get("/partium/callback/default/")

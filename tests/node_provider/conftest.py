@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from partium_auth.models import Organization
 from partium_auth.oidc import documents
@@ -58,7 +59,7 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def issuer(node_modules: Path, live_server: Any, settings: Any, tmp_path: Path) -> Iterator[str]:
+def issuer(node_modules: Path, live_server: Any, settings: Settings, tmp_path: Path) -> Iterator[str]:
     """A provider of its own for each test, and the site's settings for it."""
     errors = tmp_path / "errors.txt"
     with errors.open("w") as stderr:

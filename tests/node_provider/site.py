@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.template import RequestContext, Template
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_protect
+
+from partium_auth import PartiumRequest
 
 PAGE = Template(
     "<!doctype html><html lang='en'><title>{{ name }}</title><p id='who'>{{ user.email|default:'nobody' }}</p>"
@@ -15,11 +17,11 @@ PAGE = Template(
 
 
 @csrf_protect
-def page(request: HttpRequest, name: str) -> HttpResponse:
+def page(request: PartiumRequest, name: str) -> HttpResponse:
     """Shows who is logged in; ``/page/token/`` also needs an access token."""
-    organization = request.partium.organization  # type: ignore[attr-defined]
+    organization = request.partium.organization
     if name == "token":
-        request.partium.token()  # type: ignore[attr-defined]
+        request.partium.token()
     return HttpResponse(PAGE.render(RequestContext(request, {"name": name, "organization": organization})))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from partium_auth.exceptions import CredentialsRejected
 from partium_auth.models import Grant, Identity, Membership
@@ -72,7 +73,7 @@ def test_the_token_is_refreshed_over_the_rotation_of_the_refresh_token(
 
 
 def test_a_refresh_token_that_was_used_is_told_apart_from_other_failures(
-    context: Any, live_server: Any, issuer: str, settings: Any
+    context: Any, live_server: Any, issuer: str, settings: Settings
 ) -> None:
     log_in(context, live_server.url)
     op, refresh_token = providers.get("default"), Grant.objects.get().refresh_token.reveal()

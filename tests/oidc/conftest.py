@@ -13,6 +13,7 @@ import pytest
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.auth.models import User
 from django.test import Client
+from pytest_django import Settings
 
 from partium_auth.fields import seal
 from partium_auth.models import Grant, Identity, IdentityProvider, Organization
@@ -33,7 +34,7 @@ def other_provider_server() -> Iterator[BendableProvider]:
 
 
 @pytest.fixture
-def op(provider_server: BendableProvider, settings: Any) -> Iterator[BendableProvider]:
+def op(provider_server: BendableProvider, settings: Settings) -> Iterator[BendableProvider]:
     """The provider of the settings, named ``default``."""
     provider_server.reset()
     documents.forget()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.test import Client
+from pytest_django import Settings
 
 from partium_auth.accounts import sessions, started
 from partium_auth.models import Grant, Identity
@@ -62,7 +62,7 @@ def test_basic_credentials_are_read_by_whoever_decodes_them(
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 def test_a_setting_of_the_base_library_chooses_the_client_authentication(
-    browser: Browser, op: BendableProvider, settings: Any, method: str
+    browser: Browser, op: BendableProvider, settings: Settings, method: str
 ) -> None:
     op.client_authentication = method
     op.metadata["token_endpoint_auth_methods_supported"] = None
@@ -71,7 +71,7 @@ def test_a_setting_of_the_base_library_chooses_the_client_authentication(
     assert browser.user is not None
 
 
-def test_a_public_client_sends_no_secret(browser: Browser, op: BendableProvider, settings: Any) -> None:
+def test_a_public_client_sends_no_secret(browser: Browser, op: BendableProvider, settings: Settings) -> None:
     op.client_authentication = "none"
     settings.OIDC_RP_CLIENT_SECRET = ""
     browser.log_in()
@@ -111,7 +111,7 @@ def test_userinfo_may_be_a_signed_token(browser: Browser, op: BendableProvider) 
 
 
 def test_a_provider_with_static_endpoints_needs_no_discovery(
-    browser: Browser, op: BendableProvider, settings: Any
+    browser: Browser, op: BendableProvider, settings: Settings
 ) -> None:
     settings.OIDC_OP_AUTHORIZATION_ENDPOINT = f"{op.url}/authorize"
     settings.OIDC_OP_TOKEN_ENDPOINT = f"{op.url}/token"
@@ -123,7 +123,7 @@ def test_a_provider_with_static_endpoints_needs_no_discovery(
     assert op.calls == ["/token", "/jwks", "/userinfo"]
 
 
-def test_a_discovery_url_alone_is_enough(browser: Browser, op: BendableProvider, settings: Any) -> None:
+def test_a_discovery_url_alone_is_enough(browser: Browser, op: BendableProvider, settings: Settings) -> None:
     settings.OIDC_OP_ISSUER = ""
     settings.OIDC_OP_DISCOVERY_ENDPOINT = f"{op.url}/.well-known/openid-configuration"
     op.issuer = f"{op.url}/"  # which its discovery URL does not tell
@@ -132,7 +132,9 @@ def test_a_discovery_url_alone_is_enough(browser: Browser, op: BendableProvider,
 
 
 @pytest.mark.parametrize("form", ["JWK", "PEM"])
-def test_a_key_from_the_settings_is_enough(browser: Browser, op: BendableProvider, settings: Any, form: str) -> None:
+def test_a_key_from_the_settings_is_enough(
+    browser: Browser, op: BendableProvider, settings: Settings, form: str
+) -> None:
     pem = private_key("RS256").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     settings.OIDC_RP_IDP_SIGN_KEY = jwk("RS256") if form == "JWK" else pem
     op.metadata["jwks_uri"] = None
@@ -149,7 +151,7 @@ def test_every_modern_signature_is_understood(browser: Browser, op: BendableProv
 
 
 def test_hmac_with_the_client_secret_where_the_settings_name_it(
-    browser: Browser, op: BendableProvider, settings: Any
+    browser: Browser, op: BendableProvider, settings: Settings
 ) -> None:
     settings.OIDC_RP_SIGN_ALGO = "HS256"
     op.sign = lambda claims: jwt.encode(claims, CLIENT_SECRET, "HS256")
@@ -170,7 +172,7 @@ def test_keys_for_encryption_and_of_other_kinds_are_passed_over(browser: Browser
         jwk("ES256", kid="RS256-0"),
         jwk("RS256", 2, kid="RS256-0", key_ops=["encrypt"]),
         {"kty": "oct", "kid": "RS256-0", "k": "AAAA"},
-        "rubbish",  # type: ignore[list-item]
+        "rubbish",  # type: ignore[list-item]  # no key at all
         jwk("RS256"),
     ]
     browser.log_in()
@@ -262,7 +264,7 @@ def test_a_silent_login_of_somebody_else_leaves_the_session_as_it_is(browser: Br
 
 @pytest.mark.parametrize("change", ["another issuer", "junk in the session", "a lost key"])
 def test_a_silent_login_names_nobody_where_there_is_nothing_to_name_them_with(
-    browser: Browser, op: BendableProvider, settings: Any, change: str
+    browser: Browser, op: BendableProvider, settings: Settings, change: str
 ) -> None:
     """The ID token goes to the issuer that the login was at only, as at a log-out."""
     browser.log_in()
@@ -359,7 +361,7 @@ def test_a_silent_login_that_the_provider_left_unanswered_is_not_tried_again(
     assert browser.come_back(op.authorize(url)).headers["Location"] == "/page/"
 
 
-def test_the_authorization_request(browser: Browser, settings: Any, op: BendableProvider) -> None:
+def test_the_authorization_request(browser: Browser, settings: Settings, op: BendableProvider) -> None:
     settings.OIDC_AUTH_REQUEST_EXTRA_PARAMS = {"acr_values": "gold", "state": "mine", "client_id": "mine"}
     settings.OIDC_RP_SCOPES = "email offline_access"
     op.metadata["authorization_endpoint"] = f"{op.url}/authorize?tenant=a"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from pytest_django import Settings
 
 from partium_auth.oidc import providers
 from partium_auth.oidc.metadata import interpret_metadata
@@ -15,7 +16,7 @@ from tests.oidc.provider import BendableProvider
 
 
 @pytest.mark.parametrize("value", ["HS512 none", "rs256", [], ""])
-def test_an_unknown_algorithm_is_a_mistake(op: BendableProvider, settings: Any, value: Any) -> None:
+def test_an_unknown_algorithm_is_a_mistake(op: BendableProvider, settings: Settings, value: Any) -> None:
     settings.OIDC_RP_SIGN_ALGO = value
     with pytest.raises(ImproperlyConfigured, match="OIDC_RP_SIGN_ALGO"):
         providers.get("default")
@@ -23,7 +24,7 @@ def test_an_unknown_algorithm_is_a_mistake(op: BendableProvider, settings: Any, 
 
 @pytest.mark.parametrize(("name", "setting"), ENDPOINTS.items())
 def test_each_url_can_be_set_in_the_settings_and_in_a_row(
-    op: BendableProvider, settings: Any, db: None, name: str, setting: str
+    op: BendableProvider, settings: Settings, db: None, name: str, setting: str
 ) -> None:
     url = "https://elsewhere.example/x"
     setattr(settings, setting, url)
@@ -32,7 +33,7 @@ def test_each_url_can_be_set_in_the_settings_and_in_a_row(
         assert getattr(interpret_metadata(provider, op.discovery()), name) == url
 
 
-def test_without_a_client_id_there_is_no_default_provider(settings: Any, db: None) -> None:
+def test_without_a_client_id_there_is_no_default_provider(settings: Settings, db: None) -> None:
     settings.OIDC_OP_ISSUER = "https://provider.example"
     with pytest.raises(LookupError):
         providers.get("default")
@@ -47,7 +48,7 @@ def test_without_a_client_id_there_is_no_default_provider(settings: Any, db: Non
         ({}, "default"),
     ],
 )
-def test_what_the_login_page_calls_it(settings: Any, settings_given: dict[str, str], name: str) -> None:
+def test_what_the_login_page_calls_it(settings: Settings, settings_given: dict[str, str], name: str) -> None:
     for setting, value in settings_given.items():
         setattr(settings, setting, value)
     assert providers.settings_name() == name

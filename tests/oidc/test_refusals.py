@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.test import Client
+from pytest_django import Settings
 
 from partium_auth.models import Grant, Organization
 from partium_auth.oidc import token_endpoint, userinfo
@@ -57,7 +58,7 @@ def test_no_signature(browser: Browser, op: BendableProvider, refused: Refusals)
 
 
 def test_an_algorithm_that_is_not_in_the_list(
-    browser: Browser, op: BendableProvider, refused: Refusals, settings: Any
+    browser: Browser, op: BendableProvider, refused: Refusals, settings: Settings
 ) -> None:
     settings.OIDC_RP_SIGN_ALGO = "ES256"
     refused.check(browser.log_in(), browser, "alg")
@@ -77,7 +78,7 @@ def test_hmac_with_the_client_secret_where_nobody_asked_for_it(
 
 
 def test_hmac_with_the_public_key_where_hmac_is_allowed(
-    browser: Browser, op: BendableProvider, refused: Refusals, settings: Any
+    browser: Browser, op: BendableProvider, refused: Refusals, settings: Settings
 ) -> None:
     settings.OIDC_RP_SIGN_ALGO = ["RS256", "HS256"]
     public = private_key("RS256").public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -196,7 +197,7 @@ def test_a_replayed_nonce(browser: Browser, op: BendableProvider, refused: Refus
 
 
 def test_a_login_that_is_older_than_max_age(
-    browser: Browser, op: BendableProvider, refused: Refusals, settings: Any
+    browser: Browser, op: BendableProvider, refused: Refusals, settings: Settings
 ) -> None:
     settings.OIDC_AUTH_REQUEST_EXTRA_PARAMS = {"max_age": 600}
     op.changed_claims["auth_time"] = int(time.time()) - 700
@@ -207,7 +208,7 @@ def test_a_login_that_is_older_than_max_age(
 
 
 @pytest.fixture
-def asks_userinfo(op: BendableProvider, settings: Any) -> None:
+def asks_userinfo(op: BendableProvider, settings: Settings) -> None:
     settings.OIDC_OP_USER_ENDPOINT = f"{op.url}/userinfo"
 
 
@@ -440,7 +441,7 @@ def test_the_token_endpoint_fails(
     assert op.calls.count("/token") == 1
 
 
-def test_a_wrong_client_secret(browser: Browser, op: BendableProvider, refused: Refusals, settings: Any) -> None:
+def test_a_wrong_client_secret(browser: Browser, op: BendableProvider, refused: Refusals, settings: Settings) -> None:
     settings.OIDC_RP_CLIENT_SECRET = "wrong"
     response = browser.log_in()
     refused.check(response, browser, "upstream", status=503)
@@ -468,7 +469,7 @@ def test_a_provider_that_may_answer_later(
 
 
 def test_a_discovery_document_that_is_not_there(
-    browser: Browser, op: BendableProvider, refused: Refusals, settings: Any
+    browser: Browser, op: BendableProvider, refused: Refusals, settings: Settings
 ) -> None:
     settings.OIDC_OP_DISCOVERY_ENDPOINT = f"{op.url}/nothing/here"
     response = start(browser)
@@ -477,7 +478,7 @@ def test_a_discovery_document_that_is_not_there(
 
 
 def test_a_site_that_forgot_the_backend(
-    browser: Browser, op: BendableProvider, refused: Refusals, settings: Any
+    browser: Browser, op: BendableProvider, refused: Refusals, settings: Settings
 ) -> None:
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
     response = browser.log_in()
@@ -552,7 +553,7 @@ def test_no_discovery_document(browser: Browser, op: BendableProvider, refused: 
 
 
 def test_static_endpoints_without_an_issuer(
-    browser: Browser, op: BendableProvider, refused: Refusals, settings: Any
+    browser: Browser, op: BendableProvider, refused: Refusals, settings: Settings
 ) -> None:
     settings.OIDC_OP_ISSUER = ""
     settings.OIDC_OP_AUTHORIZATION_ENDPOINT = f"{op.url}/authorize"
@@ -562,7 +563,7 @@ def test_static_endpoints_without_an_issuer(
     assert "OIDC_OP_ISSUER" in refused.caplog.text
 
 
-def test_no_encryption_key(browser: Browser, op: BendableProvider, refused: Refusals, settings: Any) -> None:
+def test_no_encryption_key(browser: Browser, op: BendableProvider, refused: Refusals, settings: Settings) -> None:
     answer = op.authorize(browser.start())
     settings.PARTIUM_ENCRYPTION_KEYS = []
     refused.check(browser.come_back(answer), browser, "configuration", status=503)
@@ -580,7 +581,7 @@ def ann(db: None) -> Any:
 
 @pytest.mark.parametrize("verified", [False, "true", 1, None])
 def test_an_email_address_that_is_not_verified(
-    browser: Browser, op: BendableProvider, refused: Refusals, settings: Any, ann: Any, verified: object
+    browser: Browser, op: BendableProvider, refused: Refusals, settings: Settings, ann: Any, verified: object
 ) -> None:
     settings.PARTIUM_LINK_BY_VERIFIED_EMAIL = True
     op.claims["email_verified"] = verified
@@ -590,7 +591,7 @@ def test_an_email_address_that_is_not_verified(
 @pytest.mark.parametrize("flag", ["is_staff", "is_superuser"])
 @pytest.mark.parametrize("linking", [True, False])
 def test_the_email_address_of_a_privileged_account(
-    browser: Browser, op: BendableProvider, refused: Refusals, settings: Any, ann: Any, flag: str, linking: bool
+    browser: Browser, op: BendableProvider, refused: Refusals, settings: Settings, ann: Any, flag: str, linking: bool
 ) -> None:
     settings.PARTIUM_LINK_BY_VERIFIED_EMAIL = linking
     setattr(ann, flag, True)
@@ -599,7 +600,7 @@ def test_the_email_address_of_a_privileged_account(
 
 
 def test_an_email_address_that_two_accounts_have(
-    browser: Browser, op: BendableProvider, refused: Refusals, settings: Any, ann: Any
+    browser: Browser, op: BendableProvider, refused: Refusals, settings: Settings, ann: Any
 ) -> None:
     settings.PARTIUM_LINK_BY_VERIFIED_EMAIL = True
     get_user_model().objects.create_user("ann2", "ANN@example.com")
@@ -612,7 +613,7 @@ def test_the_email_address_of_an_existing_account_where_linking_is_not_allowed(
     refused.check(browser.log_in(), browser, "email", status=403, users=1)
 
 
-def test_the_email_address_of_another_identity(browser: Browser, op: BendableProvider, settings: Any) -> None:
+def test_the_email_address_of_another_identity(browser: Browser, op: BendableProvider, settings: Settings) -> None:
     settings.PARTIUM_LINK_BY_VERIFIED_EMAIL = True
     browser.log_in()
     mallory = Browser(op)
@@ -622,7 +623,7 @@ def test_the_email_address_of_another_identity(browser: Browser, op: BendablePro
     assert get_user_model().objects.count() == Grant.objects.count() == 1
 
 
-def test_a_deactivated_account(browser: Browser, op: BendableProvider, settings: Any, ann: Any) -> None:
+def test_a_deactivated_account(browser: Browser, op: BendableProvider, settings: Settings, ann: Any) -> None:
     browser.op.claims["email"] = "new@example.com"
     browser.log_in()
     user = browser.user
@@ -666,7 +667,7 @@ def test_a_provider_of_a_deactivated_organization(
 
 
 def test_nobody_new_where_the_site_creates_no_users(
-    browser: Browser, op: BendableProvider, refused: Refusals, settings: Any
+    browser: Browser, op: BendableProvider, refused: Refusals, settings: Settings
 ) -> None:
     settings.OIDC_CREATE_USER = False
     refused.check(browser.log_in(), browser, "unknown_person", status=403)

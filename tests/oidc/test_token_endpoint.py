@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from pytest_django import Settings
 
 from partium_auth.exceptions import CredentialsRejected, UnexpectedResponse, UpstreamError
 from partium_auth.oidc import providers, token_endpoint
@@ -76,7 +77,7 @@ def test_a_rejection_without_a_reason_logs_nobody_out(
     [("a b", "client_secret_basic", True), ("a b", "client_secret_post", False), ("ab", "client_secret_basic", False)],
 )
 def test_the_error_names_client_secret_post_where_encoding_may_be_the_cause(
-    op: BendableProvider, settings: Any, secret: str, method: str, is_told: bool
+    op: BendableProvider, settings: Settings, secret: str, method: str, is_told: bool
 ) -> None:
     settings.OIDC_RP_CLIENT_ID, settings.OIDC_RP_CLIENT_SECRET = "site", secret
     op.client_authentication = method

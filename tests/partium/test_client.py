@@ -185,7 +185,7 @@ def test_what_the_source_raises_comes_out(api: API) -> None:
         raise LoggedOut
 
     api.accepts()
-    api.source.replace = replace  # type: ignore[method-assign,assignment]
+    api.source.replace = replace  # type: ignore[method-assign,assignment]  # only this test's source fails
     with pytest.raises(LoggedOut):
         api.find().search(text="fan")
 
@@ -436,12 +436,12 @@ def test_an_empty_image_is_refused(api: API, make: Callable[[bytes], Any]) -> No
 
 def test_a_file_in_text_mode_is_refused(api: API) -> None:
     with pytest.raises(TypeError, match="binary mode"):
-        api.find().search(image=io.StringIO("x"))  # type: ignore[arg-type]
+        api.find().search(image=io.StringIO("x"))  # type: ignore[arg-type]  # the mistake
     reading, writing = os.pipe()
     os.write(writing, b"x")
     os.close(writing)
     with os.fdopen(reading) as text, pytest.raises(TypeError, match="binary mode"):
-        api.find().search(image=text)  # type: ignore[arg-type]
+        api.find().search(image=text)  # type: ignore[arg-type]  # the mistake
 
 
 # --- pages

@@ -3,6 +3,8 @@
 import base64
 import http.client
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 
 import pytest
@@ -170,7 +172,9 @@ def test_reuse_ends_its_own_family_only(caller: Caller) -> None:
     assert caller.refresh(other).status_code == 200
 
 
-def test_of_many_refreshes_at_once_one_wins(sandbox: PartiumSandbox, caller: Caller, background) -> None:  # type: ignore[no-untyped-def]
+def test_of_many_refreshes_at_once_one_wins(
+    sandbox: PartiumSandbox, caller: Caller, background: ThreadPoolExecutor
+) -> None:
     _, refresh_token = _tokens(caller.exchange())
 
     def refresh() -> int:
@@ -327,7 +331,7 @@ def test_a_sub_organization_is_not_covered_by_its_parent(sandbox: PartiumSandbox
         lambda sandbox: sandbox.add_issuer("ftp://nowhere"),
     ],
 )
-def test_impossible_additions_are_refused(sandbox: PartiumSandbox, add) -> None:  # type: ignore[no-untyped-def]
+def test_impossible_additions_are_refused(sandbox: PartiumSandbox, add: Callable[[PartiumSandbox], object]) -> None:
     before = sandbox.describe()
     with pytest.raises(ValueError):
         add(sandbox)

@@ -3,6 +3,7 @@
 import http.client
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -308,7 +309,9 @@ def test_idle_connections_can_be_closed_under_a_client(sandbox: PartiumSandbox) 
         lambda sandbox: sandbox.operate("add_fault", kind="explode"),
     ],
 )
-def test_impossible_faults_are_refused(sandbox: PartiumSandbox, caller: Caller, ask) -> None:  # type: ignore[no-untyped-def]
+def test_impossible_faults_are_refused(
+    sandbox: PartiumSandbox, caller: Caller, ask: Callable[[PartiumSandbox], object]
+) -> None:
     with pytest.raises(ValueError):
         ask(sandbox)
     assert caller.exchange().status_code == 200

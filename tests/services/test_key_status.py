@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from partium_auth.fields import seal
 from partium_auth.models import ApiKey, KeyStatus, Organization
@@ -146,7 +147,7 @@ def test_it_follows_every_service(acme: Organization, partium_sandbox: PartiumSa
 
 
 def test_a_successful_exchange_takes_two_statements(
-    acme: Organization, partium_sandbox: PartiumSandbox, django_assert_num_queries: Any
+    acme: Organization, partium_sandbox: PartiumSandbox, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     key = keys.add_key(acme, partium_sandbox.add_key("acme"), label="k", actor=None)
     key_usage.count_exchange(key.pk, ok=True)

@@ -11,6 +11,7 @@ import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import connection, transaction
 from django.utils import timezone
+from pytest_django import Settings
 
 from partium_auth.models import Identity, Invitation, Membership, Organization, Role
 from partium_auth.models.identities import identity_digest
@@ -67,7 +68,7 @@ def test_organizations_are_checked_and_their_id_is_fixed(acme: Organization) -> 
 
 
 def test_developers_manage_members_only_where_the_site_says_so(
-    acme: Organization, person: Person, settings: Any
+    acme: Organization, person: Person, settings: Settings
 ) -> None:
     dev, member = person("dev", acme), person("member", acme, Role.MEMBER)
     for allowed in (False, True):

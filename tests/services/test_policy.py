@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
+from pytest_django import Settings
 
 from partium_auth import policy
 from partium_auth.fields import seal
@@ -37,7 +38,7 @@ def seen(user: Any) -> dict[str, set[str]]:
     "who", ["anonymous", "member", "staff", "inactive developer", "inactive superuser", "outsider"]
 )
 def test_people_without_a_role_see_and_may_nothing(
-    who: str, acme: Organization, person: Callable[..., Any], settings: Any
+    who: str, acme: Organization, person: Callable[..., Any], settings: Settings
 ) -> None:
     settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
     people: dict[str, Callable[[], Any]] = {
@@ -62,7 +63,7 @@ def test_people_without_a_role_see_and_may_nothing(
 @pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize("members", [True, False])
 def test_a_developer_sees_their_organization_and_no_other(
-    members: bool, acme: Organization, globex: Organization, person: Callable[..., Any], settings: Any
+    members: bool, acme: Organization, globex: Organization, person: Callable[..., Any], settings: Settings
 ) -> None:
     settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = members
     dev = person("dev", acme)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from pytest_django import Settings
 
 from partium_auth.models import IdentityProvider, Organization
 from partium_auth.services import save_provider
@@ -44,7 +45,7 @@ def test_an_organizations_provider_and_a_site_wide_one_never_share_an_issuer(
     ],
 )
 def test_nor_does_it_share_one_with_the_provider_of_the_settings_or_with_partium(
-    acme: Organization, settings: Any, configured: dict[str, str]
+    acme: Organization, settings: Settings, configured: dict[str, str]
 ) -> None:
     settings.OIDC_RP_CLIENT_ID = "portal"
     for name, value in configured.items():
@@ -54,7 +55,7 @@ def test_nor_does_it_share_one_with_the_provider_of_the_settings_or_with_partium
     save_provider(provider("site-wide", None), actor=None)
 
 
-def test_the_name_of_the_provider_of_the_settings_is_taken(settings: Any) -> None:
+def test_the_name_of_the_provider_of_the_settings_is_taken(settings: Settings) -> None:
     """A row of that name would be taken for it: switched off, it would end everybody's login."""
     settings.OIDC_RP_CLIENT_ID = "portal"
     with pytest.raises(ValidationError) as caught:

@@ -96,7 +96,6 @@ def more(searchers: list[Searcher], searches: int) -> None:
 def test_no_search_fails_and_no_revoked_key_is_used_while_keys_are_rotated(
     searchers: list[Searcher], key: ApiKey, partium_sandbox: PartiumSandbox
 ) -> None:
-    # The lines that provide it: the overlap in ``rotate_key``; ``update``, ``grants.revoke`` in ``revoke_key``.
     serving, revoked = key, 0
     for n in range(ROTATIONS):
         value = partium_sandbox.add_key("acme")

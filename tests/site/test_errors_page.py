@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import include, path
+from pytest_django import Settings
 
 from partium_auth import exceptions
 from partium_auth.testing.people import PartiumUser
@@ -115,7 +116,7 @@ def test_graphql_answers_what_a_resolver_raised(
 
 
 def test_another_middleware_answers_for_itself(
-    client: Client, partium_user: PartiumUser, settings: Any, monkeypatch: pytest.MonkeyPatch
+    client: Client, partium_user: PartiumUser, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     middleware = example("Another middleware").TokenHeaderMiddleware
     monkeypatch.setattr(sys.modules[__name__], "Example", middleware, raising=False)

@@ -11,6 +11,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.test import AsyncClient, Client, RequestFactory
 from django.test.client import encode_multipart
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from partium_auth import afor_organization, exceptions, for_organization
 from partium_auth.accounts import error_pages
@@ -66,12 +67,16 @@ def test_an_async_view_has_them_too(partium_user: PartiumUser) -> None:
     assert aget(partium_user, "/asearch/?text=fan")["names"]
 
 
-def test_a_request_that_asks_nothing_pays_nothing(partium_user: PartiumUser, django_assert_num_queries: Any) -> None:
+def test_a_request_that_asks_nothing_pays_nothing(
+    partium_user: PartiumUser, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     with django_assert_num_queries(2):  # the host's own: session and user
         partium_user.client.get("/untouched/")
 
 
-def test_reading_a_token_is_one_query(partium_user: PartiumUser, django_assert_num_queries: Any) -> None:
+def test_reading_a_token_is_one_query(
+    partium_user: PartiumUser, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
     with django_assert_num_queries(3):
         partium_user.client.get("/token/")
 
@@ -159,7 +164,7 @@ def test_the_token_endpoint_takes_post_with_csrf_only(partium_user: PartiumUser)
 
 @pytest.mark.parametrize("source", [Organization.TokenSource.API_KEY, Organization.TokenSource.API_KEY_DIRECT])
 def test_the_token_endpoint_never_gives_an_api_key(
-    partium_user: PartiumUser, partium_sandbox: PartiumSandbox, source: str, settings: Any
+    partium_user: PartiumUser, partium_sandbox: PartiumSandbox, source: str, settings: Settings
 ) -> None:
     from partium_auth.services.keys import add_key
 
@@ -223,7 +228,7 @@ def test_the_template_tag_renders_nothing_when_nobody_is_logged_in(client: Clien
 
 @pytest.mark.parametrize(("seconds", "status"), [(1, 503), (9, 200)])
 def test_a_search_may_take_as_long_as_the_setting_says(
-    partium_user: PartiumUser, partium_sandbox: PartiumSandbox, settings: Any, seconds: int, status: int
+    partium_user: PartiumUser, partium_sandbox: PartiumSandbox, settings: Settings, seconds: int, status: int
 ) -> None:
     settings.PARTIUM_TIMEOUT = seconds
     partium_sandbox.delay("search", 1.5)
@@ -241,9 +246,9 @@ def test_junk_for_an_organization_is_an_unknown_one(partium_user: PartiumUser, c
 
 @pytest.mark.parametrize("junk", ["\0", "ac\0me"])
 def test_what_no_id_can_be_is_not_asked_for(
-    partium_user: PartiumUser, junk: str, django_assert_num_queries: Any
+    partium_user: PartiumUser, junk: str, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    # PostgreSQL would refuse the question.
+    # PostgreSQL refuses a query with a NUL in a parameter.
     with django_assert_num_queries(0):
         assert Organization.objects.named(junk).first() is None
 
@@ -323,7 +328,7 @@ def test_a_path_does_not_forge_lines_of_the_log(rf: RequestFactory, caplog: pyte
     ],
 )
 def test_half_a_surrogate_pair_is_no_500(client: Client, method: str, url: str) -> None:
-    # A request may name a charset in which such a thing can be written.
+    # UTF-7, which a request may name as its charset, can encode half a surrogate pair.
     form = {"organization": "+2AA-", "email": "+2AA-", "username": "+2AA-", "password": "+2AA-", "next": "/+2AA-"}
     body = encode_multipart("x", form) if method == "POST" else b""
     kind = "multipart/form-data; charset=utf-7; boundary=x"

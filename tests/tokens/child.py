@@ -80,7 +80,7 @@ def main() -> None:
     sys.stdin.readline()
     with ThreadPoolExecutor(wanted["threads"]) as pool:
         say(results=list(pool.map(obtain, range(wanted["threads"]))))
-    # Not yet: a refresh in the background is to be stopped on its way, not by the end of the process.
+    # Do not end yet: a test wants to stop a refresh in the background, and the end of the process would do that.
     sys.stdin.readline()
 
 

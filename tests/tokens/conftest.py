@@ -14,6 +14,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
 from django.utils import timezone
+from pytest_django import Settings
 
 from partium_auth.accounts import sessions
 from partium_auth.fields import seal
@@ -105,7 +106,7 @@ def key_grant(partium_sandbox: PartiumSandbox, acme: Organization) -> Callable[[
 
 
 @pytest.fixture
-def oidc_grant(op: BendableProvider, settings: Any) -> Callable[[], Grant]:  # noqa: F811
+def oidc_grant(op: BendableProvider, settings: Settings) -> Callable[[], Grant]:  # noqa: F811
     """Make the grant of a login at the provider named ``default``."""
     settings.PARTIUM_EXECUTOR = "thread"
 
@@ -173,7 +174,8 @@ def log_in(partium_sandbox: PartiumSandbox) -> Callable[..., Person]:
     return make
 
 
-def read(grant: Grant) -> GrantState:
+def read(grant: Grant | None) -> GrantState:
+    assert grant is not None
     seen = state.read(grant.pk)
     assert seen is not None
     return seen

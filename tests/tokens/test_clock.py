@@ -9,6 +9,7 @@ import pytest
 
 from partium_auth.exceptions import TokenUnavailable
 from partium_auth.models import Grant
+from partium_auth.partium.token_response import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import send_credential
 from partium_auth.tokens.manager import TokenManager
@@ -54,8 +55,8 @@ def slow(clock: MovableClock, monkeypatch: pytest.MonkeyPatch) -> Callable[[floa
     exchange = send_credential.send_credential
 
     def take(seconds: float) -> None:
-        def slowly(*args: object) -> object:
-            tokens = exchange(*args)  # type: ignore[arg-type]
+        def slowly(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
+            tokens = exchange(grant, before_send)
             clock.advance(seconds)
             return tokens
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from partium_auth.exceptions import LoginRequired, TokenUnavailable
 from partium_auth.models import Grant, Identity
@@ -128,7 +129,7 @@ def test_a_refresh_token_goes_to_whom_it_came_from_only(
     oidc_grant: MakeGrant,
     op: BendableProvider,
     other_op: BendableProvider,  # noqa: F811
-    settings: Any,
+    settings: Settings,
 ) -> None:
     """The site has moved to another provider, in the settings or in a row of the same name."""
     grant = oidc_grant()
@@ -199,7 +200,7 @@ def test_a_refusal_of_our_registration_or_of_whoever_is_in_between_ends_no_login
 
 @pytest.mark.parametrize("status", [500, 401])
 def test_a_provider_whose_discovery_fails_has_not_been_sent_anything(
-    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, settings: Any, status: int
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, settings: Settings, status: int
 ) -> None:
     # A 401 to something else refuses no refresh token.
     grant = oidc_grant()
@@ -213,7 +214,7 @@ def test_a_provider_whose_discovery_fails_has_not_been_sent_anything(
 
 
 def test_a_process_that_lacks_the_providers_settings_ends_no_login(
-    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, settings: Any
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, settings: Settings
 ) -> None:
     """A worker that was started with another environment than the site."""
     grant, client_id = oidc_grant(), settings.OIDC_RP_CLIENT_ID

@@ -62,7 +62,7 @@ def test_eight_processes_of_ten_threads_make_one_call(
 def test_a_holder_killed_before_it_sent_costs_the_rest_of_its_lease(
     token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # A lease ends by itself.
+    # A lease expires by itself.
     grant = password_grant()
     seen = age(grant, 120)
     with Child(grant, partium_sandbox.url, stop_at="leased") as child:
@@ -118,7 +118,7 @@ def test_a_lost_answer_of_an_upstream_with_unknown_grace_costs_no_login(
 def test_a_lost_answer_of_a_strict_upstream_leaves_the_token_to_its_end_and_then_asks_to_log_in_once(
     token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # The used refresh token would be sent again while the access token is good, and the family revoked.
+    # Otherwise the used refresh token is sent while the access token is still good, and the upstream revokes the whole family.
     grant = password_grant()
     age(grant, 120)
     kill_after_the_answer(grant, partium_sandbox)
@@ -208,8 +208,7 @@ def test_a_paused_holder_that_comes_back_disturbs_nothing_where_there_is_grace(
 def test_a_paused_holder_that_comes_back_to_a_strict_upstream_means_one_clean_login(
     token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Otherwise the late answer, whose family is revoked, is stored and served, and people are thrown out a second
-    # time.
+    # Otherwise the late answer, whose family is revoked, is stored, and people have to log in a second time.
     grant = password_grant()
     assert take_over_from_a_paused_holder(token_manager, grant, partium_sandbox) == ("LoginRequired", "LoginRequired")
     grant.refresh_from_db()
@@ -217,30 +216,31 @@ def test_a_paused_holder_that_comes_back_to_a_strict_upstream_means_one_clean_lo
 
 
 FORK = """
-import os, sys, uuid, django
+import os, sys, time, uuid, django
 django.setup()
 from django.conf import settings
 from django.db import connections
+from partium_auth.host import upstream
 from partium_auth.models import Grant
-from partium_auth.tokens import state
+from partium_auth.tokens import lease, manager, state
 from partium_auth.tokens.manager import token_manager
 
-settings.PARTIUM_API_URL = sys.argv[2]
-grant_id = uuid.UUID(sys.argv[1])
-assert token_manager.obtain(state.read(grant_id)).generation == 2
-assert Grant.objects.filter(pk=grant_id).update(issued_at=0)
+settings.PARTIUM_API_URL, *grants = sys.argv[1:]
+# The machine may be busy.
+upstream.EXCHANGE_SECONDS = lease.LEASE_SECONDS = manager.PATIENCE_SECONDS = 60.0
+first, second, third = [uuid.UUID(grant) for grant in grants]
+for grant in (first, second):
+    assert token_manager.obtain(state.read(grant)).generation == 1
+while not all(state.read(grant).sent for grant in (first, second)):
+    time.sleep(0.01)
+Grant.objects.update(issued_at=0)
+under_way = state.read(first)
 connections.close_all()
-# As if a thread were just using them; in the child nobody gives them back.
-locks = [
-    token_manager._refreshes().lock, token_manager._executor._upstreams().lock, token_manager.refresher._pending().lock
-]
-for lock in locks:
-    lock.acquire()
 worker = os.fork()
 if worker == 0:
-    os._exit(0 if token_manager.obtain(state.read(grant_id)).generation == 3 else 1)
-for lock in locks:
-    lock.release()
+    # The threads that refresh the first two grants exist in the master only.
+    refreshed = token_manager.obtain(state.read(third)).generation
+    os._exit(0 if (refreshed, token_manager.obtain(under_way).generation) == (2, 2) else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
 """
 
@@ -249,18 +249,24 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
 def test_the_workers_of_a_master_that_used_the_app_refresh(
     password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # With one state for all processes the child waits for threads and locks it does not have.
-    grant = password_grant()
-    age(grant, 0)
+    # If the child used the master's state, it would wait for two threads that it does not have.
+    grants = [password_grant() for _ in range(3)]
+    for grant in grants:
+        age(grant, 120)
     database = str(connection.settings_dict["NAME"])
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", FORK, str(grant.pk), partium_sandbox.url],
-        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "TEST_DATABASE_NAME": database},
-        start_new_session=True,
-    ) as master:
+    with (
+        partium_sandbox.hang("refresh") as hang,
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", FORK, partium_sandbox.url, *[str(grant.pk) for grant in grants]],
+            env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "TEST_DATABASE_NAME": database},
+            start_new_session=True,
+        ) as master,
+    ):
         try:
+            hang.wait_until_met(len(grants), timeout_seconds=60)
+            hang.release()
             assert master.wait(120) == 0
-        except subprocess.TimeoutExpired:
-            os.killpg(master.pid, signal.SIGKILL)
-            raise
-    assert partium_sandbox.count(endpoint="refresh") == 2
+        finally:
+            if master.poll() is None:
+                os.killpg(master.pid, signal.SIGKILL)
+    assert partium_sandbox.count(endpoint="refresh") == 3

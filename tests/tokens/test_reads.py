@@ -14,6 +14,7 @@ from django.core import serializers
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import Settings
 
 from partium_auth import services
 from partium_auth.exceptions import LoginRequired, NoOrganization, NoUsableKey, PartiumError
@@ -77,7 +78,7 @@ def delete_memberships() -> None:
 
 
 def delete_the_user() -> None:
-    # Not the user who is logged in: that is the site's own query. A cascade has to be heard of, too.
+    # Not the user who is logged in: that is the site's own query. A cascade has to change the version, too.
     get_user_model().objects.all().delete()
 
 
@@ -215,8 +216,9 @@ def test_a_key_that_another_process_ends_gives_way_at_the_next_read(
     older, newer = key_grant(), key_grant()
     person = log_in(acme, kind=None)
     assert person.token().grant_id == person.token().grant_id == newer.pk
-    assert newer.api_key is not None
-    in_another_thread(lambda: end(newer.api_key))  # type: ignore[arg-type]
+    key = newer.api_key
+    assert key is not None
+    in_another_thread(lambda: end(key))
     assert person.token().grant_id == older.pk
 
 
@@ -235,7 +237,7 @@ def test_a_key_that_another_process_adds_serves_at_the_next_read(
 def test_a_key_ends_in_the_memory_of_a_process_too(
     acme: Organization, log_in: LogIn, key_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Nothing is written when the time of a key comes.
+    # When a key reaches its end, nothing is written that could change the version.
     Organization.objects.update(token_source=Organization.TokenSource.API_KEY)
     grant = key_grant()
     ApiKey.objects.update(expires_at=timezone.now() + dt.timedelta(hours=1))
@@ -326,7 +328,7 @@ class Replica:
         return "default"
 
 
-def test_reads_ask_where_it_was_written(ann: Person, settings: Any) -> None:
+def test_reads_ask_where_it_was_written(ann: Person, settings: Settings) -> None:
     settings.DATABASE_ROUTERS = [f"{__name__}.Replica"]  # there is no such database: reading from it would raise
     assert ann.token().value
     access.forget_all()
@@ -365,7 +367,7 @@ def test_only_the_organization_concerned_gets_another_version(
 
 
 def test_the_use_of_a_key_changes_no_version(acme: Organization, key_grant: MakeGrant) -> None:
-    # Otherwise every search with a key would end what every process remembers.
+    # Otherwise every search with a key invalidates the memo of every process.
     key = key_grant()
     before = version(acme)
     key_usage.count_exchange(key.pk, ok=True)
@@ -383,7 +385,7 @@ def test_versions_do_not_repeat() -> None:
 
 
 def test_after_a_change_of_the_encryption_key_nothing_is_remembered_that_only_the_old_one_opens(
-    ann: Person, settings: Any
+    ann: Person, settings: Settings
 ) -> None:
     value = ann.token().value
     settings.PARTIUM_ENCRYPTION_KEYS = [encryption.generate_key(), *settings.PARTIUM_ENCRYPTION_KEYS]

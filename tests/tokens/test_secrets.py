@@ -14,6 +14,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
+from pytest_django import Settings
 
 from partium_auth import services
 from partium_auth.exceptions import EncryptionError, PartiumError
@@ -160,7 +161,7 @@ def test_a_ciphertext_that_was_moved_to_another_row_does_not_open(
 
 
 def test_a_lost_encryption_key_is_an_error_and_no_reason_to_log_in(
-    token_manager: TokenManager, acme: Organization, log_in: LogIn, settings: Any, partium_sandbox: PartiumSandbox
+    token_manager: TokenManager, acme: Organization, log_in: LogIn, settings: Settings, partium_sandbox: PartiumSandbox
 ) -> None:
     from partium_auth.sealed import encryption
 
@@ -172,8 +173,8 @@ def test_a_lost_encryption_key_is_an_error_and_no_reason_to_log_in(
         with pytest.raises(EncryptionError):
             person.token()
     assert partium_sandbox.count(endpoint="refresh") == 0
-    assert read(person.grant).refreshable  # type: ignore[arg-type]
-    assert not read(person.grant).rejected  # type: ignore[arg-type]
+    assert read(person.grant).refreshable
+    assert not read(person.grant).rejected
 
 
 def test_who_shares_a_key_is_told_apart_by_nothing_personal(acme: Organization, log_in: LogIn) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 import partium_auth
 from partium_auth.exceptions import KeyRejected, NoUsableKey, PartiumError
@@ -76,7 +77,7 @@ def outcome(read: Callable[[], object]) -> type[PartiumError] | None:
 
 @pytest.mark.parametrize("token", [True, False], ids=["with a token", "without a token"])
 def test_every_reader_says_the_same_of_every_state(
-    acme: Organization, log_in: LogIn, token: bool, settings: Any
+    acme: Organization, log_in: LogIn, token: bool, settings: Settings
 ) -> None:
     assert len(STATES) == 324
     settings.PARTIUM_API_URL = "http://127.0.0.1:1"  # nobody is to ask Partium

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connection, connections, transaction
 from django.http import HttpRequest
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
 
 import partium_auth
 from partium_auth import services
@@ -134,7 +136,7 @@ def test_a_token_ends_on_the_very_next_read(
     assert getattr(caught.value, "provider", "") == provider
 
 
-def test_a_deleted_grant_ends_its_session(settings: Any, acme: Organization, log_in: LogIn) -> None:
+def test_a_deleted_grant_ends_its_session(settings: Settings, acme: Organization, log_in: LogIn) -> None:
     person = log_in(acme)
     Grant.objects.all().delete()
     with pytest.raises(LoginRequired):
@@ -175,7 +177,7 @@ def test_another_persons_membership_opens_nothing(acme: Organization, globex: Or
 def test_a_login_at_a_provider_that_is_gone_is_not_one_at_a_site_wide_provider(
     acme: Organization, globex: Organization, corp: IdentityProvider, log_in: LogIn
 ) -> None:
-    # With the row goes what bound its logins to one organization.
+    # The provider's row says to which organization its logins are bound; without it nobody knows.
     corp.organization = acme
     corp.save()
     person = log_in(acme, kind=Grant.Kind.OIDC, provider="corp")
@@ -229,7 +231,7 @@ def test_an_organization_that_requires_a_provider_is_open_to_logins_there_and_to
         assert caught.value.provider == "corp"
 
 
-def test_a_login_of_unknown_age_counts_as_an_old_one(acme: Organization, log_in: LogIn, settings: Any) -> None:
+def test_a_login_of_unknown_age_counts_as_an_old_one(acme: Organization, log_in: LogIn, settings: Settings) -> None:
     settings.PARTIUM_REAUTHENTICATE_AFTER = 3600
     person = log_in(acme)
     Grant.objects.update(authenticated_at=None)
@@ -248,7 +250,7 @@ def test_a_session_without_a_login_of_its_own_has_no_age(
     assert partium.login_age_seconds is None
 
 
-def test_an_old_login_has_to_be_made_again(acme: Organization, log_in: LogIn, settings: Any) -> None:
+def test_an_old_login_has_to_be_made_again(acme: Organization, log_in: LogIn, settings: Settings) -> None:
     person = log_in(acme, kind=Grant.Kind.OIDC, provider="default")
     settings.PARTIUM_REAUTHENTICATE_AFTER = 3600
     assert person.token()
@@ -263,7 +265,7 @@ def test_nobody_has_no_token(acme: Organization) -> None:
     from django.contrib.auth.models import AnonymousUser
 
     request = HttpRequest()
-    request.session = {}  # type: ignore[assignment]
+    request.session = SessionStore()
     request.user = AnonymousUser()
     partium = PartiumSession(request)
     assert partium.organization is None
@@ -393,7 +395,7 @@ def test_an_organizations_key_serves_everybody_and_partium_can_tell_them_apart(
 def test_five_hundred_cold_sessions_of_one_organization_make_one_exchange(
     acme: Organization, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # The token is the key's, not the session's.
+    # All sessions share the token of the key.
     key_grant()
     use_keys(acme)
     users = get_user_model().objects.bulk_create(get_user_model()(username=f"user{n}") for n in range(500))
@@ -401,7 +403,8 @@ def test_five_hundred_cold_sessions_of_one_organization_make_one_exchange(
 
     def obtain(user: Any) -> str:
         request = HttpRequest()
-        request.session = {ORGANIZATION: str(acme.pk)}  # type: ignore[assignment]
+        request.session = SessionStore()
+        request.session[ORGANIZATION] = str(acme.pk)
         request.user = user
         try:
             return PartiumSession(request).access_token
@@ -544,7 +547,7 @@ def test_a_key_without_a_grant_gets_one_on_first_use(acme: Organization, log_in:
 def test_a_key_without_a_grant_serves_inside_a_transaction(
     acme: Organization, log_in: LogIn, key_grant: MakeGrant, by_hand: bool
 ) -> None:
-    # Made by the reader, the grant was not seen by the refresh, and was gone again when the view had failed for that.
+    # A grant that the reader makes in its transaction is invisible to the refresh thread and is rolled back when the view fails.
     Grant.objects.filter(pk=key_grant().pk).delete()
     use_keys(acme)
     person = log_in(acme, kind=None)
@@ -589,7 +592,7 @@ def test_a_read_looks_at_one_grant_however_many_there_are(
 def test_a_refused_token_is_replaced_once_for_everybody_and_not_served_again(
     acme: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
 ) -> None:
-    # A remembered token would be sent again and again.
+    # Otherwise the client sends the remembered token again and again.
     person = log_in(acme)
     person.token()
     refused = person.token()
@@ -604,7 +607,7 @@ def test_a_refused_token_is_replaced_once_for_everybody_and_not_served_again(
 def test_twenty_simultaneous_refusals_of_one_token_make_one_refresh(
     acme: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
 ) -> None:
-    # A newer token is simply used.
+    # A newer token is used; no refresh is forced.
     person = log_in(acme)
     partium_sandbox.revoke_token(person.token().value)
 
@@ -637,7 +640,7 @@ def test_a_persistent_refusal_comes_back_after_one_replay(
 
 
 def test_a_request_that_does_not_ask_pays_nothing(
-    acme: Organization, log_in: LogIn, settings: Any, django_assert_num_queries: Any
+    acme: Organization, log_in: LogIn, settings: Settings, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     request = log_in(acme).request()
     with django_assert_num_queries(0):
@@ -646,7 +649,7 @@ def test_a_request_that_does_not_ask_pays_nothing(
 
 
 def test_a_request_that_asks_pays_one_query_however_often(
-    acme: Organization, log_in: LogIn, settings: Any, django_assert_num_queries: Any
+    acme: Organization, log_in: LogIn, settings: Settings, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     partium = log_in(acme).partium
     with django_assert_num_queries(1):
@@ -679,7 +682,7 @@ def test_neither_a_read_nor_a_refresh_writes_the_session(acme: Organization, log
     request = person.request()
     with CaptureQueriesContext(connection) as captured:
         PartiumSession(request).token()
-    eventually(lambda: read(person.grant).generation == 2)  # type: ignore[arg-type]
+    eventually(lambda: read(person.grant).generation == 2)
     assert not request.session.modified
     assert not [query for query in captured if "UPDATE" in query["sql"]]
     assert Session.objects.get(pk=person.session_key).session_data == stored
@@ -731,7 +734,7 @@ def test_the_state_tells_everything_but_the_token(acme: Organization, log_in: Lo
 def test_a_grant_that_is_revoked_serves_nothing_while_its_token_is_fresh(
     log_in: LogIn, acme: Organization, key_grant: MakeGrant
 ) -> None:
-    # The row still holds the token.
+    # The row still holds the key's unexpired token.
     use_keys(acme)
     key, person = key_grant(), log_in(acme, kind=None)
     assert person.token().value
@@ -743,7 +746,7 @@ def test_a_grant_that_is_revoked_serves_nothing_while_its_token_is_fresh(
 def test_a_refused_token_is_not_served_again_because_its_successor_could_not_be_stored(
     log_in: LogIn, acme: Organization, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # In the row the refused token is as fresh as ever.
+    # The row still holds the refused token, and it is fresh by its age.
     person = log_in(acme)
     partium = person.partium
     refused = partium.token()
@@ -786,7 +789,7 @@ def test_a_key_that_has_come_to_its_end_serves_nothing(
 
 @pytest.mark.parametrize("name", ["Pacific/Kiritimati", "America/Los_Angeles"])
 def test_a_keys_end_is_right_in_a_database_with_a_time_zone_of_its_own(
-    settings: Any, acme: Organization, log_in: LogIn, key_grant: MakeGrant, name: str
+    settings: Settings, acme: Organization, log_in: LogIn, key_grant: MakeGrant, name: str
 ) -> None:
     use_keys(acme)
     person = log_in(acme, kind=None)
@@ -850,9 +853,9 @@ def test_a_key_that_retires_serves_after_an_older_one_that_does_not(
 
 
 def test_a_key_that_was_refused_serves_first_again_when_it_may_be_tried_again(
-    acme: Organization, log_in: LogIn, key_grant: MakeGrant, settings: Any
+    acme: Organization, log_in: LogIn, key_grant: MakeGrant, settings: Settings
 ) -> None:
-    # Otherwise a refusal would be remembered until the next refresh.
+    # Otherwise the process remembers a refusal until the next refresh.
     use_keys(acme)
     person = log_in(acme, kind=None)
     key_grant()
@@ -865,7 +868,7 @@ def test_a_key_that_was_refused_serves_first_again_when_it_may_be_tried_again(
 def test_the_token_of_a_key_that_partium_refuses_gives_way_while_it_is_fresh(
     log_in: LogIn, acme: Organization, key_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
-    # By its age the refused key's token would be served for minutes.
+    # The refused key's token is still fresh by its age.
     use_keys(acme)
     person = log_in(acme, kind=None)
     other = key_grant()
@@ -881,7 +884,7 @@ def test_the_token_of_a_key_that_partium_refuses_gives_way_while_it_is_fresh(
 
 
 def test_a_client_without_a_request_costs_two_queries_however_many_keys_there_are(
-    acme: Organization, key_grant: MakeGrant, django_assert_num_queries: Any
+    acme: Organization, key_grant: MakeGrant, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     use_keys(acme)
     for _ in range(3):

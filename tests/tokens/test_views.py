@@ -17,6 +17,7 @@ from django.contrib.auth.models import User
 from django.core.asgi import get_asgi_application
 from django.db import connection, connections
 from django.test import AsyncClient, Client
+from pytest_django import Settings
 
 from partium_auth.accounts.sessions import GRANT
 from partium_auth.models import Grant, Membership, Organization
@@ -92,7 +93,7 @@ def test_a_fault_of_the_upstream_is_not_seen_while_the_token_is_good(
 def test_a_refresh_survives_the_rollback_of_the_view_that_asked_for_it(
     ann: Person, atomic_requests: None, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Its threads have connections of their own. Inline, the rotated refresh token is rolled back.
+    # The refresh threads have their own connections. Inline, the view's roll-back would lose the rotated refresh token.
     browser = client_of(ann)
     age(grant_of(ann), 30)
     assert browser.get("/token-then-failure/").status_code == 500
@@ -131,7 +132,7 @@ def test_a_hosts_session_data_survives_a_refresh_and_a_failure_beside_it(
 def test_a_page_that_has_written_on_sqlite_is_asked_for_again_with_the_refreshed_token(
     ann: Person, atomic_requests: None, partium_sandbox: PartiumSandbox
 ) -> None:
-    # Otherwise the view waits five seconds for a refresh that waits for it.
+    # Otherwise the view waits five seconds for a refresh that waits for the view's transaction.
     browser = client_of(ann)
     age(grant_of(ann), 5)
     started_at = time.monotonic()
@@ -207,7 +208,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 def test_the_event_loop_goes_on_while_an_async_view_waits_for_a_refresh(
     ann: Person, partium_sandbox: PartiumSandbox, seconds_left: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A loop that is blocked gets to none of this before the patience is over.
+    # A blocked event loop runs nothing of this until the wait is over.
     monkeypatch.setattr("partium_auth.tokens.manager.BRIEF_SECONDS", PATIENCE_SECONDS)
     browser = client_of(ann, AsyncClient())
     age(grant_of(ann), seconds_left)
@@ -247,7 +248,7 @@ def test_an_async_view_waits_for_another_processes_refresh(ann: Person, partium_
 
 
 def test_a_client_that_disconnects_takes_nothing_with_it(ann: Person, partium_sandbox: PartiumSandbox) -> None:
-    # Cancelling the refresh's would take it from everybody.
+    # If the disconnect cancelled the refresh, the other waiting callers would get no token.
     cookie = f"{django_settings.SESSION_COOKIE_NAME}={client_of(ann).session.session_key}"
     age(grant_of(ann), 5)
     scope = {
@@ -262,7 +263,7 @@ def test_a_client_that_disconnects_takes_nothing_with_it(ann: Person, partium_sa
     }
 
     async def ask() -> Any:  # an ApplicationCommunicator, which has no types
-        communicator: Any = ApplicationCommunicator(get_asgi_application(), scope)  # type: ignore[no-untyped-call]
+        communicator: Any = ApplicationCommunicator(get_asgi_application(), scope)  # type: ignore[no-untyped-call]  # of asgiref
         await communicator.send_input({"type": "http.request", "body": b"", "more_body": False})
         return communicator
 
@@ -312,7 +313,7 @@ def test_an_async_view_switches_the_organization(ann: Person, partium_sandbox: P
     assert browser.session["_partium_organization"] == str(globex.pk)
 
 
-def test_inline_an_async_view_refreshes_without_a_thread_of_ours(ann: Person, settings: Any) -> None:
+def test_inline_an_async_view_refreshes_without_a_thread_of_ours(ann: Person, settings: Settings) -> None:
     settings.PARTIUM_EXECUTOR = "inline"
     browser = client_of(ann, AsyncClient())
     age(grant_of(ann), 5)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from django.db import connections
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from partium_auth.exceptions import TokenUnavailable
 from partium_auth.models import Grant, Outage
@@ -23,7 +23,7 @@ MakeGrant = Callable[[], Grant]
 
 
 @pytest.fixture
-def pool() -> Any:
+def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(20) as executor:
         yield executor
 
@@ -37,14 +37,14 @@ def obtain(manager: TokenManager, grant: Grant) -> int:
 
 
 def failures_of(calls: list[Future[int]]) -> list[TokenUnavailable]:
-    return [call.exception(30) for call in calls if isinstance(call.exception(30), TokenUnavailable)]  # type: ignore[misc]
+    return [error for call in calls if isinstance(error := call.exception(30), TokenUnavailable)]
 
 
 def test_only_so_many_callers_wait_and_the_others_are_told_at_once(
     token_manager: TokenManager,
     password_grant: MakeGrant,
     partium_sandbox: PartiumSandbox,
-    settings: Any,
+    settings: Settings,
     pool: ThreadPoolExecutor,
 ) -> None:
     settings.PARTIUM_MAX_WAITING = 2
@@ -66,7 +66,7 @@ def test_a_token_that_still_serves_is_served_where_there_is_no_place_to_wait(
     token_manager: TokenManager,
     password_grant: MakeGrant,
     partium_sandbox: PartiumSandbox,
-    settings: Any,
+    settings: Settings,
     pool: ThreadPoolExecutor,
 ) -> None:
     settings.PARTIUM_MAX_WAITING = 1
@@ -83,7 +83,7 @@ def test_a_token_that_still_serves_is_served_where_there_is_no_place_to_wait(
 
 
 def test_async_callers_hold_no_thread_and_more_of_them_may_wait(
-    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, settings: Any
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, settings: Settings
 ) -> None:
     settings.PARTIUM_MAX_WAITING = 1
     seen = age(password_grant(), 0)
@@ -146,7 +146,7 @@ def test_while_an_upstream_fails_callers_are_turned_away_without_a_query(
     password_grant: MakeGrant,
     partium_sandbox: PartiumSandbox,
     monkeypatch: pytest.MonkeyPatch,
-    django_assert_num_queries: Any,
+    django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     monkeypatch.setattr("partium_auth.tokens.outages.LOOK_SECONDS", 60.0)
     seen = age(password_grant(), 0)
@@ -230,7 +230,7 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_is_over(
 
 
 def test_as_many_refreshes_run_at_once_as_the_setting_says(
-    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, settings: Any
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, settings: Settings
 ) -> None:
     settings.PARTIUM_REFRESH_THREADS = 4
     grants = [age(password_grant(), 120) for _ in range(5)]
