@@ -95,7 +95,7 @@ class Outages:
         Raises:
             UpstreamFails: it fails, and another caller of the fleet probes it, or the next probe is not due.
         """
-        if seconds := self.retry_after(upstream):
+        if seconds := self.seconds_to_wait(upstream):
             raise UpstreamFails(upstream, seconds)
         if upstream in self._memory().failing:
             self.require_turn(upstream)
