@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -17,13 +16,13 @@ from django.utils import timezone
 from django.utils.asyncio import async_unsafe
 
 from partium_auth import policy
-from partium_auth.exceptions import LoginRequired, NoOrganization, PartiumError
+from partium_auth.exceptions import LoginRequired, NoOrganization
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Grant, Organization
 from partium_auth.models.database import database_alias
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.keys import Usability
-from partium_auth.partium.bearers import Bearer
+from partium_auth.partium.bearers import Bearer, named_in_errors
 from partium_auth.tokens import access, keys, rules
 from partium_auth.tokens.access import SessionAccess
 from partium_auth.tokens.manager import token_manager
@@ -113,17 +112,6 @@ class _Opened(NamedTuple):
     def bearer(self, secret: AccessToken | _Key) -> Bearer:
         return Bearer(secret.value, self.org_id, self.external_user_id, secret)
 
-    @contextmanager
-    def named_in_errors(self) -> Iterator[None]:
-        """Begin messages with the organization: a job's log shows nothing else that tells which one it was."""
-        try:
-            yield
-        except PartiumError as error:
-            about = f"Organization {self.org_id!r}: "
-            if not str(error).startswith(about):
-                error.args = (about + str(error),)
-            raise
-
 
 class _Bearers(ABC):
     """The source of a client."""
@@ -137,23 +125,23 @@ class _Bearers(ABC):
     @_in_async_code
     def current(self) -> Bearer:
         opened = self.open()
-        with opened.named_in_errors():
+        with named_in_errors(opened.org_id):
             return opened.bearer(opened.tokens.current())
 
     @_in_async_code
     def replace(self, rejected: Bearer) -> Bearer:
         opened = self.open()
-        with opened.named_in_errors():
+        with named_in_errors(opened.org_id):
             return opened.bearer(opened.tokens.replace(rejected.origin))
 
     async def acurrent(self) -> Bearer:
         opened = await self.aopen()
-        with opened.named_in_errors():
+        with named_in_errors(opened.org_id):
             return opened.bearer(await opened.tokens.acurrent())
 
     async def areplace(self, rejected: Bearer) -> Bearer:
         opened = await self.aopen()
-        with opened.named_in_errors():
+        with named_in_errors(opened.org_id):
             return opened.bearer(await opened.tokens.areplace(rejected.origin))
 
     def accepted(self, bearer: Bearer) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from partium_auth.exceptions import PartiumError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +49,15 @@ class BearerSource(Protocol):
     async def areplace(self, rejected: Bearer) -> Bearer:
         """As :meth:`replace`."""
         ...
+
+
+@contextmanager
+def named_in_errors(organization: str) -> Iterator[None]:
+    """Begin the messages of errors with the organization: the log of a job shows nothing else that tells which one it was."""
+    try:
+        yield
+    except PartiumError as error:
+        about = f"Organization {organization!r}: "
+        if not str(error).startswith(about):
+            error.args = (about + str(error),)
+        raise

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from partium_auth.http.transport import Call, Response, Transport, raise_for_status
-from partium_auth.partium.bearers import Bearer, BearerSource
+from partium_auth.partium.bearers import Bearer, BearerSource, named_in_errors
 from partium_auth.partium.errors import require_json_error
 from partium_auth.partium.results import Pages, Part, SearchResult, parse_search_result
 from partium_auth.partium.search import SearchParameters
@@ -138,13 +138,13 @@ class FindClient:
             PayloadTooLarge: over 5.5 MiB; ``sent`` is False where that was known before.
             UnsupportedImage: Partium does not recognize the format, or the image is empty (``sent`` is False then).
         """
-        return parse_search_result(self._run(self._search(parameters)), _WHAT)
+        return self._run(self._search(parameters), _found)
 
     @_takes(SearchParameters)
     async def asearch(self, parameters: SearchParameters) -> SearchResult:
         """As :meth:`search`."""
         send = await asyncio.to_thread(self._search, parameters)  # reads the image's file
-        return parse_search_result(await self._arun(send), _WHAT)
+        return await self._arun(send, _found)
 
     def page(self, session_id: str, *, offset: int, limit: int = 5) -> SearchResult:
         """Return a page of an earlier search; see ``state_path``.
@@ -154,11 +154,11 @@ class FindClient:
             offset: the number of parts to pass over.
             limit: the number of parts wanted at most.
         """
-        return parse_search_result(self._run(self._page(session_id, offset, limit)), _WHAT)
+        return self._run(self._page(session_id, offset, limit), _found)
 
     async def apage(self, session_id: str, *, offset: int, limit: int = 5) -> SearchResult:
         """As :meth:`page`."""
-        return parse_search_result(await self._arun(self._page(session_id, offset, limit)), _WHAT)
+        return await self._arun(self._page(session_id, offset, limit), _found)
 
     def pages(self, first: SearchResult, *, limit: int = 5) -> Iterator[SearchResult]:
         """Yield the pages that follow a search's first one, until one is not full.
@@ -189,36 +189,38 @@ class FindClient:
         Raises:
             ValueError: the path leads elsewhere, or the headers name credentials or a host.
         """
-        return self._run(self._request(parameters))
+        return self._run(self._request(parameters), _unread)
 
     @_takes(RequestParameters)
     async def arequest(self, parameters: RequestParameters) -> Response:
         """As :meth:`request`."""
-        return await self._arun(self._request(parameters))
+        return await self._arun(self._request(parameters), _unread)
 
     # One call, sync or async: get a bearer, send, and once more with another bearer after a 401.
 
-    def _run(self, send: _Send) -> Response:
+    def _run(self, send: _Send, parse: Callable[[Response], R]) -> R:
         bearer = self._source.current()
-        response = send(bearer)
-        if response.status == 401:
-            bearer = self._source.replace(bearer)
+        with named_in_errors(bearer.organization):
             response = send(bearer)
-        _raise_for_error(response, bearer)
-        if self._accepted is not None:
-            self._accepted(bearer)
-        return response
+            if response.status == 401:
+                bearer = self._source.replace(bearer)
+                response = send(bearer)
+            _raise_for_error(response)
+            if self._accepted is not None:
+                self._accepted(bearer)
+            return parse(response)
 
-    async def _arun(self, send: _Send) -> Response:
+    async def _arun(self, send: _Send, parse: Callable[[Response], R]) -> R:
         bearer = await self._source.acurrent()
-        response = await asyncio.to_thread(send, bearer)
-        if response.status == 401:
-            bearer = await self._source.areplace(bearer)
+        with named_in_errors(bearer.organization):
             response = await asyncio.to_thread(send, bearer)
-        _raise_for_error(response, bearer)
-        if self._aaccepted is not None:
-            await self._aaccepted(bearer)
-        return response
+            if response.status == 401:
+                bearer = await self._source.areplace(bearer)
+                response = await asyncio.to_thread(send, bearer)
+            _raise_for_error(response)
+            if self._aaccepted is not None:
+                await self._aaccepted(bearer)
+            return parse(response)
 
     def _search(self, parameters: SearchParameters) -> _Send:
         # A search changes nothing, so it may be sent again where a kept connection turned out to be closed.
@@ -300,8 +302,15 @@ class FindClient:
 _Send: TypeAlias = Callable[[Bearer], Response]
 
 
-def _raise_for_error(response: Response, bearer: Bearer) -> None:
-    what = f"{_WHAT}, organization {bearer.organization!r}"
+def _found(response: Response) -> SearchResult:
+    return parse_search_result(response, _WHAT)
+
+
+def _unread(response: Response) -> Response:
+    return response
+
+
+def _raise_for_error(response: Response) -> None:
     if response.status == 403:  # "another organization's key": a firewall's 403 must not end a key's use
-        require_json_error(response, what)
-    raise_for_status(response, what)
+        require_json_error(response, _WHAT)
+    raise_for_status(response, _WHAT)

@@ -30,7 +30,7 @@ from partium_auth.exceptions import (
     UnsupportedImage,
     UpstreamError,
 )
-from partium_auth.partium.client import FindClient
+from partium_auth.partium.client import Bearer, FindClient
 from partium_auth.partium.results import Part, SearchResult
 from partium_auth.partium.search import MAX_PAYLOAD_BYTES, MULTIPART_BYTES
 from tests.http.upstream import Peer, Request
@@ -670,3 +670,9 @@ def test_the_event_loop_goes_on_while_a_search_is_under_way(api: API) -> None:
         return await search
 
     assert asyncio.run(main()).session_id == "5e55"
+
+
+def test_a_bearer_shows_for_whom_it_is_and_not_what_it_is() -> None:
+    shown = repr(Bearer("s3cret", "acme", "user-7", origin="s3cret"))
+    assert "s3cret" not in shown
+    assert "'acme'" in shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
@@ -16,18 +15,23 @@ import partium_auth
 from partium_auth import services
 from partium_auth.clients import external_user_id
 from partium_auth.exceptions import (
+    ConnectionFailed,
+    KeyRejected,
     LoginRequired,
     NoOrganization,
+    NotPermitted,
     NoUsableKey,
     PartiumError,
     TokenUnavailable,
+    UnexpectedResponse,
 )
 from partium_auth.models import Grant, IdentityProvider, Membership, Organization
 from partium_auth.partium.client import FindClient
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.testing.sandbox.calls import Call
 from partium_auth.tokens import grants
-from tests.tokens.conftest import Person, age
+from partium_auth.tokens.manager import token_manager
+from tests.tokens.conftest import Person, age, let_time_pass
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LogIn = Callable[..., Person]
@@ -262,6 +266,14 @@ def test_every_error_of_a_job_names_the_organization(
     assert key is not None
     with partium_sandbox.fail("auth", status=503):
         assert isinstance(error(), TokenUnavailable)
-    Grant.objects.update(next_attempt_at=timezone.now() - dt.timedelta(seconds=1))
+    let_time_pass()
+    token_manager.forget()
     with partium_sandbox.fail("search", status=403):
-        assert isinstance(error(), PartiumError)
+        assert isinstance(error(), NotPermitted)
+    with partium_sandbox.fail("search", status=200, body="<p>maintenance</p>"):
+        assert isinstance(error(), UnexpectedResponse)
+    with partium_sandbox.drop("search"):
+        assert isinstance(error(), ConnectionFailed)
+    partium_sandbox.revoke_key(key.secret.reveal())
+    Grant.objects.update(issued_at=0)
+    assert isinstance(error(), KeyRejected)
