@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from partium_auth.conf import conf
 from partium_auth.exceptions import ConnectionFailed, CredentialsRejected, TimedOut, UpstreamError
 from partium_auth.host.per_process import PerProcess
+from partium_auth.oidc.errors import Refused
 from partium_auth.tokens.manager import token_manager
 from partium_auth.tokens.outages import UpstreamFails
 
@@ -57,7 +58,11 @@ def turn(upstream: str) -> Iterator[None]:
         here.logins[upstream] += 1
     try:
         token_manager.outages.require_turn_if_failing(upstream)
-        yield
+        try:
+            yield
+        except Refused:  # before anything was sent, or after an answer: a replayed callback must not use up the probe
+            token_manager.outages.give_back_turn(upstream)
+            raise
     finally:
         with here.lock:
             here.logins[upstream] -= 1

@@ -121,6 +121,12 @@ class Outages:
         self._remember(upstream, seconds)
         raise UpstreamFails(upstream, math.ceil(seconds))
 
+    def give_back_turn(self, upstream: str) -> None:
+        """Let somebody else probe at once: whoever had the turn has sent nothing. Does nothing where no outage is known."""
+        if upstream in self._memory().failing:
+            Outage.objects.using(database_alias()).filter(pk=upstream).update(next_probe_at=_in(0.0))
+            self._remember(upstream, 0.0)
+
     def failed(self, upstream: str, error: UpstreamError) -> bool:
         """Note a failure that says nothing about one credential. Returns whether it is the upstream's.
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
@@ -160,6 +161,19 @@ def test_a_made_up_state_or_a_cancelled_login_is_told_so_during_an_outage(
     assert come_back(second[0], {"code": "x", "state": "made up"}).status_code == 400
     cancelled = {"error": "access_denied", "state": second[1]["state"]}
     assert come_back(second[0], cancelled).status_code == 403
+
+
+def test_a_callback_that_is_replayed_does_not_use_up_the_probe(op: BendableProvider, quick_time_outs: None) -> None:
+    (first, second) = started(op, 2)
+    op.answers["/token"] = Answer(hangs=True)
+    cookies = SimpleCookie(first[0].client.cookies.output(header="", sep=";"))
+    assert come_back(*first).status_code == 503
+    del op.answers["/token"]
+    op.released.set()
+    end_the_outage()
+    first[0].client.cookies = cookies
+    eventually(lambda: come_back(*first).status_code == 400)
+    assert logs_in(*second)
 
 
 @pytest.mark.parametrize("answer", [Answer(400, {"error": "invalid_request"}), Answer(500), Answer(429)])
