@@ -241,7 +241,7 @@ def check_sqlite(app_configs: Configs, databases: Sequence[str] | None = None, *
 def check_connection_pool(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
     """W024 Django's connection pool is so small that callers who wait for a token keep the refresh from its connection."""
     alias = database_alias()
-    pool = connections[alias].settings_dict.get("OPTIONS", {}).get("pool")
+    pool = connections[alias].settings_dict.get("OPTIONS", {}).get("pool") if alias in settings.DATABASES else None
     if not pool:
         return
     try:

@@ -22,10 +22,11 @@ from django.utils.log import AdminEmailHandler, RequireDebugFalse
 from pytest_django import Settings
 
 from partium_auth.backends import PartiumOIDCBackend
-from partium_auth.models import Grant, Membership, Organization, Role
+from partium_auth.models import Grant, Membership, Organization, Outage, Role
 from partium_auth.services import keys
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import access
+from partium_auth.tokens.manager import token_manager
 from tests.hosts.journey import PAGE, SCRIPT, make_user
 from tests.oidc.provider import CLIENT_SECRET, Answer, BendableProvider
 
@@ -220,6 +221,8 @@ def test_no_secret_leaves_the_process_or_is_kept_in_the_clear(
     ):
         with fault:
             day.log_in_with_password()
+        Outage.objects.all().delete()
+        token_manager.forget()
     day.log_in_with_password("canary of a wrong password")
     day.secrets["canary of a wrong password"] = "wrong password"
     user_logged_in.connect(broken_receiver)

@@ -59,7 +59,7 @@ def main() -> None:
     stops: dict[str, tuple[Any, str, bool]] = {
         "leased": (lease, "take", False),
         "marked": (lease, "mark_sent", False),
-        "answered": (send_credential, "exchange", False),
+        "answered": (send_credential, "send_credential", False),
     }
     if wanted["stop_at"]:
         module, name, before = stops[wanted["stop_at"]]

@@ -60,7 +60,7 @@ def slow(clock: MovableClock, monkeypatch: pytest.MonkeyPatch) -> Callable[[floa
             clock.advance(seconds)
             return tokens
 
-        monkeypatch.setattr(send_credential, "exchange", slowly)
+        monkeypatch.setattr(send_credential, "send_credential", slowly)
 
     return take
 

@@ -836,7 +836,7 @@ def test_who_stops_the_process_is_not_held_up_by_a_refresh_in_the_callers_thread
     def interrupted(*args: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(send_credential, "exchange", interrupted)
+    monkeypatch.setattr(send_credential, "send_credential", interrupted)
     with pytest.raises(KeyboardInterrupt):
         token_manager.obtain(seen)
     assert not token_manager.refreshing
