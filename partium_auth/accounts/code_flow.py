@@ -81,7 +81,7 @@ def start(
     """
     encryption.current_encryption_key_id()  # without a key the login could not be stored when it comes back
     metadata = metadata_of(provider)
-    begun = StartedLogin(
+    started_login = StartedLogin(
         state=secrets.token_urlsafe(32),
         provider=provider.slug,
         redirect_uri=redirect_uri_of(request, provider.slug),
@@ -98,24 +98,26 @@ def start(
     parameters |= {
         "response_type": "code",
         "client_id": provider.client_id,
-        "redirect_uri": begun.redirect_uri,
+        "redirect_uri": started_login.redirect_uri,
         "scope": provider.scopes,
-        "state": begun.state,
-        "nonce": begun.nonce,
-        "code_challenge": urlsafe_b64encode(sha256(begun.code_verifier.encode()).digest()).rstrip(b"=").decode(),
+        "state": started_login.state,
+        "nonce": started_login.nonce,
+        "code_challenge": urlsafe_b64encode(sha256(started_login.code_verifier.encode()).digest())
+        .rstrip(b"=")
+        .decode(),
         "code_challenge_method": "S256",
     }
     url = with_query(metadata.authorization_endpoint, parameters)
-    return with_hint(url, _id_token(request, provider)) if silent else url, begun
+    return with_hint(url, _id_token(request, provider)) if silent else url, started_login
 
 
-def finish(request: HttpRequest, provider: Provider, begun: StartedLogin) -> VerifiedLogin:
+def finish(request: HttpRequest, provider: Provider, started_login: StartedLogin) -> VerifiedLogin:
     """Return the login that the provider's authorization response leads to, verified.
 
     Args:
         request: the callback's.
         provider: where the login was started.
-        begun: what :func:`started.find` returned.
+        started_login: what :func:`started.find` returned.
 
     Raises:
         ProviderError: the provider says that it did not log anybody in.
@@ -132,12 +134,14 @@ def finish(request: HttpRequest, provider: Provider, begun: StartedLogin) -> Ver
         raise Refused("code", "missing.")
     issued_at = timezone.now()
     with login_calls.noted_outcome(upstream_name(provider.slug)):
-        tokens = token_endpoint.redeem_code(provider, metadata, code, begun.redirect_uri, begun.code_verifier)
+        tokens = token_endpoint.redeem_code(
+            provider, metadata, code, started_login.redirect_uri, started_login.code_verifier
+        )
     claims = verify_id_token(
         provider,
         metadata,
         tokens.id_token or "",
-        nonce=begun.nonce,
+        nonce=started_login.nonce,
         access_token=tokens.access_token,
     )
     if metadata.userinfo_endpoint and (provider.use_userinfo or _lacks_claims(provider, claims)):

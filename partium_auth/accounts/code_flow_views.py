@@ -58,9 +58,9 @@ def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
     """Log in the person whose browser a provider sends back. Without a ``state`` of this browser nothing happens."""
     next_url = ""
     try:
-        begun = started.find(request)
-        next_url = begun.next
-        response = _come_back(request, provider, begun)
+        started_login = started.find(request)
+        next_url = started_login.next
+        response = _come_back(request, provider, started_login)
     except NOT_ASKED as e:  # nothing is used up: the browser keeps its started login, and the page can be reloaded
         return refusal_response(request, e, provider=provider, next_url=next_url)
     except Refused as e:
@@ -73,28 +73,28 @@ oidc_callback.is_partium_callback = True  # type: ignore[attr-defined]  # see co
 
 
 @sensitive_variables()
-def _come_back(request: HttpRequest, provider: str, begun: StartedLogin) -> HttpResponse:
-    next_url = begun.next
+def _come_back(request: HttpRequest, provider: str, started_login: StartedLogin) -> HttpResponse:
+    next_url = started_login.next
     asks_provider = bool(request.GET.get("code")) and "error" not in request.GET
     turn = login_calls.turn(upstream_name(provider)) if asks_provider else nullcontext()
     try:
         try:
             with turn:
-                started.use_up(begun, provider)
+                started.use_up(started_login, provider)
                 op = _provider(provider)
                 encryption.current_encryption_key_id()  # without a key the tokens could not be stored
-                login = code_flow.finish(request, op, begun)
+                login = code_flow.finish(request, op, started_login)
         except ProviderError:
-            if begun.silent:  # whatever the reason: where it lasts, the person learns of it now
-                return start(request, provider, next_url=next_url, organization=begun.organization)
+            if started_login.silent:  # whatever the reason: where it lasts, the person learns of it now
+                return start(request, provider, next_url=next_url, organization=started_login.organization)
             raise
         if not request.session.modified:
             # Read anew: while the provider was asked, other tabs may have written to the session.
             request.session = type(request.session)(request.session.session_key)
         _find_account(request, login)
-        if begun.silent and request.user.is_authenticated and request.user.pk != login.user.pk:
+        if started_login.silent and request.user.is_authenticated and request.user.pk != login.user.pk:
             raise Refused("somebody_else", "a silent login came back as another person than the session's.")
-        sessions.log_in(request, login, org_id=begun.organization)
+        sessions.log_in(request, login, org_id=started_login.organization)
     except NOT_ASKED:
         raise
     except LOGIN_FAILURES as e:
@@ -106,11 +106,11 @@ def _come_back(request: HttpRequest, provider: str, begun: StartedLogin) -> Http
 def start(request: HttpRequest, slug: str, *, next_url: str = "", **options: Any) -> HttpResponse:
     """Send the browser to a provider, or answer why not; the options are those of :func:`code_flow.start`."""
     try:
-        url, begun = code_flow.start(request, _provider(slug), next_url=next_url, **options)
+        url, started_login = code_flow.start(request, _provider(slug), next_url=next_url, **options)
     except LOGIN_FAILURES as e:
         return refusal_response(request, e, provider=slug, next_url=next_url)
     response = to_provider(url)
-    started.save(request, response, begun)
+    started.save(request, response, started_login)
     return response
 
 

@@ -18,7 +18,7 @@ BUSY_RETRY_SECONDS = 5
 
 
 class TooManyLogins(UpstreamError):
-    """Nothing was sent: as many logins as a process allows at once wait for this upstream."""
+    """Nothing was sent: this process allows no more logins at this upstream at once."""
 
     def __init__(self, upstream: str) -> None:
         super().__init__(
@@ -35,9 +35,8 @@ NOT_ASKED = (UpstreamFails, TooManyLogins)
 class _UnderWay:
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.logins: Counter[str] = (
-            Counter()
-        )  # a name leaves with its last login, so a visitor cannot fill it with names
+        # A name leaves with its last login, so a visitor cannot fill this with names.
+        self.logins: Counter[str] = Counter()
 
 
 _under_way = PerProcess(_UnderWay)
