@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -83,8 +84,13 @@ def session_key_digest(session_key: str) -> str:
 def store_session_key(grant_id: uuid.UUID, session_key: str) -> None:
     """Store the session key that a grant's session has now: Django changes it when the password is changed, for example.
 
+    It is stored after the caller's transaction, whose lock on the row would block the refresh that the caller may wait for.
     A failure is logged, and no reason to fail the request.
     """
+    transaction.on_commit(partial(_store_session_key, grant_id, session_key), using=database_alias())
+
+
+def _store_session_key(grant_id: uuid.UUID, session_key: str) -> None:
     digest = session_key_digest(session_key)
     try:
         with transaction.atomic(using=database_alias()):
