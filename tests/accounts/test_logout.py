@@ -12,7 +12,7 @@ import pytest
 from django.contrib.auth import SESSION_KEY
 from django.db.models import Model
 from django.test import Client
-from pytest_django import Settings
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from partium_auth.accounts import logout, sessions
 from partium_auth.models import Grant, Organization, UsedOnce
@@ -265,11 +265,15 @@ def test_where_there_is_no_session_to_delete_there_is_no_token_any_more(
 
 
 def test_a_session_that_got_another_key_is_deleted_once_a_token_was_read_in_it(
-    browser: Browser, op: BendableProvider, acme: Organization
+    browser: Browser,
+    op: BendableProvider,
+    acme: Organization,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     browser.log_in(claims={"organizations": ["acme"]})
     cycle_key(browser)
-    assert browser.client.post("/partium/token/").status_code == 200
+    with django_capture_on_commit_callbacks(execute=True):
+        assert browser.client.post("/partium/token/").status_code == 200
     assert tell(op).status_code == 200
     assert browser.user is None
 
