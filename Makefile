@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo walkthrough bench test services node browser screenshots lint types layers check lock messages clean
+.PHONY: help demo walkthrough bench chaos test services node browser screenshots lint types layers check lock messages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +26,9 @@ walkthrough: $(VENV)/.installed ## show on the terminal what the app does, step 
 
 bench: $(VENV)/.installed-dev ## measure what the app costs (docs/benchmarks.md)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: $(VENV)/.installed-dev ## break things around a site and measure what its visitors notice (docs/reliability.md); needs Debian's postgresql
+	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 test: $(VENV)/.installed-dev ## run the tests that need neither a browser nor Node.js; ARGS="-k name" for some of them
 	@# Some of them wait for processes: three at a time keep two processors busy.

@@ -1,0 +1,1 @@
+"""``python -m benchmarks.chaos``: what a site with partium_auth does while things around it break."""
