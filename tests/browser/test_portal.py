@@ -42,7 +42,7 @@ def test_log_in_find_a_part_and_log_out(visit_as: Visit) -> None:
     expect(page.get_by_role("heading", name="Parts for “oil filter”")).to_be_visible()
 
     search(page, "axial fan")
-    expect(page.get_by_role("heading", name="Parts for “fan”")).to_be_visible()
+    expect(page.get_by_role("heading", name="Parts for “axial fan”")).to_be_visible()
     expect(page.locator(".part")).to_have_count(12)
     expect(page.locator(".part").first.locator("mark")).to_have_text(["Axial", "fan"])
     expect(page).to_have_url(re.compile(r"text=axial\+fan"))
