@@ -29,7 +29,7 @@ of the API key's organization; empty for a person's login), ``seconds: float`` (
 token_refresh_failed = Signal()
 """A refresh failed, or was called off. ``sender=Grant`` and the arguments of :data:`token_refreshed`, and ``reason: str``
 (name of the exception's class), ``status: int | None`` (HTTP status; None: no readable response), ``rejected: bool`` (the
-upstream rejected the credential itself: a login ends, an API key rests)."""
+upstream rejected the credential itself: a login ends, an API key is not tried again for a minute)."""
 
 login_refused = Signal()
 """A login was refused. ``sender``: the exception's class; ``provider: str`` (slug; empty: a Partium user name and password,

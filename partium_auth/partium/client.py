@@ -82,7 +82,8 @@ def _takes(parameters: Callable[P, T]) -> Callable[[Callable[[Any, T], R]], Call
 class FindClient:
     """Searches an organization's catalogs. Each method has an async twin that never blocks the event loop.
 
-    Making one does no I/O: the source says for each call which organization to search in, and for whom. A 401 leads to one ``source.replace(…)`` and one replay of the call.
+    Making one does no I/O: the source says for each call which organization to search in, and for whom. A 401 leads to one
+    ``source.replace(…)`` and one replay of the call.
 
     Args:
         transport: what sends.

@@ -43,7 +43,7 @@ def read(organization_id: uuid.UUID) -> UsableKeys:
     candidates = state.read_keys(list(usability)) if usability else []
     return UsableKeys(
         candidates=tuple(
-            # A key that rests is not sent again, but its access token may still be good.
+            # A key that was just rejected is not sent again, but its access token may still be good.
             seen if usability[seen.grant_id] == Usability.USABLE else seen._replace(rejected=True, waiting=True)
             for seen in candidates
         ),

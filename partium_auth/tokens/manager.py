@@ -37,7 +37,7 @@ from partium_auth.exceptions import (
 from partium_auth.host.per_process import PerProcess
 from partium_auth.models import Grant
 from partium_auth.models.database import database_alias
-from partium_auth.tokens import keys, lease, state
+from partium_auth.tokens import keys, lease, send_credential, state
 from partium_auth.tokens.memo import Memo
 from partium_auth.tokens.outages import UpstreamFails
 from partium_auth.tokens.refresh import Refresher, elapsed_clock
@@ -243,8 +243,7 @@ class TokenManager:
     @property
     def waiting(self) -> int:
         """How many callers of this process wait for a token at the moment."""
-        waiting = self._waiting()
-        return waiting.total
+        return self._waiting().total
 
     @property
     def queued(self) -> dict[str, int]:
@@ -358,8 +357,11 @@ class TokenManager:
         else:
             try:
                 self._executor.submit(seen.upstream, job)
-            except Saturated as error:
+            except Exception as error:
+                # Also where a setting is wrong: a refresh that stays registered is waited for by every later caller.
                 self._end(seen, refresh, None, error)
+                if not isinstance(error, Saturated):
+                    raise
         return refresh
 
     def _run(self, seen: GrantState, refresh: Future[GrantState | None], forced: bool, queued_at: float) -> None:
@@ -501,9 +503,11 @@ def _raise_if_ended(seen: GrantState) -> None:
     if seen.refused or not seen.refreshable:
         if seen.kind == Grant.Kind.API_KEY:
             raise keys.no_usable_key(refused=True)
-        raise LoginRequired(
-            "The refresh token of this login was rejected. The person has to log in again.", provider=seen.provider
-        )
+        if seen.refused:
+            reason = "The refresh token of this login was rejected. The person has to log in again."
+        else:
+            reason = send_credential.NOT_REFRESHABLE
+        raise LoginRequired(reason, provider=seen.provider)
 
 
 def _unavailable(failure: BaseException | None, *, retry_after: int) -> TokenUnavailable:

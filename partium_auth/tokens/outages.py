@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import Error as AnyDatabaseError
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
@@ -166,15 +167,21 @@ class Outages:
         return True
 
     def succeeded(self, upstream: str) -> None:
-        """Note an answer that only a working upstream gives: a token, or the refusal of one credential."""
+        """Note an answer that only a working upstream gives: a token, or the refusal of one credential.
+
+        Where the database cannot be asked, the row stays; the next caller finds it there, and probes.
+        """
         memory = self._memory()
         memory.unexplained.pop(upstream, None)
         if upstream not in memory.failing:
             return
         rows = Outage.objects.using(database_alias()).filter(pk=upstream)
-        row = rows.values_list("since", Now()).first()
-        if row is not None and rows.delete()[0]:
-            logger.warning("%s is back after %d s.", upstream, (row[1] - row[0]).total_seconds())
+        try:
+            row = rows.values_list("since", Now()).first()
+            if row is not None and rows.delete()[0]:
+                logger.warning("%s is back after %d s.", upstream, (row[1] - row[0]).total_seconds())
+        except AnyDatabaseError as error:
+            logger.warning("%s is back, but the database could not be told: %s", upstream, type(error).__name__)
         self._forget(upstream)
 
     def forget(self) -> None:

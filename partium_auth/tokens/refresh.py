@@ -114,10 +114,9 @@ class Refresher:
             grants.for_key(seen.grant_id)
         lease_id = uuid.uuid4()
         taken_at = self._elapsed()
-        if not lease.take(seen.grant_id, seen.generation, lease_id):
-            return None
-        grant = lease.load(seen.grant_id)
+        grant = lease.load(seen.grant_id) if lease.take(seen.grant_id, seen.generation, lease_id) else None
         if grant is None or grant.generation != seen.generation:
+            self.outages.give_back_turn(seen.upstream)
             return None
 
         def before_send() -> None:
@@ -137,7 +136,11 @@ class Refresher:
             self._abort(grant, seen, lease_id, error)
             self._send_failed(grant, seen, taken_at, error)
             raise
-        result = self._store(grant, seen, tokens, issued_at, forced)
+        try:
+            result = self._store(grant, seen, tokens, issued_at, forced)
+        finally:
+            # Not before: the new refresh token has to be stored first.
+            self.outages.succeeded(seen.upstream)
         if result is not None:
             signals.token_refreshed.send_robust(sender=Grant, **self._signal_arguments(grant, seen, taken_at))
         return result
@@ -171,6 +174,9 @@ class Refresher:
         else:
             # Whatever it is, it came before an answer; the row knows whether anything was sent.
             self._back_off(grant, seen, lease_id, sent_at=F("sent_at"))
+        if isinstance(error, PartiumError):
+            # Nothing was sent, so the turn of this upstream is not used up.
+            self.outages.give_back_turn(seen.upstream)
 
     def _upstream_failed(self, grant: Grant, seen: GrantState, lease_id: uuid.UUID, error: UpstreamError) -> None:
         rejected = send_credential.is_rejection(error)
@@ -213,7 +219,6 @@ class Refresher:
     def _store(
         self, grant: Grant, seen: GrantState, tokens: TokenResponse, issued_at: float, forced: bool
     ) -> GrantState | None:
-        self.outages.succeeded(seen.upstream)
         reusable = _observed_reusable(grant, tokens)
         result = seen._replace(
             generation=seen.generation + 1,

@@ -12,6 +12,8 @@ from partium_auth.models import Grant
 if TYPE_CHECKING:
     from partium_auth.partium.token_response import TokenResponse
 
+NOT_REFRESHABLE = "This login has no refresh token, and its access token has expired. The person has to log in again."
+
 
 def send_credential(grant: Grant, before_send: Callable[[], None]) -> TokenResponse:
     """Send a grant's credential to its upstream and return the answer.
@@ -33,9 +35,7 @@ def send_credential(grant: Grant, before_send: Callable[[], None]) -> TokenRespo
         api = upstream.authentication_api(organization=grant.api_key.organization.org_id)
         return api.exchange_api_key(grant.api_key.secret.reveal(), before_send=before_send)
     if grant.refresh_token is None:
-        raise LoginRequired(
-            "This login has no refresh token, and its access token has expired. The person has to log in again."
-        )
+        raise LoginRequired(NOT_REFRESHABLE)
     refresh_token = grant.refresh_token.reveal()
     if grant.kind == Grant.Kind.PASSWORD:
         return upstream.authentication_api().refresh(refresh_token, before_send=before_send)

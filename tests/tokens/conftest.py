@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends.db import SessionStore
+from django.db import OperationalError
 from django.http import HttpRequest
 from django.utils import timezone
 from pytest_django import Settings
@@ -198,3 +199,8 @@ def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
         threading.Event().wait(0.01)
+
+
+def out_of_database(*args: object, **kwargs: object) -> NoReturn:
+    """Stand in for what needs the database, which cannot be had."""
+    raise OperationalError("too many connections")

@@ -13,6 +13,7 @@ from unittest.mock import Mock
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection, connections, transaction
 from pytest_django import DjangoAssertNumQueries, Settings
 
@@ -25,7 +26,7 @@ from partium_auth.tokens import grants, lease, send_credential, state
 from partium_auth.tokens.manager import PATIENCE_SECONDS, QUEUED_SECONDS, TokenManager
 from partium_auth.tokens.state import GrantState
 from partium_auth.tokens.workers import Saturated
-from tests.tokens.conftest import age, ago, eventually, let_time_pass, read
+from tests.tokens.conftest import age, ago, eventually, let_time_pass, out_of_database, read
 
 THREADS_PER_UPSTREAM = 2
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -680,6 +681,30 @@ def test_a_machine_out_of_threads_serves_what_it_has_and_recovers(
     assert token_manager.obtain(seen).generation == 2
 
 
+def test_a_wrong_number_of_threads_is_raised_to_every_caller(
+    token_manager: TokenManager, password_grant: MakeGrant, settings: Settings
+) -> None:
+    grant = password_grant()
+    seen = age(grant, 0)
+    settings.PARTIUM_REFRESH_THREADS = "many"
+    for _ in range(2):
+        with pytest.raises(ImproperlyConfigured, match="PARTIUM_REFRESH_THREADS"):
+            token_manager.obtain(seen)
+    assert not token_manager.refreshing
+    settings.PARTIUM_REFRESH_THREADS = 4
+    assert token_manager.obtain(seen).generation == 2
+
+
+def test_a_login_without_a_refresh_token_is_not_called_rejected(
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    grant = password_grant()
+    Grant.objects.update(refresh_token=None)
+    with pytest.raises(LoginRequired, match="has no refresh token"):
+        token_manager.obtain(age(grant, 0))
+    assert partium_sandbox.count(endpoint="refresh") == 0
+
+
 @pytest.mark.parametrize("missing", ["thread", "database"])
 def test_a_key_whose_first_refresh_cannot_begin_is_not_called_revoked(
     token_manager: TokenManager, key_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch, missing: str
@@ -699,10 +724,6 @@ def test_a_key_whose_first_refresh_cannot_begin_is_not_called_revoked(
     assert isinstance(caught.value.__cause__, Saturated if missing == "thread" else OperationalError)
     eventually(lambda: not token_manager.refreshing)
     assert token_manager.obtain(seen).generation == 1
-
-
-def out_of_database(*args: object, **kwargs: object) -> NoReturn:
-    raise OperationalError("too many connections")
 
 
 def out_of_threads(thread: threading.Thread) -> NoReturn:

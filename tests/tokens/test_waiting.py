@@ -10,13 +10,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from django.db import connections
+from django.db.models import QuerySet
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from partium_auth.exceptions import TokenUnavailable
 from partium_auth.models import Grant, Outage
 from partium_auth.testing.sandbox import PartiumSandbox
+from partium_auth.tokens import lease
 from partium_auth.tokens.manager import TokenManager
-from tests.tokens.conftest import age, eventually, let_time_pass, read
+from partium_auth.tokens.refresh import NotSent
+from tests.tokens.conftest import age, eventually, let_time_pass, out_of_database, read
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MakeGrant = Callable[[], Grant]
@@ -191,6 +194,56 @@ def test_the_first_success_of_any_process_lets_everybody_go_on(
     assert obtain(TokenManager(), second) == 2  # another process, which has learned of the outage from the row
     assert not Outage.objects.exists()
     assert obtain(token_manager, first) == 2
+
+
+def test_a_refreshed_token_is_stored_before_the_end_of_an_outage_is_noted(
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The refresh token that came with it is a new one: losing it ends the login.
+    grant = password_grant()
+    seen = age(grant, 0)
+    with partium_sandbox.fail("refresh", status=502), pytest.raises(TokenUnavailable):
+        token_manager.obtain(seen)
+    let_time_pass()
+    with monkeypatch.context() as patch:
+        patch.setattr(QuerySet, "delete", out_of_database)
+        assert obtain(token_manager, grant) == 2
+    assert read(grant).generation == 2
+    assert Outage.objects.exists()
+    let_time_pass()
+    age(grant, 0)
+    assert obtain(token_manager, grant) == 3
+    assert not Outage.objects.exists()
+
+
+@pytest.mark.parametrize("why", ["the lease is held", "the grant has gone on", "the send deadline has passed"])
+def test_a_probe_that_sends_nothing_lets_somebody_else_probe_at_once(
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    why: str,
+) -> None:
+    grant, other = password_grant(), password_grant()
+    seen = age(grant, 0)
+    age(other, 0)
+    with partium_sandbox.fail("refresh", status=502), pytest.raises(TokenUnavailable):
+        token_manager.obtain(seen)
+    let_time_pass()
+    with monkeypatch.context() as patch:
+        if why == "the send deadline has passed":
+            patch.setattr("partium_auth.tokens.refresh.SEND_DEADLINE_SECONDS", -1.0)
+            with pytest.raises(NotSent):
+                token_manager.refresher.refresh(seen)
+        else:
+            patch.setattr(
+                lease, *(("take", lambda *_: False) if why == "the lease is held" else ("load", lambda _: None))
+            )
+            assert token_manager.refresher.refresh(seen) is None
+    assert obtain(TokenManager(), other) == 2
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
