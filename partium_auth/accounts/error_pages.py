@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import secrets
+from typing import TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.utils.encoding import escape_uri_path  # or a path could forge lines of the log
@@ -41,6 +43,8 @@ LONGEST_RELOAD_SECONDS = 10
 """A page that a token is missing for reloads by itself, if the wait is not longer than this."""
 _SILENT_AGAIN_SECONDS = 60.0
 
+R = TypeVar("R", bound=HttpResponseBase)
+
 LoginFailure = Refused | UpstreamError | EncryptionError | ImproperlyConfigured
 LOGIN_FAILURES = (Refused, UpstreamError, EncryptionError, ImproperlyConfigured)
 
@@ -58,6 +62,12 @@ def error_response(request: HttpRequest, error: PartiumError) -> HttpResponse:
     response = _login(request, error) if isinstance(error, LoginRequired) else _explain(request, error)
     add_never_cache_headers(response)
     patch_vary_headers(response, ("Accept", "Cookie"))
+    return logged_here(response)
+
+
+def logged_here(response: R) -> R:
+    """Keep Django from logging an answer once more, as ``django.request``: one ERROR per request in an outage."""
+    response._has_been_logged = True  # type: ignore[attr-defined]  # Django sets it, too, on what it has logged
     return response
 
 
@@ -119,7 +129,7 @@ def refusal_response(
     response = render(request, "partium_auth/login_failed.html", context, status=text.status)
     if isinstance(failure, UpstreamError) and text is not error_texts.MISCONFIGURED:
         response["Retry-After"] = str(failure.retry_after or RETRY_SECONDS)
-    return response
+    return logged_here(response)
 
 
 def explain_refusal(failure: LoginFailure, *, provider: str = "") -> tuple[RefusalText, str]:

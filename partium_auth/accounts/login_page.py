@@ -21,7 +21,13 @@ from django.views.decorators.http import require_http_methods
 
 from partium_auth.accounts import code_flow_views, sessions
 from partium_auth.accounts.enabled_logins import is_password_login_enabled
-from partium_auth.accounts.error_pages import LOGIN_FAILURES, RETRY_SECONDS, explain_refusal, refusal_response
+from partium_auth.accounts.error_pages import (
+    LOGIN_FAILURES,
+    RETRY_SECONDS,
+    explain_refusal,
+    logged_here,
+    refusal_response,
+)
 from partium_auth.accounts.login_calls import TooManyLogins
 from partium_auth.accounts.passwords import TypedPassword
 from partium_auth.accounts.redirects import after_login, next_field, next_url_of, parameter, with_query
@@ -100,6 +106,7 @@ def _form_response(request: HttpRequest, context: dict[str, Any]) -> HttpRespons
     if error and "retry_after" in error:
         response.status_code = 503
         response["Retry-After"] = str(error["retry_after"])
+        logged_here(response)
     return response
 
 

@@ -18,6 +18,7 @@ from rest_framework.views import exception_handler as default_handler
 from rest_framework.views import set_rollback
 
 from partium_auth.accounts import error_texts
+from partium_auth.accounts.error_pages import logged_here
 from partium_auth.exceptions import LoginRequired, NoOrganization, PartiumError
 from partium_auth.views import error_response
 
@@ -68,7 +69,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse |
     if not isinstance(answer, JsonResponse):
         return answer  # a person's browser gets a page, or is sent to the login page
     headers = {name: answer[name] for name in _FROM_ERROR_RESPONSE if name in answer}
-    return Response(json.loads(answer.content), status=answer.status_code, headers=headers)  # type: ignore[no-any-return]
+    return logged_here(Response(json.loads(answer.content), status=answer.status_code, headers=headers))
 
 
 def _refusal(exc: Exception, request: Any) -> PartiumError | None:

@@ -203,7 +203,7 @@ def test_only_so_many_passwords_are_verified_at_once(partium_sandbox: PartiumSan
 
 
 def test_the_password_form_answers_at_once_while_partium_fails(
-    partium_sandbox: PartiumSandbox,
+    partium_sandbox: PartiumSandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     partium_sandbox.add_user("Ann", PASSWORD, "acme")
     with partium_sandbox.fail("auth", status=503, retry_after=40):
@@ -213,6 +213,7 @@ def test_the_password_form_answers_at_once_while_partium_fails(
     assert_later(response)
     assert 38 <= int(response.headers["Retry-After"]) <= 40
     assert partium_sandbox.count(endpoint="auth") == 1
+    assert not [record for record in caplog.records if record.name == "django.request"]
     end_the_outage()
     eventually(lambda: "wrong" in post(Client(), "another").content.decode())
     assert not Outage.objects.exists()  # a wrong password is an answer that only a working upstream gives

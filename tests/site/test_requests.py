@@ -130,6 +130,18 @@ def test_every_exception_has_an_answer_of_its_own_here() -> None:
     assert {kind.__name__ for kind in kinds if issubclass(kind, exceptions.PartiumError)} == set(EVERY_ERROR)
 
 
+@pytest.mark.parametrize("accept", [PAGE, SCRIPT])
+def test_django_does_not_log_each_of_our_answers_once_more(
+    client: Client, caplog: pytest.LogCaptureFixture, accept: dict[str, str]
+) -> None:
+    for _ in range(3):
+        assert client.get("/failing/TokenUnavailable/", headers=accept).status_code == 503
+    assert client.get("/partium/callback/nobody/?code=x&state=y", headers=accept).status_code >= 400
+    assert not [record for record in caplog.records if record.name == "django.request"]
+    assert client.get("/no-such-page/").status_code == 404
+    assert [record.status_code for record in caplog.records if record.name == "django.request"] == [404]  # type: ignore[attr-defined]
+
+
 def test_a_page_that_fails_says_what_to_do_next(client: Client) -> None:
     page = client.get("/unavailable/?q=fan", headers=PAGE)
     assert page["Retry-After"] == "17"

@@ -196,3 +196,11 @@ def test_what_the_view_wrote_is_rolled_back(client: Client, monkeypatch: pytest.
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     assert client.get("/failing/UpstreamError/", headers=SCRIPT).status_code == 503
     assert not get_user_model().objects.exists()
+
+
+@pytest.mark.usefixtures("handler")
+def test_django_does_not_log_each_of_these_answers_once_more(
+    partium_user: PartiumUser, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert partium_user.client.get("/failing/TokenUnavailable/", headers=SCRIPT).status_code == 503
+    assert not [record for record in caplog.records if record.name == "django.request"]
