@@ -18,7 +18,7 @@ from django.utils.asyncio import async_unsafe
 from partium_auth import policy
 from partium_auth.exceptions import LoginRequired, NoOrganization
 from partium_auth.host import upstream
-from partium_auth.models import ApiKey, Grant, Organization
+from partium_auth.models import ApiKey, Organization
 from partium_auth.models.database import database_alias
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.keys import Usability
@@ -202,13 +202,10 @@ class _PersonBearers(_Bearers):
         return _Opened(_Grants(lambda: (login,)), found.org_id, None)
 
     def _newest_login(self, organization: Organization) -> GrantState:
-        grants = Grant.objects.using(database_alias())  # a key's grant has no user
-        rows = grants.filter(user_id=self.user_pk, revoked_at=None, rejected_at=None)
         refusal: LoginRequired | None = None
-        for grant_id in rows.order_by("-created_at", "-pk").values_list("pk", flat=True):
-            found = access.read(self.user_pk, grant_id, organization.pk)
-            if found is None or found.own is None:
-                continue  # ended since
+        for found in access.read_newest(self.user_pk, organization.pk):
+            if found.own is None:
+                break
             try:
                 rules.require_permitted(found, now=token_manager.clock())
             except LoginRequired as error:

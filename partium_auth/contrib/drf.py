@@ -69,7 +69,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponse |
     if not isinstance(answer, JsonResponse):
         return answer  # a person's browser gets a page, or is sent to the login page
     headers = {name: answer[name] for name in _FROM_ERROR_RESPONSE if name in answer}
-    return logged_here(Response(json.loads(answer.content), status=answer.status_code, headers=headers))
+    script_answer: HttpResponse = Response(json.loads(answer.content), status=answer.status_code, headers=headers)
+    return logged_here(script_answer)
 
 
 def _refusal(exc: Exception, request: Any) -> PartiumError | None:

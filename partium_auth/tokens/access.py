@@ -24,6 +24,8 @@ from partium_auth.tokens.statements import Parameter, Statement, compiled, side_
 
 REMEMBERED = 4096
 """How many answers a process remembers."""
+LOGINS_CONSIDERED = 50
+"""How many of a person's logins a job looks at."""
 
 
 class OwnGrant(NamedTuple):
@@ -69,20 +71,25 @@ _OWN_COLUMNS = (*state.COLUMNS, "authenticated_at", "_provider_organization", "_
 
 
 @lru_cache(maxsize=8)
-def _statement(alias: str) -> Statement:
+def _statement(alias: str, *, newest: bool = False) -> Statement:
+    """Select an organization beside one grant of a person, or beside each of the newest living ones."""
     organization = Parameter("organization", Organization._meta.pk)
-    grant = Parameter("grant", Grant._meta.pk)
     user = Parameter("user", Membership._meta.get_field("user").target_field)
     memberships = Membership.objects.filter(organization_id=OuterRef("pk"), user_id=user)
     organizations = Organization.objects.using(alias).filter(Exists(memberships), pk=organization, is_active=True)
     providers = IdentityProvider.objects.filter(slug=OuterRef("provider"))
-    own = state.annotated(Grant.objects.using(alias).filter(pk=grant, user_id=user)).annotate(
+    own = state.annotated(Grant.objects.using(alias).filter(user_id=user)).annotate(
         _provider_organization=Subquery(providers.values("organization_id")),
         _provider_active=Subquery(providers.values("is_active")),
     )
+    if newest:
+        own = own.filter(revoked_at=None, rejected_at=None).order_by("-created_at", "-pk")
+    else:
+        own = own.filter(pk=Parameter("grant", Grant._meta.pk))
+    columns = own.values_list(*_OWN_COLUMNS)
     return side_by_side(
         compiled(organizations.order_by().values_list(*_ORGANIZATION_COLUMNS), alias),
-        compiled(own.values_list(*_OWN_COLUMNS), alias),
+        compiled(columns[:LOGINS_CONSIDERED] if newest else columns, alias),
     )
 
 
@@ -100,23 +107,45 @@ def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID
     rows = _statement(alias).run(alias, user=user_pk, grant=grant_id, organization=organization_id)
     if not rows:
         return None
+    access = _access(organization_id, rows[0], names_grant=grant_id is not None)
+    _remember((alias, user_pk, grant_id, organization_id), access)
+    return access
+
+
+def read_newest(user_pk: object, organization_id: uuid.UUID) -> list[SessionAccess]:
+    """Read what a person's newest living logins may use of one organization, the newest first; at most :data:`LOGINS_CONSIDERED`.
+
+    Without a living login there is one answer without a login.
+
+    Args:
+        user_pk, organization_id: as :func:`read`.
+    """
+    alias = database_alias()
+    rows = _statement(alias, newest=True).run(alias, user=user_pk, organization=organization_id)
+    # A join does not promise the order of what it joins.
+    return sorted((_access(organization_id, row, names_grant=True) for row in rows), key=_login_time, reverse=True)
+
+
+def _login_time(access: SessionAccess) -> float:
+    return (access.own.authenticated_at if access.own else None) or 0.0
+
+
+def _access(organization_id: uuid.UUID, row: tuple[Any, ...], *, names_grant: bool) -> SessionAccess:
     split = len(_ORGANIZATION_COLUMNS)
-    org_id, display_name, token_source, required_provider, version = rows[0][:split]
+    org_id, display_name, token_source, required_provider, version = row[:split]
     by_key = token_source != Organization.TokenSource.USER
-    access = SessionAccess(
+    return SessionAccess(
         organization_id=organization_id,
         org_id=org_id,
         display_name=display_name,
         token_source=token_source,
         required_provider=required_provider,
         version=version,
-        names_grant=grant_id is not None,
-        own=_own(rows[0][split:]),
+        names_grant=names_grant,
+        own=_own(row[split:]),
         # After the version: keys that change in between are remembered with the version from before, which is no longer the row's.
         keys=keys.read(organization_id) if by_key else UsableKeys(),
     )
-    _remember((alias, user_pk, grant_id, organization_id), access)
-    return access
 
 
 def _own(row: tuple[Any, ...]) -> OwnGrant | None:

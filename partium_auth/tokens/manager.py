@@ -503,10 +503,10 @@ def _raise_if_ended(seen: GrantState) -> None:
     if seen.refused or not seen.refreshable:
         if seen.kind == Grant.Kind.API_KEY:
             raise keys.no_usable_key(refused=True)
+        reason = send_credential.NOT_REFRESHABLE
         if seen.refused:
-            reason = "The refresh token of this login was rejected. The person has to log in again."
-        else:
-            reason = send_credential.NOT_REFRESHABLE
+            reason = "The upstream rejected this login's refresh token, or the identity provider of this name is another one now."
+            reason += " The person has to log in again."
         raise LoginRequired(reason, provider=seen.provider)
 
 

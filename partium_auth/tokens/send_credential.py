@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from partium_auth.exceptions import KeyRejected, LoginRequired, UnexpectedResponse, UpstreamError
+from partium_auth.exceptions import KeyRejected, LoginRequired, TokenUnavailable, UnexpectedResponse, UpstreamError
 from partium_auth.host import upstream
 from partium_auth.models import Grant
 
@@ -23,7 +23,8 @@ def send_credential(grant: Grant, before_send: Callable[[], None]) -> TokenRespo
         before_send: called when the connection stands, just before the first byte of the request.
 
     Raises:
-        LoginRequired: there is nothing to refresh it with, or its provider is gone.
+        LoginRequired: there is nothing to refresh it with, or its provider is another one now.
+        TokenUnavailable: its provider is not active.
         KeyRejected: the API key has just been revoked.
         UpstreamError: the upstream refused or failed.
         EncryptionError: the credential does not open.
@@ -44,9 +45,10 @@ def send_credential(grant: Grant, before_send: Callable[[], None]) -> TokenRespo
     try:
         op = providers.get(grant.provider)
     except LookupError:
-        if grant.provider == providers.DEFAULT:  # this process may have been started without the site's settings
-            raise UpstreamError("The identity provider of the settings is not in this process's.", sent=False) from None
-        raise LoginRequired(f"The identity provider {grant.provider!r} is not configured or not active.") from None
+        # Keep the refresh token: the provider may be activated again, or only this process lacks the site's settings.
+        raise TokenUnavailable(
+            f"The identity provider {grant.provider!r} is not active, or not in this process's settings."
+        ) from None
     if not op.issued(grant):
         raise LoginRequired(f"The identity provider {grant.provider!r} is another one than this login was at.")
     who = None if grant.identity is None else (grant.identity.issuer, grant.identity.subject)

@@ -140,6 +140,18 @@ def test_a_job_of_a_person_uses_their_newest_living_login(acme: Organization, lo
     assert (generations[older.grant.pk], generations[newer.grant.pk]) == (1, 2)
 
 
+def test_a_job_reads_the_persons_logins_with_one_query_however_many_they_have(
+    acme: Organization, log_in: LogIn, django_assert_num_queries: Any
+) -> None:
+    corp = IdentityProvider.objects.create(slug="corp", display_name="Corp", issuer="https://corp.example")
+    services.change_organization(acme, actor=None, required_provider=corp)
+    wanted = log_in(acme, kind=Grant.Kind.OIDC, provider="corp")
+    for _ in range(5):
+        log_in(acme)  # not at the provider that the organization requires
+    with django_assert_num_queries(3):  # the person, the organization, the logins
+        partium_auth.for_user(wanted.user, "acme")
+
+
 def test_a_job_that_goes_on_changes_to_another_login_when_its_own_ends(
     acme: Organization, log_in: LogIn, partium_sandbox: PartiumSandbox
 ) -> None:

@@ -253,3 +253,29 @@ def test_a_login_without_a_refresh_token_lives_as_long_as_its_access_token(
     with pytest.raises(LoginRequired):
         token_manager.obtain(age(grant, 5))
     assert op.forms == []
+
+
+def test_a_provider_that_is_not_active_for_a_while_ends_no_login(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    grant = oidc_grant()
+    Grant.objects.update(provider="corp")
+    with pytest.raises(TokenUnavailable):
+        token_manager.obtain(age(grant, 0))
+    assert not read(grant).rejected
+    Grant.objects.update(provider="default")
+    let_time_pass()
+    assert token_manager.obtain(read(grant)).generation == 2
+
+
+def test_the_error_of_a_login_whose_provider_was_replaced_says_so(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, settings: Settings
+) -> None:
+    grant = oidc_grant()
+    before = {"issuer": "https://before.example", "subject": "olga"}
+    identity = Identity.objects.create(**before, digest=identity_digest(**before), user_id=grant.user_id)  # type: ignore[misc]
+    Grant.objects.update(identity=identity)
+    for _ in range(2):
+        with pytest.raises(LoginRequired, match="another one"):
+            token_manager.obtain(age(grant, 0))
+    assert op.forms == []
