@@ -26,6 +26,7 @@ from partium_auth.models.database import database_alias
 from partium_auth.oidc import providers
 from partium_auth.oidc.metadata import is_secure
 from partium_auth.sealed import encryption
+from partium_auth.tokens.waiting import FEWEST
 
 Configs = Sequence[AppConfig] | None
 
@@ -245,7 +246,7 @@ def check_connection_pool(app_configs: Configs, **kwargs: Any) -> Iterator[Check
     if not pool:
         return
     try:
-        needed = conf.max_waiting + conf.refresh_threads + 2
+        needed = (conf.max_waiting or FEWEST) + conf.refresh_threads + 2
     except ImproperlyConfigured:
         return  # E004
     options = pool if isinstance(pool, dict) else {}

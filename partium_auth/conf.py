@@ -110,13 +110,16 @@ class Conf:
         return _count("PARTIUM_REFRESH_THREADS", 2, low=1, high=64)
 
     @property
-    def max_waiting(self) -> int:
-        """``PARTIUM_MAX_WAITING``: how many requests of one process may wait for a token at once, each for up to 5 s.
+    def max_waiting(self) -> int | None:
+        """``PARTIUM_MAX_WAITING``: how many requests of one process may wait for Partium or an identity provider at once: for a
+        token for up to 5 s, or for a login. None: three quarters of the threads that serve requests, and at least 2.
 
-        The others get ``TokenUnavailable`` at once, so that pages that need no token stay quick while Partium is slow. Keep it
-        below the number of the server's threads. Async callers occupy no thread: 50 times as many of them may wait.
+        The others are answered at once with 503, so that pages that need no token stay quick while Partium is slow. Requests
+        that occupy no thread of the server (ASGI) count separately: 50 times as many of them may wait.
         """
-        return _count("PARTIUM_MAX_WAITING", 2, low=1, high=1000)
+        if _get("PARTIUM_MAX_WAITING", None) is None:
+            return None
+        return _count("PARTIUM_MAX_WAITING", 0, low=1, high=1000)
 
     @property
     def organizations_claim(self) -> str:

@@ -26,12 +26,15 @@ class PartiumMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]) -> None:
         self.get_response = get_response
-        if iscoroutinefunction(get_response):
+        self._is_async = iscoroutinefunction(get_response)
+        if self._is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         request.partium = PartiumSession(request)  # type: ignore[attr-defined]
         sessions.note_key(request)
+        if not self._is_async:
+            token_manager.waiting.note_thread()
         response = self.get_response(request)
         if not isinstance(response, HttpResponseBase):
             return self._finish(request, response)

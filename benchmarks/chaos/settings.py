@@ -33,6 +33,7 @@ LOGIN_REDIRECT_URL = "/control/"
 PARTIUM_PASSWORD_ORGANIZATION = "people"
 PARTIUM_API_URL = os.environ.get("CHAOS_API_URL", "http://127.0.0.1:1")
 PARTIUM_ENCRYPTION_KEYS = ["chaos:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]
+globals().update(json.loads(os.environ.get("CHAOS_SETTINGS", "{}")))
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",

@@ -13,6 +13,7 @@ from partium_auth.host.per_process import PerProcess
 from partium_auth.oidc.errors import Refused
 from partium_auth.tokens.manager import token_manager
 from partium_auth.tokens.outages import UpstreamFails
+from partium_auth.tokens.waiting import holds_server_thread
 
 BUSY_RETRY_SECONDS = 5
 
@@ -22,7 +23,7 @@ class TooManyLogins(UpstreamError):
 
     def __init__(self, upstream: str) -> None:
         super().__init__(
-            f"{upstream} is being asked for as many logins as PARTIUM_REFRESH_THREADS allows.",
+            f"As many logins ask {upstream} already as PARTIUM_REFRESH_THREADS and PARTIUM_MAX_WAITING allow.",
             retry_after=BUSY_RETRY_SECONDS,
             sent=False,
         )
@@ -48,11 +49,11 @@ def turn(upstream: str) -> Iterator[None]:
 
     Raises:
         UpstreamFails: it fails, and it is not this login's turn to try it.
-        TooManyLogins: twice ``PARTIUM_REFRESH_THREADS`` logins ask it already.
+        TooManyLogins: twice ``PARTIUM_REFRESH_THREADS`` logins ask it already, or too many callers wait for any upstream.
     """
-    here, most = _under_way(), 2 * conf.refresh_threads
+    here, most, holds_thread = _under_way(), 2 * conf.refresh_threads, holds_server_thread()
     with here.lock:
-        if here.logins[upstream] >= most:
+        if here.logins[upstream] >= most or not token_manager.waiting.take(holds_thread=holds_thread):
             raise TooManyLogins(upstream)
         here.logins[upstream] += 1
     try:
@@ -63,6 +64,7 @@ def turn(upstream: str) -> Iterator[None]:
             token_manager.outages.give_back_turn(upstream)
             raise
     finally:
+        token_manager.waiting.give_back(holds_thread=holds_thread)
         with here.lock:
             here.logins[upstream] -= 1
             here.logins += Counter()  # drops names without logins

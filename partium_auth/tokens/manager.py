@@ -42,7 +42,7 @@ from partium_auth.tokens.memo import Memo
 from partium_auth.tokens.outages import UpstreamFails
 from partium_auth.tokens.refresh import Refresher, elapsed_clock
 from partium_auth.tokens.state import AccessToken, GrantState
-from partium_auth.tokens.waiting import WaitingCallers
+from partium_auth.tokens.waiting import WaitingCallers, holds_server_thread
 from partium_auth.tokens.windows import Window
 from partium_auth.tokens.workers import Executor, Saturated
 
@@ -148,11 +148,11 @@ class TokenManager:
             EncryptionError: the stored token cannot be opened.
         """
         steps = self._decide(seen, rejected_generation, give_up_at, _patience_seconds)
-        is_counted = False
+        is_counted, holds_thread = False, holds_server_thread()
         try:
             step = next(steps)
             while isinstance(step, _Pause):
-                is_counted = is_counted or self._waiting().take(is_async=False)
+                is_counted = is_counted or self.waiting.take(holds_thread=holds_thread)
                 step = steps.send(self._wait(seen.grant_id, step) if is_counted or step.is_over else _TOO_MANY_WAITING)
         except _NotInTime as error:
             self._remember_failed_wait(seen, error)
@@ -160,7 +160,7 @@ class TokenManager:
             raise
         finally:
             if is_counted:
-                self._waiting().give_back(is_async=False)
+                self.waiting.give_back(holds_thread=holds_thread)
         return step
 
     async def aobtain(
@@ -178,7 +178,7 @@ class TokenManager:
         try:
             step = next(steps)
             while isinstance(step, _Pause):
-                is_counted = is_counted or self._waiting().take(is_async=True)
+                is_counted = is_counted or self.waiting.take(holds_thread=False)
                 step = steps.send(
                     await self._await(seen.grant_id, step) if is_counted or step.is_over else _TOO_MANY_WAITING
                 )
@@ -188,7 +188,7 @@ class TokenManager:
             raise
         finally:
             if is_counted:
-                self._waiting().give_back(is_async=True)
+                self.waiting.give_back(holds_thread=False)
         return step
 
     def obtain_unblocked(self, error: TokenUnavailable) -> AccessToken:
@@ -241,9 +241,9 @@ class TokenManager:
         return set(self._refreshes().by_grant)
 
     @property
-    def waiting(self) -> int:
-        """How many callers of this process wait for a token at the moment."""
-        return self._waiting().total
+    def waiting(self) -> WaitingCallers:
+        """The callers of this process that wait for an upstream at the moment."""
+        return self._waiting()
 
     @property
     def queued(self) -> dict[str, int]:
@@ -478,7 +478,9 @@ def _pause(
     if isinstance(found.failure, EncryptionError):
         raise found.failure
     if found.too_many_waiting:
-        raise TokenUnavailable("PARTIUM_MAX_WAITING callers of this process wait for an access token already.")
+        raise TokenUnavailable(
+            "As many callers of this process as PARTIUM_MAX_WAITING allows wait for an upstream already."
+        )
     if isinstance(found.failure, UpstreamFails):
         raise _unavailable(found.failure, retry_after=found.failure.retry_after or 1)
     if found.refreshed:

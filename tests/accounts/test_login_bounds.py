@@ -100,6 +100,24 @@ def test_only_so_many_codes_are_redeemed_at_once_and_the_others_can_reload_the_p
         assert visitor.user is not None
 
 
+def test_logins_leave_a_thread_for_other_pages_whichever_upstream_they_ask(
+    op: BendableProvider, other_op: BendableProvider, pool: ThreadPoolExecutor, settings: Any
+) -> None:
+    settings.PARTIUM_MAX_WAITING = 1  # threads, less one: a server of two
+    add_provider(other_op)
+    visitors = started(op, 2)
+    other = Browser(other_op)
+    answer = other_op.authorize(other.start("other"))
+    op.answers["/token"] = Answer(hangs=True)
+    waiting = pool.submit(come_back, *visitors[0])
+    eventually(lambda: op.calls.count("/token") == 1)
+    assert_later(come_back(*visitors[1]))
+    assert_later(other.come_back(answer, "other"))
+    op.released.set()
+    assert waiting.result(30).status_code == 503
+    assert other.come_back(answer, "other").status_code == 302
+
+
 def test_logins_at_another_provider_go_on(
     op: BendableProvider, other_op: BendableProvider, pool: ThreadPoolExecutor
 ) -> None:

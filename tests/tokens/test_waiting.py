@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.db import connections
 from django.db.models import QuerySet
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -56,13 +57,13 @@ def test_only_so_many_callers_wait_and_the_others_are_told_at_once(
     with partium_sandbox.hang("refresh") as hang:
         waiting = [pool.submit(obtain, token_manager, grant) for _ in range(2)]
         hang.wait_until_met()
-        eventually(lambda: token_manager.waiting == 2)
+        eventually(lambda: token_manager.waiting.total == 2)
         others = [pool.submit(obtain, token_manager, grant) for _ in range(10)]
         assert [error.retry_after for error in failures_of(others)] == [1] * 10
         assert not any(call.done() for call in waiting)
         hang.release()
         assert [call.result(30) for call in waiting] == [2, 2]
-    assert token_manager.waiting == 0
+    assert token_manager.waiting.total == 0
 
 
 def test_a_token_that_still_serves_is_served_where_there_is_no_place_to_wait(
@@ -79,7 +80,7 @@ def test_a_token_that_still_serves_is_served_where_there_is_no_place_to_wait(
     with partium_sandbox.hang("refresh", times=2) as hang:
         waiting = pool.submit(obtain, token_manager, expired)
         hang.wait_until_met()
-        eventually(lambda: token_manager.waiting == 1)
+        eventually(lambda: token_manager.waiting.total == 1)
         assert pool.submit(obtain, token_manager, aging).result(30) == 1
         hang.release()
         assert waiting.result(30) == 2
@@ -294,3 +295,79 @@ def test_as_many_refreshes_run_at_once_as_the_setting_says(
         assert sum(thread.name == "partium-partium" for thread in threading.enumerate()) >= 4
         hang.release()
     eventually(lambda: Grant.objects.filter(generation=2).count() == 5)
+
+
+# --- how many may wait where no setting says it --------------------------------------------------------------------------
+
+
+def note_threads(manager: TokenManager, pool: ThreadPoolExecutor, number: int) -> None:
+    """Let so many threads of a pool serve a request at the same time, as the middleware notes it."""
+    together = threading.Barrier(number)
+
+    def serve() -> None:
+        manager.waiting.note_thread()
+        together.wait(30)
+
+    for call in [pool.submit(serve) for _ in range(number)]:
+        call.result(30)
+
+
+@pytest.mark.parametrize(("threads", "limit"), [(1, 2), (3, 2), (4, 3), (8, 6), (16, 12)])
+def test_a_quarter_of_the_servers_threads_is_kept_for_pages_without_a_token(
+    token_manager: TokenManager, settings: Settings, pool: ThreadPoolExecutor, threads: int, limit: int
+) -> None:
+    del settings.PARTIUM_MAX_WAITING
+    note_threads(token_manager, pool, threads)
+    note_threads(token_manager, pool, threads)  # a thread that serves again is no other thread
+    assert token_manager.waiting.limit == limit
+
+
+def test_threads_that_have_ended_do_not_count(token_manager: TokenManager, settings: Settings) -> None:
+    del settings.PARTIUM_MAX_WAITING
+    with ThreadPoolExecutor(16) as pool:
+        note_threads(token_manager, pool, 16)
+        assert token_manager.waiting.limit == 12
+    eventually(lambda: token_manager.waiting.limit == 2)
+
+
+def test_with_four_server_threads_the_fourth_caller_is_told_at_once(
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    settings: Settings,
+    pool: ThreadPoolExecutor,
+) -> None:
+    del settings.PARTIUM_MAX_WAITING
+    note_threads(token_manager, pool, 4)
+    grant = password_grant()
+    age(grant, 0)
+    with partium_sandbox.hang("refresh") as hang:
+        waiting = [pool.submit(obtain, token_manager, grant) for _ in range(3)]
+        hang.wait_until_met()
+        eventually(lambda: token_manager.waiting.total == 3)
+        assert len(failures_of([pool.submit(obtain, token_manager, grant)])) == 1
+        hang.release()
+        assert [call.result(30) for call in waiting] == [2, 2, 2]
+
+
+def test_a_thread_that_django_made_for_one_request_keeps_nobody_waiting(
+    token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox, settings: Settings
+) -> None:
+    """Sync views under ASGI."""
+    settings.PARTIUM_MAX_WAITING = 1
+    grant = password_grant()
+    age(grant, 0)
+
+    async def request() -> int:
+        async with ThreadSensitiveContext():
+            return await sync_to_async(obtain)(token_manager, grant)
+
+    async def main() -> list[int]:
+        with partium_sandbox.hang("refresh") as hang:
+            calls = [asyncio.create_task(request()) for _ in range(10)]
+            await asyncio.to_thread(hang.wait_until_met)
+            await asyncio.to_thread(eventually, lambda: token_manager.waiting.total == 10)
+            hang.release()
+            return [await call for call in calls]
+
+    assert asyncio.run(main()) == [2] * 10
