@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 from typing import Any
 
+import jwt
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ImproperlyConfigured
@@ -16,9 +17,11 @@ from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_POST
+from jwt.exceptions import PyJWTError
 
 from partium_auth.accounts.used_once import use_once
 from partium_auth.exceptions import EncryptionError, UpstreamError
+from partium_auth.fields import Sealed
 from partium_auth.host.decorators import utf8_only
 from partium_auth.models import Grant, UsedOnce
 from partium_auth.models.database import database_alias
@@ -49,8 +52,8 @@ def backchannel_logout(request: HttpRequest, provider: str) -> HttpResponse:
         op = providers.get(provider)
         metadata = metadata_of(op)
         token = request.POST.get("logout_token", "")
-        claims = verify_logout_token(op, metadata, token)
-        ended = _end(op, claims)
+        algorithm, claims = verify_logout_token(op, metadata, token)
+        ended = _end(op, algorithm, claims)
     except (Refused, LookupError) as e:
         check, detail = (e.check, e.detail) if isinstance(e, Refused) else ("provider", str(e))
         logger.warning("Log-out refused: provider=%s check=%s %s", provider, check, detail)
@@ -62,7 +65,7 @@ def backchannel_logout(request: HttpRequest, provider: str) -> HttpResponse:
     return _answer(200)
 
 
-def _end(provider: Provider, claims: dict[str, Any]) -> int:
+def _end(provider: Provider, algorithm: str, claims: dict[str, Any]) -> int:
     """Mark a logout token as used and end its sessions, in one transaction; return how many. Raises Refused: used before."""
     now = timezone.now()
     UsedOnce.objects.filter(expires_at__lt=now).delete()
@@ -70,7 +73,7 @@ def _end(provider: Provider, claims: dict[str, Any]) -> int:
     with transaction.atomic(using=database_alias()):
         if not use_once(f"{claims['iss']}\0{claims['jti']}", until):
             raise Refused("jti", "used before.")
-        return grants.revoke(_named(provider, claims), delete_sessions=True)
+        return grants.revoke(_signed_alike(_named(provider, claims), algorithm), delete_sessions=True)
 
 
 def _named(provider: Provider, claims: dict[str, Any]) -> QuerySet[Grant]:
@@ -85,6 +88,26 @@ def _named(provider: Provider, claims: dict[str, Any]) -> QuerySet[Grant]:
         rows = found.filter(session_id__in=wanted).values_list("pk", "session_id")
         found = Grant.objects.using(database_alias()).filter(pk__in=[pk for pk, sid in rows if sid in wanted])
     return found
+
+
+def _signed_alike(found: QuerySet[Grant], algorithm: str) -> QuerySet[Grant]:
+    """Leave out the logins whose ID token has another algorithm: one client has one for both (Back-Channel Logout §2.4).
+
+    Raises Refused where no login is left. A login whose ID token is not known counts.
+    """
+    seen = {row.pk: algorithm_of(row.id_token) for row in found.only("pk", "id_token")}
+    alike = [pk for pk, of_login in seen.items() if of_login in {algorithm, ""}]
+    if seen and not alike:
+        raise Refused("alg", f"{algorithm!r}; the ID tokens of these logins have {sorted(set(seen.values()))}.")
+    return Grant.objects.using(database_alias()).filter(pk__in=alike)
+
+
+def algorithm_of(id_token: Sealed | None) -> str:
+    """Return the algorithm of a stored ID token; an empty string where there is none, or it does not open."""
+    try:
+        return "" if id_token is None else str(jwt.get_unverified_header(id_token.reveal()).get("alg", ""))
+    except (EncryptionError, PyJWTError, ValueError):
+        return ""
 
 
 def _answer(status: int) -> HttpResponse:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from base64 import urlsafe_b64encode
 from dataclasses import astuple, dataclass, field
 from hashlib import sha256
 
@@ -52,8 +53,9 @@ class StartedLogin:
 
     @property
     def nonce(self) -> str:
-        """What has to be in the ID token."""
-        return salted_hmac("partium_auth.login.nonce", self.state, algorithm="sha256").hexdigest()
+        """What has to be in the ID token: 43 characters, more than which a provider need not take."""
+        digest = salted_hmac("partium_auth.login.nonce", self.state, algorithm="sha256").digest()
+        return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
     @property
     def code_verifier(self) -> str:

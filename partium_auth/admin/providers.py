@@ -25,7 +25,7 @@ from partium_auth.fields import MASK
 from partium_auth.host.decorators import never_atomic
 from partium_auth.models import EmailDomain, IdentityProvider
 from partium_auth.oidc.metadata import is_secure
-from partium_auth.oidc.provider import ENDPOINTS
+from partium_auth.oidc.provider import ASYMMETRIC_ALGORITHMS, ENDPOINTS
 from partium_auth.oidc.providers import from_row
 from partium_auth.services.provider_check import check_issuer, check_provider
 from partium_auth.services.providers import is_used, save_provider, validate_slug_and_issuer
@@ -33,7 +33,27 @@ from partium_auth.services.providers import is_used, save_provider, validate_slu
 LEVELS = {"ok": ("active", _("good")), "warning": ("expiring", _("look at this")), "error": ("failing", _("wrong"))}
 
 
+class AlgorithmsField(forms.MultipleChoiceField):
+    """Names that are stored in one text, separated by spaces."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return value.split() if isinstance(value, str) else value
+
+    def clean(self, value: Any) -> Any:
+        return " ".join(super().clean(value))
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed((initial or "").split(), data)
+
+
 class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
+    signing_algorithms = AlgorithmsField(
+        label=_("Signing algorithms"),
+        required=False,
+        choices=[(name, name) for name in ASYMMETRIC_ALGORITHMS],
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_("Which algorithms an ID token may be signed with. None chosen: all of these."),
+    )
     new_client_secret = PastedField(
         label=_("Client secret"),
         required=False,

@@ -69,8 +69,9 @@ class IdentityProvider(DecidesAccess):
     signing_algorithms = models.CharField(
         _("signing algorithms"),
         max_length=190,
-        default="RS256 PS256 ES256 EdDSA",
-        help_text=_("Which algorithms an ID token may be signed with, separated by spaces."),
+        blank=True,
+        default="",
+        help_text=_("Which algorithms an ID token may be signed with. None chosen: all of these."),
     )
     # Empty: as in the discovery document.
     authorization_endpoint = models.CharField(

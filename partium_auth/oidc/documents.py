@@ -27,7 +27,8 @@ logger = logging.getLogger("partium_auth.oidc")
 FRESH_SECONDS = 3600
 STALE_SECONDS = 7 * 24 * 3600
 PAUSE_SECONDS = 30
-"""Between two fetches of a document that is not due: tokens with made-up key ids must not turn into calls.
+"""Between two fetches of a document that is not due, unless the first one brought something new. Each reason to fetch has a pause
+of its own: anybody can send logout tokens with made-up key ids, and ID tokens must be verified meanwhile.
 
 After a time-out, or a failure while there is a cached document, the provider is not asked again for as long.
 """
@@ -36,6 +37,7 @@ FETCH_SECONDS = 5.0
 WAIT_SECONDS = 1.0
 """How long a thread waits for another one that fetches the same document."""
 
+_DUE = "due"
 MAX_BYTES = 256 * 1024
 MAX_DOCUMENTS = 64
 
@@ -46,19 +48,19 @@ class _Document:
     def __init__(self, url: str) -> None:
         self.url = url
         self.data: dict[str, Any] = {}
-        self.fetched_at = self.paused_at = -math.inf
+        self.fetched_at = -math.inf
+        self.paused_at: dict[str, float] = {}
         self.lock = threading.Lock()
 
     @property
     def age_seconds(self) -> float:
         return time.monotonic() - self.fetched_at
 
-    @property
-    def is_paused(self) -> bool:
-        return time.monotonic() - self.paused_at < PAUSE_SECONDS
+    def is_paused(self, reason: str) -> bool:
+        return time.monotonic() - self.paused_at.get(reason, -math.inf) < PAUSE_SECONDS
 
-    def pause(self) -> None:
-        self.paused_at = time.monotonic()
+    def pause(self, reason: str) -> None:
+        self.paused_at[reason] = time.monotonic()
 
     def fetch(self) -> dict[str, Any]:
         asked_at = time.monotonic()
@@ -93,25 +95,30 @@ def get(url: str) -> dict[str, Any]:
     if document.age_seconds < FRESH_SECONDS:
         return document.data
     if document.age_seconds < STALE_SECONDS:
-        return _fetch_unless_paused(document, document.data, wait_seconds=0) or document.data
+        return _fetch_unless_paused(document, document.data, _DUE, wait_seconds=0) or document.data
     with _turn(document, WAIT_SECONDS) as is_held:
         if document.age_seconds < FRESH_SECONDS:  # another thread has fetched it
             return document.data
-        if not is_held or document.is_paused:
+        if not is_held or document.is_paused(_DUE):
             raise TimedOut(f"{endpoint_of(url)} has not answered in time, and was not asked again.", sent=False)
         try:
             return document.fetch()
         except TimedOut:
-            document.pause()
+            document.pause(_DUE)
             raise
 
 
-def get_newer(url: str, than: dict[str, Any]) -> dict[str, Any] | None:
+def get_newer(url: str, than: dict[str, Any], *, reason: str) -> dict[str, Any] | None:
     """Return a newer version of a document that lacks something; None: there is none, or the last try was a moment ago.
 
-    At most one fetch per :data:`PAUSE_SECONDS`, URL and process.
+    At most one fetch in vain per :data:`PAUSE_SECONDS`, URL, reason and process.
+
+    Args:
+        url: of the document.
+        than: the version that lacks something.
+        reason: one of a few words, such as ``"id_token"``.
     """
-    newer = _fetch_unless_paused(_document(url), than, wait_seconds=WAIT_SECONDS)
+    newer = _fetch_unless_paused(_document(url), than, reason, wait_seconds=WAIT_SECONDS)
     return newer if newer != than else None
 
 
@@ -131,18 +138,23 @@ def _document(url: str) -> _Document:
         return find(url)
 
 
-def _fetch_unless_paused(document: _Document, old: dict[str, Any], *, wait_seconds: float) -> dict[str, Any] | None:
+def _fetch_unless_paused(
+    document: _Document, old: dict[str, Any], reason: str, *, wait_seconds: float
+) -> dict[str, Any] | None:
     with _turn(document, wait_seconds) as is_held:
         if document.data and document.data != old:  # another thread has fetched it
             return document.data
-        if not is_held or document.is_paused:
+        if not is_held or document.is_paused(reason):
             return None
-        document.pause()
+        document.pause(reason)
         try:
-            return document.fetch()
+            newer = document.fetch()
         except UpstreamError as e:
             logger.warning("%s The copy of %.0f s ago is used.", e, document.age_seconds)
             return None
+        if newer != old:
+            document.paused_at.pop(reason)  # keys may change twice in a short time
+        return newer
 
 
 @contextmanager

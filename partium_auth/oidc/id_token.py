@@ -68,8 +68,12 @@ def _check_age_of_authentication(provider: Provider, claims: Mapping[str, Any]) 
 
 
 def _half_hash(algorithm: str, value: str) -> str:
-    """Return the left half of a token's hash, with the signature's hash function (Core §3.1.3.6); EdDSA has SHA-512."""
-    digest = hashlib.new(f"sha{algorithm[2:]}" if algorithm != "EdDSA" else "sha512", value.encode()).digest()
+    """Return the left half of a token's hash, with the signature's hash function (Core §3.1.3.6)."""
+    name = {"Ed448": "shake_256", "ES256K": "sha256"}.get(
+        algorithm, "sha512" if algorithm[:2] == "Ed" else f"sha{algorithm[2:]}"
+    )
+    hashed = hashlib.new(name, value.encode())
+    digest = hashed.digest(114) if name == "shake_256" else hashed.digest()  # type: ignore[call-arg]  # SHAKE: any length
     return urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
 
 

@@ -19,8 +19,8 @@ LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 _LATEST = 250_000_000_000.0  # in the year 9892: Python and every database can store that date
 
 
-def verify_logout_token(provider: Provider, metadata: Metadata, token: str) -> dict[str, Any]:
-    """Return the claims of a logout token. The caller has to check that its ``jti`` was not used before.
+def verify_logout_token(provider: Provider, metadata: Metadata, token: str) -> tuple[str, dict[str, Any]]:
+    """Return algorithm and claims of a logout token. The caller has to check that its ``jti`` was not used before.
 
     ``typ`` may be anything but that of another kind of token: providers differ (§2.4 only recommends ``logout+jwt``).
 
@@ -28,7 +28,7 @@ def verify_logout_token(provider: Provider, metadata: Metadata, token: str) -> d
         Refused: named by the claim that is wrong.
         UpstreamError: the provider's keys could not be fetched.
     """
-    header, claims = verify(provider, metadata, token, required=("iss", "aud", "iat", "jti"))
+    header, claims = verify(provider, metadata, token, required=("iss", "aud", "iat", "jti"), reason="logout_token")
     if str(header.get("typ", "JWT")).lower().removeprefix("application/") not in {"jwt", "logout+jwt"}:
         raise Refused("typ", "a token of another kind.")
     if usable_until(claims) <= time.time():
@@ -44,7 +44,7 @@ def verify_logout_token(provider: Provider, metadata: Metadata, token: str) -> d
         raise Refused("sid", "empty or not a string.")
     if "sub" not in claims and "sid" not in claims:
         raise Refused("sid", "neither sid nor sub.")
-    return claims
+    return header["alg"], claims
 
 
 def usable_until(claims: Mapping[str, Any]) -> float:

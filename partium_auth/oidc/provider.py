@@ -22,10 +22,13 @@ ENDPOINTS: Final[Mapping[str, str]] = {
 }
 """The URLs of a provider: the name in a discovery document and in ``IdentityProvider``, and the setting."""
 
-ASYMMETRIC_ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA", "RS384", "RS512", "PS384", "PS512", "ES384", "ES512")
-"""What an ID token may be signed with. ``none`` is no signature; HMAC has to be allowed by name."""
+ASYMMETRIC_ALGORITHMS = (
+    *(family + size for family in ("RS", "PS", "ES") for size in ("256", "384", "512")),
+    *("ES256K", "EdDSA", "Ed25519", "Ed448"),
+)
+"""What an ID token may be signed with, by default all (RFC 7518, 8037, 8812, 9864). ``none`` is no signature; HMAC has to be
+allowed by name."""
 
-DEFAULT_ALGORITHMS = ASYMMETRIC_ALGORITHMS[:4]
 HMAC_ALGORITHMS = ("HS256", "HS384", "HS512")
 WELL_KNOWN = "/.well-known/openid-configuration"
 
@@ -61,7 +64,7 @@ class Provider:
     client_authentication: str = ""
     scopes: str = "openid email"
     extra_parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    signing_algorithms: tuple[str, ...] = DEFAULT_ALGORITHMS
+    signing_algorithms: tuple[str, ...] = ASYMMETRIC_ALGORITHMS
     signing_key: str | Mapping[str, Any] | None = field(default=None, repr=False)
     endpoints: Mapping[str, str] = field(default_factory=dict)
     discovery_url: str = ""

@@ -16,7 +16,6 @@ from django.db import Error as AnyDatabaseError
 from partium_auth.models import EmailDomain, IdentityProvider, Organization
 from partium_auth.oidc.provider import (
     ASYMMETRIC_ALGORITHMS,
-    DEFAULT_ALGORITHMS,
     ENDPOINTS,
     HMAC_ALGORITHMS,
     Provider,
@@ -88,7 +87,8 @@ def slug_for_organization(org_id: str) -> str | None:
 
 def from_row(row: IdentityProvider) -> Provider:
     """Return the provider that a row describes, active or not. Raises EncryptionError: the client secret does not open."""
-    algorithms = tuple(name for name in row.signing_algorithms.split() if name in ASYMMETRIC_ALGORITHMS)
+    named = row.signing_algorithms.split()
+    algorithms = tuple(name for name in named if name in ASYMMETRIC_ALGORITHMS) if named else ASYMMETRIC_ALGORITHMS
     endpoints = {name: url for name in ENDPOINTS if (url := getattr(row, name))}
     return Provider(
         slug=row.slug,
@@ -134,8 +134,8 @@ def from_settings() -> Provider:
     ``…_TOKEN_ENDPOINT``, ``…_USER_ENDPOINT``, endpoint is also asked at each login
     ``…_JWKS_ENDPOINT``, ``…_END_SESSION_ENDPOINT``, ``…_REVOCATION_ENDPOINT``
     ``OIDC_RP_SCOPES``                        default ``"openid email"``
-    ``OIDC_RP_SIGN_ALGO``                     one name or a list; default RS256, PS256, ES256, EdDSA. HMAC with the
-                                              client secret only where it is named here
+    ``OIDC_RP_SIGN_ALGO``                     one name or a list; default: every asymmetric algorithm. HMAC with
+                                              the client secret only where it is named here
     ``OIDC_RP_IDP_SIGN_KEY``                  the one key, where the provider has no key set
     ``OIDC_VERIFY_KID``                       False: a key is found without looking at ``kid``
     ``OIDC_TOKEN_USE_BASIC_AUTH``             client_secret_basic or _post; unset: as discovery says, else _post
@@ -190,7 +190,7 @@ def _is_static(endpoints: Mapping[str, str], signing_key: object = None) -> bool
 def _settings_algorithms() -> tuple[str, ...]:
     value = getattr(settings, "OIDC_RP_SIGN_ALGO", None)
     if value is None:
-        return DEFAULT_ALGORITHMS
+        return ASYMMETRIC_ALGORITHMS
     names = value.split() if isinstance(value, str) else value
     known = (*ASYMMETRIC_ALGORITHMS, *HMAC_ALGORITHMS)
     if not isinstance(names, Collection) or not names or not all(name in known for name in names):

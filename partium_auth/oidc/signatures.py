@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from functools import cache
+from typing import Any
 
 import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 from jwt.exceptions import PyJWTError
 
+from partium_auth.exceptions import UpstreamError
 from partium_auth.oidc import documents
 from partium_auth.oidc.errors import Refused
+from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import HMAC_ALGORITHMS, Provider
 
-_CURVES = {"ES256": ("P-256",), "ES384": ("P-384",), "ES512": ("P-521",), "EdDSA": ("Ed25519", "Ed448")}
+_CURVES = {
+    "ES256": ("P-256",),
+    "ES384": ("P-384",),
+    "ES512": ("P-521",),
+    "ES256K": ("secp256k1",),
+    "EdDSA": ("Ed25519", "Ed448"),
+    "Ed25519": ("Ed25519",),
+    "Ed448": ("Ed448",),
+}
+_KEY_MATERIAL = ("kty", "crv", "n", "e", "x", "y")
+MIN_RSA_BITS = 2048  # RFC 7518 §3.3
 MAX_TOKEN_CHARACTERS = 64 * 1024
 
 
-def verify_signature(provider: Provider, jwks_uri: str, token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def verify_signature(
+    provider: Provider, metadata: Metadata, token: str, *, reason: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return header and claims of a JWT that the provider signed. No claim is checked here.
 
     Args:
         provider: who must have signed it; its list says which algorithms are allowed.
-        jwks_uri: where its keys are.
+        metadata: the provider's; says where its keys are.
         token: the JWT.
+        reason: what its keys are fetched anew for; see ``documents.get_newer``.
 
     Raises:
         Refused: no JWT, algorithm not allowed, no key or several keys match, signature wrong.
@@ -36,23 +56,20 @@ def verify_signature(provider: Provider, jwks_uri: str, token: str) -> tuple[dic
         raise Refused("jwt", "not a JWT.") from None
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in provider.signing_algorithms:
-        raise Refused("alg", "signed with an algorithm that is not allowed for this provider.")
+        raise Refused("alg", f"{str(algorithm)[:20]!r}; allowed are {' '.join(provider.signing_algorithms)}.")
     if "crit" in header:
         raise Refused("jwt", "the header names extensions that must be understood (RFC 7515 §4.1.11).")
-    kid = header.get("kid")
     if algorithm in HMAC_ALGORITHMS:
         return header, _decode(token, algorithm, _secret(provider))
     if provider.signing_key is not None:
         return header, _decode(token, algorithm, _configured(provider.signing_key, algorithm))
-    key_set = documents.get(jwks_uri)
     try:
-        return header, _decode(token, algorithm, _published(provider, key_set, algorithm, kid))
-    except Refused:
-        # The provider may have changed its keys since, also under the same kid or without any.
-        newer = documents.get_newer(jwks_uri, than=key_set)
-        if newer is None:
+        return header, _decode_with_published_key(provider, metadata.jwks_uri, token, header, reason)
+    except (Refused, UpstreamError):
+        moved_to = _moved_jwks_uri(provider, metadata, reason)
+        if not moved_to:
             raise
-    return header, _decode(token, algorithm, _published(provider, newer, algorithm, kid))
+    return header, _decode_with_published_key(provider, moved_to, token, header, reason)
 
 
 def matching_keys(
@@ -69,15 +86,47 @@ def matching_keys(
     return [key for key in usable if key.get("kid") == kid] or [key for key in usable if key.get("kid") is None]
 
 
+def _decode_with_published_key(
+    provider: Provider, jwks_uri: str, token: str, header: Mapping[str, Any], reason: str
+) -> dict[str, Any]:
+    algorithm, kid = header["alg"], header.get("kid")
+    key_set = documents.get(jwks_uri)
+    try:
+        return _decode(token, algorithm, _published(provider, key_set, algorithm, kid))
+    except Refused:
+        # The provider may have changed its keys since, also under the same kid or without any.
+        newer = documents.get_newer(jwks_uri, than=key_set, reason=reason)
+        if newer is None:
+            raise
+    return _decode(token, algorithm, _published(provider, newer, algorithm, kid))
+
+
+def _moved_jwks_uri(provider: Provider, metadata: Metadata, reason: str) -> str:
+    """Return where the provider's keys are now, by a newer discovery document; an empty string where they have not moved."""
+    if not provider.discovery_url:
+        return ""
+    if documents.get_newer(provider.discovery_url, documents.get(provider.discovery_url), reason=reason) is None:
+        return ""
+    now = metadata_of(provider).jwks_uri
+    return now if now != metadata.jwks_uri else ""
+
+
+@cache
+def _jws() -> jwt.PyJWS:
+    jws = jwt.PyJWS()
+    for name in ("Ed25519", "Ed448"):  # RFC 9864; PyJWT knows them as EdDSA only
+        jws.register_algorithm(name, OKPAlgorithm())
+    return jws
+
+
 def _decode(token: str, algorithm: str, key: Any) -> dict[str, Any]:
     # oidc.signed_tokens checks the claims.
-    names = ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")
     try:
-        claims: dict[str, Any] = jwt.decode(
-            token, key, algorithms=[algorithm], options=cast("Any", {f"verify_{name}": False for name in names})
-        )
+        claims = json.loads(_jws().decode(token, key, algorithms=[algorithm]))
     except (PyJWTError, ValueError, TypeError, RecursionError):
         raise Refused("signature", "wrong, or made with a key that the provider does not publish.") from None
+    if not isinstance(claims, dict):
+        raise Refused("jwt", "the claims are not a JSON object.")
     return claims
 
 
@@ -89,33 +138,47 @@ def _secret(provider: Provider) -> bytes:
 
 
 def _configured(key: str | Mapping[str, Any], algorithm: str) -> Any:
-    return key if isinstance(key, str) else _parse(key, algorithm)
+    if not isinstance(key, str):
+        return _parse(key, algorithm)
+    with contextlib.suppress(PyJWTError, ValueError, TypeError):  # what is no key is refused with the signature
+        if algorithm[:2] in {"RS", "PS"}:
+            _refuse_short_rsa(RSAAlgorithm(RSAAlgorithm.SHA256).prepare_key(key))
+    return key
 
 
-def _published(provider: Provider, key_set: Mapping[str, Any], algorithm: str, kid: object) -> jwt.PyJWK:
+def _published(provider: Provider, key_set: Mapping[str, Any], algorithm: str, kid: object) -> Any:
     keys = key_set.get("keys")
     found = matching_keys(keys if isinstance(keys, list) else [], algorithm, kid, verify_kid=provider.verify_kid)
     if not found:
         raise Refused("kid", "the provider publishes no key that matches.")
-    if len(found) > 1:
+    if len({tuple(key.get(name) for name in _KEY_MATERIAL) for key in found}) > 1:  # a key that is listed twice is one
         raise Refused("kid", "several of the provider's keys match.")
     return _parse(found[0], algorithm)
 
 
 def _is_for(key: Mapping[str, Any], algorithm: str) -> bool:
     family = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}.get(algorithm[:2])
+    # The same key by its old and by its new name (RFC 9864).
+    names = {algorithm, "EdDSA", key.get("crv")} if family == "OKP" else {algorithm}
     operations = key.get("key_ops")
     return (
         key.get("kty") == family
         and (algorithm not in _CURVES or key.get("crv") in _CURVES[algorithm])
         and key.get("use") in (None, "sig")
-        and key.get("alg") in (None, algorithm)
+        and (key.get("alg") is None or key.get("alg") in names)
         and (operations is None or (isinstance(operations, list) and "verify" in operations))
     )
 
 
-def _parse(key: Mapping[str, Any], algorithm: str) -> jwt.PyJWK:
+def _parse(key: Mapping[str, Any], algorithm: str) -> Any:
     try:
-        return jwt.PyJWK(dict(key), algorithm=algorithm)
+        parsed = jwt.PyJWK(dict(key), algorithm="EdDSA" if key.get("kty") == "OKP" else algorithm).key
     except (PyJWTError, ValueError, TypeError, KeyError):
         raise Refused("kid", "the provider's key cannot be read.") from None
+    _refuse_short_rsa(parsed)
+    return parsed
+
+
+def _refuse_short_rsa(key: Any) -> None:
+    if isinstance(key, RSAPublicKey) and key.key_size < MIN_RSA_BITS:
+        raise Refused("kid", f"an RSA key of {key.key_size} bits; at least {MIN_RSA_BITS} are needed.")

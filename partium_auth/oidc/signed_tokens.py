@@ -30,7 +30,7 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def verify(
-    provider: Provider, metadata: Metadata, token: str, *, required: Iterable[str]
+    provider: Provider, metadata: Metadata, token: str, *, required: Iterable[str], reason: str = "id_token"
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return header and claims of a token that the provider signed, and that is for us and not expired.
 
@@ -39,12 +39,13 @@ def verify(
         metadata: the provider's.
         token: the JWT.
         required: the claims that must be there. Others are checked where they are there.
+        reason: what keys are fetched anew for; see ``documents.get_newer``.
 
     Raises:
         Refused: named by the claim that is wrong; see also ``signatures.verify_signature``.
         UpstreamError: the provider's keys could not be fetched.
     """
-    header, claims = verify_signature(provider, metadata.jwks_uri, token)
+    header, claims = verify_signature(provider, metadata, token, reason=reason)
     refuse_unstorable_text(claims)
     for name in ("exp", "nbf", "iat"):
         if name in claims and not is_date(claims[name]):

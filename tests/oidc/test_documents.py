@@ -74,7 +74,7 @@ def test_a_key_set_that_cannot_be_fetched_again_is_no_error_of_its_own(op: Benda
     url = f"{op.url}/jwks"
     first = documents.get(url)
     op.answers["/jwks"] = Answer(closes=True)
-    assert documents.get_newer(url, than=first) is None
+    assert documents.get_newer(url, than=first, reason="id_token") is None
 
 
 def test_a_provider_that_hangs_makes_one_visitor_wait_and_not_everybody(
