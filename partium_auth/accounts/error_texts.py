@@ -130,23 +130,23 @@ def of_error(error: PartiumError) -> ErrorText:
 EXPIRED = RefusalText(
     400,
     _("This login has expired"),
-    _("It was started too long ago, in another browser, or was used already. Nothing is wrong: just start again."),
+    _("This login expired or was already used. Please start over."),
 )
-CANCELLED = RefusalText(403, _("The login was cancelled"), _("You are not logged in. Start again whenever you like."))
+CANCELLED = RefusalText(403, _("The login was cancelled"), _("You are not logged in. You can start over at any time."))
 UNREACHABLE = RefusalText(
     503,
     _("The login service cannot be reached"),
-    _("Your company's login service does not answer as it should. Please try again in a few minutes."),
+    _("Your company's login service isn't responding correctly. Please try again in a few minutes."),
 )
 NOT_ASKED = RefusalText(
     503,
     _("The login service does not answer at the moment"),
-    _("Your login is not lost: please reload this page in a moment. If it has expired by then, just start again."),
+    _("Please reload this page in a moment to finish your login. If it has expired by then, start over."),
 )
 BUSY = RefusalText(
     503,
     _("The login service is busy"),
-    _("Other logins are waiting for it. Yours is not lost: please reload this page in a few seconds."),
+    _("Many people are logging in right now. Please reload this page in a few seconds to finish your login."),
 )
 MISCONFIGURED = RefusalText(
     503,
@@ -162,16 +162,16 @@ DEACTIVATED = RefusalText(
 NO_ACCOUNT = RefusalText(
     403,
     _("There is no account for you here yet"),
-    _("Your login was right, but it is not connected with an account here. Please ask the people who run this site, "
+    _("Your login succeeded, but it isn't connected to an account here. Please ask the people who run this site, "
       "and give them the reference below."),
 )  # fmt: skip
 EMAIL_TAKEN = RefusalText(
     403,
     _("Your e-mail address already has an account"),
-    _("For your safety it is not connected with this login by itself. Log in as you did before, or ask the people who "
+    _("To keep it safe, we don't connect it to this login automatically. Log in as you did before, or ask the people who "
       "run this site, and give them the reference below."),
 )  # fmt: skip
-THROTTLED = RefusalText(403, _("Too many attempts"), _("Please wait a while before you try again."))
+THROTTLED = RefusalText(403, _("Too many attempts"), _("Please wait a while before trying again."))
 UNVERIFIED = RefusalText(
     400,
     _("The login could not be verified"),
@@ -192,7 +192,7 @@ OF_REFUSALS: dict[str, RefusalText] = {
     "somebody_else": RefusalText(
         403,
         _("Somebody else is logged in at your company's login service"),
-        _("You are still logged in here as yourself. Log out there, or log in again to go on as that person."),
+        _("You are still logged in here as yourself. Log out there, or log in again here to continue as that person."),
     ),
     "configuration": MISCONFIGURED,
     "discovery": MISCONFIGURED,

@@ -26,20 +26,20 @@ RESULTS = {
     "accepted": (messages.SUCCESS, _("Partium accepted it.")),
     "rejected": (
         messages.ERROR,
-        _("Partium does not accept it any more: create a new key at Partium and rotate."),
+        _("Partium no longer accepts this key. Create a new key at Partium and rotate."),
     ),
     "wrong_organization": (
         messages.ERROR,
-        _("It belongs to another organization: create one for this organization at Partium."),
+        _("This key belongs to another organization. Create one for this organization at Partium."),
     ),
     "unverified": (
         messages.WARNING,
-        _("Partium could not be reached. What was known of the key before stays."),
+        _("Couldn't reach Partium. The key's status is unchanged."),
     ),
-    "revoked": (messages.SUCCESS, _("Revoked. Its value is erased.")),
+    "revoked": (messages.SUCCESS, _("Revoked. The stored value was erased.")),
     "failed": (
         messages.ERROR,
-        _("This did not work: the key is revoked already, or its stored value does not open."),
+        _("This key is already revoked, or its stored value can't be decrypted."),
     ),
 }
 
@@ -91,25 +91,29 @@ def _tell(request: HttpRequest, results: dict[str, list[ApiKey]]) -> None:
         messages.add_message(request, level, f"{', '.join(names)}: {text}")
 
 
-def what_stops(chosen: list[Any]) -> tuple[bool, list[tuple[Organization, bool]]]:
-    """Return what stops when these keys are revoked.
+def what_stops(chosen: list[Any]) -> tuple[list[tuple[Organization, ApiKey]], list[tuple[Organization, bool]]]:
+    """Return what changes when these keys are revoked.
 
     Returns:
-        Whether any of them may serve now, and the organizations that lose their last usable key, each with whether
-        people's searches depend on its keys.
+        The organizations whose key in use is among them, each with the key that takes over, and the organizations that lose
+        their last usable key, each with whether people's searches depend on its keys.
     """
     organizations = {key.organization_id: key.organization for key in chosen}
-    usable = ApiKey.objects.usable().filter(organization__in=organizations).order_by()
     pks = {key.pk for key in chosen}
-    ending: set[uuid.UUID] = set()
-    staying: set[uuid.UUID] = set()
-    for pk, organization_id in usable.values_list("pk", "organization_id"):
-        (ending if pk in pks else staying).add(organization_id)
-    return bool(ending), [
-        (organization, organization.token_source != Organization.TokenSource.USER)
-        for pk, organization in organizations.items()
-        if pk in ending - staying
-    ]
+    taking_over: list[tuple[Organization, ApiKey]] = []
+    losing: list[tuple[Organization, bool]] = []
+    serving: dict[uuid.UUID, list[ApiKey]] = {}
+    for key in ApiKey.objects.usable().in_serving_order().filter(organization__in=organizations):
+        serving.setdefault(key.organization_id, []).append(key)
+    for organization_id, usable in serving.items():
+        organization = organizations[organization_id]
+        if usable[0].pk not in pks:
+            continue
+        if following := next((key for key in usable if key.pk not in pks), None):
+            taking_over.append((organization, following))
+        else:
+            losing.append((organization, organization.token_source != Organization.TokenSource.USER))
+    return taking_over, losing
 
 
 def posted_ids(request: HttpRequest) -> list[uuid.UUID]:

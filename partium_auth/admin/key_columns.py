@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
@@ -15,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth.admin.display import NOTHING, ago, moment
 from partium_auth.models import ApiKey
-from partium_auth.models.keys import ApiKeyState
+from partium_auth.models.keys import ApiKeyState, KeyUse
 
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
@@ -29,16 +30,26 @@ VERIFICATION_WORDS = {
 
 
 class StateFilter(admin.SimpleListFilter):
+    """A filter by state. Without a choice it hides revoked keys."""
+
     title = _("status")
     parameter_name = "state"
+    all_states = "all"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, StrOrPromise]]:
-        return list(ApiKeyState.choices)
+        return [*ApiKeyState.choices, (self.all_states, _("all, revoked ones too"))]
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        not_revoked, *others = super().choices(changelist)
+        yield {**not_revoked, "display": _("not revoked")}
+        yield from others
 
     def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Any]:
         chosen = self.value()
         rows: QuerySet[Any] = queryset
-        if chosen is not None:
+        if chosen is None:
+            rows = queryset.exclude(status=ApiKey.Status.REVOKED)
+        elif chosen != self.all_states:
             rows = queryset.in_state(chosen) if chosen in ApiKeyState.values else queryset.none()
         return rows
 
@@ -58,6 +69,18 @@ def name(key: Any) -> str:
 @admin.display(description=_("status"), ordering="state")
 def status_word(key: Any) -> str:
     return state_word(key.state)
+
+
+@admin.display(description=_("use"))
+def use(key: Any) -> str:
+    if key.use == KeyUse.IN_USE:
+        return format_html('<span class="partium-badge">{}</span>', KeyUse.IN_USE.label)
+    return str(KeyUse.FALLBACK.label) if key.use == KeyUse.FALLBACK else NOTHING
+
+
+@admin.display(description=_("access tokens come from"))
+def token_source(key: Any) -> str:
+    return str(key.organization.get_token_source_display())
 
 
 @admin.display(description=_("last used"), ordering="last_used_at")
@@ -89,7 +112,7 @@ def masked_value(key: Any) -> str:
     return str(key.masked) if key.status != ApiKey.Status.REVOKED else gettext("erased; it was %s") % key.masked
 
 
-@admin.display(description=_("serves until"))
+@admin.display(description=_("valid until"))
 def serves_until(key: Any) -> str:
     return moment(key.retires_at)
 

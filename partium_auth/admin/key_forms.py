@@ -69,7 +69,7 @@ def expiry_field() -> forms.SplitDateTimeField:
         label=_("Expires"),
         required=False,
         widget=ExpiryWidget(),
-        help_text=_("If Partium told you. It is pointed out from 30 days before."),
+        help_text=_("Optional. You'll be warned 30 days ahead."),
     )
 
 
@@ -116,15 +116,17 @@ class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # the stubs' class
 class NewKeyForm(forms.Form):
     """The fields for a new key: what adding and rotating have in common."""
 
-    label = forms.CharField(label=_("Label"), max_length=100, help_text=_("What you call it, such as “web shop 2026”."))
+    label = forms.CharField(
+        label=_("Label"), max_length=100, help_text=_("A name for this key, for example “Production 2026”.")
+    )
     value = PastedField(
         label=_("API key"),
-        help_text=_("As Partium issued it. It is stored encrypted, and never shown again to anybody."),
+        help_text=_("Paste it as Partium shows it. It is stored encrypted and never shown again."),
     )
     allow_unverified = forms.BooleanField(
-        label=_("Save it without verification"),
+        label=_("Save without verifying"),
         required=False,
-        help_text=_("It serves only while the organization has no verified key."),
+        help_text=_("Used only if there is no verified key."),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -175,7 +177,7 @@ class RotateForm(NewKeyForm):
         min_value=0,
         max_value=90 * 24,
         initial=24,
-        help_text=_("How long the old key may still serve. Sessions move to the new one with their next token."),
+        help_text=_("How long the old key stays valid. Sessions switch to the new key with their next token."),
     )
 
 

@@ -25,7 +25,7 @@ from partium_auth.admin.key_actions import address_of, posted_ids, revoke_keys, 
 from partium_auth.admin.key_forms import CANNOT_ENCRYPT, AddForm, ChangeForm, FindForm, NewKeyForm, RotateForm
 from partium_auth.admin.key_usage import usage_of
 from partium_auth.admin.organization_choice import OrganizationFilter
-from partium_auth.admin.permissions import PolicyAdmin, permissions_of
+from partium_auth.admin.permissions import PolicyAdmin, page_context, permissions_of
 from partium_auth.exceptions import EncryptionError
 from partium_auth.host.decorators import never_atomic
 from partium_auth.models import ApiKey
@@ -38,6 +38,7 @@ class ApiKeyAdmin(PolicyAdmin):
     list_display = (
         key_columns.name,
         "organization_name",
+        key_columns.use,
         key_columns.status_word,
         key_columns.last_used,
         key_columns.last_verified,
@@ -56,6 +57,8 @@ class ApiKeyAdmin(PolicyAdmin):
     change_form_template = "admin/partium_auth/apikey/change_form.html"
     readonly_fields: ClassVar[Any] = (
         "organization_name",
+        key_columns.token_source,
+        key_columns.use,
         key_columns.status_word,
         key_columns.masked_value,
         key_columns.last_verified,
@@ -84,7 +87,7 @@ class ApiKeyAdmin(PolicyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         keys_seen: Any = super().get_queryset(request)
         # Not joined: SQLite begins with the organizations then, and sorts the keys of all of them for one page.
-        return cast("QuerySet[Any]", keys_seen.with_state().prefetch_related("organization"))
+        return cast("QuerySet[Any]", keys_seen.with_state().with_use().prefetch_related("organization"))
 
     # -- URLs ---------------------------------------------------------------------------------------------------------
 
@@ -113,7 +116,7 @@ class ApiKeyAdmin(PolicyAdmin):
             f"admin/partium_auth/apikey/{template}.html",
             {
                 **self.admin_site.each_context(request),
-                "title": title,
+                **page_context(title),
                 "opts": self.opts,
                 "media": self.media + getattr(context.get("form"), "media", forms.Media()),
                 "list_url": self._url("changelist"),
@@ -154,14 +157,22 @@ class ApiKeyAdmin(PolicyAdmin):
             )
             if key is not None:
                 return self._saved(request, key, gettext("The key was added."))
-        return self._page(request, "new", gettext("Add API key"), form=form, submit=gettext("Try and add"))
+        only = form.fields["organization"].initial  # chosen already, where there is but one
+        return self._page(
+            request,
+            "new",
+            gettext("Add API key"),
+            form=form,
+            submit=gettext("Test and add"),
+            in_use=policy.visible_keys(request.user).in_use().filter(organization__org_id=only).first() if only else None,
+        )
 
     @never_atomic
     @method_decorator(sensitive_post_parameters("value"))
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         old = self._key(request, object_id)
         if old.status != ApiKey.Status.ACTIVE:
-            messages.error(request, gettext("Only an active key can be rotated; this one is retiring or revoked."))
+            messages.error(request, gettext("You can only rotate an active key. This key is retiring or revoked."))
             return HttpResponseRedirect(self._url("change", old.pk))
         form = RotateForm(request.POST or None, initial={"label": old.label})
         if request.method == "POST" and form.is_valid():
@@ -181,11 +192,11 @@ class ApiKeyAdmin(PolicyAdmin):
             )
             if new is not None:
                 unverified = gettext(
-                    "The new key was stored. It serves once it is verified, or when no verified key is left."
+                    "The new key was saved. It will be used once it is verified, or if there is no verified key left."
                 )
-                return self._saved(request, new, gettext("The new key serves; the old one is retiring."), unverified)
+                return self._saved(request, new, gettext("The new key is in use. The old key is retiring."), unverified)
         title = gettext("Rotate %s") % old
-        return self._page(request, "new", title, form=form, original=old, submit=gettext("Try and rotate"))
+        return self._page(request, "new", title, form=form, old=old, submit=gettext("Test and rotate"))
 
     @staticmethod
     def _stored(form: NewKeyForm, store: Callable[[], ApiKey]) -> ApiKey | None:
@@ -201,7 +212,7 @@ class ApiKeyAdmin(PolicyAdmin):
         if key.verification == ApiKey.Verification.ACCEPTED:
             messages.success(request, message + " " + gettext("Partium accepted it."))
         else:
-            text = gettext("Partium could not be asked about it: verify it later.")
+            text = gettext("Couldn't reach Partium to verify it. Verify it later.")
             messages.warning(request, f"{unverified or message} {text}")
         return HttpResponseRedirect(self._url("change", key.pk))
 
@@ -317,13 +328,13 @@ class ApiKeyAdmin(PolicyAdmin):
         if not chosen:
             messages.warning(request, gettext("There is nothing to revoke."))
             return HttpResponseRedirect(self._url("changelist"))
-        serving, losing = what_stops(chosen)
+        taking_over, losing = what_stops(chosen)
         return self._page(
             request,
             "revoke",
             ngettext("Revoke this key?", "Revoke these %(count)d keys?", len(chosen)) % {"count": len(chosen)},
             keys=[(key, key_columns.state_word(key.state)) for key in chosen],
-            serving=serving,
+            taking_over=taking_over,
             losing=losing,
             pending=",".join(str(key.pk) for key in chosen),
             action=self._url("revoke"),

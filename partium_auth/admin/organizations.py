@@ -17,7 +17,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
-from partium_auth.admin.permissions import PolicyAdmin
+from partium_auth.admin.permissions import PolicyAdmin, page_context
 from partium_auth.models import ApiKey, KeyStatus, Organization
 from partium_auth.models.key_status import key_status, needs_attention
 from partium_auth.models.keys import ApiKeyState
@@ -76,8 +76,7 @@ class OrganizationAdmin(PolicyAdmin):
 
     @admin.display(description=_("keys"), ordering="key_status")
     def key_status_word(self, organization: Any) -> str:
-        status = KeyStatus(organization.key_status)
-        return format_html('<span class="partium-state partium-{}">{}</span>', status.word, status.label)
+        return _status_word(organization)
 
     @admin.display(description=_("API keys"))
     def keys_link(self, organization: Organization) -> str:
@@ -125,20 +124,27 @@ class OrganizationAdmin(PolicyAdmin):
             "admin/partium_auth/organization/overview.html",
             {
                 **self.admin_site.each_context(request),
-                "title": gettext("Keys by organization"),
+                **page_context(gettext("Keys by organization")),
                 "opts": self.opts,
                 "media": self.media,
                 "list_url": reverse("admin:partium_auth_organization_changelist", current_app=self.admin_site.name),
                 "tiles": [(status, totals[status]) for status in KeyStatus],
                 "chosen": chosen,
                 "page": page,
-                "rows": [
-                    (row, KeyStatus(row.key_status), states[row.pk], f"{keys_url}?organization={row.pk}")
-                    for row in rows
-                ],
+                "rows": [(row, _status_word(row), states[row.pk], f"{keys_url}?organization={row.pk}") for row in rows],
                 "shared": _shared(),
             },
         )
+
+
+def _status_word(organization: Any) -> str:
+    """Return an organization's key status as a colored word: red only where somebody has to act."""
+    status = KeyStatus(organization.key_status)
+    color, label = status.word, status.label
+    if status == KeyStatus.NONE:
+        needs_key = organization.token_source != Organization.TokenSource.USER
+        color, label = ("failing", label) if needs_key else (color, _("none needed"))
+    return format_html('<span class="partium-state partium-{}">{}</span>', color, label)
 
 
 def _named(word: str | None) -> KeyStatus | None:

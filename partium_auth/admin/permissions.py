@@ -139,3 +139,8 @@ class PolicyAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+
+def page_context(title: str) -> dict[str, Any]:
+    """Return what Django's own breadcrumbs need on a page of ours: they end with the title."""
+    return {"title": title, "original": title, "has_view_permission": True}

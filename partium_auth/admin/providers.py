@@ -19,7 +19,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from partium_auth import policy
 from partium_auth.admin.display import NOTHING
 from partium_auth.admin.key_forms import PastedField
-from partium_auth.admin.permissions import PolicyAdmin, permissions_of
+from partium_auth.admin.permissions import PolicyAdmin, page_context, permissions_of
 from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
 from partium_auth.host.decorators import never_atomic
@@ -186,7 +186,7 @@ class IdentityProviderAdmin(PolicyAdmin):
             "admin/partium_auth/identityprovider/check.html",
             {
                 **self.admin_site.each_context(request),
-                "title": gettext("Checking %s") % provider,
+                **page_context(gettext("Checking %s") % provider),
                 "opts": self.opts,
                 "media": self.media,
                 "failure": failure,

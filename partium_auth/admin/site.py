@@ -42,7 +42,7 @@ _CLOSED = ErrorText(
     403,
     "no_developer",
     _("This page is for developers"),
-    _("Here an organization's developers keep its Partium API keys. You are not a developer of an organization."),
+    _("Developers manage their organization's API keys here. You are not a developer of any organization."),
 )
 
 

@@ -19,19 +19,19 @@ class EventDetail(models.TextChoices):
     """What can be said about an event: the code is stored, the sentence is shown."""
 
     ACCEPTED = "accepted", _("Partium accepted it.")
-    EXCHANGE_REFUSED = "exchange_refused", _("Partium answered %(status)s to the exchange.")
+    EXCHANGE_REFUSED = "exchange_refused", _("Partium answered %(status)s to the token request.")
     SEARCH_REFUSED = "search_refused", _("Partium answered %(status)s to a search in the organization.")
     REJECTED_IN_USE = "rejected_in_use", _("Partium answered %(status)s when the key was used.")
     NOT_TRIED = "not_tried", _("Not verified.")
     TOO_SLOW = "too_slow", _("Partium did not answer in time.")
-    EXCHANGE_FAILED = "exchange_failed", _("Not verified: Partium answered %(status)s to the exchange.")
+    EXCHANGE_FAILED = "exchange_failed", _("Not verified: Partium answered %(status)s to the token request.")
     SEARCH_FAILED = "search_failed", _("Not verified: Partium answered %(status)s to a search.")
     UNREACHABLE = "unreachable", _("Not verified: Partium could not be reached or did not answer in time.")
     LABEL_CHANGED = "label_changed", _("label changed")
     EXPIRY_CHANGED = "expiry_changed", _("expiry changed from %(before)s to %(after)s")
     BOTH_CHANGED = "both_changed", _("label changed; expiry changed from %(before)s to %(after)s")
-    ROTATED = "rotated", _("Takes the place of %(key)s. %(outcome)s")
-    RETIRED = "retired", _("%(key)s takes its place; serves for another %(hours)s h.")
+    ROTATED = "rotated", _("Replaces %(key)s. %(outcome)s")
+    RETIRED = "retired", _("Replaced by %(key)s; stays valid for another %(hours)s h.")
     REFUSED = "refused", _("%(key)s: %(outcome)s")
 
 
@@ -58,7 +58,7 @@ class ApiKeyEvent(models.Model):
         VERIFIED = "verified", _("verified")
         REFUSED = "refused", _("refused")
         ROTATED = "rotated", _("rotated")
-        RETIRED = "retired", _("began to retire")
+        RETIRED = "retired", _("retiring")
         REVOKED = "revoked", _("revoked")
         CHANGED = "changed", _("changed")
         REJECTED = "rejected", _("rejected in use")

@@ -45,6 +45,14 @@ class Usability(models.IntegerChoices):
     REFUSED = 2  # by a verification, until it is verified anew
 
 
+class KeyUse(models.TextChoices):
+    """Whether an organization's tokens come from a key; computed by :meth:`ApiKeyQuerySet.with_use`."""
+
+    IN_USE = "in_use", _("in use")
+    FALLBACK = "fallback", _("fallback")
+    NOT_USED = "not_used", _("not used")
+
+
 class ApiKeyQuerySet(DecidesAccessQuerySet["ApiKey"]):
     def usable(self, now: dt.datetime | None = None) -> ApiKeyQuerySet:
         """Keys that may serve: not revoked, not expired, not past the end of their overlap, not known to be rejected.
@@ -67,6 +75,25 @@ class ApiKeyQuerySet(DecidesAccessQuerySet["ApiKey"]):
         # mypy's plugin accepts no annotation that the model declares.
         keys = self._not_ended(now).annotate(**{"usability": usability})  # noqa: PIE804
         return keys.order_by(F("usability"), *_SERVING_ORDER)
+
+    def with_use(self, now: dt.datetime | None = None) -> ApiKeyQuerySet:
+        """Add ``use`` to every row, one of :class:`KeyUse`: which key of its organization serves, and which could."""
+        now = now or timezone.now()
+        of_the_same = ApiKey.objects.usable(now).filter(organization=models.OuterRef("organization"))
+        first = models.Subquery(of_the_same.order_by(*_SERVING_ORDER).values("pk")[:1])
+        usable = models.Exists(ApiKey.objects.usable(now).filter(pk=models.OuterRef("pk")).order_by())
+        use = Case(
+            When(pk=first, then=Value(KeyUse.IN_USE)),
+            When(usable, then=Value(KeyUse.FALLBACK)),
+            default=Value(KeyUse.NOT_USED),
+            output_field=models.CharField(max_length=16),
+        )
+        # mypy's plugin accepts no annotation that the model declares.
+        return self.annotate(**{"use": use})  # noqa: PIE804
+
+    def in_use(self, now: dt.datetime | None = None) -> ApiKeyQuerySet:
+        """Keys that serve now: the first usable one of each organization."""
+        return self.with_use(now).filter(**{"use": KeyUse.IN_USE})  # noqa: PIE804
 
     def _not_ended(self, now: dt.datetime) -> ApiKeyQuerySet:
         keys = self
@@ -155,6 +182,7 @@ class ApiKey(DecidesAccess):
     irrelevant_to_access = frozenset({"last_used_at"})  # written all day
     usability: int  # of a row of in_serving_order()
     state: str  # of a row of with_state()
+    use: str  # of a row of with_use()
 
     class Status(models.TextChoices):
         ACTIVE = "active", _("active")
@@ -176,7 +204,7 @@ class ApiKey(DecidesAccess):
     hint = models.CharField(max_length=4, editable=False, blank=True)
     fingerprint = models.CharField(max_length=64, editable=False)
     status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.ACTIVE, editable=False)
-    retires_at = models.DateTimeField(_("serves until"), null=True, blank=True, editable=False)
+    retires_at = models.DateTimeField(_("valid until"), null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
     replaces = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="replaced_by"

@@ -115,4 +115,4 @@ def refusal(outcome: Outcome) -> str:
         return _("Partium does not accept this key. Check that it was copied whole, and that it was not deleted there.")
     if outcome.verification == ApiKey.Verification.WRONG_ORGANIZATION:
         return _("This key belongs to another organization. Create one for this organization at Partium.")
-    return _("Partium could not be asked about this key just now.")
+    return _("Couldn't reach Partium to verify this key.")

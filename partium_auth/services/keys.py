@@ -379,4 +379,4 @@ def _utc(at: dt.datetime | None) -> str:
 
 
 def _not_active() -> ValidationError:
-    return ValidationError(_("Only an active key can be rotated; this one is retiring or revoked."), code="not_active")
+    return ValidationError(_("You can only rotate an active key. This key is retiring or revoked."), code="not_active")

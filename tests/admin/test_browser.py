@@ -126,12 +126,12 @@ def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_someb
     page.fill("#id_value", first)
     picture(page, "keys-add")
     page.fill("#id_value", "a-key-that-partium-never-issued")
-    page.click("text=Try and add")
+    page.click("text=Test and add")
     page.wait_for_selector("text=Partium does not accept this key")
     assert page.input_value("#id_value") == ""
     picture(page, "keys-refused")
     page.fill("#id_value", first)
-    page.click("text=Try and add")
+    page.click("text=Test and add")
     page.wait_for_selector("text=The key was added. Partium accepted it.")
 
     other = new_page()
@@ -146,7 +146,7 @@ def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_someb
     page.fill("#id_label", "Web shop 2027")
     page.fill("#id_value", second)
     picture(page, "keys-rotate")
-    page.click("text=Try and rotate")
+    page.click("text=Test and rotate")
     page.wait_for_selector("text=the old one is retiring")
     other.evaluate("window.seen = window.answers.length")
     other.wait_for_function("window.answers.length >= window.seen + 10")
@@ -156,8 +156,8 @@ def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_someb
     page.goto(site + reverse(KEY + "change", args=[old.pk]))
     page.click("text=Revoke …")
     picture(page, "keys-revoke")
-    page.click("text=Yes, revoke")
-    page.wait_for_selector("text=Its value is erased")
+    page.click("text=Revoke")
+    page.wait_for_selector("text=The stored value was erased")
     other.evaluate("window.seen = window.answers.length")
     other.wait_for_function("window.answers.length >= window.seen + 10")
     answers = other.evaluate("window.answers")
@@ -222,8 +222,8 @@ def test_the_box_for_a_key_that_cannot_be_verified_has_its_words_on_one_line(
     page.fill("#id_label", "x")
     page.fill("#id_value", "value-00000000000000")
     with partium_sandbox.fail("auth", status=503):
-        page.click("text=Try and add")
-        page.wait_for_selector("text=could not be asked")
+        page.click("text=Test and add")
+        page.wait_for_selector("text=reach Partium")
     words = page.locator("label.partium-check")
     assert words.bounding_box()["height"] < 2 * page.locator("#id_allow_unverified").bounding_box()["height"] + 10
 

@@ -29,10 +29,10 @@ def test_a_member_reads_what_this_is_why_and_what_to_do(ours: Tenant, theirs: Te
 
     assert response.status_code == 403
     text = words_of(response)
-    assert "an organization's developers keep its Partium API keys" in text
+    assert "Developers manage their organization's API keys here" in text
     assert "You are logged in as aardvark-member." in text
     assert "You are a member of: aardvark display." in text
-    assert "a developer of your organization" in text
+    assert "a developer in your organization" in text
     assert "badger" not in text
     assert "aardvark-dev" not in text  # who the others are is nobody's business
     assert "no-store" in response.headers["Cache-Control"]

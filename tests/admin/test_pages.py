@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import html
 import io
+import re
 from typing import Any
 
 import pytest
@@ -35,6 +37,7 @@ from partium_auth.models import (
 from partium_auth.services import key_verification, keys, members
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
+from partium_auth.tokens import keys as usable_keys
 from tests.admin.conftest import Tenant, login
 
 KEY = "partium_keys:partium_auth_apikey_"
@@ -104,10 +107,10 @@ def test_while_partium_is_down_a_key_can_be_saved_as_unverified(
     assert "allow_unverified" not in client.get(reverse(KEY + "add")).content.decode()
     with partium_sandbox.fail("auth", status=503):
         page = add(client, value).content.decode()
-        assert "could not be asked" in page
+        assert "Couldn&#x27;t reach Partium" in page
         assert 'name="allow_unverified"' in page
         assert not ApiKey.objects.exists()
-        assert "verify it later" in add(client, value, allow_unverified="on").content.decode()
+        assert "Verify it later" in add(client, value, allow_unverified="on").content.decode()
     assert ApiKey.objects.get().verification == "unverified"
 
 
@@ -117,10 +120,10 @@ def test_rotation_from_the_page(client: Client, partium_sandbox: PartiumSandbox)
     url = reverse(KEY + "rotate", args=[old.pk])
     assert 'value="24"' in client.get(url).content.decode()
     page = client.post(url, new_key(partium_sandbox.add_key("acme"), overlap_hours="2"), follow=True)
-    assert "the old one is retiring" in page.content.decode()
+    assert "The old key is retiring" in page.content.decode()
     assert set(ApiKey.objects.values_list("status", flat=True)) == {"active", "retiring"}
     page = client.get(url, follow=True)
-    assert "Only an active key can be rotated" in page.content.decode()
+    assert "You can only rotate an active key" in page.content.decode()
 
 
 def test_rotating_while_partium_is_down_does_not_say_that_the_new_key_serves(
@@ -133,7 +136,7 @@ def test_rotating_while_partium_is_down_does_not_say_that_the_new_key_serves(
         page = client.post(url, new, follow=True).content.decode()
     assert ApiKey.objects.usable().serving_order()[0].status == "retiring"
     assert "The new key serves" not in page
-    assert "It serves once it is verified, or when no verified key is left." in page
+    assert "It will be used once it is verified, or if there is no verified key left." in page
 
 
 def test_verifying_one_key_tells_what_came_back(client: Client, partium_sandbox: PartiumSandbox) -> None:
@@ -143,7 +146,7 @@ def test_verifying_one_key_tells_what_came_back(client: Client, partium_sandbox:
     posted = {"keys": str(key.pk)}
     assert "Partium accepted it." in client.post(reverse(KEY + "verify"), posted, follow=True).content.decode()
     partium_sandbox.revoke_key(value)
-    assert "does not accept it any more" in client.post(reverse(KEY + "verify"), posted, follow=True).content.decode()
+    assert "no longer accepts this key" in client.post(reverse(KEY + "verify"), posted, follow=True).content.decode()
     assert 'partium-failing">failing' in client.get(reverse(KEY + "changelist")).content.decode()
 
 
@@ -151,12 +154,12 @@ def test_revoking_asks_says_what_stops_and_cannot_be_undone(client: Client, part
     add(client, partium_sandbox.add_key("acme"))
     key = ApiKey.objects.get()
     page = client.post(reverse(KEY + "revoke"), {"keys": str(key.pk)}).content.decode()
-    assert "no way back" in page
+    assert "This cannot be undone" in page
     assert "searches stop for everybody" in page
     assert ApiKey.objects.usable().exists()
     posted = {"keys": str(key.pk), "confirmed": "1"}
     page = client.post(reverse(KEY + "revoke"), posted, follow=True).content.decode()
-    assert "Its value is erased" in page
+    assert "The stored value was erased" in page
     assert "Rotate" not in page
     assert ApiKey.objects.get().secret is None
     response = client.post(reverse(KEY + "change", args=[key.pk]), {"label": "x"})
@@ -166,9 +169,9 @@ def test_revoking_asks_says_what_stops_and_cannot_be_undone(client: Client, part
 def test_the_confirmation_says_when_another_key_takes_over(client: Client, partium_sandbox: PartiumSandbox) -> None:
     for label in ("one", "two"):
         add(client, partium_sandbox.add_key("acme"), label=label)
-    key = ApiKey.objects.get(label="one")
-    page = client.post(reverse(KEY + "revoke"), {"keys": str(key.pk)}).content.decode()
-    assert "Another key of the organization takes over" in page
+    newer = ApiKey.objects.get(label="two")
+    page = client.post(reverse(KEY + "revoke"), {"keys": str(newer.pk)}).content.decode()
+    assert re.search(r"one \(.*\) takes over for Acme", page)
 
 
 def test_the_confirmation_says_that_nothing_stops_where_the_key_does_not_serve(
@@ -180,7 +183,7 @@ def test_the_confirmation_says_that_nothing_stops_where_the_key_does_not_serve(
     page = client.post(reverse(KEY + "revoke"), {"keys": str(key.pk)}).content.decode()
     assert "searches stop" not in page
     assert "takes over" not in page
-    assert "None of this serves now: nothing stops." in page
+    assert "This key isn't in use; nothing will break." in page
 
 
 def test_label_and_expiry_can_be_changed_and_nothing_else(client: Client, partium_sandbox: PartiumSandbox) -> None:
@@ -204,6 +207,50 @@ def test_label_and_expiry_can_be_changed_and_nothing_else(client: Client, partiu
     assert before | after == before
 
 
+def test_pages_say_which_key_is_in_use_and_what_a_new_one_replaces(
+    client: Client, partium_sandbox: PartiumSandbox
+) -> None:
+    add(client, partium_sandbox.add_key("acme"), label="first")
+    page = html.unescape(client.get(reverse(KEY + "add")).content.decode())
+    assert re.search(r"replaces first \(.*\) for Acme at once; first \(.*\) stays as the fallback", page)
+    add(client, partium_sandbox.add_key("acme"), label="second")
+    listed = client.get(reverse(KEY + "changelist")).context["cl"].result_list
+    assert {key.label: key.use for key in listed} == {"first": "fallback", "second": "in_use"}
+    first, second = (ApiKey.objects.get(label=label) for label in ("first", "second"))
+    assert "Fallback: this key takes over" in client.get(reverse(KEY + "change", args=[first.pk])).content.decode()
+    page = client.get(reverse(KEY + "change", args=[second.pk])).content.decode()
+    assert "Everybody in this organization uses this key." in page
+    keys.revoke_key(second, actor=None)
+    listed = client.get(reverse(KEY + "changelist")).context["cl"].result_list
+    assert {key.label: key.use for key in listed} == {"first": "in_use"}  # revoked keys are shown on request
+    listed = client.get(reverse(KEY + "changelist"), {"state": "all"}).context["cl"].result_list
+    assert {key.label: key.use for key in listed} == {"first": "in_use", "second": "not_used"}
+
+
+def test_the_key_in_use_is_the_one_that_serves(acme: Organization) -> None:
+    for number in range(3):
+        keys.add_key(acme, f"value-{number}-00000000000", label=str(number), actor=None, verify=False)
+    for rejected in (None, "2", "1"):
+        ApiKey.objects.filter(label=rejected).update(verification="rejected")
+        assert ApiKey.objects.in_use().get().pk == usable_keys.in_order(acme.pk)[0].pk
+
+
+@pytest.mark.parametrize("page", ["add", "find"])
+def test_own_pages_have_djangos_breadcrumbs(client: Client, page: str) -> None:
+    shown = client.get(reverse(KEY + page)).content.decode()
+    trail = shown[shown.index('class="breadcrumbs"') :].partition("</ol>" if "<ol class=" in shown else "</div>")[0]
+    title = "Add API key" if page == "add" else "Find a key by its value"
+    assert [text in trail for text in ("Home", "API keys", title)] == [True] * 3
+
+
+def test_red_is_for_organizations_that_need_a_key(root: Any, db: None) -> None:
+    Organization.objects.create(org_id="a")  # everybody's own login
+    Organization.objects.create(org_id="b", token_source="api_key")
+    shown = login(root).get(reverse("admin:partium_auth_organization_changelist")).content.decode()
+    assert shown.count("partium-failing") == 1
+    assert "none needed" in shown
+
+
 def test_a_key_is_found_by_its_value_in_a_post(client: Client, partium_sandbox: PartiumSandbox, ours: Tenant) -> None:
     value = partium_sandbox.add_key("acme")
     add(client, value)
@@ -211,7 +258,7 @@ def test_a_key_is_found_by_its_value_in_a_post(client: Client, partium_sandbox: 
     assert str(ApiKey.objects.get(label="shop").pk) in page
     assert value not in page
     others = client.post(reverse(KEY + "find"), {"value": f"aardvark-secret-{'0' * 20}"}).content.decode()
-    assert "None of the keys that you see" in others
+    assert "None of your keys has this value" in others
 
 
 # -- many keys
@@ -232,7 +279,7 @@ def test_a_key_that_is_sent_as_it_is_is_not_called_unused(ours: Tenant, root: An
     ApiKey.objects.update(last_used_at=timezone.now())
     page = login(root).get(url).content.decode()
     assert "It has not been used yet." not in page
-    assert "It has not been exchanged in these days." in page
+    assert "No token was requested with this key in the last 30 days." in page
     assert "those are not counted" not in page
     Organization.objects.update(token_source="api_key_direct")
     assert "those are not counted" in login(root).get(url).content.decode()
@@ -249,7 +296,7 @@ def test_selected_keys_are_verified_and_one_failure_stops_nothing(
     made = [keys.add_key(acme, partium_sandbox.add_key("acme"), label=f"key {n}", actor=None) for n in range(3)]
     ApiKey.objects.filter(pk=made[1].pk).update(secret=made[0].secret)  # does not open in this row
     told = sorted(str(message) for message in select(client, "verify_selected", made).context["messages"])
-    failed, accepted = (told[0], told[1]) if "did not work" in told[0] else (told[1], told[0])
+    failed, accepted = (told[0], told[1]) if "already revoked" in told[0] else (told[1], told[0])
     assert "key 1" in failed
     assert "accepted" in accepted
     assert "key 0" in accepted
@@ -300,7 +347,7 @@ def test_where_only_revoked_keys_are_chosen_there_is_nothing_to_verify(client: C
     key = keys.add_key(acme, "value-00000000000000", label="x", actor=None, verify=False)
     keys.revoke_key(key, actor=None)
     posted = {"action": "verify_selected", "_selected_action": [str(key.pk)]}
-    page = client.post(reverse(KEY + "changelist"), posted, follow=True).content.decode()
+    page = client.post(reverse(KEY + "changelist") + "?state=all", posted, follow=True).content.decode()
     assert "There is nothing to verify." in page
     assert "0 of 0" not in page
 
@@ -419,10 +466,10 @@ def test_who_removes_a_member_is_told_what_that_does(
     prefix = "partium_keys:partium_auth_membership_"
     url = reverse(prefix + "delete", args=[by_hand.pk])
     page = client.get(url).content.decode()
-    assert "comes back with the next login" in page
+    assert "returns at the next login" in page
     assert "your own membership" not in page
     action = {"action": "delete_selected", "_selected_action": [by_hand.pk]}
-    assert "comes back with the next login" in client.post(reverse(prefix + "changelist"), action).content.decode()
+    assert "returns at the next login" in client.post(reverse(prefix + "changelist"), action).content.decode()
     mine = Membership.objects.get(user=dev)
     assert "your own membership" in client.get(reverse(prefix + "delete", args=[mine.pk])).content.decode()
 
@@ -439,7 +486,7 @@ def test_who_deletes_an_invitation_is_told_that_the_membership_stays(
         client.get(reverse(prefix + "delete", args=[invitation.pk])),
         client.post(reverse(prefix + "changelist"), action),
     ):
-        assert "A membership that came of an invitation stays" in page.content.decode()
+        assert "A membership from an accepted invitation stays" in page.content.decode()
 
 
 @pytest.mark.usefixtures("_managing")
