@@ -158,13 +158,15 @@ class ApiKeyAdmin(PolicyAdmin):
             if key is not None:
                 return self._saved(request, key, gettext("The key was added."))
         only = form.fields["organization"].initial  # chosen already, where there is but one
+        usable = ApiKey.objects.in_use().defer(*self.deferred).select_related("organization")
+        in_use = usable.filter(organization__in=organizations, organization__org_id=only).first() if only else None
         return self._page(
             request,
             "new",
             gettext("Add API key"),
             form=form,
             submit=gettext("Test and add"),
-            in_use=policy.visible_keys(request.user).in_use().filter(organization__org_id=only).first() if only else None,
+            in_use=in_use,
         )
 
     @never_atomic

@@ -100,7 +100,7 @@ def test_an_unknown_organization_is_answered_like_one_without_a_provider(
 def test_a_site_without_any_way_to_log_in_says_so(client: Client, settings: Settings, db: None) -> None:
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
     page = client.get("/partium/login/").content.decode()
-    assert "No way to log in has been set up" in page
+    assert "No login has been set up" in page
     assert "password" not in page
 
 
@@ -114,7 +114,7 @@ def test_a_site_that_logs_people_in_by_itself_gets_them_sent_to_its_own_login_pa
     assert client.get("/partium/login/").headers["Location"] == "/admin/login/"
     # Many login pages send people who are logged in back at once, which would be a redirect loop.
     client.force_login(admin_user)
-    assert "No way to log in" in client.get("/partium/login/?next=/page/").content.decode()
+    assert "No login has been set up" in client.get("/partium/login/?next=/page/").content.decode()
 
 
 def test_a_login_page_that_does_not_exist_is_nowhere_to_be_sent_to(
@@ -122,7 +122,7 @@ def test_a_login_page_that_does_not_exist_is_nowhere_to_be_sent_to(
 ) -> None:
     settings.AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
     settings.LOGIN_URL = "/accounts/login/"  # Django's default
-    assert "No way to log in" in client.get("/partium/login/").content.decode()
+    assert "No login has been set up" in client.get("/partium/login/").content.decode()
 
 
 def test_login_works_behind_djangos_login_required_middleware(

@@ -24,7 +24,7 @@ def test_only_while_debug_is_on_the_page_tells_the_sites_developer_what_to_do(
 ) -> None:
     settings.DEBUG = debug
     page = client.get("/partium/login/").content.decode()
-    assert "No way to log in has been set up here yet" in page
+    assert "No login has been set up here yet" in page
     assert (HINT in page) == debug
     assert ("partium_doctor" in page) == debug
 

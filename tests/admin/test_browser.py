@@ -147,7 +147,7 @@ def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_someb
     page.fill("#id_value", second)
     picture(page, "keys-rotate")
     page.click("text=Test and rotate")
-    page.wait_for_selector("text=the old one is retiring")
+    page.wait_for_selector("text=The old key is retiring")
     other.evaluate("window.seen = window.answers.length")
     other.wait_for_function("window.answers.length >= window.seen + 10")
     picture(page, "keys-detail")
