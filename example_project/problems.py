@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth import PartiumRequest
 from partium_auth.accounts import error_texts
+from partium_auth.accounts.redirects import this_page
 from partium_auth.admin import key_site
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def problem_of(request: PartiumRequest, error: PartiumError) -> Problem:
         answer.advice,
         answer.status,
         retry_after=getattr(error, "retry_after", None) if may_pass else None,
-        retry_url=request.get_full_path() if may_pass and request.method == "GET" else "",
+        retry_url=this_page(request) if may_pass and request.method == "GET" else "",
         keys_url=keys_url(request) if answer.code in NEEDS_A_KEY else "",
     )
 

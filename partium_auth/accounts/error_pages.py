@@ -19,7 +19,7 @@ from partium_auth.accounts import error_texts
 from partium_auth.accounts.code_flow import ProviderError
 from partium_auth.accounts.error_texts import RefusalText
 from partium_auth.accounts.login_calls import NOT_ASKED, TooManyLogins
-from partium_auth.accounts.redirects import is_navigation, login_page_url, login_url
+from partium_auth.accounts.redirects import is_navigation, login_page_url, login_url, this_page
 from partium_auth.exceptions import (
     CredentialsRejected,
     EncryptionError,
@@ -95,7 +95,7 @@ def _explain(request: HttpRequest, error: PartiumError) -> HttpResponse:
         reloads = (
             isinstance(error, TokenUnavailable) and request.method == "GET" and retry_after <= LONGEST_RELOAD_SECONDS
         )
-        context = {"text": text, "reload_seconds": retry_after if reloads else None}
+        context = {"text": text, "this_page": this_page(request), "reload_seconds": retry_after if reloads else None}
         response = render(request, "partium_auth/error.html", context, status=text.status)
     else:
         message = _("%(title)s. %(advice)s") % {"title": text.title, "advice": text.advice}

@@ -13,7 +13,7 @@ from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, reverse
 from django.utils.cache import add_never_cache_headers
 from django.utils.encoding import iri_to_uri
-from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.http import escape_leading_slashes, url_has_allowed_host_and_scheme
 
 _LONGEST_TARGET = 1800
 """As a parameter of another URL, in characters: Django 5.2.8 refuses to redirect to more than 2048."""
@@ -88,7 +88,7 @@ def login_url(request: HttpRequest, *, provider: str = "", silent: bool = False)
         silent: with ``prompt=none``: only if the provider does not have to ask the person anything.
     """
     parameters = {}
-    coming_back = request.get_full_path() if request.method in {"GET", "HEAD"} else request.headers.get("Referer", "")
+    coming_back = this_page(request) if request.method in {"GET", "HEAD"} else request.headers.get("Referer", "")
     if is_navigation(request) and is_safe_target(request, coming_back):
         parameters[next_field()] = coming_back
     try:
@@ -105,17 +105,25 @@ def after_login(next_url: str) -> HttpResponse:
     return HttpResponseRedirect(next_url or resolve_url(settings.LOGIN_REDIRECT_URL))
 
 
+def this_page(request: HttpRequest) -> str:
+    """Return the address of the page that was asked for, to be linked to.
+
+    A browser would take a path that begins with two slashes for the name of another host.
+    """
+    return escape_leading_slashes(request.get_full_path())
+
+
 def may_repeat(request: HttpRequest) -> bool:
     """Tell whether a browser may be sent to the same address again, when a view was rolled back.
 
     Not after a POST: the view may have done more than its transaction, such as sending a mail.
     """
-    return request.method in {"GET", "HEAD"} and is_safe_target(request, request.get_full_path())
+    return request.method in {"GET", "HEAD"} and is_safe_target(request, this_page(request))
 
 
 def repeat(request: HttpRequest) -> HttpResponse:
     """Send a browser to the same address again; see :func:`may_repeat`."""
-    response = HttpResponseRedirect(request.get_full_path())
+    response = HttpResponseRedirect(this_page(request))
     add_never_cache_headers(response)
     return response
 
