@@ -19,7 +19,8 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_auth_from_url, get_enviro
 from partium_auth.exceptions import ConnectionFailed
 from partium_auth.http.deadline import Deadline, DeadlineSocket
 from partium_auth.http.errors import FoundClosed, ProxyFailed
-from partium_auth.http.request import basic_credentials
+from partium_auth.http.public_addresses import is_public_address
+from partium_auth.http.request import InsecureURL, basic_credentials
 from partium_auth.http.response import Response, read_response
 
 _RETRY_PAUSE_SECONDS: Final = 0.1
@@ -28,7 +29,7 @@ _RETRY_PAUSE_SECONDS: Final = 0.1
 class Connection:
     """One connection; see :func:`open_connection`. Used by one thread of one process."""
 
-    def __init__(self, origin: str, sock: socket.socket, stream: DeadlineSocket) -> None:
+    def __init__(self, origin: tuple[str, str, bool], sock: socket.socket, stream: DeadlineSocket) -> None:
         self.is_reusable = False
         self._origin = origin
         self._sock = sock
@@ -40,13 +41,18 @@ class Connection:
         self._is_kept = False
         self._used_at = time.monotonic()
 
-    def reuse(self, url: str, deadline: Deadline, idle_seconds: float) -> bool:
+    def reuse(self, url: str, deadline: Deadline, idle_seconds: float, *, public_only: bool) -> bool:
         """Prepare for one more call. Returns False where the connection does not fit, or the upstream has closed it."""
         self._stream.deadline = deadline
         self._is_kept = True
         is_fresh = time.monotonic() - self._used_at < idle_seconds
         # A forked child shares the socket with its parent.
-        return self._origin == _origin_of(url) and self._pid == os.getpid() and is_fresh and not self._is_readable()
+        return (
+            self._origin == _origin_of(url, public_only)
+            and self._pid == os.getpid()
+            and is_fresh
+            and not self._is_readable()
+        )
 
     def exchange(self, request: requests.PreparedRequest, endpoint: str, max_bytes: int) -> Response:
         """Send a request and read the response in full.
@@ -87,7 +93,9 @@ class Connection:
             return bool(selector.select(0))
 
 
-def open_connection(url: str, deadline: Deadline, *, connect_seconds: float, read_seconds: float) -> Connection:
+def open_connection(
+    url: str, deadline: Deadline, *, connect_seconds: float, read_seconds: float, public_only: bool = False
+) -> Connection:
     """Connect to the host of a URL; a TCP connection that could not be made is tried once more.
 
     Args:
@@ -95,36 +103,43 @@ def open_connection(url: str, deadline: Deadline, *, connect_seconds: float, rea
         deadline: of the call.
         connect_seconds: for connecting to one address, and for the TLS handshake, each.
         read_seconds: how long proxy and upstream may stay silent.
+        public_only: connect to a public address only. A proxy resolves names itself, so behind one this has no effect.
 
     Raises:
+        InsecureURL: the host has an address that is not public, with ``public_only``.
         OSError, UnicodeError: no connection.
         ConnectionFailed: the CA bundle cannot be read, or the environment names a proxy of another kind.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme == "http":  # loopback: a proxy would take it off this machine
-        sock = _connect(host, parts.port or 80, deadline, connect_seconds)
-        return Connection(_origin_of(url), sock, DeadlineSocket(sock, deadline, read_seconds))
+        sock = _connect(host, parts.port or 80, deadline, connect_seconds, public_only)
+        return Connection(_origin_of(url, public_only), sock, DeadlineSocket(sock, deadline, read_seconds))
     context = _tls_context(
         os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
     )
-    proxy = select_proxy(url, get_environ_proxies(url))
+    proxy = proxy_of(url)
     if proxy:
         sock = _connect_through_proxy(proxy, host, parts.port or 443, deadline, connect_seconds, read_seconds)
     else:
-        sock = _connect(host, parts.port or 443, deadline, connect_seconds)
+        sock = _connect(host, parts.port or 443, deadline, connect_seconds, public_only)
     try:
         sock.settimeout(deadline.left(connect_seconds))  # OpenSSL keeps to it for the whole handshake
         sock = context.wrap_socket(sock, server_hostname=host)
     except BaseException:
         sock.close()
         raise
-    return Connection(_origin_of(url), sock, DeadlineSocket(sock, deadline, read_seconds))
+    return Connection(_origin_of(url, public_only), sock, DeadlineSocket(sock, deadline, read_seconds))
 
 
-def _origin_of(url: str) -> str:
+def proxy_of(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL, if it names one."""
+    return select_proxy(url, get_environ_proxies(url))
+
+
+def _origin_of(url: str, public_only: bool) -> tuple[str, str, bool]:
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    return parts.scheme, parts.netloc, public_only
 
 
 def _connect_through_proxy(
@@ -157,20 +172,29 @@ def _connect_through_proxy(
     return sock
 
 
-def _connect(host: str, port: int, deadline: Deadline, connect_seconds: float) -> socket.socket:
+def _connect(
+    host: str, port: int, deadline: Deadline, connect_seconds: float, public_only: bool = False
+) -> socket.socket:
     try:
-        return _connect_once(host, port, deadline, connect_seconds)
+        return _connect_once(host, port, deadline, connect_seconds, public_only)
     except TimeoutError:
         raise
     except OSError:
         time.sleep(_RETRY_PAUSE_SECONDS)
-        return _connect_once(host, port, deadline, connect_seconds)
+        return _connect_once(host, port, deadline, connect_seconds, public_only)
 
 
-def _connect_once(host: str, port: int, deadline: Deadline, connect_seconds: float) -> socket.socket:
+def _connect_once(host: str, port: int, deadline: Deadline, connect_seconds: float, public_only: bool) -> socket.socket:
     # socket.create_connection(host) would give each of many dead addresses the whole time.
     failure: OSError = socket.gaierror("no address")
-    for *_, sockaddr in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    # Resolved once: we connect to the address that was checked, whatever the name resolves to a moment later.
+    addresses = [sockaddr for *_, sockaddr in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    if public_only and not all(is_public_address(str(sockaddr[0])) for sockaddr in addresses):
+        raise InsecureURL(
+            f"{host} has an address that is not public, and a discovery document names it. If that is right, enter the "
+            "endpoint in the provider's configuration."
+        )
+    for sockaddr in addresses:
         address: Any = sockaddr[:2]
         seconds = deadline.left(connect_seconds)
         try:

@@ -106,6 +106,7 @@ class Transport:
         max_bytes: int | None = None,
         credential: bool = False,
         idempotent: bool = False,
+        public_only: bool = False,
         before_send: Callable[[], object] | None = None,
         observe: Callable[[Call], object] | None = None,
     ) -> Response:
@@ -129,12 +130,14 @@ class Transport:
             credential: the request spends something that can be spent once. It gets a connection of its own, which is
                 closed afterwards: a kept one may turn out to be closed only after bytes were sent.
             idempotent: the request may be sent a second time if a kept connection was found closed before any response.
+            public_only: somebody else wrote the URL: connect to public addresses only. Behind a proxy, which resolves names
+                itself, this has no effect.
             before_send: called when the connection stands, immediately before the first byte of the request; once per
                 attempt. What it raises comes out unchanged, and nothing is sent then.
             observe: called afterwards, also where there is no response. Must not raise.
 
         Raises:
-            InsecureURL: see ``url``.
+            InsecureURL: see ``url`` and ``public_only``.
             ConnectionFailed: no connection, or it was closed without a complete response.
             TimedOut: any of the three time-outs.
             UnexpectedResponse: the response is not HTTP, is over ``max_bytes``, or cannot be decompressed.
@@ -157,6 +160,7 @@ class Transport:
             self.max_bytes if max_bytes is None else max_bytes,
             keep=not credential,
             idempotent=idempotent,
+            public_only=public_only,
             before_send=before_send,
         )
         if observe is not None and isinstance(outcome, Response | UpstreamError):
@@ -186,6 +190,7 @@ class Transport:
         *,
         keep: bool,
         idempotent: bool,
+        public_only: bool,
         before_send: Callable[[], object] | None,
     ) -> Response | Exception:
         """Return the response, or what to raise. Raised here, it would show this frame, which holds the request."""
@@ -194,12 +199,18 @@ class Transport:
         connection: Connection | None = self._local.__dict__.pop("kept", None) if keep else None
         sent = False
         try:
-            if connection is not None and not connection.reuse(url, deadline, self.idle_seconds):
+            if connection is not None and not connection.reuse(
+                url, deadline, self.idle_seconds, public_only=public_only
+            ):
                 connection.close()
                 connection = None
             while True:
                 connection = connection or open_connection(
-                    url, deadline, connect_seconds=self.connect_seconds, read_seconds=self.read_seconds
+                    url,
+                    deadline,
+                    connect_seconds=self.connect_seconds,
+                    read_seconds=self.read_seconds,
+                    public_only=public_only,
                 )
                 aborted = _aborted_by(before_send)
                 if aborted is not None:

@@ -45,8 +45,9 @@ MAX_DOCUMENTS = 64
 class _Document:
     """One document as this process knows it; whoever holds ``lock`` may fetch it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, public_only: bool) -> None:
         self.url = url
+        self.public_only = public_only
         self.data: dict[str, Any] = {}
         self.fetched_at = -math.inf
         self.paused_at: dict[str, float] = {}
@@ -70,6 +71,7 @@ class _Document:
             total_seconds=FETCH_SECONDS,
             max_bytes=MAX_BYTES,
             idempotent=True,
+            public_only=self.public_only,
             observe=partial(send_upstream_called, Provider, "", "provider_metadata"),
         )
         raise_for_status(response, "Identity provider")
@@ -85,13 +87,17 @@ class _Document:
 _cache = PerProcess(lambda: (threading.Lock(), lru_cache(maxsize=MAX_DOCUMENTS)(_Document)))
 
 
-def get(url: str) -> dict[str, Any]:
+def get(url: str, *, public_only: bool = False) -> dict[str, Any]:
     """Return the JSON object at a URL, from the cache while it is fresh.
+
+    Args:
+        url: of the document.
+        public_only: somebody else wrote the URL; see ``Transport.send``.
 
     Raises:
         UpstreamError: it is not cached and could not be fetched.
     """
-    document = _document(url)
+    document = _document(url, public_only)
     if document.age_seconds < FRESH_SECONDS:
         return document.data
     if document.age_seconds < STALE_SECONDS:
@@ -108,7 +114,7 @@ def get(url: str) -> dict[str, Any]:
             raise
 
 
-def get_newer(url: str, than: dict[str, Any], *, reason: str) -> dict[str, Any] | None:
+def get_newer(url: str, than: dict[str, Any], *, reason: str, public_only: bool = False) -> dict[str, Any] | None:
     """Return a newer version of a document that lacks something; None: there is none, or the last try was a moment ago.
 
     At most one fetch in vain per :data:`PAUSE_SECONDS`, URL, reason and process.
@@ -117,14 +123,15 @@ def get_newer(url: str, than: dict[str, Any], *, reason: str) -> dict[str, Any] 
         url: of the document.
         than: the version that lacks something.
         reason: one of a few words, such as ``"id_token"``.
+        public_only: as for :func:`get`.
     """
-    newer = _fetch_unless_paused(_document(url), than, reason, wait_seconds=WAIT_SECONDS)
+    newer = _fetch_unless_paused(_document(url, public_only), than, reason, wait_seconds=WAIT_SECONDS)
     return newer if newer != than else None
 
 
-def fetch(url: str) -> dict[str, Any]:
+def fetch(url: str, *, public_only: bool = False) -> dict[str, Any]:
     """Fetch a document now, also where the cached one is fresh, and cache it. Raises UpstreamError."""
-    return _document(url).fetch()
+    return _document(url, public_only).fetch()
 
 
 def forget() -> None:
@@ -132,10 +139,10 @@ def forget() -> None:
     _cache()[1].cache_clear()
 
 
-def _document(url: str) -> _Document:
+def _document(url: str, public_only: bool) -> _Document:
     lock, find = _cache()
     with lock:  # two threads that miss at once would each make one
-        return find(url)
+        return find(url, public_only)
 
 
 def _fetch_unless_paused(

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from partium_auth.http.loopback import is_loopback
+from partium_auth.http.public_addresses import may_be_public
 from partium_auth.oidc import documents
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import ENDPOINTS, Provider
@@ -53,10 +54,11 @@ def interpret_metadata(provider: Provider, document: Mapping[str, Any]) -> Metad
     for name, url in endpoints.items():
         if url and not is_secure(url):
             raise Refused("discovery", f"the {name} is not an https URL.")
-        # A remote document must not point at localhost (SSRF).
-        is_plain = urlsplit(url).scheme == "http" and name not in provider.endpoints
-        if is_plain and urlsplit(provider.discovery_url).scheme == "https":
-            raise Refused("discovery", f"the {name} is on this machine, and the provider is not.")
+        # A document that others write must not point at localhost or into our network (SSRF).
+        if url and not provider.is_typed(url) and not may_be_public(urlsplit(url).hostname or ""):
+            raise Refused(
+                "discovery", f"the {name} is at an address that is not public, and nobody configured it here."
+            )
     return Metadata(
         issuer=issuer,
         client_authentication=provider.client_authentication or _client_authentication(document),

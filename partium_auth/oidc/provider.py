@@ -6,7 +6,9 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
+from partium_auth.http.loopback import is_loopback
 from partium_auth.oidc.errors import Refused
 
 if TYPE_CHECKING:
@@ -86,6 +88,15 @@ class Provider:
         # The path of a discovery URL does not say whether the issuer ends in a slash (Discovery §4).
         base = self.discovery_url.removesuffix(WELL_KNOWN)
         return (base, base + "/")
+
+    def is_typed(self, url: str) -> bool:
+        """Tell whether an operator typed the host of a URL; otherwise a discovery document named it, which others write.
+
+        Where an operator typed a loopback host, every name of this machine counts as typed.
+        """
+        host = urlsplit(url).hostname or ""
+        typed = {urlsplit(url).hostname or "" for url in (self.issuer, self.discovery_url, *self.endpoints.values())}
+        return host in typed or (is_loopback(host) and any(map(is_loopback, typed)))
 
     def issued(self, grant: Grant) -> bool:
         """Tell whether a grant is of a login here, and not at another provider that had this slug then."""

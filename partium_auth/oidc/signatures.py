@@ -90,12 +90,13 @@ def _decode_with_published_key(
     provider: Provider, jwks_uri: str, token: str, header: Mapping[str, Any], reason: str
 ) -> dict[str, Any]:
     algorithm, kid = header["alg"], header.get("kid")
-    key_set = documents.get(jwks_uri)
+    public_only = not provider.is_typed(jwks_uri)
+    key_set = documents.get(jwks_uri, public_only=public_only)
     try:
         return _decode(token, algorithm, _published(provider, key_set, algorithm, kid))
     except Refused:
         # The provider may have changed its keys since, also under the same kid or without any.
-        newer = documents.get_newer(jwks_uri, than=key_set, reason=reason)
+        newer = documents.get_newer(jwks_uri, than=key_set, reason=reason, public_only=public_only)
         if newer is None:
             raise
     return _decode(token, algorithm, _published(provider, newer, algorithm, kid))

@@ -169,6 +169,7 @@ def _post(
             basic=(basic[0], basic[1]) if basic else None,
             total_seconds=total_seconds,
             credential=True,
+            public_only=not provider.is_typed(url),
             before_send=before_send,
             observe=partial(send_upstream_called, Provider, "", endpoint),
         )

@@ -60,6 +60,7 @@ def fetch(provider: Provider, metadata: Metadata, access_token: str, *, subject:
             total_seconds=USERINFO_SECONDS,
             max_bytes=MAX_BYTES,
             idempotent=True,
+            public_only=not provider.is_typed(metadata.userinfo_endpoint),
             observe=partial(send_upstream_called, Provider, "", "provider_userinfo"),
         )
         raise_for_status(response, "Userinfo endpoint")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -55,11 +56,12 @@ def check_provider(provider: Provider) -> Iterator[Finding]:
     metadata = interpret_metadata(provider, document)
     yield Finding("ok", _("The issuer is %s.") % metadata.issuer)
     if metadata.jwks_uri and provider.signing_key is None:
-        yield _signing_keys(metadata.jwks_uri)
+        yield _signing_keys(provider, metadata.jwks_uri)
     yield from _algorithms(provider, document)
     yield from _pkce(document)
     yield from _scopes(provider, document)
     yield from _logout(metadata)
+    yield from _addresses(provider, metadata)
 
 
 def check_issuer(row: IdentityProvider) -> Iterator[Finding]:
@@ -89,6 +91,23 @@ def check_issuer(row: IdentityProvider) -> Iterator[Finding]:
             )
 
 
+def _addresses(provider: Provider, metadata: Metadata) -> Iterator[Finding]:
+    from partium_auth.http.connection import proxy_of
+
+    called = (metadata.token_endpoint, metadata.jwks_uri, metadata.userinfo_endpoint, metadata.revocation_endpoint)
+    hosts = {urlsplit(url).hostname or "" for url in called if url and not provider.is_typed(url) and proxy_of(url)}
+    if hosts:
+        yield Finding(
+            "warning",
+            _(
+                "Its discovery document names hosts that are called through a proxy: %s. The proxy resolves their names, so "
+                "nobody checks here that their addresses are public."
+            )
+            % ", ".join(map(ascii, sorted(hosts))),
+            _("Let the proxy refuse private addresses, or configure the endpoints here."),
+        )
+
+
 def _clock(url: str) -> Iterator[Finding]:
     started_at = time.time()
     response = upstream.transport().send("GET", url, total_seconds=TIMEOUT_SECONDS)
@@ -106,8 +125,8 @@ def _clock(url: str) -> Iterator[Finding]:
         )
 
 
-def _signing_keys(jwks_uri: str) -> Finding:
-    keys = documents.fetch(jwks_uri).get("keys")
+def _signing_keys(provider: Provider, jwks_uri: str) -> Finding:
+    keys = documents.fetch(jwks_uri, public_only=not provider.is_typed(jwks_uri)).get("keys")
     found = keys if isinstance(keys, list) else []
     count = sum(isinstance(key, dict) and key.get("use") in (None, "sig") for key in found)
     text = ngettext("It publishes %(count)d signing key.", "It publishes %(count)d signing keys.", count)
