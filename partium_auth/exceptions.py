@@ -56,12 +56,16 @@ class TokenUnavailable(PartiumError):
     Attributes:
         blocked_grant: the id of a grant whose refresh is blocked by the caller's own transaction (SQLite). The refresh
             succeeds after that transaction. None: there is no such grant.
+        upstream: who was to issue the token: ``partium``, or ``oidc:`` and the slug of an identity provider; empty: nobody.
+        is_misconfigured: the upstream refuses this site's registration, whoever asks.
     """
 
     def __init__(self, message: str = "", *, retry_after: int = 1) -> None:
         super().__init__(message or "No valid Partium access token is available right now.")
         self.retry_after = max(1, retry_after)
         self.blocked_grant: uuid.UUID | None = None
+        self.upstream = ""
+        self.is_misconfigured = False
 
 
 class UpstreamError(PartiumError):

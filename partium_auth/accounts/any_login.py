@@ -9,8 +9,10 @@ from typing import Any
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import OperationalError, ProgrammingError, connections, router, transaction
 
-from partium_auth.accounts import sessions
-from partium_auth.models import Membership, Organization
+from partium_auth.accounts import memberships_from_claims, sessions
+from partium_auth.models import Identity, Membership, Organization
+from partium_auth.oidc.provider import Provider
+from partium_auth.tokens.refreshed_id_token import claims_refreshed
 
 logger = logging.getLogger("partium_auth")
 
@@ -19,6 +21,7 @@ def connect_signals() -> None:
     """Listen to Django's signals."""
     user_logged_in.connect(_logged_in, dispatch_uid="partium_auth")
     user_logged_out.connect(_logged_out, dispatch_uid="partium_auth")
+    claims_refreshed.connect(_claims_refreshed, dispatch_uid="partium_auth")
 
 
 def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> None:
@@ -38,6 +41,10 @@ def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> Non
         if {Organization._meta.db_table, Membership._meta.db_table} <= set(connection.introspection.table_names()):
             raise
         logger.warning("partium_auth's tables are not there yet. Run: manage.py migrate")
+
+
+def _claims_refreshed(sender: object, identity: Identity, provider: Provider, claims: Any, **kwargs: object) -> None:
+    memberships_from_claims.follow_refresh(identity, provider, claims)
 
 
 def _logged_out(sender: object, request: Any, user: Any, **kwargs: object) -> None:

@@ -21,7 +21,7 @@ from partium_auth.accounts.started import StartedLogin
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import Grant
-from partium_auth.oidc import providers, token_endpoint, userinfo
+from partium_auth.oidc import error_codes, providers, token_endpoint, userinfo
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.id_token import verify_id_token
 from partium_auth.oidc.metadata import Metadata, metadata_of
@@ -30,29 +30,25 @@ from partium_auth.sealed import encryption
 from partium_auth.tokens.state import upstream_name
 from partium_auth.tokens.verified_login import VerifiedLogin
 
-_ERRORS = frozenset(
-    {
-        "access_denied",
-        "invalid_request",
-        "invalid_scope",
-        "server_error",
-        "temporarily_unavailable",
-        "unauthorized_client",
-        "unsupported_response_type",
-        "account_selection_required",
-        "consent_required",
-        "interaction_required",
-        "login_required",
-    }
-)
-
 
 class ProviderError(Refused):
-    """The provider answered the login with an error (RFC 6749 §4.1.2.1, Core §3.1.2.6)."""
+    """The provider answered the login with an error (RFC 6749 §4.1.2.1, Core §3.1.2.6).
 
-    def __init__(self, error: str) -> None:
-        super().__init__("provider_error", error if error in _ERRORS else "")
-        self.was_cancelled = error in {"access_denied", "consent_required"}
+    Attributes:
+        kind: whose failure it is: ``cancelled`` (the person's choice), ``outage``, ``registration``, or empty.
+        sends_again: the person took too long at the provider, which asks to be sent the login once more (Keycloak).
+    """
+
+    def __init__(self, error: str, description: str = "") -> None:
+        super().__init__("provider_error", error_codes.readable(error))
+        self.kind = ""
+        if error in {"access_denied", "consent_required"}:
+            self.kind = "cancelled"
+        elif error in error_codes.OUTAGE:
+            self.kind = "outage"
+        elif error in error_codes.REGISTRATION:
+            self.kind = "registration"
+        self.sends_again = (error, description) == ("temporarily_unavailable", "authentication_expired")
 
 
 def start(
@@ -63,6 +59,7 @@ def start(
     organization: str = "",
     login_hint: str = "",
     silent: bool = False,
+    is_retry: bool = False,
 ) -> tuple[str, StartedLogin]:
     """Start a login; return the URL at the provider to send the browser to, and what the browser has to keep meanwhile.
 
@@ -73,6 +70,7 @@ def start(
         organization: Partium's id of the organization whose login link was used.
         login_hint: the e-mail address that was typed in.
         silent: with ``prompt=none``, and with the ID token of the session's own login there as a hint.
+        is_retry: the provider has asked to be sent the login once more.
 
     Raises:
         Refused: the provider's metadata is not acceptable.
@@ -89,6 +87,7 @@ def start(
         organization=organization,
         silent=silent,
         created_at=time.time(),
+        is_retry=is_retry,
     )
     parameters: dict[str, Any] = {**provider.extra_parameters}
     if login_hint:
@@ -128,7 +127,7 @@ def finish(request: HttpRequest, provider: Provider, started_login: StartedLogin
     _check_issuer_parameter(request, metadata)
     error = request.GET.get("error")
     if error is not None:
-        raise ProviderError(error)
+        raise ProviderError(error, request.GET.get("error_description", ""))
     code = request.GET.get("code", "")
     if not code:
         raise Refused("code", "missing.")

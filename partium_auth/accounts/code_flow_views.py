@@ -84,9 +84,11 @@ def _come_back(request: HttpRequest, provider: str, started_login: StartedLogin)
                 op = _provider(provider)
                 encryption.current_encryption_key_id()  # without a key the tokens could not be stored
                 login = code_flow.finish(request, op, started_login)
-        except ProviderError:
-            if started_login.silent:  # whatever the reason: where it lasts, the person learns of it now
-                return start(request, provider, next_url=next_url, organization=started_login.organization)
+        except ProviderError as e:
+            # A silent login is repeated whatever the reason: where it lasts, the person learns of it now.
+            if started_login.silent or (e.sends_again and not started_login.is_retry):
+                organization, is_retry = started_login.organization, not started_login.silent
+                return start(request, provider, next_url=next_url, organization=organization, is_retry=is_retry)
             raise
         if not request.session.modified:
             # Read anew: while the provider was asked, other tabs may have written to the session.

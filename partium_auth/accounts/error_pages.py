@@ -45,6 +45,12 @@ _SILENT_AGAIN_SECONDS = 60.0
 
 R = TypeVar("R", bound=HttpResponseBase)
 
+_OF_PROVIDER_ERRORS: dict[str, RefusalText] = {
+    "cancelled": error_texts.CANCELLED,
+    "outage": error_texts.UNREACHABLE,
+    "registration": error_texts.MISCONFIGURED,
+    "": error_texts.UNVERIFIED,
+}
 LoginFailure = Refused | UpstreamError | EncryptionError | ImproperlyConfigured
 LOGIN_FAILURES = (Refused, UpstreamError, EncryptionError, ImproperlyConfigured)
 
@@ -75,7 +81,8 @@ def _login(request: HttpRequest, error: LoginRequired) -> HttpResponse:
     logger.info("%s %s: %s", request.method, escape_uri_path(request.path), error)
     if not is_navigation(request):
         return JsonResponse({"error": "login_required", "login_url": login_url(request)}, status=401)
-    silent = request.method == "GET" and bool(error.provider) and not _has_just_logged_in(request)
+    # After a POST the person comes back to the page with the form (Referer): what was typed there is still in it.
+    silent = bool(error.provider) and not _has_just_logged_in(request)
     return HttpResponseRedirect(login_url(request, provider=error.provider if silent else "", silent=silent))
 
 
@@ -160,16 +167,16 @@ def _check_of(failure: UpstreamError | EncryptionError | ImproperlyConfigured) -
 
 
 def _refusal_text(failure: LoginFailure, check: str) -> RefusalText:
-    if isinstance(failure, ProviderError) and failure.was_cancelled:
-        return error_texts.CANCELLED
+    if isinstance(failure, ProviderError):
+        return _OF_PROVIDER_ERRORS[failure.kind]
+    if isinstance(failure, CredentialsRejected):  # the code is made up, too old or was used before
+        return error_texts.EXPIRED
     if isinstance(failure, UpstreamError) and _needs_a_change(failure):
         return error_texts.MISCONFIGURED
     return error_texts.OF_REFUSALS.get(check, error_texts.UNVERIFIED)
 
 
 def _needs_a_change(failure: UpstreamError) -> bool:
-    """Tell whether a retry in a few minutes fails, too: a wrong client secret or URL. A rejected code is neither."""
-    if isinstance(failure, CredentialsRejected):
-        return False
+    """Tell whether a retry in a few minutes fails, too: a wrong client secret or URL."""
     is_refusal = failure.status is not None and 400 <= failure.status < 500 and failure.status not in {408, 429}
     return is_refusal or isinstance(failure, InsecureURL)

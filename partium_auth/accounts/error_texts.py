@@ -37,6 +37,16 @@ class RefusalText:
 # --- errors that no view caught ----------------------------------------------------------------------------------------
 
 _LATER = _("Please try again in a moment. You are still logged in, and nothing was lost.")
+PROVIDER_UNAVAILABLE = ErrorText(
+    503, "token_unavailable", _("Your company's login service is not available right now"), _LATER, True
+)
+PROVIDER_MISCONFIGURED = ErrorText(
+    503,
+    "misconfigured",
+    _("Your login cannot be continued"),
+    _("This site, or your company's login service, is not set up correctly. Log in again; if that does not help, tell the "
+      "people who run this site."),
+)  # fmt: skip
 OF_ERRORS: tuple[tuple[type[PartiumError], ErrorText], ...] = (
     (
         exceptions.NoOrganization,
@@ -122,6 +132,8 @@ OF_ERRORS: tuple[tuple[type[PartiumError], ErrorText], ...] = (
 
 def of_error(error: PartiumError) -> ErrorText:
     """Return what a visitor is told about an error."""
+    if isinstance(error, exceptions.TokenUnavailable) and error.upstream.startswith("oidc:"):
+        return PROVIDER_MISCONFIGURED if error.is_misconfigured else PROVIDER_UNAVAILABLE
     return next(text for kind, text in OF_ERRORS if isinstance(error, kind))
 
 

@@ -70,6 +70,32 @@ def follow_claims(
     return _active(memberships)
 
 
+def follow_refresh(identity: Identity, provider: Provider, claims: Mapping[str, Any]) -> None:
+    """Make memberships, roles and privileges what the ID token of a refresh says; a claim that it lacks changes nothing.
+
+    Args:
+        identity: whose claims these are.
+        provider: who verified them.
+        claims: of the ID token alone; a login may have had more, from userinfo.
+    """
+    memberships = _memberships(identity.user)
+    known = {row.organization_id: row.organization for row in memberships}
+    mine = {row.organization: row.role for row in memberships if row.identity_id == identity.pk}
+    owner = known.get(provider.organization_id) if provider.organization_id is not None else None
+    says_roles = claims_.read(claims, conf.roles_claim) is not claims_.MISSING
+    if provider.is_site_wide and claims_.read(claims, conf.organizations_claim) is claims_.MISSING:
+        roles = {organization: _role_in(organization, claims) for organization in mine}
+    elif owner is not None or provider.is_site_wide:
+        roles = _claimed_roles(owner, claims, provider.slug, known.values())
+    else:
+        return  # an administrator has removed the person from the provider's organization
+    if not says_roles:
+        roles = {organization: mine.get(organization, role) for organization, role in roles.items()}
+    set_claimed_memberships(identity, roles, memberships)
+    if provider.is_site_wide and says_roles:
+        _set_privileges(identity.user, claims)
+
+
 def follow_password_login(identity: Identity, username: str) -> list[Organization]:
     """The same for a Partium user name, which makes no claims: ``PARTIUM_PASSWORD_ORGANIZATION`` and invitations count."""
     memberships = _memberships(identity.user)
@@ -106,20 +132,19 @@ def _claimed_roles(
     owner: Organization | None, claims: Mapping[str, Any], slug: str, known: Iterable[Organization]
 ) -> dict[Organization, str]:
     """Return the memberships that claims give. An organization's own provider speaks for that organization and for no other."""
-    roles = set(claims_.names(claims, conf.roles_claim))
-
-    def role_in(organization: Organization) -> str:
-        wanted = {name for role in conf.developer_roles for name in (role, f"{organization.org_id}:{role}")}
-        return Role.DEVELOPER if roles & wanted else Role.MEMBER
-
     if owner is not None:
-        return {owner: role_in(owner)}
+        return {owner: _role_in(owner, claims)}
     org_ids = claims_.names(claims, conf.organizations_claim)
     found = _named(org_ids, known)
     unknown = len(org_ids) - len(found)
     if unknown:
         logger.info("%d organizations in the claims of a login through %s are not known here.", unknown, slug)
-    return {row: role_in(row) for row in found}
+    return {row: _role_in(row, claims) for row in found}
+
+
+def _role_in(organization: Organization, claims: Mapping[str, Any]) -> str:
+    wanted = {name for role in conf.developer_roles for name in (role, f"{organization.org_id}:{role}")}
+    return Role.DEVELOPER if wanted.intersection(claims_.names(claims, conf.roles_claim)) else Role.MEMBER
 
 
 def _set_privileges(user: Any, claims: Mapping[str, Any]) -> None:

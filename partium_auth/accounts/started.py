@@ -41,6 +41,7 @@ class StartedLogin:
         organization: Partium's id of the organization whose login link was used; not checked.
         silent: it was sent with ``prompt=none``.
         created_at: seconds since the epoch.
+        is_retry: the provider has asked to be sent the login once more.
     """
 
     state: str = field(repr=False)
@@ -50,6 +51,7 @@ class StartedLogin:
     organization: str
     silent: bool
     created_at: float
+    is_retry: bool = False
 
     @property
     def nonce(self) -> str:

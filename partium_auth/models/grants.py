@@ -45,6 +45,7 @@ class Grant(models.Model):
     issued_at = models.FloatField(null=True)
     lifetime_seconds = models.PositiveIntegerField(default=0)
     reusable = models.BooleanField(default=False)  # the refresh token may be sent twice
+    unrotated = models.PositiveSmallIntegerField(default=0)  # answers in a row that brought no other refresh token
 
     lease_id = models.UUIDField(null=True)
     lease_until = models.DateTimeField(null=True)

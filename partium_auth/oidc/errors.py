@@ -1,8 +1,8 @@
-"""The one exception for everything that a relying party refuses."""
+"""The exceptions of a relying party: what it refuses, and what a provider refuses it."""
 
 from __future__ import annotations
 
-from partium_auth.exceptions import PartiumError
+from partium_auth.exceptions import PartiumError, UpstreamError
 
 
 class Refused(PartiumError):
@@ -17,3 +17,7 @@ class Refused(PartiumError):
         super().__init__(f"{check}: {detail}" if detail else check)
         self.check = check
         self.detail = detail
+
+
+class RegistrationRefused(UpstreamError):
+    """The provider refuses our client, whoever logs in: client id, secret, authentication, redirect URI or a policy is wrong."""

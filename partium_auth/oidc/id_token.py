@@ -43,6 +43,30 @@ def verify_id_token(
     return claims
 
 
+def verify_refreshed_id_token(
+    provider: Provider, metadata: Metadata, token: str, *, who: tuple[str, str], access_token: str
+) -> dict[str, Any]:
+    """Return the claims of an ID token that came with a refresh (Core §12.2).
+
+    Args:
+        provider: who must have issued it.
+        metadata: the provider's.
+        token: the ID token; it has no nonce, or that of the login.
+        who: issuer and subject of the login.
+        access_token: the one that came with it, for ``at_hash``.
+
+    Raises:
+        Refused: named by the claim that is wrong.
+        UpstreamError: the provider's keys could not be fetched.
+    """
+    header, claims = verify(provider, metadata, token, required=("iss", "sub", "aud", "exp", "iat"))
+    if (claims["iss"], claims["sub"]) != who:
+        raise Refused("sub", "about somebody else than the login was.")
+    if "at_hash" in claims and not _is_same(claims["at_hash"], _half_hash(header["alg"], access_token)):
+        raise Refused("at_hash", "not of the access token that came with it.")
+    return claims
+
+
 def is_about_somebody_else(token: str, issuer: str, subject: str) -> bool:
     """Tell whether an ID token that came with a refresh is about another person than the login was (Core §12.2).
 

@@ -14,7 +14,8 @@ from urllib.parse import quote
 from partium_auth.exceptions import CredentialsRejected, UnexpectedResponse, UpstreamError
 from partium_auth.host.upstream import EXCHANGE_SECONDS, send_upstream_called, transport
 from partium_auth.http.transport import Response, parse_retry_after
-from partium_auth.oidc.errors import Refused
+from partium_auth.oidc import error_codes
+from partium_auth.oidc.errors import Refused, RegistrationRefused
 from partium_auth.oidc.id_token import is_about_somebody_else
 from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import Provider
@@ -23,26 +24,6 @@ from partium_auth.partium.token_response import TokenResponse, parse_token_respo
 logger = logging.getLogger("partium_auth.oidc")
 
 REVOCATION_SECONDS = 3.0
-
-#: RFC 6749 §5.2, and what providers send besides; no other code gets into a message.
-_ERRORS = frozenset(
-    {
-        "invalid_request",
-        "invalid_client",
-        "invalid_grant",
-        "unauthorized_client",
-        "unsupported_grant_type",
-        "invalid_scope",
-        "temporarily_unavailable",
-        "server_error",
-        "slow_down",
-    }
-)
-
-#: The errors that reject a code, and those that reject a refresh token. LemonLDAP::NG sends ``invalid_request`` for a refresh
-#: token that it does not know. Nothing else in the request changes from one refresh to the next.
-_CODE_REJECTED = frozenset({"invalid_grant"})
-_REFRESH_TOKEN_REJECTED = frozenset({"invalid_grant", "invalid_request"})
 
 
 def redeem_code(
@@ -68,7 +49,7 @@ def redeem_code(
     }
     del code, code_verifier  # an error report shows every frame's variables; _post() empties the form
     response = _post(provider, metadata, metadata.token_endpoint, form, EXCHANGE_SECONDS)
-    tokens = _read_tokens(provider, metadata, response, _CODE_REJECTED)
+    tokens = _read_tokens(provider, metadata, response, frozenset({"invalid_grant"}))
     if not tokens.id_token:
         raise UnexpectedResponse(f"The token endpoint of {provider.slug!r} answered without an id_token.", status=200)
     return tokens
@@ -86,15 +67,14 @@ def refresh(
     Args:
         provider: who issued it.
         refresh_token: the provider may accept it only once.
-        who: issuer and subject of the login. An ID token in the answer has to be about that person, and is used for nothing
-            else.
+        who: issuer and subject of the login. An ID token in the answer has to be about that person.
         before_send: called just before the first byte is sent; see ``Transport.send``.
 
     Raises:
-        CredentialsRejected: the provider will never accept this refresh token again (``invalid_grant`` or
-            ``invalid_request``), or the new tokens are somebody else's. ``status`` is 401.
-        UpstreamError: anything else. An error about our registration (``invalid_client``, …) is logged as an error, because
-            the operator has to fix it. Its status is never 401; nor is that of UnexpectedResponse, an error without a reason.
+        CredentialsRejected: the provider will never accept this refresh token again
+            (:data:`error_codes.REFRESH_REJECTED`), or the new tokens are somebody else's. ``status`` is 401.
+        RegistrationRefused: our registration has to be changed, here or there; says nothing about this login.
+        UpstreamError: anything else. Its status is never 401; nor is that of UnexpectedResponse, an error without a reason.
     """
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     del refresh_token
@@ -109,12 +89,10 @@ def refresh(
         raise
     response = _post(provider, metadata, metadata.token_endpoint, form, EXCHANGE_SECONDS, before_send=before_send)
     try:
-        tokens = _read_tokens(provider, metadata, response, _REFRESH_TOKEN_REJECTED)
+        tokens = _read_tokens(provider, metadata, response, error_codes.REFRESH_REJECTED)
     except UpstreamError as e:
         if e.status == 400 and isinstance(e, UnexpectedResponse):
             logger.warning("A refresh token was rejected without a reason: %s", e)
-        elif e.status == 400:
-            logger.error("No token of this provider can be refreshed: %s", e)
         raise
     if who is not None and tokens.id_token and is_about_somebody_else(tokens.id_token, *who):
         logger.error("%s answered a refresh with tokens of somebody else; they are not used.", response.url)
@@ -185,12 +163,12 @@ def _read_tokens(
     if response.status == 200:
         return parse_token_response(response, what="Identity provider")
     error = _error_code(response)
-    if response.status in {400, 401} and error in rejections:
+    if 400 <= response.status < 500 and error in rejections:
         raise CredentialsRejected(
             f"{response.url} does not accept this code or refresh token any more ({error}).", status=401
         )
     message = f"{response.url} answered {response.status}" + (f" ({error})." if error else ".")
-    status = response.status
+    status = 503 if error in error_codes.OUTAGE else response.status
     kind: type[UpstreamError] = UpstreamError
     if 400 <= status < 500 and status != 429:  # about our registration, or nobody knows
         message += f" Check client id, client secret and client authentication of {provider.slug}."
@@ -200,8 +178,7 @@ def _read_tokens(
                 "client_secret_post (OIDC_TOKEN_USE_BASIC_AUTH = False), or a secret of letters and digits."
             )
         status = 400
-        if not error:
-            kind = UnexpectedResponse
+        kind = RegistrationRefused if error else UnexpectedResponse
     raise kind(message, status=status, retry_after=parse_retry_after(response.headers))
 
 
@@ -219,4 +196,4 @@ def _error_code(response: Response) -> str:
     except UpstreamError:
         return ""
     error = body.get("error") if isinstance(body, dict) else None
-    return error if isinstance(error, str) and error in _ERRORS else ""
+    return error_codes.readable(error)

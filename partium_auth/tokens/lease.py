@@ -49,6 +49,7 @@ def commit(
     *,
     generation: int,
     reusable: bool | None = None,
+    unrotated: int = 0,
     pause_seconds: float | None = None,
 ) -> bool:
     """Store refreshed tokens, if the generation is still the one they replace and the grant neither revoked nor rejected.
@@ -61,6 +62,7 @@ def commit(
         issued_at: just before the request was sent, in seconds since the epoch.
         generation: what they replace.
         reusable: whether the refresh token was seen to allow being sent twice; None: as before.
+        unrotated: how many answers in a row brought no other refresh token.
         pause_seconds: until the next refresh may begin; None: whenever it is due.
     """
     values: dict[str, Any] = {
@@ -82,6 +84,7 @@ def commit(
         current = current.filter(rejected_at__isnull=True)
         if tokens.refresh_token:
             values["refresh_token"] = seal(grant, "refresh_token", tokens.refresh_token)
+        values["unrotated"] = unrotated
         if reusable is not None:
             values["reusable"] = reusable
     return bool(current.update(**values))

@@ -154,9 +154,11 @@ class TokenManager:
             while isinstance(step, _Pause):
                 is_counted = is_counted or self.waiting.take(holds_thread=holds_thread)
                 step = steps.send(self._wait(seen.grant_id, step) if is_counted or step.is_over else _TOO_MANY_WAITING)
-        except _NotInTime as error:
-            self._remember_failed_wait(seen, error)
-            _set_retry_after(seen.grant_id, error)
+        except TokenUnavailable as error:
+            self.outages.explain(seen.upstream, error)
+            if isinstance(error, _NotInTime):
+                self._remember_failed_wait(seen, error)
+                _set_retry_after(seen.grant_id, error)
             raise
         finally:
             if is_counted:
@@ -182,9 +184,11 @@ class TokenManager:
                 step = steps.send(
                     await self._await(seen.grant_id, step) if is_counted or step.is_over else _TOO_MANY_WAITING
                 )
-        except _NotInTime as error:
-            self._remember_failed_wait(seen, error)
-            await sync_to_async(_set_retry_after)(seen.grant_id, error)
+        except TokenUnavailable as error:
+            self.outages.explain(seen.upstream, error)
+            if isinstance(error, _NotInTime):
+                self._remember_failed_wait(seen, error)
+                await sync_to_async(_set_retry_after)(seen.grant_id, error)
             raise
         finally:
             if is_counted:
@@ -369,7 +373,9 @@ class TokenManager:
         failure: BaseException | None = None
         try:
             if self._elapsed() - queued_at <= QUEUED_SECONDS:
-                result = self.refresher.refresh(seen, forced=forced)
+                result = self.refresher.refresh(
+                    seen, forced=forced, stored=lambda result: self._end(seen, refresh, result, None)
+                )
         except BaseException as error:  # it belongs to whoever waits
             failure = error
             if not isinstance(error, PartiumError):
@@ -388,6 +394,8 @@ class TokenManager:
     ) -> None:
         refreshes = self._refreshes()
         with refreshes.lock:
+            if refresh.done():  # its waiters have had it as soon as it was stored
+                return
             refreshes.by_grant.pop(seen.grant_id, None)
         if failure is None:
             refresh.set_result(result)

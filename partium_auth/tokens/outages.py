@@ -19,10 +19,17 @@ from django.db import Error as AnyDatabaseError
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from partium_auth.exceptions import RateLimited, ServiceUnavailable, UnexpectedResponse, UpstreamError
+from partium_auth.exceptions import (
+    RateLimited,
+    ServiceUnavailable,
+    TokenUnavailable,
+    UnexpectedResponse,
+    UpstreamError,
+)
 from partium_auth.host.per_process import PerProcess
 from partium_auth.models import Outage
 from partium_auth.models.database import database_alias
+from partium_auth.oidc.errors import RegistrationRefused
 from partium_auth.tokens import windows
 from partium_auth.tokens.state import Now
 
@@ -58,6 +65,7 @@ class _Memory:
         self.lock = threading.Lock()
         self.failing: dict[str, _Known] = {}
         self.unexplained: dict[str, int] = {}
+        self.misconfigured: set[str] = set()
 
 
 class Outages:
@@ -140,6 +148,9 @@ class Outages:
         memory = self._memory()
         if not _is_outage(error):
             with memory.lock:
+                if isinstance(error, RegistrationRefused) and upstream not in memory.misconfigured:
+                    memory.misconfigured.add(upstream)
+                    logger.error("No login of %s can be refreshed; their refresh tokens are kept. %s", upstream, error)
                 memory.unexplained[upstream] = memory.unexplained.get(upstream, 0) + 1
                 if memory.unexplained[upstream] < UNEXPLAINED_FAILURES:
                     return False
@@ -173,6 +184,7 @@ class Outages:
         """
         memory = self._memory()
         memory.unexplained.pop(upstream, None)
+        memory.misconfigured.discard(upstream)
         if upstream not in memory.failing:
             return
         rows = Outage.objects.using(database_alias()).filter(pk=upstream)
@@ -184,12 +196,17 @@ class Outages:
             logger.warning("%s is back, but the database could not be told: %s", upstream, type(error).__name__)
         self._forget(upstream)
 
+    def explain(self, upstream: str, error: TokenUnavailable) -> None:
+        """Note on an error whose failure it is: the visitor is told about the provider, or about Partium."""
+        error.upstream, error.is_misconfigured = upstream, upstream in self._memory().misconfigured
+
     def forget(self) -> None:
         """Forget what this process knows; for tests."""
         memory = self._memory()
         with memory.lock:
             memory.failing.clear()
             memory.unexplained.clear()
+            memory.misconfigured.clear()
 
     def _remember(self, upstream: str, seconds: float) -> None:
         memory = self._memory()

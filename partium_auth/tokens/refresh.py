@@ -26,7 +26,7 @@ from partium_auth.exceptions import KeyRejected, LoginRequired, PartiumError, Up
 from partium_auth.fields import seal
 from partium_auth.host.per_process import PerProcess
 from partium_auth.models import ApiKey, Grant
-from partium_auth.tokens import grants, lease, send_credential, windows
+from partium_auth.tokens import grants, lease, refreshed_id_token, send_credential, windows
 from partium_auth.tokens.outages import Outages
 from partium_auth.tokens.state import GrantState
 
@@ -39,6 +39,8 @@ SEND_DEADLINE_SECONDS = 5.0
 """Longer than this after taking the lease nothing is sent: a process that was stopped meanwhile may no longer hold it."""
 FORCED_PAUSE_SECONDS = 5.0
 """After a refresh that a 401 has forced there is none for this long: an upstream that refuses every token gets no storm."""
+UNROTATED_ANSWERS = 3
+"""So many answers in a row that bring no other refresh token show that the provider does not rotate."""
 KEY_REJECTED_SECONDS = 60.0
 """A rejected API key is not tried again for this long."""
 _LONGEST_COMMIT_PAUSE_SECONDS = 5.0
@@ -63,6 +65,7 @@ class PendingCommit:
     issued_at: float
     generation: int
     state: GrantState = field(repr=False)
+    unrotated: int = 0
 
 
 class _PendingCommits:
@@ -91,13 +94,20 @@ class Refresher:
         """What this process has refreshed and could not commit yet, by grant."""
         return self._pending().by_grant
 
-    def refresh(self, seen: GrantState, *, forced: bool = False) -> GrantState | None:
+    def refresh(
+        self,
+        seen: GrantState,
+        *,
+        forced: bool = False,
+        stored: Callable[[GrantState | None], object] = bool,
+    ) -> GrantState | None:
         """Refresh one generation of a grant.
 
         Args:
             seen: the state whose generation is to be replaced.
             forced: the upstream refused its token before its time; where it refuses the new one as well, the fleet does
                 not refresh for :data:`FORCED_PAUSE_SECONDS`.
+            stored: called with the new state as soon as it is stored; what follows may ask the provider for its keys.
 
         Returns:
             The new state; None where somebody else is refreshing, has refreshed, or the next attempt is not due.
@@ -141,7 +151,9 @@ class Refresher:
         finally:
             # Not before: the new refresh token has to be stored first.
             self.outages.succeeded(seen.upstream)
+        stored(result)
         if result is not None:
+            refreshed_id_token.keep(grant, tokens, result.generation)
             signals.token_refreshed.send_robust(sender=Grant, **self._signal_arguments(grant, seen, taken_at))
         return result
 
@@ -219,7 +231,7 @@ class Refresher:
     def _store(
         self, grant: Grant, seen: GrantState, tokens: TokenResponse, issued_at: float, forced: bool
     ) -> GrantState | None:
-        reusable = _observed_reusable(grant, tokens)
+        reusable, unrotated = _observed_rotation(grant, tokens)
         result = seen._replace(
             generation=seen.generation + 1,
             issued_at=issued_at,
@@ -238,6 +250,7 @@ class Refresher:
                 issued_at,
                 generation=seen.generation,
                 reusable=reusable,
+                unrotated=unrotated,
                 pause_seconds=FORCED_PAUSE_SECONDS if forced else None,
             )
         except AnyDatabaseError as error:
@@ -246,7 +259,7 @@ class Refresher:
                 seen.grant_id,
                 type(error).__name__,
             )
-            self._commit_later(PendingCommit(grant, tokens, issued_at, seen.generation, result))
+            self._commit_later(PendingCommit(grant, tokens, issued_at, seen.generation, result, unrotated))
             return result
         if grant.api_key_id is not None:
             signals.key_exchanged.send_robust(sender=ApiKey, key_id=grant.api_key_id, ok=True)
@@ -288,6 +301,7 @@ class Refresher:
                     commit.issued_at,
                     generation=commit.generation,
                     reusable=commit.state.reusable,
+                    unrotated=commit.unrotated,
                 )
             except Exception as error:  # noqa: BLE001  # whatever it is, the token must not be lost
                 logger.warning("The token of grant %s is still not stored: %s", grant_id, type(error).__name__)
@@ -304,11 +318,18 @@ def _text(error: Exception) -> str:
     return str(error) if isinstance(error, PartiumError) else type(error).__name__
 
 
-def _observed_reusable(grant: Grant, tokens: TokenResponse) -> bool | None:
-    # A provider that hands back the same refresh token, or none, does not rotate: it can be sent again after a doubt.
+def _observed_rotation(grant: Grant, tokens: TokenResponse) -> tuple[bool | None, int]:
+    """Return whether the refresh token can be sent again after a doubt (None: as before), and how often it came back in a row.
+
+    One answer shows little: Dex gives back the same token for three seconds, and another one after.
+    """
     if grant.kind == Grant.Kind.API_KEY or grant.refresh_token is None:
-        return None
-    if not tokens.refresh_token or tokens.refresh_token == grant.refresh_token.reveal():
-        return True
-    # An identity provider that rotates may be known to allow a grace period; that is not taken back here.
-    return False if grant.kind == Grant.Kind.PASSWORD else None
+        return None, 0
+    was_learnt = grant.unrotated >= UNROTATED_ANSWERS
+    if tokens.refresh_token and tokens.refresh_token != grant.refresh_token.reveal():
+        # What an operator has said of a provider (a grace period, for example) is not taken back here.
+        return False if was_learnt else None, 0
+    if grant.reusable and not was_learnt:
+        return None, 0
+    unrotated = min(grant.unrotated + 1, UNROTATED_ANSWERS)
+    return (True if unrotated >= UNROTATED_ANSWERS else None), unrotated

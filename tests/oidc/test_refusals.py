@@ -358,7 +358,14 @@ def test_an_error_without_our_state_logs_nobody_out(browser: Browser, op: Bendab
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [("access_denied", 403), ("consent_required", 403), ("server_error", 400), ("private words", 400)],
+    [
+        ("access_denied", 403),
+        ("consent_required", 403),
+        ("server_error", 503),
+        ("temporarily_unavailable", 503),
+        ("login_required", 400),
+        ("private words", 400),
+    ],
 )
 @pytest.mark.parametrize("promises_issuer", [False, True])
 def test_an_error_with_our_state(
@@ -372,13 +379,38 @@ def test_an_error_with_our_state(
     assert "/partium/login/?next=%2Fpage%2F" in response.content.decode()
 
 
-@pytest.mark.parametrize("error", ["invalid_request", "unauthorized_client", "unsupported_response_type"])
+@pytest.mark.parametrize(
+    "error", ["invalid_request", "invalid_scope", "unauthorized_client", "unsupported_response_type", "invalid_target"]
+)
 def test_what_the_operator_has_to_mend_is_in_the_log(
     browser: Browser, op: BendableProvider, refused: Refusals, error: str
 ) -> None:
     answer = op.authorize(browser.start())
-    refused.check(browser.come_back({"state": answer["state"], "error": error}), browser, "provider_error")
+    response = browser.come_back({"state": answer["state"], "error": error})
+    refused.check(response, browser, "provider_error", status=503)
     assert error in refused.caplog.text
+    assert {r.levelname for r in refused.caplog.records if r.name == "partium_auth.login"} == {"ERROR"}
+    assert "is not set up correctly" in response.content.decode()
+
+
+def test_an_error_that_nobody_has_registered_is_in_the_log(
+    browser: Browser, op: BendableProvider, refused: Refusals
+) -> None:
+    answer = op.authorize(browser.start())
+    response = browser.come_back({"state": answer["state"], "error": "moon_is_full"})
+    refused.check(response, browser, "provider_error")
+    assert "moon_is_full" in refused.caplog.text
+
+
+def test_a_person_who_took_too_long_at_keycloak_is_sent_there_once_more(browser: Browser, op: BendableProvider) -> None:
+    error = {"error": "temporarily_unavailable", "error_description": "authentication_expired"}
+    state = op.authorize(browser.start(next="/page/"))["state"]
+    again = browser.come_back({"state": state, **error})
+    answer = op.authorize(again.headers["Location"])
+    assert browser.come_back({"state": answer["state"], **error}).status_code == 503  # but not over and over
+    state = op.authorize(browser.start(next="/page/"))["state"]
+    again = browser.come_back({"state": state, **error})
+    assert browser.come_back(op.authorize(again.headers["Location"])).headers["Location"] == "/page/"
 
 
 def test_an_error_that_another_provider_sends(browser: Browser, op: BendableProvider, refused: Refusals) -> None:
@@ -417,7 +449,6 @@ def test_no_issuer_parameter_where_the_provider_promises_it(
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(400, {"error": "invalid_grant", "error_description": "private words"}),
         Answer(401, {"error": "invalid_client", "error_description": "private words"}),
         Answer(400, b"private words", "text/plain"),
         Answer(500, b"private words"),
@@ -439,6 +470,17 @@ def test_the_token_endpoint_fails(
     op.answers["/token"] = answer
     refused.check(browser.log_in(), browser, "upstream", status=503)
     assert op.calls.count("/token") == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_code_that_is_made_up_or_too_old_is_nobodys_error(
+    browser: Browser, op: BendableProvider, refused: Refusals, status: int
+) -> None:
+    op.answers["/token"] = Answer(status, {"error": "invalid_grant", "error_description": "private words"})
+    response = browser.log_in()
+    refused.check(response, browser, "upstream", status=400)
+    assert "has expired" in response.content.decode()
+    assert {r.levelname for r in refused.caplog.records if r.name == "partium_auth.login"} == {"WARNING"}
 
 
 def test_a_wrong_client_secret(browser: Browser, op: BendableProvider, refused: Refusals, settings: Settings) -> None:

@@ -11,6 +11,7 @@ from pytest_django import Settings
 
 from partium_auth.exceptions import CredentialsRejected, UnexpectedResponse, UpstreamError
 from partium_auth.oidc import providers, token_endpoint
+from partium_auth.oidc.errors import RegistrationRefused
 from tests.oidc.provider import CLIENT_SECRET, Answer, BendableProvider
 
 
@@ -40,24 +41,40 @@ def test_a_dead_refresh_token_is_rejected_for_good(op: BendableProvider, refresh
     assert "private words" not in str(caught.value)
 
 
-@pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client", "invalid_scope"])
+@pytest.mark.parametrize("error", ["invalid_client", "unauthorized_client", "invalid_request", "made_up"])
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_an_error_about_our_registration_logs_nobody_out(
     op: BendableProvider, refresh_token: str, caplog: pytest.LogCaptureFixture, error: str, status: int
 ) -> None:
     op.answers["/token"] = Answer(status, {"error": error, "error_description": "private words"})
+    with pytest.raises(RegistrationRefused) as caught:
+        refresh(refresh_token)
+    assert caught.value.status == 400
+    assert error in str(caught.value)
+    assert "Check client id, client secret" in str(caught.value)
+    assert "private words" not in str(caught.value)
+    assert refresh_token not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize("error", ["invalid_grant", "access_denied", "invalid_scope", "interaction_required"])
+def test_an_error_about_this_login_ends_it(op: BendableProvider, refresh_token: str, error: str, status: int) -> None:
+    """Auth0 answers 403 to a dead refresh token; Keycloak ``invalid_scope`` once a consent was added."""
+    op.answers["/token"] = Answer(status, {"error": error})
+    with pytest.raises(CredentialsRejected) as caught:
+        refresh(refresh_token)
+    assert caught.value.status == 401
+
+
+@pytest.mark.parametrize("error", ["temporarily_unavailable", "server_error", "slow_down"])
+def test_an_error_about_everybody_is_an_outage(op: BendableProvider, refresh_token: str, error: str) -> None:
+    op.answers["/token"] = Answer(400, {"error": error})
     with pytest.raises(UpstreamError) as caught:
         refresh(refresh_token)
-    assert not isinstance(caught.value, CredentialsRejected)
-    assert caught.value.status == 400
-    (record,) = [r for r in caplog.records if r.name == "partium_auth.oidc"]
-    assert record.levelno == logging.ERROR
-    assert "Check client id, client secret" in record.getMessage()
-    assert "private words" not in record.getMessage()
-    assert refresh_token not in record.getMessage()
+    assert caught.value.status == 503
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>private words</html>", {"error": "made up"}, {}])
+@pytest.mark.parametrize("body", [b"", b"<html>private words</html>", {"error": "made up"}, {"error": 1}, {}])
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_a_rejection_without_a_reason_logs_nobody_out(
     op: BendableProvider, refresh_token: str, caplog: pytest.LogCaptureFixture, body: Any, status: int

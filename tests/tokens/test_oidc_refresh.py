@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from partium_auth.accounts import error_texts
 from partium_auth.exceptions import LoginRequired, TokenUnavailable
 from partium_auth.models import Grant, Identity
 from partium_auth.models.identities import identity_digest
@@ -46,16 +47,31 @@ def test_a_rotated_refresh_token_replaces_the_old_one(
     assert not refreshed.reusable
 
 
-def test_a_refresh_token_that_is_not_rotated_is_kept_and_may_be_sent_again(
+def test_rotation_is_learnt_from_several_answers_and_forgotten_at_the_first_contrary_one(
     token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
 ) -> None:
+    """Dex gives back the same token within three seconds, and another one after."""
     grant = oidc_grant()
     old = grant.refresh_token.reveal()
-    op.answers["/token"] = answer(op, refresh_token=None)
-    refreshed = refresh(token_manager, grant)
-    assert (refreshed.refresh_token.reveal(), refreshed.reusable) == (old, True)
-    op.answers["/token"] = answer(op, refresh_token=old)
-    assert refresh(token_manager, grant).refresh_token.reveal() == old
+    seen = []
+    for token in (None, old, None):
+        op.answers["/token"] = answer(op, refresh_token=token)
+        refreshed = refresh(token_manager, grant)
+        assert refreshed.refresh_token.reveal() == old
+        seen.append(refreshed.reusable)
+    assert seen == [False, False, True]
+    op.answers["/token"] = answer(op)
+    assert not refresh(token_manager, grant).reusable
+
+
+def test_what_the_operator_says_of_rotation_stays(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, settings: Settings
+) -> None:
+    settings.OIDC_REFRESH_TOKENS_REUSABLE = True
+    grant = oidc_grant()
+    for token in (None, None, None, None, "another"):
+        op.answers["/token"] = answer(op, refresh_token=token)
+        assert refresh(token_manager, grant).reusable
 
 
 @pytest.mark.parametrize(("lifetime", "seconds"), [(None, 600), (3600, 3600), (60, 60), ("120", 120)])
@@ -154,7 +170,7 @@ def test_an_id_token_that_nobody_can_read_says_nothing(
     [
         *(
             Answer(401, {"error": error})
-            for error in ("invalid_client", "unauthorized_client", "invalid_scope", "unsupported_grant_type")
+            for error in ("invalid_client", "unauthorized_client", "unsupported_grant_type")
         ),
         *(
             Answer(status, b"<html>invalid_grant</html>", "text/html") for status in (400, 401, 403)
@@ -174,16 +190,31 @@ def test_what_is_the_operators_to_mend_logs_nobody_out(
     assert token_manager.obtain(read(grant)).generation == 2
 
 
-def test_a_refusal_as_an_invalid_request_ends_the_login_when_its_token_has_ended(
-    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
+def test_a_client_that_the_provider_refuses_is_one_error_in_the_log_and_keeps_its_refresh_tokens(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What LemonLDAP::NG answers to a refresh token that it does not know."""
+    """``invalid_request`` where DPoP was switched on at the provider by mistake."""
     grant = oidc_grant()
     op.answers["/token"] = Answer(400, {"error": "invalid_request"})
-    assert token_manager.obtain(age(grant, 30)).generation == 1  # as long as something is left of the token
-    assert read(grant).rejected
-    with pytest.raises(LoginRequired):
-        token_manager.obtain(age(grant, 0))
+    for _ in range(2):
+        with pytest.raises(TokenUnavailable) as caught:
+            token_manager.obtain(age(grant, 0))
+        let_time_pass()
+        assert caught.value.upstream == "oidc:default"
+        assert caught.value.is_misconfigured
+        assert error_texts.of_error(caught.value).code == "misconfigured"
+    assert [r.levelname for r in caplog.records if "invalid_request" in r.getMessage()].count("ERROR") == 1
+    del op.answers["/token"]
+    assert token_manager.obtain(read(grant)).generation == 2
+
+
+def test_an_outage_of_the_provider_is_not_called_one_of_partium(
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
+) -> None:
+    op.answers["/token"] = Answer(503)
+    with pytest.raises(TokenUnavailable) as caught:
+        token_manager.obtain(age(oidc_grant(), 0))
+    assert "Partium" not in str(error_texts.of_error(caught.value).title)
 
 
 @pytest.mark.parametrize("refusal", [Answer(401, {"error": "invalid_client"}), Answer(400)])
