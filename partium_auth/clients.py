@@ -23,7 +23,7 @@ from partium_auth.models.database import database_alias
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.keys import Usability
 from partium_auth.partium.bearers import Bearer, named_in_errors
-from partium_auth.tokens import access, keys, rules
+from partium_auth.tokens import access, keys
 from partium_auth.tokens.access import SessionAccess
 from partium_auth.tokens.manager import token_manager
 from partium_auth.tokens.state import AccessToken, GrantState
@@ -207,7 +207,7 @@ class _PersonBearers(_Bearers):
             if found.own is None:
                 break
             try:
-                rules.require_permitted(found, now=token_manager.clock())
+                policy.require_permitted(found, now=token_manager.clock())
             except LoginRequired as error:
                 refusal = refusal or error
             except NoOrganization:

@@ -3,16 +3,23 @@
 Superusers may do everything. Developers may manage the API keys of their organizations, and the members if the settings say
 so. Inactive, anonymous and all other people may do nothing. The actor ``None`` is the system itself.
 
-Which organizations a *session* may open depends on membership alone, for superusers too.
+A person who acts in a session (:class:`SessionActor`) may do this only in the organizations that the session's login may open:
+:func:`require_permitted` is that rule, for access tokens and for administration. Superusers are exempt in administration, so
+that they can repair a provider that nobody can log in through. A command's ``--as USER`` has no session.
+
+Which organizations a session may open depends on membership and login alone, for superusers too.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Union
 
 from django.db.models import Exists, OuterRef, QuerySet
 
 from partium_auth.conf import conf
+from partium_auth.exceptions import LoginRequired, NoOrganization, PartiumError
 from partium_auth.models import (
     ApiKey,
     ApiKeyEvent,
@@ -23,18 +30,51 @@ from partium_auth.models import (
     Organization,
     Role,
 )
+from partium_auth.models.database import database_alias
+from partium_auth.tokens.access import read_login
+from partium_auth.tokens.manager import token_manager
 
 if TYPE_CHECKING:
+    import uuid
+
     from django.contrib.auth.base_user import AbstractBaseUser
     from django.contrib.auth.models import AnonymousUser
     from django.db.models import Model
 
     from partium_auth.models.organizations import OrganizationQuerySet
+    from partium_auth.tokens.access import OwnGrant, SessionAccess
 
     User = AbstractBaseUser | AnonymousUser
-    Actor = User | None
+    Actor = Union[User, "SessionActor", None]  # noqa: UP007  # SessionActor is defined below
 
     M = TypeVar("M", bound=Model)
+
+
+@dataclass(frozen=True)
+class SessionActor:
+    """A person who acts in a session.
+
+    Args:
+        user: who is logged in.
+        grant_id: the grant that the session names; None: it logged in through another backend.
+    """
+
+    user: User
+    grant_id: uuid.UUID | None
+
+    @property
+    def pk(self) -> Any:
+        """The person's primary key."""
+        return self.user.pk
+
+    def get_username(self) -> str:
+        """Return the person's user name."""
+        return self.user.get_username()
+
+    @cached_property
+    def open_to_login(self) -> list[uuid.UUID]:
+        """The primary keys of the person's organizations that the login may open as a developer's. What writes asks anew."""
+        return [pk for pk, refusal in _refusals(self, _as_developer(self)) if refusal is None]
 
 
 def _is_active(user: User) -> TypeGuard[AbstractBaseUser]:
@@ -44,7 +84,12 @@ def _is_active(user: User) -> TypeGuard[AbstractBaseUser]:
 
 def is_operator(user: Actor) -> bool:
     """Tell whether somebody may do everything: an active superuser, or the system itself (None)."""
-    return user is None or (_is_active(user) and bool(getattr(user, "is_superuser", False)))
+    person = _person(user)
+    return person is None or (_is_active(person) and bool(getattr(person, "is_superuser", False)))
+
+
+def _person(user: Actor) -> User | None:
+    return user.user if isinstance(user, SessionActor) else user
 
 
 # -- sessions -----------------------------------------------------------------------------------------
@@ -72,6 +117,48 @@ def may_open(user: User, organization: Organization) -> bool:
     return organization.pk is not None and _joined(user).filter(pk=organization.pk).exists()
 
 
+def require_permitted(access: SessionAccess, *, now: float) -> None:
+    """Raise unless a session's login may use an organization.
+
+    Args:
+        access: what was read of the session and the organization.
+        now: seconds since the epoch.
+
+    Raises:
+        LoginRequired: the login was ended, is too old, or was made at another provider than the organization requires.
+        NoOrganization: the login's provider belongs to another organization.
+    """
+    _require_permitted(access.own, access.names_grant, access.organization_id, access.required_provider, now)
+
+
+def _require_permitted(
+    own: OwnGrant | None, names_grant: bool, organization_id: uuid.UUID, required_provider: str | None, now: float
+) -> None:
+    if own is None:
+        if names_grant:
+            raise LoginRequired("This login has been ended.")
+        if required_provider is not None:
+            raise _wrong_provider(required_provider)
+        return
+    if own.state.revoked:
+        raise LoginRequired("This login has been ended.")
+    if not own.provider_active:
+        raise LoginRequired("The identity provider of this login is not active any more.")
+    if own.provider_organization_id not in (None, organization_id):
+        raise NoOrganization("A login through an organization's own identity provider opens that one only.")
+    if required_provider is not None and required_provider != own.state.provider:
+        raise _wrong_provider(required_provider)
+    limit_seconds = conf.reauthenticate_after_seconds
+    if limit_seconds is not None and now - (own.authenticated_at or 0) > limit_seconds:
+        raise LoginRequired(
+            "This login is older than PARTIUM_REAUTHENTICATE_AFTER allows.", provider=own.state.provider
+        )
+
+
+def _wrong_provider(required: str) -> LoginRequired:
+    return LoginRequired("The organization requires a login through its identity provider.", provider=required)
+
+
 def _joined(user: User, **which: Any) -> OrganizationQuerySet:
     if not _is_active(user):
         return Organization.objects.none()
@@ -87,13 +174,49 @@ def developer_organizations(user: Actor) -> OrganizationQuerySet:
     """Return the organizations whose keys somebody may manage: for developers their active ones, for operators all."""
     if is_operator(user):
         return Organization.objects.all()
-    assert user is not None  # noqa: S101  (for the type checker: None is an operator)
-    return _joined(user, role=Role.DEVELOPER)
+    found = _as_developer(user)
+    if isinstance(user, SessionActor):
+        found = found.filter(pk__in=user.open_to_login)
+    return found
+
+
+def why_closed(user: Actor) -> LoginRequired | None:
+    """Return why a developer's login opens none of their organizations, where another login would; None: it opens one."""
+    if is_operator(user) or not isinstance(user, SessionActor):
+        return None
+    refusals = [refusal for _pk, refusal in _refusals(user, _as_developer(user))]
+    return None if None in refusals else next((one for one in refusals if isinstance(one, LoginRequired)), None)
+
+
+def _as_developer(user: Actor) -> OrganizationQuerySet:
+    person = _person(user)
+    assert person is not None  # noqa: S101  (for the type checker: None is an operator)
+    return _joined(person, role=Role.DEVELOPER)
+
+
+def _refusals(actor: SessionActor, organizations: OrganizationQuerySet) -> list[tuple[uuid.UUID, PartiumError | None]]:
+    """Return each organization's primary key, and why the session's login may not open it, or None."""
+    rows = list(organizations.order_by().values_list("pk", "required_provider__slug"))
+    own = read_login(actor.pk, actor.grant_id) if rows and actor.grant_id is not None else None
+    now, found = token_manager.clock(), list[tuple[Any, PartiumError | None]]()
+    for pk, required_provider in rows:
+        refusal: PartiumError | None = None
+        try:
+            _require_permitted(own, actor.grant_id is not None, pk, required_provider, now)
+        except (LoginRequired, NoOrganization) as error:
+            refusal = error
+        found.append((pk, refusal))
+    return found
 
 
 def may_manage_keys(user: Actor, organization: Organization) -> bool:
     """Tell whether somebody may see, add, verify, rotate and revoke an organization's keys."""
-    return is_operator(user) or developer_organizations(user).filter(pk=organization.pk).exists()
+    if is_operator(user):
+        return True
+    found = _as_developer(user).using(database_alias()).filter(pk=organization.pk)
+    if isinstance(user, SessionActor):
+        return any(refusal is None for _pk, refusal in _refusals(user, found))
+    return found.exists()
 
 
 def may_manage_members(user: Actor, organization: Organization) -> bool:

@@ -18,7 +18,7 @@ from partium_auth import clients, policy
 from partium_auth.accounts import sessions
 from partium_auth.exceptions import LoginRequired, NoOrganization
 from partium_auth.models import Organization
-from partium_auth.tokens import access, keys, rules
+from partium_auth.tokens import access, keys
 from partium_auth.tokens.access import SessionAccess
 from partium_auth.tokens.manager import token_manager
 from partium_auth.tokens.state import AccessToken, GrantState
@@ -143,7 +143,7 @@ class PartiumSession:
         wanted_access = access.read(user.pk, self._grant_id(), found.pk)
         if wanted_access is None:
             raise NoOrganization("This organization is not open to this person.")
-        rules.require_permitted(wanted_access, now=token_manager.clock())
+        policy.require_permitted(wanted_access, now=token_manager.clock())
         self._request.session[sessions.ORGANIZATION] = str(found.pk)
         self.forget()
 
@@ -285,7 +285,7 @@ class PartiumSession:
         has_other_key = found.own is not None and sessions.has_other_key(self._request, found.own.session_key_digest)
         if has_other_key and recalled is not None:
             return self._read(fresh=True)
-        rules.require_permitted(found, now=now)
+        policy.require_permitted(found, now=now)
         if has_other_key:
             sessions.store_key(self._request)
         self._access, self._recalled = found, recalled is not None

@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
 from partium_auth.admin.display import NOTHING, moment
-from partium_auth.admin.permissions import PolicyAdmin
+from partium_auth.admin.permissions import PolicyAdmin, actor_of
 from partium_auth.models import Grant
 from partium_auth.services.grants import revoke_grants
 
@@ -140,7 +140,7 @@ class GrantAdmin(PolicyAdmin):
         if queryset.filter(revoked_at=None).exclude(api_key=None).exists():
             messages.warning(request, gettext("An API key's grant ends with the key: revoke the key instead."))
         chosen = list(queryset.filter(revoked_at=None, api_key=None))
-        count = revoke_grants([grant.pk for grant in chosen], actor=request.user)
+        count = revoke_grants([grant.pk for grant in chosen], actor=actor_of(request))
         for grant in chosen:
             self.log_change(request, grant, gettext("Revoked."))
         text = ngettext("%(count)d grant was revoked.", "%(count)d grants were revoked.", count) % {"count": count}

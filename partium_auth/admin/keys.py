@@ -25,7 +25,7 @@ from partium_auth.admin.key_actions import address_of, posted_ids, revoke_keys, 
 from partium_auth.admin.key_forms import CANNOT_ENCRYPT, AddForm, ChangeForm, FindForm, NewKeyForm, RotateForm
 from partium_auth.admin.key_usage import usage_of
 from partium_auth.admin.organization_choice import OrganizationFilter
-from partium_auth.admin.permissions import PolicyAdmin, page_context, permissions_of
+from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, permissions_of
 from partium_auth.exceptions import EncryptionError
 from partium_auth.host.decorators import never_atomic
 from partium_auth.models import ApiKey
@@ -139,7 +139,7 @@ class ApiKeyAdmin(PolicyAdmin):
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         if not self.has_add_permission(request):
             raise PermissionDenied
-        organizations = policy.developer_organizations(request.user)
+        organizations = policy.developer_organizations(actor_of(request))
         form = AddForm(organizations, request.POST or None)
         if request.method == "POST" and form.is_valid():
             data = form.cleaned_data
@@ -151,7 +151,7 @@ class ApiKeyAdmin(PolicyAdmin):
                     label=data["label"],
                     expires_at=data["expires_at"],
                     allow_unverified=data["allow_unverified"],
-                    actor=request.user,
+                    actor=actor_of(request),
                     address=address_of(request),
                 ),
             )
@@ -188,7 +188,7 @@ class ApiKeyAdmin(PolicyAdmin):
                     expires_at=data["expires_at"],
                     overlap=dt.timedelta(hours=data["overlap_hours"]),
                     allow_unverified=data["allow_unverified"],
-                    actor=request.user,
+                    actor=actor_of(request),
                     address=address_of(request),
                 ),
             )
@@ -223,7 +223,7 @@ class ApiKeyAdmin(PolicyAdmin):
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         key = kwargs.get("obj")
         if key is not None:
-            events = policy.visible_events(request.user).filter(api_key=key)
+            events = policy.visible_events(actor_of(request)).filter(api_key=key)
             context.update(
                 key=key,
                 events=list(events[:20]),
@@ -241,7 +241,7 @@ class ApiKeyAdmin(PolicyAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         keys.change_key(
-            obj, label=obj.label, expires_at=obj.expires_at, actor=request.user, address=address_of(request)
+            obj, label=obj.label, expires_at=obj.expires_at, actor=actor_of(request), address=address_of(request)
         )
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
@@ -265,7 +265,7 @@ class ApiKeyAdmin(PolicyAdmin):
         found: list[Any] | None = None
         if request.method == "POST" and form.is_valid():
             try:
-                matches = keys.find_by_value(form.cleaned_data["value"].reveal(), actor=request.user)
+                matches = keys.find_by_value(form.cleaned_data["value"].reveal(), actor=actor_of(request))
             except ValidationError as error:
                 form.add_error("value", error.error_dict["value"])
             else:
@@ -316,10 +316,10 @@ class ApiKeyAdmin(PolicyAdmin):
     def _posted(self, request: HttpRequest) -> list[ApiKey]:
         # After a login in between, the browser comes back with a GET: nothing is posted, and the list is shown.
         pks = posted_ids(request)[: self.list_max_show_all]
-        return self._with_values(request, policy.visible_keys(request.user).filter(pk__in=pks))
+        return self._with_values(request, policy.visible_keys(actor_of(request)).filter(pk__in=pks))
 
     def _with_values(self, request: HttpRequest, chosen: QuerySet[Any]) -> list[ApiKey]:
-        rows = policy.visible_keys(request.user).filter(pk__in=chosen.order_by().values("pk"))
+        rows = policy.visible_keys(actor_of(request)).filter(pk__in=chosen.order_by().values("pk"))
         return list(rows.select_related("organization")[: self.list_max_show_all + 1])
 
     def _back(self, chosen: list[ApiKey]) -> HttpResponse:

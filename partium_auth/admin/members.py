@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
 from partium_auth.admin.organization_choice import OrganizationField, OrganizationFilter
-from partium_auth.admin.permissions import PolicyAdmin, permissions_of
+from partium_auth.admin.permissions import PolicyAdmin, actor_of, permissions_of
 from partium_auth.models import Invitation, Membership
 from partium_auth.services import members
 
@@ -69,7 +69,7 @@ class _MembersAdmin(PolicyAdmin):
         form = super().get_form(request, obj, change=change, **kwargs)
         if obj is not None:
             return form
-        organizations = policy.member_organizations(request.user)
+        organizations = policy.member_organizations(actor_of(request))
         # The class is made for this request, because the choices depend on the person.
         return type(form.__name__, (form,), {"organization": OrganizationField(organizations)})
 
@@ -122,12 +122,12 @@ class MembershipAdmin(_MembersAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         user = obj.user if change else form.cleaned_data["person"]
         organization = obj.organization if change else form.cleaned_data["organization"]
-        stored = members.add_member(organization, user, role=obj.role, actor=request.user)
+        stored = members.add_member(organization, user, role=obj.role, actor=actor_of(request))
         obj.pk, obj.user, obj.organization = stored.pk, user, organization
         obj._state.adding = False
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        members.remove_member(obj.organization, obj.user, actor=request.user)
+        members.remove_member(obj.organization, obj.user, actor=actor_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         # remove_member() takes all origins of a person. The acting developer comes last: afterwards they may remove nobody.
@@ -174,12 +174,12 @@ class InvitationAdmin(_MembersAdmin):
         return format_html('<span class="partium-state partium-{}">{}</span>', color, word)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        stored = members.invite(form.cleaned_data["organization"], obj.email, role=obj.role, actor=request.user)
+        stored = members.invite(form.cleaned_data["organization"], obj.email, role=obj.role, actor=actor_of(request))
         obj.pk, obj.organization, obj.expires_at = stored.pk, stored.organization, stored.expires_at
         obj._state.adding = False
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        members.withdraw_invitation(obj, actor=request.user)
+        members.withdraw_invitation(obj, actor=actor_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for invitation in queryset.select_related("organization"):

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
+from partium_auth.admin.permissions import actor_of
 from partium_auth.models import Organization
 
 MANY = 50
@@ -25,7 +26,7 @@ class OrganizationFilter(admin.SimpleListFilter):
     parameter_name = "organization"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        organizations = policy.visible_organizations(request.user)
+        organizations = policy.visible_organizations(actor_of(request))
         listed = list(organizations[: MANY + 1])
         if len(listed) > MANY:
             # The overview links to the keys of one organization: list that one, so that the filter can be removed.

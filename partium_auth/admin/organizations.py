@@ -17,7 +17,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
-from partium_auth.admin.permissions import PolicyAdmin, page_context
+from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context
 from partium_auth.models import ApiKey, KeyStatus, Organization
 from partium_auth.models.key_status import key_status, needs_attention
 from partium_auth.models.keys import ApiKeyState
@@ -86,9 +86,9 @@ class OrganizationAdmin(PolicyAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         values = {name: getattr(obj, name) for name in ("display_name", "token_source", "required_provider")}
         if change:
-            members.change_organization(obj, actor=request.user, is_active=obj.is_active, **values)
+            members.change_organization(obj, actor=actor_of(request), is_active=obj.is_active, **values)
             return
-        stored = members.add_organization(obj.org_id, actor=request.user, **values)
+        stored = members.add_organization(obj.org_id, actor=actor_of(request), **values)
         # The admin goes on with its own object.
         obj.pk = stored.pk
         obj._state.adding = False
@@ -107,7 +107,7 @@ class OrganizationAdmin(PolicyAdmin):
         """Show how many organizations have each key status, and list those that need attention, worst first."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        active: Any = policy.visible_organizations(request.user).filter(is_active=True)
+        active: Any = policy.visible_organizations(actor_of(request)).filter(is_active=True)
         organizations = active.annotate(key_status=key_status())
         totals = dict.fromkeys(KeyStatus, 0)
         for status, number in organizations.order_by().values_list("key_status").annotate(number=Count("org_id")):

@@ -7,13 +7,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
+from partium_auth.accounts import sessions
 from partium_auth.models import Organization
+from partium_auth.policy import SessionActor
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -24,39 +27,40 @@ else:
 class Permissions:
     """What the person behind a request may do. Kept on the request: an admin page asks dozens of times."""
 
-    def __init__(self, user: Any) -> None:
-        self.user = user
+    def __init__(self, user: Any, actor: SessionActor | None) -> None:
+        self.user = user  # of the host's own model, or None
+        self.actor = actor
         self._manages_keys: dict[uuid.UUID, bool] = {}
         self._manages_members: dict[uuid.UUID, bool] = {}
 
     @cached_property
     def is_operator(self) -> bool:
-        return self.user is not None and policy.is_operator(self.user)
+        return self.actor is not None and policy.is_operator(self.actor)
 
     @cached_property
     def may_enter_key_site(self) -> bool:
-        return self.user is not None and policy.may_enter_key_site(self.user)
+        return self.actor is not None and policy.may_enter_key_site(self.actor)
 
     @cached_property
     def sees_several_organizations(self) -> bool:
-        return len(policy.visible_organizations(self.user).order_by().values_list("pk")[:2]) > 1
+        return len(policy.visible_organizations(self.actor).order_by().values_list("pk")[:2]) > 1
 
     @cached_property
     def manages_members(self) -> bool:
         """Whether they manage the members of any organization."""
-        return self.is_operator or (self.may_enter_key_site and policy.member_organizations(self.user).exists())
+        return self.is_operator or (self.may_enter_key_site and policy.member_organizations(self.actor).exists())
 
     def may_manage_keys(self, organization_id: uuid.UUID) -> bool:
         if organization_id not in self._manages_keys:
             self._manages_keys[organization_id] = self.is_operator or policy.may_manage_keys(
-                self.user, Organization(pk=organization_id)
+                self.actor, Organization(pk=organization_id)
             )
         return self._manages_keys[organization_id]
 
     def may_manage_members(self, organization_id: uuid.UUID) -> bool:
         if organization_id not in self._manages_members:
             self._manages_members[organization_id] = self.is_operator or policy.may_manage_members(
-                self.user, Organization(pk=organization_id)
+                self.actor, Organization(pk=organization_id)
             )
         return self._manages_members[organization_id]
 
@@ -66,9 +70,15 @@ def permissions_of(request: HttpRequest) -> Permissions:
     permissions = getattr(request, "_partium_permissions", None)
     user = getattr(request, "user", None)
     if permissions is None or permissions.user is not user:
-        permissions = Permissions(user)
+        actor = None if user is None else SessionActor(user, sessions.grant_id_of(request))
+        permissions = Permissions(user, actor)
         request._partium_permissions = permissions  # type: ignore[attr-defined]
     return permissions
+
+
+def actor_of(request: HttpRequest) -> SessionActor:
+    """Return who acts: the person behind the request, in their session."""
+    return permissions_of(request).actor or SessionActor(AnonymousUser(), None)
 
 
 class PolicyAdmin(ModelAdmin):
@@ -101,7 +111,7 @@ class PolicyAdmin(ModelAdmin):
         return permissions_of(request).is_operator
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        rows: QuerySet[Any] = type(self).visible(request.user).defer(*self.deferred)
+        rows: QuerySet[Any] = type(self).visible(actor_of(request)).defer(*self.deferred)
         ordering = self.get_ordering(request)
         return rows.order_by(*ordering) if ordering else rows
 

@@ -19,7 +19,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from partium_auth import policy
 from partium_auth.admin.display import NOTHING
 from partium_auth.admin.key_forms import PastedField
-from partium_auth.admin.permissions import PolicyAdmin, page_context, permissions_of
+from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, permissions_of
 from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
 from partium_auth.host.decorators import never_atomic
@@ -216,4 +216,4 @@ class IdentityProviderAdmin(PolicyAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         pasted = form.cleaned_data.get("new_client_secret")
-        save_provider(obj, actor=request.user, client_secret=pasted.reveal() if pasted else None)
+        save_provider(obj, actor=actor_of(request), client_secret=pasted.reveal() if pasted else None)

@@ -17,9 +17,10 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 
 from partium_auth import policy
+from partium_auth.accounts.error_pages import error_response
 from partium_auth.accounts.error_texts import ErrorText
 from partium_auth.accounts.redirects import is_safe_target
-from partium_auth.admin.permissions import permissions_of
+from partium_auth.admin.permissions import actor_of, permissions_of
 from partium_auth.host.decorators import utf8_only
 
 if TYPE_CHECKING:
@@ -82,6 +83,9 @@ class KeySite(Site):
         login_url = f"{reverse('partium_auth:login')}?{query}"
         if not request.user.is_authenticated:
             return HttpResponseRedirect(login_url)
+        refusal = policy.why_closed(actor_of(request))
+        if refusal is not None:
+            return error_response(request, refusal)
         names = [str(one) for one in policy.organizations_of(request.user)[: _NAMED + 1]]
         context = {
             "text": _CLOSED,

@@ -84,6 +84,7 @@ def add_key(
     _refuse_duplicate(organization, digest)
     outcome = _verify_before_storing(organization, clean, label, verify, allow_unverified, actor, address)
     with transaction.atomic(using=database_alias()):
+        _permit_still(actor, organization)
         key = _insert(organization, clean, digest, label, expires_at, outcome, actor)
         record(
             ApiKeyEvent.Action.ADDED,
@@ -139,6 +140,7 @@ def rotate_key(
     outcome = _verify_before_storing(key.organization, clean, label, verify, allow_unverified, actor, address)
     now = timezone.now()
     with transaction.atomic(using=database_alias()):
+        _permit_still(actor, key.organization)
         # The condition decides a race: the second of two rotations of the same key updates no row.
         retired = ApiKey.objects.filter(pk=key.pk, status=ApiKey.Status.ACTIVE).update(
             status=ApiKey.Status.RETIRING, retires_at=now + overlap
@@ -179,6 +181,7 @@ def revoke_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> None
     """
     _permit(actor, key.organization)
     with transaction.atomic(using=database_alias()):
+        _permit_still(actor, key.organization)
         revoked = (
             ApiKey.objects.filter(pk=key.pk)
             .exclude(status=ApiKey.Status.REVOKED)
@@ -206,6 +209,7 @@ def verify_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> Outc
     outcome = key_verification.verify_at_partium(key.organization, key.secret.reveal())
     now = timezone.now()
     with transaction.atomic(using=database_alias()):
+        _permit_still(actor, key.organization)
         if outcome.verification != ApiKey.Verification.UNVERIFIED:
             changes: dict[str, Any] = {"verification": outcome.verification, "verified_at": now}
             if not outcome.refused:
@@ -248,6 +252,7 @@ def change_key(
         detail = EventDetail.BOTH_CHANGED if relabeled else EventDetail.EXPIRY_CHANGED
         times = {"before": _utc(before.expires_at), "after": _utc(expires_at)}
     with transaction.atomic(using=database_alias()):
+        _permit_still(actor, key.organization)
         ApiKey.objects.filter(pk=key.pk).update(label=label, expires_at=expires_at)
         record(ApiKeyEvent.Action.CHANGED, key=key, detail=detail, actor=actor, address=address, parameters=times)
     key.label, key.expires_at = label, expires_at
@@ -334,6 +339,15 @@ def _insert(
 def _permit(actor: Actor, organization: Organization) -> None:
     if not policy.may_manage_keys(actor, organization):
         raise PermissionDenied
+
+
+def _permit_still(actor: Actor, organization: Organization) -> None:
+    """Ask again in the transaction that writes: while Partium was asked, the actor may have been removed.
+
+    The organization's row is the lock that every removal takes, too.
+    """
+    Organization.objects.select_for_update().get(pk=organization.pk)
+    _permit(actor, organization)
 
 
 def _refuse_duplicate(organization: Organization, digest: str) -> None:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from django.db import connections
-from django.db.models import Exists, OuterRef, Subquery
+from django.db.models import Exists, OuterRef, QuerySet, Subquery, UUIDField
 
 from partium_auth.models import Grant, IdentityProvider, Membership, Organization
 from partium_auth.models.database import database_alias
@@ -77,11 +77,7 @@ def _statement(alias: str, *, newest: bool = False) -> Statement:
     user = Parameter("user", Membership._meta.get_field("user").target_field)
     memberships = Membership.objects.filter(organization_id=OuterRef("pk"), user_id=user)
     organizations = Organization.objects.using(alias).filter(Exists(memberships), pk=organization, is_active=True)
-    providers = IdentityProvider.objects.filter(slug=OuterRef("provider"))
-    own = state.annotated(Grant.objects.using(alias).filter(user_id=user)).annotate(
-        _provider_organization=Subquery(providers.values("organization_id")),
-        _provider_active=Subquery(providers.values("is_active")),
-    )
+    own = _logins(alias).filter(user_id=user)
     if newest:
         own = own.filter(revoked_at=None, rejected_at=None).order_by("-created_at", "-pk")
     else:
@@ -91,6 +87,21 @@ def _statement(alias: str, *, newest: bool = False) -> Statement:
         compiled(organizations.order_by().values_list(*_ORGANIZATION_COLUMNS), alias),
         compiled(columns[:LOGINS_CONSIDERED] if newest else columns, alias),
     )
+
+
+def _logins(alias: str) -> QuerySet[Grant]:
+    providers = IdentityProvider.objects.filter(slug=OuterRef("provider"))
+    return state.annotated(Grant.objects.using(alias)).annotate(
+        _provider_organization=Subquery(providers.values("organization_id"), output_field=UUIDField()),
+        _provider_active=Subquery(providers.values("is_active")),
+    )
+
+
+def read_login(user_pk: Any, grant_id: uuid.UUID) -> OwnGrant | None:
+    """Read the grant that a session names; None where it is gone, or another person's."""
+    found = _logins(database_alias()).filter(pk=grant_id, user_id=user_pk)
+    row = found.values_list(*_OWN_COLUMNS).first()
+    return None if row is None else _own(row)
 
 
 def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID) -> SessionAccess | None:

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from partium_auth import signals
 from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, Grant, Organization
-from partium_auth.services import key_usage, key_verification, keys
+from partium_auth.services import key_usage, key_verification, keys, members
 from partium_auth.testing.sandbox import PartiumSandbox
 
 Verification = ApiKey.Verification
@@ -556,3 +556,35 @@ def test_a_revoked_keys_label_can_still_be_changed(acme: Organization, partium_s
     keys.revoke_key(key, actor=None)
     keys.change_key(key, label="old shop", expires_at=None, actor=None)
     assert ApiKey.objects.get(pk=key.pk).label == "old shop"
+
+
+@pytest.mark.parametrize("what", ["add", "rotate", "verify"])
+@pytest.mark.parametrize("ended", ["membership", "organization"])
+def test_who_loses_the_right_while_partium_is_asked_changes_nothing(
+    what: str,
+    ended: str,
+    acme: Organization,
+    key: ApiKey,
+    person: Callable[..., Any],
+    partium_sandbox: PartiumSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dev, ask, value = person("dev", acme), key_verification.verify_at_partium, partium_sandbox.add_key("acme")
+
+    def lose_right_meanwhile(organization: Organization, secret: str) -> Any:
+        if ended == "membership":
+            members.remove_member(acme, dev, actor=None)
+        else:
+            members.change_organization(acme, actor=None, is_active=False)
+        return ask(organization, secret)
+
+    monkeypatch.setattr(key_verification, "verify_at_partium", lose_right_meanwhile)
+    before = list(ApiKey.objects.values()), ApiKeyEvent.objects.count()
+    acts: dict[str, Callable[[], object]] = {
+        "add": lambda: keys.add_key(acme, value, label="new", actor=dev),
+        "rotate": lambda: keys.rotate_key(key, value, actor=dev),
+        "verify": lambda: keys.verify_key(key, actor=dev),
+    }
+    with pytest.raises(PermissionDenied):
+        acts[what]()
+    assert (list(ApiKey.objects.values()), ApiKeyEvent.objects.count()) == before
