@@ -16,8 +16,8 @@ from partium_auth.models.keys import ApiKey
 class Grant(models.Model):
     """What is needed to refresh an access token, and the state of that refresh.
 
-    ``generation`` counts committed refreshes: every write of a token is a compare-and-swap on it. The lease columns are
-    written and compared by the database's clock only, ``issued_at`` by this machine's.
+    ``generation`` counts committed refreshes: every write of a token is a compare-and-swap on it. Lease columns,
+    ``issued_at`` and ``authenticated_at`` are by the database's clock, and compared with it only.
     """
 
     class Kind(models.TextChoices):
@@ -41,7 +41,7 @@ class Grant(models.Model):
     access_token = SealedField(null=True)
     refresh_token = SealedField(null=True)
     generation = models.PositiveBigIntegerField(default=0)
-    # Seconds since the epoch on this machine's clock, taken just before the request that obtained the token was sent.
+    # Seconds since the epoch, taken just before the request that obtained the token was sent.
     issued_at = models.FloatField(null=True)
     lifetime_seconds = models.PositiveIntegerField(default=0)
     reusable = models.BooleanField(default=False)  # the refresh token may be sent twice

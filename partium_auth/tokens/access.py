@@ -6,6 +6,7 @@ by primary keys shows that nothing has changed since: the organization's version
 
 from __future__ import annotations
 
+import time
 import uuid
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from partium_auth.models import Grant, IdentityProvider, Membership, Organizatio
 from partium_auth.models.database import database_alias
 from partium_auth.oidc.providers import DEFAULT
 from partium_auth.tokens import keys, state
+from partium_auth.tokens.database_clock import database_clock
 from partium_auth.tokens.keys import UsableKeys
 from partium_auth.tokens.memo import Memo
 from partium_auth.tokens.state import GrantState
@@ -67,7 +69,14 @@ class SessionAccess(NamedTuple):
 
 
 _ORGANIZATION_COLUMNS = ("org_id", "display_name", "token_source", "required_provider__slug", "version")
-_OWN_COLUMNS = (*state.COLUMNS, "authenticated_at", "_provider_organization", "_provider_active", "session_key_digest")
+_OWN_COLUMNS = (
+    *state.COLUMNS,
+    "authenticated_at",
+    "_provider_organization",
+    "_provider_active",
+    "session_key_digest",
+    "_now",
+)
 
 
 @lru_cache(maxsize=8)
@@ -115,9 +124,11 @@ def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID
         organization_id: which organization.
     """
     alias = database_alias()
+    asked_at = time.time()
     rows = _statement(alias).run(alias, user=user_pk, grant=grant_id, organization=organization_id)
     if not rows:
         return None
+    database_clock.note(rows[0][-1], asked_at)
     access = _access(organization_id, rows[0], names_grant=grant_id is not None)
     _remember((alias, user_pk, grant_id, organization_id), access)
     return access
@@ -162,7 +173,7 @@ def _access(organization_id: uuid.UUID, row: tuple[Any, ...], *, names_grant: bo
 def _own(row: tuple[Any, ...]) -> OwnGrant | None:
     if row[0] is None:
         return None
-    *columns, authenticated_at, provider_organization_id, provider_active, session_key_digest = row
+    *columns, authenticated_at, provider_organization_id, provider_active, session_key_digest, _now = row
     seen = state.from_columns(tuple(columns))
     # Without a row it can only be the provider of the settings, or none: a deleted one takes its bounds with it.
     active = seen.provider in {"", DEFAULT} if provider_active is None else provider_active

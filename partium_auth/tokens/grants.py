@@ -19,6 +19,7 @@ from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import seal
 from partium_auth.models import Grant
 from partium_auth.models.database import database_alias
+from partium_auth.tokens.database_clock import database_clock
 
 if TYPE_CHECKING:
     from django.contrib.sessions.backends.base import SessionBase
@@ -42,6 +43,7 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
     Raises:
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
+    database_clock.look()
     grant = Grant(
         kind=login.kind,
         user_id=login.user.pk,
@@ -49,7 +51,7 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
         identity=login.identity,
         session_id=login.session_id,
         reusable=login.provider is not None and login.provider.refresh_tokens_reusable,
-        authenticated_at=timezone.now().timestamp(),
+        authenticated_at=database_clock(),
     )
     if session_key:
         grant.session_key = seal(grant, "session_key", session_key)
@@ -60,7 +62,7 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
         grant.access_token = seal(grant, "access_token", login.tokens.access_token)
         if login.tokens.refresh_token:
             grant.refresh_token = seal(grant, "refresh_token", login.tokens.refresh_token)
-        grant.issued_at = login.issued_at.timestamp()
+        grant.issued_at = database_clock.from_local(login.issued_at.timestamp())
         grant.lifetime_seconds = login.tokens.lifetime_seconds
         grant.generation = 1
         grant.refreshed_at = timezone.now()

@@ -38,6 +38,7 @@ from partium_auth.host.per_process import PerProcess
 from partium_auth.models import Grant
 from partium_auth.models.database import database_alias
 from partium_auth.tokens import keys, lease, send_credential, state
+from partium_auth.tokens.database_clock import database_clock
 from partium_auth.tokens.memo import Memo
 from partium_auth.tokens.outages import UpstreamFails
 from partium_auth.tokens.refresh import Refresher, elapsed_clock
@@ -101,11 +102,13 @@ class TokenManager:
     """Returns access tokens of grants, and refreshes them according to their windows.
 
     Args:
-        clock: seconds since the epoch.
+        clock: seconds since the epoch, the same on all machines.
         elapsed: seconds that never run backwards.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time, elapsed: Callable[[], float] = elapsed_clock) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = database_clock, elapsed: Callable[[], float] = elapsed_clock
+    ) -> None:
         self.clock = clock
         self._elapsed = elapsed
         self.refresher = Refresher(clock, elapsed)

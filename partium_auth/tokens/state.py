@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from partium_auth.models import ApiKey, Grant
 from partium_auth.models.database import database_alias
 from partium_auth.sealed import encryption
 from partium_auth.tokens import windows
+from partium_auth.tokens.database_clock import SecondsNow, database_clock
 from partium_auth.tokens.statements import Parameter, Statement, compiled
 
 if TYPE_CHECKING:
@@ -103,8 +105,8 @@ class AccessToken:
         value: the bearer.
         grant_id: the grant that it was obtained with.
         generation: which of the grant's tokens it is.
-        expires_at_seconds: by this machine's clock, in seconds since the epoch.
-        fresh_until: when its fresh window ends, in seconds since the epoch.
+        expires_at_seconds: by the database's clock, in seconds since the epoch.
+        fresh_until: when its fresh window ends, by the database's clock, in seconds since the epoch.
         access: what the session may use that it was obtained for; None: it was obtained for no session.
     """
 
@@ -118,7 +120,7 @@ class AccessToken:
     @property
     def expires_at(self) -> dt.datetime:
         """When it expires, by this machine's clock."""
-        return dt.datetime.fromtimestamp(self.expires_at_seconds, tz=dt.UTC)
+        return dt.datetime.fromtimestamp(database_clock.to_local(self.expires_at_seconds), tz=dt.UTC)
 
     @property
     def organization(self) -> Organization:
@@ -178,6 +180,7 @@ def annotated(rows: QuerySet[Grant]) -> QuerySet[Grant]:
         _waiting=_is(Q(next_attempt_at__gt=Now())),
         _rejected=_is(Q(rejected_at__isnull=False)),
         _revoked=_is(Q(revoked_at__isnull=False)),
+        _now=SecondsNow(),
     )
 
 
@@ -204,14 +207,18 @@ def read_all(grant_ids: Sequence[uuid.UUID]) -> list[GrantState]:
     """Read some grants, in the order in which they are named; those that are not there are left out."""
     alias = database_alias()
     ids = {f"id{n}": grant_id for n, grant_id in enumerate(grant_ids)}
-    found = {row[0]: from_columns(row) for row in _statement(alias, len(ids)).run(alias, **ids)}
+    asked_at = time.time()
+    found = {}
+    for *columns, database_seconds in _statement(alias, len(ids)).run(alias, **ids):
+        found[columns[0]] = from_columns(columns)
+        database_clock.note(database_seconds, asked_at)
     return [found[grant_id] for grant_id in grant_ids if grant_id in found]
 
 
 @lru_cache(maxsize=32)
 def _statement(alias: str, grants: int) -> Statement:
     ids: list[Any] = [Parameter(f"id{n}", Grant._meta.pk) for n in range(grants)]
-    return compiled(annotated(Grant.objects.using(alias).filter(pk__in=ids)).values_list(*COLUMNS), alias)
+    return compiled(annotated(Grant.objects.using(alias).filter(pk__in=ids)).values_list(*COLUMNS, "_now"), alias)
 
 
 def read_keys(api_key_ids: Sequence[uuid.UUID]) -> list[GrantState]:

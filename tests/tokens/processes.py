@@ -28,17 +28,26 @@ class Child:
         stop_at: ``leased`` (the lease is taken), ``marked`` (``sent_at`` is written, nothing is sent yet), ``answered``
             (the answer is here, and not committed).
         threads: how many obtain it at once.
+        clock_seconds: how much its clock is ahead.
         constants: of ``partium_auth.tokens.refresh``, by name.
     """
 
     def __init__(
-        self, grant: Grant, api_url: str, *, stop_at: str | None = None, threads: int = 1, **constants: float
+        self,
+        grant: Grant,
+        api_url: str,
+        *,
+        stop_at: str | None = None,
+        threads: int = 1,
+        clock_seconds: float = 0.0,
+        **constants: float,
     ) -> None:
         wanted = {
             "grant": str(grant.pk),
             "api_url": api_url,
             "stop_at": stop_at,
             "threads": threads,
+            "clock_seconds": clock_seconds,
             "constants": constants,
         }
         self._process = subprocess.Popen(

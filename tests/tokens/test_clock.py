@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,8 @@ from partium_auth.exceptions import TokenUnavailable
 from partium_auth.models import Grant
 from partium_auth.partium.token_response import TokenResponse
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import send_credential
+from partium_auth.tokens import grants, send_credential
+from partium_auth.tokens.database_clock import DatabaseClock
 from partium_auth.tokens.manager import TokenManager
 from tests.tokens.conftest import MovableClock, age, eventually, read
 
@@ -103,3 +105,52 @@ def test_a_clock_that_is_set_back_by_hours_has_every_token_refreshed(
     clock.advance(-3600)
     assert token_manager.obtain(read(grant)).generation == 2
     assert token_manager.obtain(read(grant)).generation == 2
+
+
+# --- the database's clock ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def local(monkeypatch: pytest.MonkeyPatch) -> MovableClock:
+    """This machine's clock."""
+    clock = MovableClock()
+    monkeypatch.setattr("partium_auth.tokens.database_clock.time", SimpleNamespace(time=clock))
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(20, "20 s ahead of the database's"), (-20, "20 s behind the database's")]
+)
+def test_a_clock_that_is_off_is_made_up_for_and_named_in_one_warning(
+    local: MovableClock, caplog: pytest.LogCaptureFixture, seconds: int, text: str
+) -> None:
+    clock = DatabaseClock()
+    database_seconds = local()
+    local.advance(seconds)
+    for _ in range(3):
+        clock.note(database_seconds, asked_at=local())
+    assert clock() == pytest.approx(database_seconds, abs=1)
+    assert clock.to_local(clock()) == pytest.approx(local(), abs=1)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert text in line
+
+
+def test_an_answer_of_unknown_age_does_not_set_the_clock(local: MovableClock) -> None:
+    """The process was stopped between the question and the answer."""
+    clock = DatabaseClock()
+    asked_at = database_seconds = local()
+    local.advance(30)
+    clock.note(database_seconds, asked_at)
+    assert clock() == pytest.approx(local(), abs=1)
+
+
+@database
+def test_a_login_is_stored_by_the_databases_clock(
+    local: MovableClock, password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grants, "database_clock", clock := DatabaseClock())
+    local.advance(20)
+    grant = password_grant()
+    assert clock() == pytest.approx(local() - 20, abs=2)
+    assert grant.authenticated_at == pytest.approx(clock(), abs=2)
+    assert grant.issued_at == pytest.approx(clock() - 20, abs=2)  # django.utils.timezone has the right time here

@@ -59,6 +59,31 @@ def test_eight_processes_of_ten_threads_make_one_call(
     assert partium_sandbox.count(endpoint="refresh") == 1
 
 
+def test_clocks_that_differ_by_40_seconds_cause_no_refresh_that_is_not_due(
+    password_grant: MakeGrant, partium_sandbox: PartiumSandbox
+) -> None:
+    """Machines agree on a token's age, whatever their clocks say; tokens live 30 s here."""
+    partium_sandbox.settings(lifetime_seconds=30)
+    grant = password_grant()
+    for seconds_left, generation in ((29, 1), (0, 2), (29, 2)):
+        before = time.time()
+        with ExitStack() as stack:
+            children = [
+                stack.enter_context(Child(grant, partium_sandbox.url, threads=5, clock_seconds=clock_seconds))
+                for clock_seconds in (-20.0, 0.0, 20.0)
+            ]
+            age(grant, seconds_left)  # starting them takes a while
+            for child in children:
+                child.go()
+            results = [result for child in children for result in child.said("results")]
+        assert results == [{"generation": generation}] * 15
+        assert partium_sandbox.count(endpoint="refresh") == generation - 1
+        if seconds_left == 0:
+            grant.refresh_from_db()
+            assert grant.issued_at is not None
+            assert before - 2 < grant.issued_at < time.time() + 2
+
+
 def test_a_holder_killed_before_it_sent_costs_the_rest_of_its_lease(
     token_manager: TokenManager, password_grant: MakeGrant, partium_sandbox: PartiumSandbox
 ) -> None:
