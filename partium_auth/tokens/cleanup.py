@@ -7,10 +7,11 @@ since it was found is left alone, and nothing is locked for longer than that.
 from __future__ import annotations
 
 import datetime as dt
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import router
@@ -21,10 +22,17 @@ from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import context_of
 from partium_auth.models import Grant, UsedOnce
 from partium_auth.models.database import database_alias
+from partium_auth.tokens.database_clock import SecondsNow
+from partium_auth.tokens.grants import session_key_digest
 from partium_auth.tokens.state import Now
+
+if TYPE_CHECKING:
+    from django.contrib.sessions.models import Session
 
 SESSION_GONE_AFTER = dt.timedelta(days=1)
 """A grant is kept this long after its last refresh, whatever has become of its session."""
+FEW_GRANTS = 10_000
+"""With fewer idle grants than this, each session key is opened and looked up."""
 
 
 _Row = tuple[Any, Any, str]
@@ -63,9 +71,7 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
     rows = Grant.objects.using(database_alias())
     logins = rows.exclude(kind=Grant.Kind.API_KEY)
     expires_at = ExpressionWrapper(F("issued_at") + F("lifetime_seconds"), output_field=FloatField())
-    expired = Q(issued_at__isnull=True) | Q(_expires_at__lt=now.timestamp())
-
-    sessions_are_rows = _sessions_are_rows()
+    expired = Q(issued_at__isnull=True) | Q(_expires_at__lt=SecondsNow())
 
     def remove(dead: QuerySet[Any], which: Callable[[list[_Row]], dict[Any, str]] | None = None) -> int:
         return sum(_batches(dead, batch_size, dry_run, which))
@@ -80,12 +86,19 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
         revoked_at__isnull=True,
         rejected_at__isnull=True,
     )
+    sessions_are_rows = _sessions_are_rows()
+    if sessions_are_rows and _is_quicker_with_all_sessions(
+        logins.filter(_not_refreshed_since(now - SESSION_GONE_AFTER))
+    ):
+        living = _living_sessions()
+    else:
+        living = None
     tokens = UsedOnce.objects.using(database_alias()).filter(expires_at__lt=now)
     return Cleared(
         revoked=remove(revoked),
         rejected=remove(rejected),
-        unused=remove(unused, partial(_without_session, or_unknown=True) if sessions_are_rows else None),
-        without_session=remove(idle, _without_session) if sessions_are_rows else 0,
+        unused=remove(unused, partial(_without_session, living, or_unknown=True) if sessions_are_rows else None),
+        without_session=remove(idle, partial(_without_session, living)) if sessions_are_rows else 0,
         used_tokens=remove(tokens),
     )
 
@@ -125,23 +138,68 @@ def _sessions_are_rows() -> bool:
     }
 
 
-def _without_session(rows: list[_Row], *, or_unknown: bool = False) -> dict[Any, str]:
+class _Digests:
+    """A set of digests in four bytes each. Takes about one in 270 for a member that is none, another one in each set.
+
+    Args:
+        number: about how many there will be.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._size = 32 * max(number, 1024)
+        self._bits = bytearray(self._size // 8 + 1)
+        self._salt = secrets.randbits(128)
+
+    def _places(self, digest: str) -> tuple[int, int]:
+        value = int(digest, 16) ^ self._salt
+        return (value >> 64) % self._size, (value & 0xFFFF_FFFF_FFFF_FFFF) % self._size
+
+    def add(self, digest: str) -> None:
+        for place in self._places(digest):
+            self._bits[place >> 3] |= 1 << (place & 7)
+
+    def __contains__(self, digest: str) -> bool:
+        first, second = self._places(digest)
+        return bool(self._bits[first >> 3] >> (first & 7) & self._bits[second >> 3] >> (second & 7) & 1)
+
+
+def _is_quicker_with_all_sessions(idle: QuerySet[Grant]) -> bool:
+    """Whether reading the keys of all living sessions costs less than opening the session key of each idle grant."""
+    idle_grants = idle.count()
+    return idle_grants > FEW_GRANTS and 10 * idle_grants > _sessions().count()
+
+
+def _sessions() -> QuerySet[Session]:
+    from django.contrib.sessions.models import Session  # asked for only where sessions are rows of the database
+
+    return Session.objects.using(router.db_for_write(Session)).filter(expire_date__gt=timezone.now())
+
+
+def _living_sessions() -> _Digests:
+    living = _Digests(_sessions().count())
+    for session_key in _sessions().values_list("session_key", flat=True).iterator(chunk_size=10_000):
+        living.add(session_key_digest(session_key))
+    return living
+
+
+def _without_session(living: _Digests | None, rows: list[_Row], *, or_unknown: bool = False) -> dict[Any, str]:
     """Return which grants are no living session's, with the digests of their session keys.
 
     Args:
+        living: digests of the session keys that were alive a moment ago: their grants need no look-up.
         rows: which are looked at.
         or_unknown: also return those whose session key is not known or does not open.
     """
     keys: dict[Any, str | None] = {}
     grant = Grant()
-    for grant.pk, sealed, _ in rows:
+    for grant.pk, sealed, digest in rows:
+        if living is not None and digest and digest in living:
+            continue
         try:
             keys[grant.pk] = sealed.bound_to(context_of(grant, "session_key")).reveal()
         except (EncryptionError, AttributeError):
             if or_unknown:
                 keys[grant.pk] = None
-    from django.contrib.sessions.models import Session  # asked for only where sessions are rows of the database
-
-    living = Session.objects.using(router.db_for_write(Session)).filter(expire_date__gt=timezone.now())
-    alive = set(living.filter(session_key__in=set(keys.values())).values_list("session_key", flat=True))
+    found = _sessions().filter(session_key__in=set(keys.values())) if keys else _sessions().none()
+    alive = set(found.values_list("session_key", flat=True))
     return {pk: digest for pk, _, digest in rows if pk in keys and keys[pk] not in alive}

@@ -27,7 +27,7 @@ from partium_auth.middleware import PartiumMiddleware
 from partium_auth.models import Grant, Organization, UsedOnce
 from partium_auth.session import PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
-from partium_auth.tokens import grants
+from partium_auth.tokens import cleanup, grants
 from partium_auth.tokens.manager import TokenManager
 from tests.tokens.conftest import Person, age, ago, eventually, read
 
@@ -52,7 +52,8 @@ def with_session(grant: Grant) -> str:
     store = SessionStore()
     store.create()
     assert store.session_key
-    change(grant, session_key=seal(grant, "session_key", store.session_key))
+    digest = grants.session_key_digest(store.session_key)
+    change(grant, session_key=seal(grant, "session_key", store.session_key), session_key_digest=digest)
     return store.session_key
 
 
@@ -68,9 +69,12 @@ def change_password(person: Person) -> str:
     return str(request.session.session_key)
 
 
-@pytest.fixture
-def everything(password_grant: MakeGrant, key_grant: MakeGrant) -> dict[str, Grant]:
+@pytest.fixture(params=[10_000, 0], ids=["each session looked up", "all living sessions read first"])
+def everything(
+    password_grant: MakeGrant, key_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> dict[str, Grant]:
     """One grant of every kind, dead or alive."""
+    monkeypatch.setattr(cleanup, "FEW_GRANTS", request.param)
     made = {
         "revoked": change(
             password_grant(), rejected_at=ago(10), issued_at=time.time() - 700, refreshed_at=ago(31 * DAY)
@@ -338,3 +342,41 @@ def test_two_grants_of_one_session_are_both_seen(password_grant: MakeGrant) -> N
     assert "0 without a session" in clear()
     store.delete()
     assert "2 without a session" in clear()
+
+
+def test_with_many_idle_grants_only_the_keys_of_dead_sessions_are_opened(
+    password_grant: MakeGrant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening a million session keys takes half a minute of processor time."""
+    monkeypatch.setattr(cleanup, "FEW_GRANTS", 0)
+    living, dead = (change(password_grant(), refreshed_at=ago(2 * DAY)) for _ in range(2))
+    keys = {grant: with_session(grant) for grant in (living, dead)}
+    Session.objects.filter(pk=keys[dead]).delete()
+    with CaptureQueriesContext(connection) as captured:
+        assert "1 without a session" in clear()
+    (asked,) = [query["sql"] for query in captured if "django_session" in query["sql"] and " IN (" in query["sql"]]
+    assert keys[dead] in asked
+    assert keys[living] not in asked
+    assert list(Grant.objects.all()) == [living]
+
+
+def test_a_session_that_got_another_key_after_all_were_read_keeps_its_grant(
+    acme: Organization, log_in: Callable[..., Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleanup, "FEW_GRANTS", 0)
+    person = log_in(acme)
+    Grant.objects.update(refreshed_at=ago(2 * DAY))
+    done: list[str] = []
+
+    def change_it_after_all_were_read(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+        if "django_session" in sql and "COUNT" not in sql and not done:
+            done.append("read")
+        elif "partium_auth_grant" in sql and done == ["read"]:
+            done.append("changed")
+            person.session_key = change_password(person)
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(change_it_after_all_were_read):
+        assert "0 without a session" in clear()
+    assert done == ["read", "changed"]
+    assert person.token()
