@@ -55,7 +55,7 @@ def record_login(login: VerifiedLogin, hooks: Hooks) -> Any:
     believed = memberships_from_claims.believed_claims(provider, claims)
 
     def first_user() -> Any:
-        found = list(_ask(hooks.filter_users_by_claims, claims)[:2])  # type: ignore[index]  # a query set, or a list
+        found = list(_ask(hooks.filter_users_by_claims, claims)[:2])  # a query set, or a list
         if len(found) > 1:
             raise Refused("account", "several accounts fit.")
         if found and not provider.is_site_wide:
