@@ -9,7 +9,6 @@ from typing import Any
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import OperationalError, ProgrammingError, connections, router, transaction
 
-from partium_auth.accounts import claims as claims_
 from partium_auth.accounts import memberships_from_claims, sessions
 from partium_auth.models import Identity, Membership, Organization
 from partium_auth.oidc.provider import Provider
@@ -45,8 +44,7 @@ def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> Non
 
 
 def _claims_refreshed(sender: object, identity: Identity, provider: Provider, claims: Any, **kwargs: object) -> None:
-    read = claims_.as_the_site_reads_them(claims, provider)
-    memberships_from_claims.follow_refresh(identity, provider, read)
+    memberships_from_claims.follow_refresh(identity, provider, claims)
 
 
 def _logged_out(sender: object, request: Any, user: Any, **kwargs: object) -> None:

@@ -112,7 +112,7 @@ def _form_response(request: HttpRequest, context: dict[str, Any]) -> HttpRespons
 
 _UNREACHABLE = (
     _("Partium cannot be reached."),
-    _("Nothing is wrong with your password. Please try again in a few minutes."),
+    _("Your password could not be checked. Please try again in a few minutes."),
 )
 _OF_UPSTREAM_ERRORS = {
     TooManyLogins: (

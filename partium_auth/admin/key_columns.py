@@ -62,7 +62,7 @@ def state_word(state: str) -> str:
 @admin.display(description=_("key"), ordering="label")
 def name(key: Any) -> str:
     return format_html(
-        '<span class="partium-name">{} <span class="partium-hint">{}</span></span>', key.label, key.masked
+        '<span class="partium-name"><bdi>{}</bdi> <span class="partium-hint">{}</span></span>', key.label, key.masked
     )
 
 

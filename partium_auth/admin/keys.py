@@ -277,7 +277,12 @@ class ApiKeyAdmin(PolicyAdmin):
 
     @never_atomic  # an action asks Partium
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(request, extra_context)
+        context = dict(extra_context or {})
+        if not permissions_of(request).sees_several_organizations:
+            only = policy.visible_organizations(request.user).first()
+            if only is not None:
+                context["title"] = gettext("API keys of %s") % only
+        return super().changelist_view(request, context)
 
     @admin.action(description=_("Verify the selected keys at Partium"), permissions=["view"])
     def verify_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from django.db import models
@@ -180,9 +180,6 @@ class ApiKey(DecidesAccess):
     """
 
     irrelevant_to_access = frozenset({"last_used_at"})  # written all day
-    sealed_with: ClassVar = {
-        "secret": ("organization_id",)
-    }  # a key that is moved to another organization does not open
     usability: int  # of a row of in_serving_order()
     state: str  # of a row of with_state()
     use: str  # of a row of with_use()
@@ -265,6 +262,11 @@ class ApiKey(DecidesAccess):
     def ends_at(self) -> dt.datetime | None:
         """When the key stops serving by itself: the end of its overlap or its expiry, whichever comes first."""
         return min((at for at in (self.retires_at, self.expires_at) if at is not None), default=None)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the key is revoked, or past its overlap or its expiry."""
+        return self.status == ApiKey.Status.REVOKED or (self.ends_at is not None and self.ends_at <= timezone.now())
 
     @property
     def masked(self) -> str:

@@ -837,3 +837,29 @@ def test_the_key_site_leads_to_nothing_else_of_the_host(
     url = reverse("partium_keys:view_on_site", args=[kind.pk, theirs.developer.pk])
     assert login(ours.developer).get(url).status_code == 404
     assert login(root).get(url)["Location"] == "http://testserver/people/badger-dev@example.com/"
+
+
+def test_grants_are_found_by_person_organization_and_provider(ours: Tenant, theirs: Tenant, root: Any) -> None:
+    of_key = grants.for_key(ours.key.pk)
+    client, url = login(root), reverse("admin:partium_auth_grant_changelist")
+
+    def found(term: str) -> set[Any]:
+        return {grant.pk for grant in client.get(url, {"q": term}).context["cl"].result_list}
+
+    assert found("aardvark-mem") == {ours.grant.pk}
+    assert found("aardvark-member@example") == {ours.grant.pk}
+    assert found("badger-idp") == {theirs.grant.pk}
+    assert found("aardvark") == {ours.grant.pk, of_key.pk}
+    assert found("nobody") == set()
+
+
+def test_the_grant_of_an_expired_key_is_not_called_live(ours: Tenant, root: Any) -> None:
+    grants.for_key(ours.key.pk)
+    ApiKey.objects.update(expires_at=timezone.now())
+    page = login(root).get(reverse("admin:partium_auth_grant_changelist"), {"kind__exact": "api_key"})
+    assert "partium-expired" in page.content.decode()
+    assert "partium-active" not in page.content.decode()
+
+
+def test_the_list_of_keys_is_titled_with_the_only_organization(client: Client) -> None:
+    assert "<h1>API keys of Acme</h1>" in client.get(reverse(KEY + "changelist")).content.decode()
