@@ -35,6 +35,12 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
 
     partium_login_kind = Grant.Kind.OIDC
 
+    def __getattr__(self, name: str) -> Any:
+        """The base library's attributes, such as ``self.OIDC_RP_CLIENT_ID``, which a site's hooks may read."""
+        if name.startswith("OIDC_"):
+            return getattr(settings, name, None)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def __init__(self) -> None:
         # Not the base's: it raises without OIDC_… settings, and every login of the site with it.
         self.UserModel = get_user_model()
@@ -115,7 +121,10 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
 
 
 class PartiumPasswordBackend(ModelBackend):
-    """Logs people in with their Partium user name and password. In ``AUTHENTICATION_BACKENDS``, the login page offers it."""
+    """Logs people in with their Partium user name and password. In ``AUTHENTICATION_BACKENDS``, the login page offers it.
+
+    It has the hooks of :class:`PartiumOIDCBackend`. Their claims are ``iss``, Partium's address, and ``sub``, the user name.
+    """
 
     partium_login_kind = Grant.Kind.PASSWORD
 
@@ -127,9 +136,33 @@ class PartiumPasswordBackend(ModelBackend):
             UpstreamError: Partium cannot be asked; it says nothing about the password, so this is no failed login.
         """
         typed = kwargs.get("partium_password_login")
-        login = passwords.log_in(typed) if isinstance(typed, TypedPassword) else None
+        login = passwords.log_in(typed, self) if isinstance(typed, TypedPassword) else None
         return None if login is None else login.user
 
     async def aauthenticate(self, request: HttpRequest | None, **kwargs: Any) -> Any:  # type: ignore[override]
         """Like :meth:`authenticate`."""
         return await sync_to_async(self.authenticate)(request, **kwargs)
+
+    def verify_claims(self, claims: Any) -> bool:
+        """Hook: whether this person may log in at all. Here: yes."""
+        return True
+
+    def filter_users_by_claims(self, claims: Any) -> Any:
+        """Hook: the users that a first login may be connected with, as a query set. Here: none."""
+        return get_user_model()._default_manager.none()
+
+    def create_user(self, claims: Any) -> Any:
+        """Hook: return a new user."""
+        return new_users.new_user(self.get_username(claims))
+
+    def update_user(self, user: Any, claims: Any) -> Any:
+        """Hook: bring a known user up to date, and return the user."""
+        return user
+
+    def get_username(self, claims: Any) -> str:
+        """Hook: the user name of a new user: Partium's if it is free, else one made of it.
+
+        Where user names are e-mail addresses it is always made: Partium has verified a user name, not an address.
+        """
+        wanted = "" if new_users.are_usernames_emails() else str(claims["sub"])
+        return new_users.new_username(str(claims["iss"]), str(claims["sub"]), wanted)

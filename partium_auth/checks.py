@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.apps import AppConfig, apps
@@ -18,6 +18,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register  # n
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 from django.urls import NoReverseMatch, Resolver404, get_resolver, get_script_prefix, resolve, reverse
+from django.utils.module_loading import import_string
 
 from partium_auth.accounts.enabled_logins import is_oidc_login_enabled
 from partium_auth.conf import PREFIX, SETTINGS, conf
@@ -39,6 +40,29 @@ REPLACEMENTS = {
 """Parts of the base library that must not stay in the settings, and what replaces each."""
 PSYCOPG_POOL_SIZE = 4
 """How many connections psycopg_pool has if its options name no size."""
+UNCALLED_METHODS = (
+    *("get_token", "raise_token_response_error", "get_userinfo", "verify_token", "get_payload_data", "_verify_jws"),
+    *("retrieve_matching_jwk", "store_tokens", "get_or_create_user", "describe_user_by_claims"),
+)
+"""Methods of the base library's backend that nothing calls any more: the protocol is done before the backend is asked."""
+UNREAD_SETTINGS: Mapping[str, tuple[Any, str]] = {
+    "OIDC_CALLBACK_CLASS": (None, "Override a hook of the backend, or receive Django's user_logged_in signal."),
+    "OIDC_AUTHENTICATE_CLASS": (None, "Set OIDC_AUTH_REQUEST_EXTRA_PARAMS, or link to partium_auth:oidc_login."),
+    "OIDC_PROXY": (None, "Set the environment variable HTTPS_PROXY, and remove the setting."),
+    "OIDC_TIMEOUT": (None, "Remove it: every call has a total deadline."),
+    "OIDC_RENEW_ID_TOKEN_EXPIRY_SECONDS": (None, "Set PARTIUM_REAUTHENTICATE_AFTER, and remove it."),
+    "OIDC_EXEMPT_URLS": (None, "Remove it: no page is redirected but those that ask for a token or an organization."),
+    "OIDC_MAX_STATES": (None, "Remove it: every tab keeps its own started login."),
+    "OIDC_STATE_SIZE": (None, "Remove it: the size is fixed."),
+    "OIDC_NONCE_SIZE": (None, "Remove it: the size is fixed."),
+    "OIDC_PKCE_CODE_VERIFIER_SIZE": (None, "Remove it: the size is fixed."),
+    "OIDC_PKCE_CODE_CHALLENGE_METHOD": ("S256", "Remove it: PKCE with S256 is always used."),
+    "OIDC_USE_PKCE": (True, "Remove it: PKCE with S256 is always used."),
+    "OIDC_USE_NONCE": (True, "Remove it: a nonce is always used."),
+    "OIDC_ALLOW_UNSECURED_JWT": (False, "Remove it: an ID token without a signature is always refused."),
+    "ALLOW_LOGOUT_GET_METHOD": (False, "Log out by a form with POST, and remove it."),
+}
+"""Settings of the base library that are not read: the value that says what happens anyway, and what to do about any other."""
 LEGACY_URL_NAMES = ("oidc_authentication_init", "oidc_authentication_callback", "oidc_logout")
 
 
@@ -143,6 +167,38 @@ def check_base_library(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMes
         if new := REPLACEMENTS.get(old):
             text = f"{old} is still in the settings; it checks less than partium_auth does."
             yield _warning("W009", text, f'Replace it by "{new}".')
+
+
+@register()
+def check_overridden_methods(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
+    """E025 a backend of the site overrides a method that is no longer called."""
+    ours = import_string(REPLACEMENTS["mozilla_django_oidc.auth.OIDCAuthenticationBackend"])
+    for path in settings.AUTHENTICATION_BACKENDS:
+        try:
+            backend = import_string(path)
+        except ImportError:
+            continue  # the login says so
+        if not (isinstance(backend, type) and issubclass(backend, ours)):
+            continue
+        own = [cls for cls in backend.__mro__ if not issubclass(ours, cls)]
+        for name in UNCALLED_METHODS:
+            if any(name in vars(cls) for cls in own):
+                yield _error(
+                    "E025",
+                    f"{path} overrides {name}(), which is no longer called.",
+                    "Remove it. Claims can be read differently with PARTIUM_CLAIMS, accounts with the hooks verify_claims, "
+                    "filter_users_by_claims, create_user, update_user and get_username.",
+                )
+
+
+@register()
+def check_base_library_settings(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
+    """E026 a setting of the base library that is not read, and that asks for something else than what happens anyway."""
+    if not is_oidc_login_enabled():
+        return  # they may be another package's
+    for name, (anyway, hint) in UNREAD_SETTINGS.items():
+        if getattr(settings, name, anyway) not in (anyway, None):
+            yield _error("E026", f"{name} is set, and has no effect.", hint)
 
 
 @register(Tags.urls)

@@ -122,6 +122,15 @@ class Conf:
         return _count("PARTIUM_MAX_WAITING", 0, low=1, high=1000)
 
     @property
+    def claims(self) -> str:
+        """``PARTIUM_CLAIMS``: dotted path of a function that reads a provider's claims; empty: they are read as they come.
+
+        ``read(claims, provider)`` returns a dictionary of claims in which organizations, roles, names and addresses are as this
+        app expects them; ``partium_auth.contrib.claims`` has some, and says how to write one.
+        """
+        return _text("PARTIUM_CLAIMS", "")
+
+    @property
     def organizations_claim(self) -> str:
         """``PARTIUM_ORGANIZATIONS_CLAIM``: the claim with the ids of a person's organizations, a string or a list.
 

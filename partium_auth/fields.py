@@ -8,12 +8,12 @@ from django.core.exceptions import FieldError
 from django.db import models
 
 from partium_auth.sealed import encryption
-from partium_auth.sealed.values import MASK, Sealed, context_of, seal
+from partium_auth.sealed.values import MASK, Sealed, context, context_of, seal, sealed_with
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-__all__ = ["MASK", "Sealed", "SealedField", "context_of", "seal"]
+__all__ = ["MASK", "Sealed", "SealedField", "context", "context_of", "seal", "sealed_with"]
 
 
 class _SealedAttribute:

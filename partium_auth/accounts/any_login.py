@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db import OperationalError, ProgrammingError, connections, router, transaction
 
+from partium_auth.accounts import claims as claims_
 from partium_auth.accounts import memberships_from_claims, sessions
 from partium_auth.models import Identity, Membership, Organization
 from partium_auth.oidc.provider import Provider
@@ -44,7 +45,8 @@ def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> Non
 
 
 def _claims_refreshed(sender: object, identity: Identity, provider: Provider, claims: Any, **kwargs: object) -> None:
-    memberships_from_claims.follow_refresh(identity, provider, claims)
+    read = claims_.as_the_site_reads_them(claims, provider)
+    memberships_from_claims.follow_refresh(identity, provider, read)
 
 
 def _logged_out(sender: object, request: Any, user: Any, **kwargs: object) -> None:

@@ -21,7 +21,7 @@ from jwt.exceptions import PyJWTError
 
 from partium_auth.accounts.used_once import use_once
 from partium_auth.exceptions import EncryptionError, UpstreamError
-from partium_auth.fields import Sealed
+from partium_auth.fields import Sealed, sealed_with
 from partium_auth.host.decorators import utf8_only
 from partium_auth.models import Grant, UsedOnce
 from partium_auth.models.database import database_alias
@@ -95,7 +95,7 @@ def _signed_alike(found: QuerySet[Grant], algorithm: str) -> QuerySet[Grant]:
 
     Raises Refused where no login is left. A login whose ID token is not known counts.
     """
-    seen = {row.pk: algorithm_of(row.id_token) for row in found.only("pk", "id_token")}
+    seen = {row.pk: algorithm_of(row.id_token) for row in found.only("pk", "id_token", *sealed_with(Grant, "id_token"))}
     alike = [pk for pk, of_login in seen.items() if of_login in {algorithm, ""}]
     if seen and not alike:
         raise Refused("alg", f"{algorithm!r}; the ID tokens of these logins have {sorted(set(seen.values()))}.")

@@ -1,11 +1,47 @@
-"""Reading organizations, roles and e-mail addresses from claims. Pure: no database, no settings."""
+"""Reading organizations, roles and e-mail addresses from claims. No database.
+
+What a provider does not say is *missing*, which is as good as an empty list. What it says in a way that cannot be read is
+*unknown*: nothing is granted and nothing withdrawn.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.utils.module_loading import import_string
+
+from partium_auth.conf import conf
+from partium_auth.oidc.errors import Refused
+
+if TYPE_CHECKING:
+    from partium_auth.oidc.provider import Provider
 
 MISSING = object()
+
+
+class _Unknown:
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+UNKNOWN = _Unknown()
+"""The value of a claim that cannot be read: a ``PARTIUM_CLAIMS`` function sets it, so that nothing is withdrawn."""
+
+
+def as_the_site_reads_them(claims: Mapping[str, Any], provider: Provider) -> dict[str, Any]:
+    """Return verified claims as ``PARTIUM_CLAIMS`` reads them.
+
+    Raises:
+        Refused: the function refuses the person, by PermissionDenied or SuspiciousOperation.
+    """
+    if not conf.claims:
+        return dict(claims)
+    try:
+        return dict(import_string(conf.claims)(claims, provider))
+    except (PermissionDenied, SuspiciousOperation) as e:
+        raise Refused("claims", f"{conf.claims}() raised {type(e).__name__}.") from None
 
 
 def read(claims: Mapping[str, Any], path: str) -> Any:
@@ -23,14 +59,44 @@ def read(claims: Mapping[str, Any], path: str) -> Any:
     return MISSING
 
 
-def names(claims: Mapping[str, Any], path: str) -> list[str]:
-    """Return the names that a claim lists, each once: it may be a string, a list, or an object whose keys are the names."""
-    value = read(claims, path) if path else MISSING
-    if isinstance(value, str):
-        value = [value]
-    if not isinstance(value, list | Mapping):
+def is_missing(claims: Mapping[str, Any], path: str) -> bool:
+    """Tell whether a provider says nothing about a claim."""
+    return read(claims, path) in (MISSING, None)
+
+
+def names(claims: Mapping[str, Any], path: str) -> list[str] | None:
+    """Return the names that a claim lists, each once: it may be a string, a list, or an object whose keys are the names.
+
+    Returns:
+        None where the claim is unknown: :func:`why_unknown` says why.
+    """
+    value = _value(claims, path)
+    if value in (MISSING, None):
         return []
-    return list(dict.fromkeys(name for name in value if isinstance(name, str) and name))
+    if why_unknown(claims, path):
+        return None
+    listed = [value] if isinstance(value, str) else value
+    return list(dict.fromkeys(name for name in listed if isinstance(name, str) and name))
+
+
+def why_unknown(claims: Mapping[str, Any], path: str) -> str:
+    """Return why a claim cannot be read, without its value; an empty string where it can, or is missing."""
+    value = _value(claims, path)
+    if value is UNKNOWN:
+        return "is left out by the provider, or could not be fetched"
+    if isinstance(value, list) and value and not any(isinstance(name, str) for name in value):
+        return "is a list of " + ", ".join(sorted({type(item).__name__ for item in value}))
+    if value in (MISSING, None) or isinstance(value, str | list | Mapping):
+        return ""
+    return f"is of the type {type(value).__name__}"
+
+
+def _value(claims: Mapping[str, Any], path: str) -> Any:
+    value = read(claims, path) if path else MISSING
+    elsewhere = claims.get("_claim_names")
+    # A distributed claim (OpenID Connect Core §5.6.2); Entra ID sends its groups so beyond 200.
+    is_elsewhere = value is MISSING and isinstance(elsewhere, Mapping) and path in elsewhere
+    return UNKNOWN if is_elsewhere else value
 
 
 def verified_email(claims: Mapping[str, Any]) -> str:

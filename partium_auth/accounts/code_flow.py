@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import time
 from base64 import urlsafe_b64encode
@@ -29,6 +30,8 @@ from partium_auth.oidc.provider import Provider
 from partium_auth.sealed import encryption
 from partium_auth.tokens.state import upstream_name
 from partium_auth.tokens.verified_login import VerifiedLogin
+
+logger = logging.getLogger("partium_auth.login")
 
 
 class ProviderError(Refused):
@@ -143,12 +146,12 @@ def finish(request: HttpRequest, provider: Provider, started_login: StartedLogin
         nonce=started_login.nonce,
         access_token=tokens.access_token,
     )
-    if metadata.userinfo_endpoint and (provider.use_userinfo or _lacks_claims(provider, claims)):
-        more = userinfo.fetch(provider, metadata, tokens.access_token, subject=claims["sub"])
-        claims = userinfo.merged(claims, more)
     # A site's hooks do not need the nonce, and an error report of one must not show it.
-    rest = {name: value for name, value in claims.items() if name != "nonce"}
-    return VerifiedLogin(Grant.Kind.OIDC, rest, tokens, issued_at, provider)
+    claims.pop("nonce", None)
+    read = claims_.as_the_site_reads_them(claims, provider)
+    if metadata.userinfo_endpoint and (provider.use_userinfo or _lacks_claims(provider, read)):
+        read = _with_userinfo(provider, metadata, tokens.access_token, claims, read)
+    return VerifiedLogin(Grant.Kind.OIDC, read, tokens, issued_at, provider)
 
 
 def redirect_uri_of(request: HttpRequest, slug: str) -> str:
@@ -191,7 +194,26 @@ def _check_issuer_parameter(request: HttpRequest, metadata: Metadata) -> None:
         raise Refused("iss_parameter", "of another provider.")
 
 
+def _with_userinfo(
+    provider: Provider, metadata: Metadata, access_token: str, claims: dict[str, Any], read: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the claims with those of userinfo; without them, if it fails where no configuration asks for it.
+
+    Entra ID's and others' userinfo endpoints reject an access token that is for another API, such as Partium's.
+    """
+    try:
+        more = userinfo.fetch(provider, metadata, access_token, subject=claims["sub"])
+    except Refused as e:
+        if provider.use_userinfo or e.check != "userinfo":
+            raise
+        logger.warning("The login through %s goes on with the claims of the ID token: %s", provider.slug, e.detail)
+        # What only userinfo might have said is unknown, and must not be withdrawn.
+        missing = [name for name in (conf.organizations_claim, conf.roles_claim) if claims_.is_missing(read, name)]
+        return read | dict.fromkeys(missing, claims_.UNKNOWN)
+    return claims_.as_the_site_reads_them(userinfo.merged(claims, more), provider)
+
+
 def _lacks_claims(provider: Provider, claims: dict[str, Any]) -> bool:
     if "email" in provider.scopes.split() and "email" not in claims:
         return True
-    return provider.is_site_wide and claims_.read(claims, conf.organizations_claim) is claims_.MISSING
+    return provider.is_site_wide and claims_.is_missing(claims, conf.organizations_claim)

@@ -177,6 +177,12 @@ NO_ACCOUNT = RefusalText(
     _("Your login succeeded, but it isn't connected to an account here. Please ask the people who run this site, "
       "and give them the reference below."),
 )  # fmt: skip
+NOT_ALLOWED = RefusalText(
+    403,
+    _("You may not log in here"),
+    _("Your login was right, but this site does not let you in. Please ask the people who run it, and give them the "
+      "reference below."),
+)  # fmt: skip
 EMAIL_TAKEN = RefusalText(
     403,
     _("Your e-mail address already has an account"),
@@ -195,7 +201,7 @@ OF_REFUSALS: dict[str, RefusalText] = {
     "state": EXPIRED,
     "provider": RefusalText(404, _("This login does not exist"), _("Please choose another way to log in.")),
     "inactive": DEACTIVATED,
-    "claims": NO_ACCOUNT,
+    "claims": NOT_ALLOWED,
     "account": NO_ACCOUNT,
     "unknown_person": NO_ACCOUNT,
     "email": EMAIL_TAKEN,
@@ -207,6 +213,7 @@ OF_REFUSALS: dict[str, RefusalText] = {
         _("You are still logged in here as yourself. Log out there, or log in again here to continue as that person."),
     ),
     "configuration": MISCONFIGURED,
+    "storage": MISCONFIGURED,
     "discovery": MISCONFIGURED,
     "discovery_issuer": MISCONFIGURED,
     "upstream": UNREACHABLE,

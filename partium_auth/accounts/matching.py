@@ -7,14 +7,13 @@ from typing import Any, Protocol, TypeVar
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.exceptions import FieldDoesNotExist
-from django.db import IntegrityError, transaction
+from django.core.exceptions import FieldDoesNotExist, PermissionDenied, SuspiciousOperation
+from django.db import DataError, IntegrityError, OperationalError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from partium_auth.accounts import claims as claims_
 from partium_auth.accounts import memberships_from_claims
-from partium_auth.accounts.new_users import are_usernames_emails, new_user, new_username
 from partium_auth.conf import conf
 from partium_auth.models import Identity, Organization
 from partium_auth.models.database import database_alias
@@ -51,43 +50,54 @@ def record_login(login: VerifiedLogin, hooks: Hooks) -> Any:
     provider, claims = login.provider, dict(login.claims)
     if provider is None:
         raise TypeError("A login at a provider names it.")
-    if not hooks.verify_claims(claims):
+    if not _ask(hooks.verify_claims, claims):
         raise Refused("claims", "verify_claims() does not accept them.")
     believed = memberships_from_claims.believed_claims(provider, claims)
 
     def first_user() -> Any:
-        found = list(hooks.filter_users_by_claims(claims)[:2])  # type: ignore[index]  # a query set, or a list
+        found = list(_ask(hooks.filter_users_by_claims, claims)[:2])  # a query set, or a list
         if len(found) > 1:
             raise Refused("account", "several accounts fit.")
         if found and not provider.is_site_wide:
             raise Refused("account", "an organization's provider is never linked to an account.")
         if found:
-            return hooks.update_user(_active(found[0]), believed)
-        return _created(lambda: hooks.create_user(believed))
+            return _ask(hooks.update_user, _active(found[0]), believed)
+        return _created(lambda: _ask(hooks.create_user, believed))
 
     return _record(
         login,
         first_user=first_user,
-        update_user=lambda user: hooks.update_user(user, believed),
+        update_user=lambda user: _ask(hooks.update_user, user, believed),
         follow=lambda identity: memberships_from_claims.follow_claims(identity, provider, claims, believed),
     )
 
 
-def record_password_login(login: VerifiedLogin) -> Any:
+def record_password_login(login: VerifiedLogin, hooks: Hooks) -> Any:
     """Return the user of a login with a Partium user name and password.
 
     Args:
         login: gets ``user``, ``identity`` and ``organizations``.
+        hooks: as for :func:`record_login`. Partium vouches for a user name only (``sub``), not for an e-mail address.
 
     Raises:
         Refused: this person is not let in. Of a first login nothing is stored.
     """
-    # Partium has verified a user name, not an e-mail address.
-    wanted = "" if are_usernames_emails() else login.subject
+    claims = dict(login.claims)
+    if not _ask(hooks.verify_claims, claims):
+        raise Refused("claims", "verify_claims() does not accept them.")
+
+    def first_user() -> Any:
+        found = list(_ask(hooks.filter_users_by_claims, claims)[:2])
+        if len(found) > 1:
+            raise Refused("account", "several accounts fit.")
+        if found:
+            return _ask(hooks.update_user, _active(found[0]), claims)
+        return _created(lambda: _ask(hooks.create_user, claims))
+
     return _record(
         login,
-        first_user=lambda: _created(lambda: new_user(new_username(login.issuer, login.subject, wanted))),
-        update_user=lambda user: user,
+        first_user=first_user,
+        update_user=lambda user: _ask(hooks.update_user, user, claims),
         follow=lambda identity: memberships_from_claims.follow_password_login(identity, login.subject),
     )
 
@@ -127,7 +137,7 @@ def retry_on_conflict(record: Callable[[], T]) -> T:
     """Call again once after an IntegrityError: the second of two simultaneous first logins finds what the first has created.
 
     Raises:
-        Refused: a unique value is still taken.
+        Refused: a unique value is still taken, or the database cannot store a value.
     """
     for is_last in (False, True):
         try:
@@ -135,6 +145,13 @@ def retry_on_conflict(record: Callable[[], T]) -> T:
         except IntegrityError:
             if is_last:
                 break
+        except (DataError, OperationalError) as e:
+            # MariaDB with utf8mb3 says 1366 of an emoji; other operational errors are the database's own.
+            if isinstance(e, OperationalError) and e.args[:1] != (1366,):
+                raise
+            raise Refused(
+                "storage", "the database cannot store a value of the account: too long, or not in its charset."
+            ) from None
     raise Refused("account", "the account cannot be stored: a unique value is taken.")
 
 
@@ -179,6 +196,15 @@ def _record(
     login.identity = retry_on_conflict(record)
     login.user = login.identity.user
     return login.user
+
+
+def _ask(hook: Callable[..., Any], *args: Any) -> Any:
+    """Call a hook. It may refuse the person by PermissionDenied or SuspiciousOperation, as with the base library."""
+    try:
+        return hook(*args)
+    except (PermissionDenied, SuspiciousOperation) as e:
+        # Not its text: it may quote a claim.
+        raise Refused("claims", f"{getattr(hook, '__name__', hook)}() raised {type(e).__name__}.") from None
 
 
 def _created(create: Callable[[], Any]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from partium_auth import policy
 from partium_auth.accounts import claims as claims_
 from partium_auth.conf import conf
-from partium_auth.models import EmailDomain, Identity, Membership, Organization, Role
+from partium_auth.models import EmailDomain, Identity, Membership, Organization, Origin, Role
 from partium_auth.models.database import database_alias
 from partium_auth.oidc.provider import Provider
 from partium_auth.services.members import accept_invitations, set_claimed_memberships
@@ -55,15 +55,24 @@ def follow_claims(
     email = claims_.verified_email(believed)
     if email and accept_invitations(user, email, only=owner):
         memberships = _memberships(user)
-    roles = _claimed_roles(owner, claims, provider.slug, known.values())
+    for name in (conf.organizations_claim, conf.roles_claim):
+        if why := claims_.why_unknown(claims, name):
+            logger.warning(
+                "The claim %r of a login through %s %s. It must be a list of strings, so it grants and withdraws nothing.",
+                name,
+                provider.slug,
+                why,
+            )
+    claimed = _claimed_by(identity, memberships)
+    roles = _claimed_roles(owner, claims, provider.slug, known.values(), claimed)
     memberships = set_claimed_memberships(identity, roles, memberships)
     if not memberships:
-        is_missing = claims_.read(claims, conf.organizations_claim) is claims_.MISSING
+        seen = "is missing" if claims_.is_missing(claims, conf.organizations_claim) else "names none that this site has"
         logger.warning(
             "A login through %s opens no organization: the claim %r (PARTIUM_ORGANIZATIONS_CLAIM) %s.",
             provider.slug,
             conf.organizations_claim,
-            "is missing" if is_missing else "names none that this site has",
+            claims_.why_unknown(claims, conf.organizations_claim) or seen,
         )
     if owner is None:
         _set_privileges(user, claims)
@@ -80,19 +89,15 @@ def follow_refresh(identity: Identity, provider: Provider, claims: Mapping[str, 
     """
     memberships = _memberships(identity.user)
     known = {row.organization_id: row.organization for row in memberships}
-    mine = {row.organization: row.role for row in memberships if row.identity_id == identity.pk}
     owner = known.get(provider.organization_id) if provider.organization_id is not None else None
-    says_roles = claims_.read(claims, conf.roles_claim) is not claims_.MISSING
-    if provider.is_site_wide and claims_.read(claims, conf.organizations_claim) is claims_.MISSING:
-        roles = {organization: _role_in(organization, claims) for organization in mine}
-    elif owner is not None or provider.is_site_wide:
-        roles = _claimed_roles(owner, claims, provider.slug, known.values())
-    else:
+    if owner is None and not provider.is_site_wide:
         return  # an administrator has removed the person from the provider's organization
-    if not says_roles:
-        roles = {organization: mine.get(organization, role) for organization, role in roles.items()}
+    missing = [name for name in (conf.organizations_claim, conf.roles_claim) if claims_.is_missing(claims, name)]
+    claims = {**claims, **dict.fromkeys(missing, claims_.UNKNOWN)}
+    claimed = _claimed_by(identity, memberships)
+    roles = _claimed_roles(owner, claims, provider.slug, known.values(), claimed)
     set_claimed_memberships(identity, roles, memberships)
-    if provider.is_site_wide and says_roles:
+    if provider.is_site_wide:
         _set_privileges(identity.user, claims)
 
 
@@ -114,6 +119,10 @@ def _memberships(user: Any) -> list[Membership]:
     return list(policy.memberships_by_joining(user).using(database_alias()))
 
 
+def _claimed_by(identity: Identity, memberships: Iterable[Membership]) -> list[Membership]:
+    return [row for row in memberships if row.origin == Origin.CLAIMS and row.identity_id == identity.pk]
+
+
 def _active(memberships: Iterable[Membership]) -> list[Organization]:
     return list(dict.fromkeys(row.organization for row in memberships if row.organization.is_active))
 
@@ -129,30 +138,52 @@ def _named(org_ids: Collection[str], known: Iterable[Organization]) -> list[Orga
 
 
 def _claimed_roles(
-    owner: Organization | None, claims: Mapping[str, Any], slug: str, known: Iterable[Organization]
+    owner: Organization | None,
+    claims: Mapping[str, Any],
+    slug: str,
+    known: Iterable[Organization],
+    claimed: Collection[Membership],
 ) -> dict[Organization, str]:
-    """Return the memberships that claims give. An organization's own provider speaks for that organization and for no other."""
+    """Return the memberships that claims give. An organization's own provider speaks for that organization and for no other.
+
+    Where the claims are unknown, these are what earlier claims of the same identity have given.
+    """
     if owner is not None:
-        return {owner: _role_in(owner, claims)}
+        return {owner: _role_in(owner, claims, claimed)}
     org_ids = claims_.names(claims, conf.organizations_claim)
+    if org_ids is None:
+        return {row.organization: _role_in(row.organization, claims, claimed) for row in claimed}
     found = _named(org_ids, known)
-    unknown = len(org_ids) - len(found)
-    if unknown:
-        logger.info("%d organizations in the claims of a login through %s are not known here.", unknown, slug)
-    return {row: _role_in(row, claims) for row in found}
+    if len(found) < len(org_ids):
+        unknown = [org_id for org_id in org_ids if org_id not in {row.org_id for row in found}]
+        logger.info(
+            "%d organizations in the claims of a login through %s are not known here: %s.",
+            len(unknown),
+            slug,
+            # escaped and cut: "/acme" explains itself
+            ", ".join(ascii(org_id[:60]) for org_id in unknown[:5]),
+        )
+    return {row: _role_in(row, claims, claimed) for row in found}
 
 
-def _role_in(organization: Organization, claims: Mapping[str, Any]) -> str:
+def _role_in(organization: Organization, claims: Mapping[str, Any], claimed: Iterable[Membership]) -> str:
+    roles = claims_.names(claims, conf.roles_claim)
+    if roles is None:
+        return next((row.role for row in claimed if row.organization == organization), Role.MEMBER)
     wanted = {name for role in conf.developer_roles for name in (role, f"{organization.org_id}:{role}")}
-    return Role.DEVELOPER if wanted.intersection(claims_.names(claims, conf.roles_claim)) else Role.MEMBER
+    return Role.DEVELOPER if wanted.intersection(roles) else Role.MEMBER
 
 
 def _set_privileges(user: Any, claims: Mapping[str, Any]) -> None:
     """Set ``is_staff`` and ``is_superuser``, where a setting names the roles that give and take them."""
-    roles = set(claims_.names(claims, conf.roles_claim))
+    if not conf.staff_roles and not conf.superuser_roles:
+        return
+    roles = claims_.names(claims, conf.roles_claim)
+    if roles is None:
+        return
     changed = []
     for attribute, giving in (("is_staff", conf.staff_roles), ("is_superuser", conf.superuser_roles)):
-        wanted = bool(roles.intersection(giving))
+        wanted = not set(giving).isdisjoint(roles)
         if giving and hasattr(user, attribute) and getattr(user, attribute) != wanted:
             setattr(user, attribute, wanted)
             changed.append(attribute)

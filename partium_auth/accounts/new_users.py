@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,8 +26,18 @@ def new_user(username: str, email: str = "") -> Any:
     manager: Any = model._default_manager
     name = model.get_email_field_name()
     takes_email = any(field.name == name for field in model._meta.get_fields()) and not are_usernames_emails()
-    fields = {name: email if len(email) <= _LONGEST_EMAIL else ""} if takes_email else {}
-    return manager.create_user(username, password=None, **fields)
+    if not takes_email:
+        return manager.create_user(username, password=None)
+    email = email if len(email) <= _LONGEST_EMAIL else ""
+    column = model._meta.get_field(name)
+    if email or not getattr(column, "unique", False):
+        return manager.create_user(username, password=None, **{name: email})
+    # Several people without an address, in a column whose values are unique.
+    user = manager.create_user(username, password=None, **{name: f"p-{uuid.uuid4().hex}@users.invalid"})
+    if column.null:
+        setattr(user, name, None)
+        user.save(update_fields=[name])
+    return user
 
 
 def new_username(issuer: str, subject: str, wanted: str) -> str:

@@ -35,7 +35,7 @@ class TypedPassword:
 
 
 @sensitive_variables()
-def log_in(typed: TypedPassword) -> VerifiedLogin | None:
+def log_in(typed: TypedPassword, hooks: matching.Hooks) -> VerifiedLogin | None:
     """Verify a user name and a password at Partium and find or create the account; None where either fails.
 
     Raises:
@@ -55,7 +55,7 @@ def log_in(typed: TypedPassword) -> VerifiedLogin | None:
     claims = {"iss": conf.api_url, "sub": typed.username}
     login = VerifiedLogin(Grant.Kind.PASSWORD, claims, tokens, issued_at)
     try:
-        matching.record_password_login(login)
+        matching.record_password_login(login, hooks)
     except Refused as e:
         typed.refusal = e
         return None

@@ -28,7 +28,7 @@ from partium_auth.oidc.metadata import is_secure
 from partium_auth.oidc.provider import ASYMMETRIC_ALGORITHMS, ENDPOINTS
 from partium_auth.oidc.providers import from_row
 from partium_auth.services.provider_check import check_issuer, check_provider
-from partium_auth.services.providers import is_used, save_provider, validate_slug_and_issuer
+from partium_auth.services.providers import is_used, save_provider, validate_client_secret, validate_slug_and_issuer
 
 LEVELS = {"ok": ("active", _("good")), "warning": ("expiring", _("look at this")), "error": ("failing", _("wrong"))}
 
@@ -44,6 +44,12 @@ class AlgorithmsField(forms.MultipleChoiceField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return super().has_changed((initial or "").split(), data)
+
+
+_CHANGED_URLS = _(
+    "If you change a URL here, the issuer or the organization, you have to enter the client secret again, and everybody who "
+    "logged in through this provider is logged out."
+)
 
 
 class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -86,6 +92,10 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
             for name, errors in error.error_dict.items():
                 # What is fixed since people have logged in through the provider is shown, but no field of the form.
                 self.add_error(name if name in self.fields else None, errors)
+        try:
+            validate_client_secret(self.instance, has_new_secret=bool(self.cleaned_data.get("new_client_secret")))
+        except ValidationError as error:
+            self.add_error("new_client_secret", error)
 
 
 class EmailDomainInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -123,7 +133,10 @@ class IdentityProviderAdmin(PolicyAdmin):
         (None, {"fields": ("display_name", "slug", "callback_url", "issuer", "organization", "is_active")}),
         (
             _("Client"),
-            {"fields": ("client_id", "secret_stored", "new_client_secret", "client_authentication", "scopes")},
+            {
+                "fields": ("client_id", "secret_stored", "new_client_secret", "client_authentication", "scopes"),
+                "description": _CHANGED_URLS,
+            },
         ),
         (
             _("Details"),
@@ -134,7 +147,7 @@ class IdentityProviderAdmin(PolicyAdmin):
         ),
         (
             _("Without a discovery document"),
-            {"fields": tuple(ENDPOINTS), "classes": ("collapse",)},
+            {"fields": tuple(ENDPOINTS), "classes": ("collapse",), "description": _CHANGED_URLS},
         ),
     )
 

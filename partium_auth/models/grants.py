@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -25,6 +26,11 @@ class Grant(models.Model):
         PASSWORD = "password", _("Partium user name and password")
         API_KEY = "api_key", _("API key")
 
+    # What a stored token can be used for, and where it is sent, cannot be changed without the encryption keys.
+    sealed_with: ClassVar = dict.fromkeys(
+        ("access_token", "refresh_token", "id_token"), ("kind", "provider", "bound_to")
+    )
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=16, choices=Kind.choices)
     user = models.ForeignKey(
@@ -32,6 +38,7 @@ class Grant(models.Model):
     )
     api_key = models.OneToOneField(ApiKey, on_delete=models.CASCADE, null=True, related_name="grant")
     provider = models.CharField(max_length=49, blank=True, default="")  # slug, of an OIDC login
+    bound_to = models.CharField(max_length=36, blank=True, default="")  # a provider's digest, or a key's organization
     identity = models.ForeignKey(Identity, on_delete=models.CASCADE, null=True, related_name="grants")
     session_id = models.CharField(max_length=255, blank=True, default="")  # the provider's sid
     session_key = SealedField(null=True)  # Django's, so that a logout from elsewhere can delete the session

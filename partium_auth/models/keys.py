@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -180,6 +180,9 @@ class ApiKey(DecidesAccess):
     """
 
     irrelevant_to_access = frozenset({"last_used_at"})  # written all day
+    sealed_with: ClassVar = {
+        "secret": ("organization_id",)
+    }  # a key that is moved to another organization does not open
     usability: int  # of a row of in_serving_order()
     state: str  # of a row of with_state()
     use: str  # of a row of with_use()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from hashlib import sha256
+from typing import ClassVar
 
 from django.core.validators import RegexValidator, URLValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from partium_auth.fields import SealedField
+from partium_auth.fields import SealedField, context_of
 from partium_auth.models.versions import DecidesAccess, DecidesAccessQuerySet
 
 validate_provider_slug = RegexValidator(r"\A[a-z0-9][a-z0-9-]{0,48}\Z", _("Lower-case letters, digits and hyphens."))
@@ -21,10 +23,23 @@ validate_email_domain = RegexValidator(
 validate_endpoint = URLValidator(schemes=["https", "http"])
 
 
+ENDPOINTS = (
+    "authorization_endpoint",
+    "token_endpoint",
+    "jwks_uri",
+    "userinfo_endpoint",
+    "end_session_endpoint",
+    "revocation_endpoint",
+)
+
+
 class IdentityProvider(DecidesAccess):
     """An OpenID provider: site-wide, or one organization's own. Written by superusers only."""
 
     organization_field = ""  # its logins may be open in any organization
+    DECIDES_WHO_GETS_SECRETS = ("organization_id", "issuer", *ENDPOINTS)
+    """After a change of one of these, the client secret does not open, and no refresh token of a login is sent any more."""
+    sealed_with: ClassVar = {"client_secret": DECIDES_WHO_GETS_SECRETS}
 
     class ClientAuthentication(models.TextChoices):
         BASIC = "client_secret_basic", "client_secret_basic"
@@ -114,6 +129,11 @@ class IdentityProvider(DecidesAccess):
 
     def __str__(self) -> str:
         return self.display_name or self.slug
+
+    @property
+    def bound_to(self) -> str:
+        """What logins here are bound to: a digest of :attr:`DECIDES_WHO_GETS_SECRETS`."""
+        return sha256(context_of(self, "client_secret").encode()).hexdigest()[:32]
 
 
 class EmailDomain(models.Model):

@@ -56,6 +56,7 @@ class Provider:
         use_userinfo: ask the userinfo endpoint at each login.
         refresh_tokens_reusable: a refresh token may be sent twice.
         verify_kid: the ``kid`` of a token must be found in the key set.
+        bound_to: what logins at a provider in the database are bound to; empty for that of the settings.
     """
 
     slug: str
@@ -74,6 +75,7 @@ class Provider:
     use_userinfo: bool = False
     refresh_tokens_reusable: bool = False
     verify_kid: bool = True
+    bound_to: str = ""
 
     @property
     def is_site_wide(self) -> bool:
@@ -99,8 +101,9 @@ class Provider:
         return host in typed or (is_loopback(host) and any(map(is_loopback, typed)))
 
     def issued(self, grant: Grant) -> bool:
-        """Tell whether a grant is of a login here, and not at another provider that had this slug then."""
-        return grant.provider == self.slug and (grant.identity is None or grant.identity.issuer in self.issuers)
+        """Tell whether a grant is of a login here, and not at another provider or URL that had this slug then."""
+        is_same = (grant.provider, grant.bound_to) == (self.slug, self.bound_to)
+        return is_same and (grant.identity is None or grant.identity.issuer in self.issuers)
 
     def refuse_unless_complete(self) -> None:
         """Raises Refused where the configuration lacks what a login needs."""

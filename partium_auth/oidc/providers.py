@@ -105,6 +105,7 @@ def from_row(row: IdentityProvider) -> Provider:
         organization_id=row.organization_id,
         use_userinfo=row.use_userinfo,
         refresh_tokens_reusable=row.refresh_tokens_reusable,
+        bound_to=row.bound_to,
     )
 
 

@@ -82,7 +82,8 @@ def fetch(provider: Provider, metadata: Metadata, access_token: str, *, subject:
 def merged(id_token: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict[str, Any]:
     """Return the claims of both; those about the login itself come from the ID token only.
 
-    ``email_verified`` always comes from the source of ``email``.
+    ``email_verified`` always comes from the source of ``email``. Where both name the same address, only a JSON boolean
+    replaces the ID token's: Cognito's userinfo says ``"true"`` where its ID token says ``true``.
     """
     claims = dict(id_token)
     more = {name: value for name, value in userinfo.items() if name not in _ID_TOKEN_ONLY}
@@ -90,4 +91,6 @@ def merged(id_token: Mapping[str, Any], userinfo: Mapping[str, Any]) -> dict[str
         more.pop("email_verified", None)
     elif more["email"] != claims.get("email"):
         claims.pop("email_verified", None)
+    elif "email_verified" in claims and not isinstance(more.get("email_verified"), bool):
+        more.pop("email_verified", None)
     return {**claims, **more}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from django.views.decorators.debug import sensitive_variables
@@ -78,7 +81,24 @@ def seal(row: models.Model, field: str, plaintext: str) -> Sealed:
 
 
 def context_of(row: models.Model, field: str) -> str:
-    """Return the context that a row's field is sealed with, such as ``partium_auth.apikey:<uuid>:secret``."""
+    """Return the context that a row's field is sealed with, such as ``partium_auth.grant:<uuid>:session_key``.
+
+    A model's ``sealed_with`` names other fields of the row that belong to the context of a field: after a change of one of
+    them, the secret does not open any more.
+    """
     if row.pk is None:
         raise EncryptionError("A secret can be sealed only for a row that has a primary key.")
-    return f"{row._meta.label_lower}:{row.pk}:{field}"
+    return context(row._meta.label_lower, row.pk, field, (getattr(row, name) for name in sealed_with(row, field)))
+
+
+def sealed_with(row: models.Model | type[models.Model], field: str) -> tuple[str, ...]:
+    """Return the names of the other fields whose values belong to the context of a field."""
+    names: tuple[str, ...] = getattr(row, "sealed_with", {}).get(field, ())
+    return names
+
+
+def context(label: str, pk: object, field: str, bound: Iterable[object] = ()) -> str:
+    """Return the context of a field, with a digest of the values that it is bound to, if there are any."""
+    values = [str(value) for value in bound]
+    digest = f":{sha256(json.dumps(values).encode()).hexdigest()[:32]}" if values else ""
+    return f"{label}:{pk}:{field}{digest}"

@@ -17,7 +17,7 @@ from django.db.models.lookups import Exact, GreaterThan
 from partium_auth import policy
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
-from partium_auth.fields import Sealed, SealedField, seal
+from partium_auth.fields import Sealed, SealedField, seal, sealed_with
 from partium_auth.models.database import database_alias
 from partium_auth.models.versions import replace_versions
 from partium_auth.sealed import encryption
@@ -190,8 +190,9 @@ def _pages(model: type[models.Model], names: list[str]) -> Iterator[tuple[Any, t
 def _reseal_rows(model: type[models.Model], names: list[str], pks: list[Any], current: str, result: Resealed) -> None:
     using = router.db_for_write(model)
     manager = model._base_manager.using(using)
+    bound = {other for name in names for other in sealed_with(model, name)}
     with transaction.atomic(using=using):
-        for row in manager.select_for_update().filter(pk__in=pks).order_by("pk").only("pk", *names):
+        for row in manager.select_for_update().filter(pk__in=pks).order_by("pk").only("pk", *names, *bound):
             changes = {}
             for name in names:
                 value = getattr(row, name)

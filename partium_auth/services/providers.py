@@ -6,14 +6,17 @@ import uuid
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from partium_auth import policy
 from partium_auth.conf import conf
 from partium_auth.fields import seal
-from partium_auth.models import Identity, IdentityProvider
+from partium_auth.models import Grant, Identity, IdentityProvider
+from partium_auth.models.database import database_alias
 from partium_auth.oidc import providers
+from partium_auth.tokens import grants
 
 if TYPE_CHECKING:
     from partium_auth.policy import Actor
@@ -28,10 +31,14 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
         actor: an operator; None: the system.
         client_secret: a new secret; None keeps the old one.
 
+    A change of what decides who gets secrets (organization, issuer, a URL) needs the client secret again and ends all logins
+    at this provider, because the stored secret and the stored refresh tokens are sealed for the old values.
+
     Raises:
         PermissionDenied: the actor is not an operator.
         ValidationError: people have logged in through this provider, and its short name or issuer was changed; or one of the
-            two is taken, see :func:`validate_slug_and_issuer`.
+            two is taken, see :func:`validate_slug_and_issuer`; or the client secret has to be entered again (code
+            ``secret_needed``).
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
     if not policy.is_operator(actor):
@@ -43,12 +50,29 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
             if getattr(provider, name) != getattr(before, name):
                 raise ValidationError({name: _("People have logged in through this provider: this cannot change.")})
     validate_slug_and_issuer(provider)
+    validate_client_secret(provider, has_new_secret=client_secret is not None)
     if not provider.pk:  # Django's inline forms take a new row's primary key away
         provider.pk = uuid.uuid4()
     if client_secret is not None:
         provider.client_secret = seal(provider, "client_secret", client_secret)
-    provider.save()
+    with transaction.atomic(using=database_alias()):
+        provider.save()
+        if before is not None and before.bound_to != provider.bound_to:
+            grants.revoke(Grant.objects.filter(provider=before.slug), delete_sessions=True)
     return provider
+
+
+def validate_client_secret(provider: IdentityProvider, *, has_new_secret: bool) -> None:
+    """Check that the client secret comes with a change of what decides who gets it.
+
+    Raises:
+        ValidationError: the stored secret is sealed for another organization, issuer or URL (code ``secret_needed``).
+    """
+    before = IdentityProvider.objects.filter(pk=provider.pk).first()
+    if before is None or before.client_secret is None or has_new_secret or before.bound_to == provider.bound_to:
+        return
+    message = _("Organization, issuer or a URL was changed: enter the client secret again. It is sent to these URLs.")
+    raise ValidationError(message, code="secret_needed")
 
 
 def validate_slug_and_issuer(provider: IdentityProvider) -> None:

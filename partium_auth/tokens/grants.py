@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import seal
-from partium_auth.models import Grant
+from partium_auth.models import ApiKey, Grant
 from partium_auth.models.database import database_alias
 from partium_auth.tokens.database_clock import database_clock
 
@@ -48,6 +48,7 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
         kind=login.kind,
         user_id=login.user.pk,
         provider=login.provider.slug if login.provider is not None else "",
+        bound_to=login.provider.bound_to if login.provider is not None else "",
         identity=login.identity,
         session_id=login.session_id,
         reusable=login.provider is not None and login.provider.refresh_tokens_reusable,
@@ -104,7 +105,13 @@ def _store_session_key(grant_id: uuid.UUID, session_key: str) -> None:
 
 def for_key(api_key_id: uuid.UUID) -> Grant:
     """Return a key's grant, made when the key is added, or by its first refresh. Its id is the key's: readers join them by it."""
-    values = {"api_key_id": api_key_id, "kind": Grant.Kind.API_KEY, "reusable": True}
+    organizations = ApiKey.objects.using(database_alias()).values_list("organization_id", flat=True)
+    values = {
+        "api_key_id": api_key_id,
+        "kind": Grant.Kind.API_KEY,
+        "reusable": True,
+        "bound_to": lambda: str(organizations.get(pk=api_key_id)),
+    }
     grant, _ = _rows().get_or_create(pk=api_key_id, defaults=values)
     return grant
 

@@ -40,7 +40,11 @@ def read(organization_id: uuid.UUID) -> UsableKeys:
     alias, now = database_alias(), timezone.now()
     rows = _statement(alias).run(alias, organization=organization_id, now=now)
     usability = {pk: value for pk, value, *_ends in rows if value != Usability.REFUSED}
-    candidates = state.read_keys(list(usability)) if usability else []
+    # A key that was moved here from another organization by raw SQL does not bring that one's access token with it.
+    candidates = [
+        seen if seen.bound_to == str(organization_id) else seen._replace(token=None)
+        for seen in (state.read_keys(list(usability)) if usability else [])
+    ]
     return UsableKeys(
         candidates=tuple(
             # A key that was just rejected is not sent again, but its access token may still be good.

@@ -242,6 +242,7 @@ class Refresher:
             waiting=forced,
             rejected=False,
             reusable=seen.reusable if reusable is None else reusable,
+            bound_to=grant.bound_to,  # a key's grant may have been made by this refresh
         )
         try:
             committed = lease.commit(

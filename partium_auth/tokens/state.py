@@ -14,7 +14,7 @@ from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.db.models.functions import Now as _Now
 
 from partium_auth.conf import conf
-from partium_auth.fields import Sealed
+from partium_auth.fields import Sealed, context, sealed_with
 from partium_auth.models import ApiKey, Grant
 from partium_auth.models.database import database_alias
 from partium_auth.sealed import encryption
@@ -59,6 +59,7 @@ class GrantState(NamedTuple):
     waiting: bool = False
     rejected: bool = False
     revoked: bool = False
+    bound_to: str = ""
 
     @property
     def upstream(self) -> str:
@@ -136,6 +137,12 @@ class AccessToken:
         )
 
 
+def _context_of_token(seen: GrantState) -> str:
+    values = {"kind": seen.kind, "provider": seen.provider, "bound_to": seen.bound_to}
+    names = sealed_with(Grant, "access_token")
+    return context(Grant._meta.label_lower, seen.grant_id, "access_token", (values[name] for name in names))
+
+
 @lru_cache(maxsize=1024)
 def _opened(encryption_keys: tuple[str, ...], seen: GrantState) -> AccessToken:
     """Open an access token, or remember it: a session's next request often comes to the same process.
@@ -144,7 +151,7 @@ def _opened(encryption_keys: tuple[str, ...], seen: GrantState) -> AccessToken:
     """
     assert seen.token is not None  # noqa: S101  # callers look at the window first
     return AccessToken(
-        value=encryption.unseal(seen.token, f"partium_auth.grant:{seen.grant_id}:access_token"),
+        value=encryption.unseal(seen.token, _context_of_token(seen)),
         grant_id=seen.grant_id,
         generation=seen.generation,
         expires_at_seconds=(seen.issued_at or 0.0) + seen.lifetime_seconds,
@@ -167,6 +174,7 @@ COLUMNS = (
     "_waiting",
     "_rejected",
     "_revoked",
+    "bound_to",
 )
 """What :func:`from_columns` needs of a row of :func:`annotated`."""
 

@@ -198,7 +198,7 @@ def test_organizations_that_are_not_known_are_passed_over_with_one_line(
     browser.log_in(claims={"organizations": ["acme", "ACME", "hidden", "hidden"]})
     assert memberships(browser.user) == {("acme", "member", "claims")}
     assert [r.getMessage() for r in caplog.records if r.name == "partium_auth.login"] == [
-        "2 organizations in the claims of a login through default are not known here."
+        "2 organizations in the claims of a login through default are not known here: 'ACME', 'hidden'."
     ]
 
 
@@ -343,10 +343,15 @@ def test_settings_let_claims_give_privileges_and_take_them_away(
         ({"resource_access": {"my.client": {"roles": ["a"]}}}, "resource_access.my.client.roles", ["a"]),
         ({"https://example.com/roles": ["a"]}, "https://example.com/roles", ["a"]),
         ({"realm_access": "a"}, "realm_access.roles", []),
-        ({"roles": 7}, "roles", []),
+        ({"roles": 7}, "roles", None),
+        ({"roles": [{"name": "a"}]}, "roles", None),
+        ({"_claim_names": {"groups": "src1"}}, "groups", None),
+        ({"_claim_names": {"groups": "src1"}}, "roles", []),
+        ({"roles": None}, "roles", []),
+        ({"roles": []}, "roles", []),
         ({}, "roles", []),
         ({"roles": ["a"]}, "", []),
     ],
 )
-def test_a_claim_is_a_string_a_list_or_nested(given: dict[str, Any], path: str, names: list[str]) -> None:
+def test_a_claim_is_a_string_a_list_or_nested(given: dict[str, Any], path: str, names: list[str] | None) -> None:
     assert claims.names(given, path) == names

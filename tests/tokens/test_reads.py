@@ -254,10 +254,10 @@ def test_a_key_ends_in_the_memory_of_a_process_too(
         person.token()
 
 
-def test_after_a_refresh_elsewhere_the_new_token_is_served(ann: Person) -> None:
+def test_after_a_refresh_elsewhere_the_new_token_is_served(acme: Organization, log_in: LogIn) -> None:
+    ann = log_in(acme, kind=Grant.Kind.PASSWORD)
     assert ann.grant is not None
     another_process = TokenManager()
-    Grant.objects.filter(pk=ann.grant.pk).update(kind=Grant.Kind.PASSWORD)
     another_process.obtain(age(ann.grant, 120))
     eventually(lambda: not another_process.refreshing)
     assert ann.token().generation == 2

@@ -86,6 +86,7 @@ def test_every_reader_says_the_same_of_every_state(
     key.secret = seal(key, "secret", "a key")
     key.save()
     grant = Grant(pk=key.pk, api_key=key, kind=Grant.Kind.API_KEY, generation=1, lifetime_seconds=600)
+    grant.bound_to = str(acme.pk)
     if token:
         grant.access_token, grant.issued_at = seal(grant, "access_token", "a token"), time.time()
     else:
