@@ -158,6 +158,7 @@ PARTIUM_REAUTHENTICATE_AFTER = (
 PARTIUM_DEVELOPERS_MANAGE_MEMBERS = env.bool("PARTIUM_DEVELOPERS_MANAGE_MEMBERS", default=False)
 PARTIUM_FIND_SDK_URL = env.str("PARTIUM_FIND_SDK_URL", default="")
 PARTIUM_LANGUAGE = text_or_none("PARTIUM_LANGUAGE")
+PARTIUM_ASSUMPTIONS = env.json("PARTIUM_ASSUMPTIONS", default={})
 PARTIUM_HEALTH = env.bool("PARTIUM_HEALTH", default=False)
 
 # ----------------------------------------------------------------------- The identity provider (mozilla-django-oidc)

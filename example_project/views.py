@@ -184,7 +184,7 @@ def more(request: PartiumRequest) -> HttpResponse:
         raise Http404
     wanted = form.cleaned_data
     try:
-        result = request.partium.client.page(str(wanted["session"]), offset=wanted["offset"], limit=wanted["limit"])
+        result = request.partium.client.page(str(wanted["session"]), skip=wanted["offset"], limit=wanted["limit"])
     except PartiumError as error:
         problem = EXPIRED if getattr(error, "status", None) == 404 else _problem(request, error)
         return _search_page(request, _empty_form(), problem=problem)

@@ -7,10 +7,13 @@ Every ``PARTIUM_…`` setting is a property of :class:`Conf`; its docstring is t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from partium_auth.assumptions import Assumptions
 
 PREFIX = "PARTIUM_"
 
@@ -199,6 +202,20 @@ class Conf:
         if value is not None and not isinstance(value, str):
             raise _wrong("PARTIUM_LANGUAGE", "a language code, or None")
         return value
+
+    @property
+    def assumptions(self) -> Assumptions:
+        """``PARTIUM_ASSUMPTIONS``: paths and names that Partium's public pages do not state, where yours differ, such as
+        ``{"page_path": "/1/find/search/{session_id}?offset={skip}&limit={limit}"}``. docs/partium-api.md lists them."""
+        from partium_auth.assumptions import Assumptions
+
+        value = _get("PARTIUM_ASSUMPTIONS", {})
+        if not isinstance(value, Mapping):
+            raise _wrong("PARTIUM_ASSUMPTIONS", "a dictionary")
+        try:
+            return Assumptions.changed(value)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"PARTIUM_ASSUMPTIONS: {error}") from None
 
     @property
     def health(self) -> bool:

@@ -7,10 +7,17 @@ written where they are shown.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import uuid
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a request: the field (empty: not told), and what Partium says about it."""
+
+    field: str
+    message: str
 
 
 class PartiumError(Exception):
@@ -39,7 +46,7 @@ class NoUsableKey(PartiumError):
 
 
 class KeyRejected(PartiumError):
-    """Partium rejects this API key (401), or the key belongs to another organization (403)."""
+    """Partium rejects this API key (401), or it is not for searches in this organization (403)."""
 
 
 class EncryptionError(PartiumError):
@@ -120,7 +127,13 @@ class UnsupportedImage(UpstreamError):
 
 
 class UnprocessableRequest(UpstreamError):
-    """422: Partium cannot process the data that was sent."""
+    """422: Partium cannot process the data that was sent.
+
+    Attributes:
+        problems: what Partium says is wrong, as far as it can be read. Never part of the message: it may quote the input.
+    """
+
+    problems: tuple[Problem, ...] = ()
 
 
 class RateLimited(UpstreamError):

@@ -49,10 +49,12 @@ ENDPOINTS = (
     "refresh",
     "search",
     "page",
+    "filters",
+    "event",
     "request",
     "provider_metadata",
     "provider_token",
     "provider_userinfo",
     "provider_revocation",
 )
-"""The endpoints of :data:`upstream_called`. The first five are Partium's; ``request`` is every other call that a site makes."""
+"""The endpoints of :data:`upstream_called`. The first seven are Partium's; ``request`` is every other call that a site makes."""

@@ -31,7 +31,10 @@ RESULTS = {
     ),
     "wrong_organization": (
         messages.ERROR,
-        _("This key belongs to another organization. Create one for this organization at Partium."),
+        _(
+            "This key may not search in this organization: it belongs to another one, or it was made for another API. Create "
+            "one for this organization and the Find API at Partium."
+        ),
     ),
     "unverified": (
         messages.WARNING,

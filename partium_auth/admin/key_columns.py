@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 VERIFICATION_WORDS = {
     ApiKey.Verification.ACCEPTED: _("accepted"),
     ApiKey.Verification.REJECTED: _("rejected"),
-    ApiKey.Verification.WRONG_ORGANIZATION: _("belongs to another organization"),
+    ApiKey.Verification.WRONG_ORGANIZATION: _("not for searches in this organization"),
     ApiKey.Verification.UNVERIFIED: _("no answer"),
 }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from partium_auth import signals
 from partium_auth.conf import conf
+from partium_auth.host import background
 
 if TYPE_CHECKING:
     from partium_auth.http.transport import Call, Transport
@@ -80,5 +81,7 @@ def find_client(source: BearerSource, name: str) -> FindClient:
         source=source,
         name=name,
         language=conf.language or (get_language() or "en").split("-")[0],
+        assumptions=conf.assumptions,
         observe=partial(send_upstream_called, FindClient),
+        defer=None if conf.executor == "inline" else background.run_later,
     )

@@ -1,7 +1,7 @@
 """The questions that ``manage.py partium_doctor`` asks about a running site, and what to do about each bad answer.
 
-System checks only read the settings. The doctor also asks the database, Partium and the identity providers. It sends no
-credentials: it recognizes an endpoint of Partium by how that rejects a request without any.
+System checks only read the settings. The doctor also asks the database, Partium and the identity providers. It recognizes an
+endpoint of Partium by how that rejects a request without credentials. For one search it uses a stored key, as a site does.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch
 from django.utils import translation
 
+from partium_auth import clients
 from partium_auth.accounts.enabled_logins import is_password_login_enabled
 from partium_auth.conf import conf
-from partium_auth.exceptions import EncryptionError, PartiumError
+from partium_auth.exceptions import EncryptionError, PartiumError, UpstreamError
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, IdentityProvider, Organization
 from partium_auth.models.database import are_migrations_applied, database_alias
@@ -59,6 +60,7 @@ def examine() -> Iterator[Finding]:
     yield from _answer("encryption", _encryption_keys)
     yield from _answer("partium", _partium_paths)
     yield from _answer("organizations", _organizations)
+    yield from _answer("pages", _pages)
     yield from _answer("providers", _ways_to_log_in)
     yield from _answer("login", _login_page)
     yield from _answer("providers", _provider_names)
@@ -175,6 +177,29 @@ def _organizations() -> Iterator[Finding]:
     else:
         text = f"Organizations that use API keys: {by_key.count()}; each has a usable one."
         yield Finding("ok", text)
+
+
+def _pages() -> Iterator[Finding]:
+    """Answer: do further pages of a search come where PARTIUM_ASSUMPTIONS says? Searches with one organization's key."""
+    key = ApiKey.objects.usable().filter(organization__is_active=True).select_related("organization").first()
+    if key is None:
+        return
+    client = clients.for_organization(key.organization)
+    first = client.search(text="a", limit=1, projection=["results.id"])
+    if not first.parts or not first.session_id:
+        yield Finding("ok", "Further pages were not tried: a search for “a” finds nothing.")
+        return
+    path = client.assumptions.page_path
+    try:
+        second = client.page(first.session_id, skip=1, limit=1)
+    except UpstreamError as error:
+        text = f"The second page of a search does not come from {path!r}: {error}"
+    else:
+        if [part.id for part in second.parts] != [part.id for part in first.parts]:
+            yield Finding("ok", f"The second page of a search is another one than the first: {path!r} is right.")
+            return
+        text = f"The second page of a search is the first one again: Partium does not read the parameters of {path!r}."
+    yield Finding("error", text, 'Correct it: PARTIUM_ASSUMPTIONS = {"page_path": "…"}.')
 
 
 def _ways_to_log_in() -> Iterator[Finding]:

@@ -21,6 +21,7 @@ class EventDetail(models.TextChoices):
     ACCEPTED = "accepted", _("Partium accepted it.")
     EXCHANGE_REFUSED = "exchange_refused", _("Partium answered %(status)s to the token request.")
     SEARCH_REFUSED = "search_refused", _("Partium answered %(status)s to a search in the organization.")
+    CATALOG_KEY = "catalog_key", _("Partium answered %(status)s to a search: the key was made for the Catalog API.")
     REJECTED_IN_USE = "rejected_in_use", _("Partium answered %(status)s when the key was used.")
     NOT_TRIED = "not_tried", _("Not verified.")
     TOO_SLOW = "too_slow", _("Partium did not answer in time.")

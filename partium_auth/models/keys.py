@@ -196,7 +196,7 @@ class ApiKey(DecidesAccess):
         UNVERIFIED = "unverified", _("not verified")
         ACCEPTED = "accepted", _("accepted")
         REJECTED = "rejected", _("rejected by Partium")
-        WRONG_ORGANIZATION = "wrong_organization", _("belongs to another organization")
+        WRONG_ORGANIZATION = "wrong_organization", _("not for searches in this organization")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(

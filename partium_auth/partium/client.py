@@ -7,20 +7,26 @@ import functools
 import inspect
 import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit
 
+from partium_auth.assumptions import Assumptions, expand
+from partium_auth.exceptions import UnprocessableRequest
 from partium_auth.http.transport import Call, Response, Transport, raise_for_status
+from partium_auth.partium import filters
 from partium_auth.partium.bearers import Bearer, BearerSource, named_in_errors
-from partium_auth.partium.errors import require_json_error
-from partium_auth.partium.results import Pages, Part, SearchResult, parse_search_result
-from partium_auth.partium.search import SearchParameters
+from partium_auth.partium.errors import problems_of, require_json_error
+from partium_auth.partium.filters import Attribute, Listing, Node
+from partium_auth.partium.paginator import ResultPaginator
+from partium_auth.partium.part import Part
+from partium_auth.partium.report import Report
+from partium_auth.partium.results import FacetValue, Pages, SearchResult, parse_search_result
+from partium_auth.partium.search import PROJECTION, SearchParameters
 
 __all__ = ["Bearer", "BearerSource", "FindClient", "Part", "SearchResult"]
 
 SEARCH_PATH: Final = "/1/find/search"
-STATE_PATH: Final = "/1/find/search/{session_id}?offset={offset}&limit={limit}"
 MAX_RESULT_BYTES: Final = 8 * 1024 * 1024
 """The largest response to a search; a hundred parts with all their attributes and images are below."""
 
@@ -28,6 +34,7 @@ _WHAT: Final = "Partium Find API"
 #: Methods that may be sent a second time without doing anything a second time (RFC 9110 §9.2.2).
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _OWN_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "host"})
+_ALL_FIELDS: Final = ",".join(PROJECTION)
 _PRINTABLE: Final = string.ascii_letters + string.digits + string.punctuation
 
 P = ParamSpec("P")
@@ -61,6 +68,25 @@ class RequestParameters:
     max_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RefineParameters(SearchParameters):
+    """The arguments of :meth:`FindClient.refine`: what was found, and what is changed of the search."""
+
+    found: SearchResult
+
+    def merged(self) -> SearchParameters:
+        """Return the search with its changes; what is None here stays as it was.
+
+        Raises:
+            ValueError: the result is a page that was asked for by its session.
+        """
+        if self.found.asked is None:
+            raise ValueError("Only the result of a search can be refined: Partium wants all of its inputs again.")
+        names = [one.name for one in fields(SearchParameters)]
+        changes = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return replace(self.found.asked, **changes)
+
+
 def _takes(parameters: Callable[P, T]) -> Callable[[Callable[[Any, T], R]], Callable[Concatenate[Any, P], R]]:
     """Let a method take the arguments of a dataclass, so that they are listed once for its sync and its async form."""
 
@@ -91,11 +117,10 @@ class FindClient:
         source: where the bearer comes from.
         name: whom it acts for, to be seen in its ``repr``.
         language: of searches that name none.
-        state_path: where the state of a search is, with ``{session_id}``, ``{offset}`` and ``{limit}``. **The default is
-            an assumption**: Partium's page on pagination says that pages are fetched by retrieving the state of a search,
-            and leaves path and parameters to a reference that is not public (its JavaScript SDK names them ``skip`` and
-            ``limit``).
-        observe: told of every call, with the organization and ``"search"``, ``"page"`` or ``"request"``; see ``Transport.send``.
+        assumptions: paths and names that Partium's public pages do not state.
+        observe: told of every call, with the organization and ``"search"``, ``"page"``, ``"filters"``, ``"event"`` or
+            ``"request"``; see ``Transport.send``.
+        defer: sends the events of :attr:`report` later; None: at once.
 
     All methods raise the subclasses of ``UpstreamError``: ``CredentialsRejected`` where the replacement was rejected too,
     ``NotPermitted`` where the bearer does not open the organization (Partium says so in JSON; a 403 without is a firewall's,
@@ -111,19 +136,21 @@ class FindClient:
         source: BearerSource,
         name: str = "",
         language: str = "en",
-        state_path: str = STATE_PATH,
+        assumptions: Assumptions | None = None,
         observe: Callable[[str, str, Call], object] | None = None,
+        defer: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self._name = name
         self._transport = transport
         self._base_url = base_url.rstrip("/")
-        self._source = source
+        self.source = source
         # By name: isinstance() with a protocol takes longer than reading a fresh token.
         self._accepted: Callable[[Bearer], None] | None = getattr(source, "accepted", None)
         self._aaccepted: Callable[[Bearer], Awaitable[None]] | None = getattr(source, "aaccepted", None)
         self._language = language
-        self._state_path = state_path
+        self.assumptions = assumptions or Assumptions()
         self._observe = observe
+        self.report = Report(self, defer)
 
     def __repr__(self) -> str:
         return f"<FindClient of {self._name}>" if self._name else "<FindClient>"
@@ -139,27 +166,69 @@ class FindClient:
             PayloadTooLarge: over 5.5 MiB; ``sent`` is False where that was known before.
             UnsupportedImage: Partium does not recognize the format, or the image is empty (``sent`` is False then).
         """
-        return self._run(self._search(parameters), _found)
+        send, parse = self._search(parameters)
+        return self._run(send, parse)
 
     @_takes(SearchParameters)
     async def asearch(self, parameters: SearchParameters) -> SearchResult:
         """As :meth:`search`."""
-        send = await asyncio.to_thread(self._search, parameters)  # reads the image's file
-        return await self._arun(send, _found)
+        send, parse = await asyncio.to_thread(self._search, parameters)  # reads the image's file
+        return await self._arun(send, parse)
 
-    def page(self, session_id: str, *, offset: int, limit: int = 5) -> SearchResult:
-        """Return a page of an earlier search; see ``state_path``.
+    @_takes(RefineParameters)
+    def refine(self, parameters: RefineParameters) -> SearchResult:
+        """Search again with something changed; all other inputs are sent again, as Partium requires.
+
+        Args: what was found, and what changes: see :class:`~partium_auth.partium.search.SearchParameters`. An empty text,
+            list or mapping takes the input away.
+        """
+        send, parse = self._search(parameters.merged())
+        return self._run(send, parse)
+
+    @_takes(RefineParameters)
+    async def arefine(self, parameters: RefineParameters) -> SearchResult:
+        """As :meth:`refine`."""
+        send, parse = await asyncio.to_thread(self._search, parameters.merged())
+        return await self._arun(send, parse)
+
+    @_takes(SearchParameters)
+    def parts(self, parameters: SearchParameters) -> Iterator[Part]:
+        """Yield all parts that a search finds, page by page; ``limit`` is the size of a page.
+
+        Raises:
+            UnexpectedResponse: Partium sends a page twice, so that this would never end.
+        """
+        send, parse = self._search(parameters)
+        first = self._run(send, parse)
+        yield from first.results
+        for page in self.pages(first, limit=parameters.results_wanted):
+            yield from page.results
+
+    @_takes(SearchParameters)
+    async def aparts(self, parameters: SearchParameters) -> AsyncIterator[Part]:
+        """As :meth:`parts`."""
+        send, parse = await asyncio.to_thread(self._search, parameters)
+        first = await self._arun(send, parse)
+        for part in first.results:
+            yield part
+        async for page in self.apages(first, limit=parameters.results_wanted):
+            for part in page.results:
+                yield part
+
+    def page(self, session_id: str, *, skip: int, limit: int = 5) -> SearchResult:
+        """Return a page of an earlier search. **Path and names are assumptions**; see ``Assumptions.page_path``.
 
         Args:
             session_id: :attr:`SearchResult.session_id`.
-            offset: the number of parts to pass over.
+            skip: the number of parts to pass over.
             limit: the number of parts wanted at most.
         """
-        return self._run(self._page(session_id, offset, limit), _found)
+        return self._run(self._page(session_id, skip, limit), functools.partial(_found, skipped=skip, client=self))
 
-    async def apage(self, session_id: str, *, offset: int, limit: int = 5) -> SearchResult:
+    async def apage(self, session_id: str, *, skip: int, limit: int = 5) -> SearchResult:
         """As :meth:`page`."""
-        return await self._arun(self._page(session_id, offset, limit), _found)
+        parse = functools.partial(_found, skipped=skip, client=self)
+        return await self._arun(self._page(session_id, skip, limit), parse)
 
     def pages(self, first: SearchResult, *, limit: int = 5) -> Iterator[SearchResult]:
         """Yield the pages that follow a search's first one, until one is not full.
@@ -167,16 +236,65 @@ class FindClient:
         Args:
             first: what :meth:`search` returned.
             limit: the number of parts per page; the same as for the search.
+
+        Raises:
+            UnexpectedResponse: Partium sends a page twice.
         """
         pages = Pages(first, limit)
         while pages.has_next:
-            yield pages.add(self.page(pages.session_id, offset=pages.offset, limit=limit))
+            yield pages.add(self.page(pages.session_id, skip=pages.skip, limit=limit))
 
     async def apages(self, first: SearchResult, *, limit: int = 5) -> AsyncIterator[SearchResult]:
         """As :meth:`pages`."""
         pages = Pages(first, limit)
         while pages.has_next:
-            yield pages.add(await self.apage(pages.session_id, offset=pages.offset, limit=limit))
+            yield pages.add(await self.apage(pages.session_id, skip=pages.skip, limit=limit))
+
+    def paginator(self, found: SearchResult | str, per_page: int) -> ResultPaginator:
+        """Return the pages of a search for a template; see :class:`ResultPaginator`.
+
+        Args:
+            found: what :meth:`search` returned, or the id of its session.
+            per_page: the number of parts per page.
+        """
+        return ResultPaginator(self, found, per_page)
+
+    def hierarchy(self, root: str | None = None) -> list[Node]:
+        """Return the machines that the person may see, or the assemblies directly below one. Never share it between people.
+
+        Args:
+            root: id of a node; None: the machines.
+        """
+        return self._list(self.assumptions.hierarchy_path, filters.nodes(root))
+
+    async def ahierarchy(self, root: str | None = None) -> list[Node]:
+        """As :meth:`hierarchy`."""
+        return await self._alist(self.assumptions.hierarchy_path, filters.nodes(root))
+
+    def attributes(self, containing: str | None = None) -> list[Attribute]:
+        """Return the attributes that the person may filter by. Never share it between people.
+
+        Args:
+            containing: a piece of the label.
+        """
+        return self._list(self.assumptions.attributes_path, filters.attributes(containing))
+
+    async def aattributes(self, containing: str | None = None) -> list[Attribute]:
+        """As :meth:`attributes`."""
+        return await self._alist(self.assumptions.attributes_path, filters.attributes(containing))
+
+    def attribute_values(self, label: str, containing: str | None = None) -> list[FacetValue]:
+        """Return the values of an attribute that the person may filter by. Never share it between people.
+
+        Args:
+            label: of the attribute.
+            containing: a piece of the value.
+        """
+        return self._list(self.assumptions.attribute_values_path, filters.values(label, containing))
+
+    async def aattribute_values(self, label: str, containing: str | None = None) -> list[FacetValue]:
+        """As :meth:`attribute_values`."""
+        return await self._alist(self.assumptions.attribute_values_path, filters.values(label, containing))
 
     @_takes(RequestParameters)
     def request(self, parameters: RequestParameters) -> Response:
@@ -200,11 +318,11 @@ class FindClient:
     # One call, sync or async: get a bearer, send, and once more with another bearer after a 401.
 
     def _run(self, send: _Send, parse: Callable[[Response], R]) -> R:
-        bearer = self._source.current()
+        bearer = self.source.current()
         with named_in_errors(bearer.organization):
             response = send(bearer)
             if response.status == 401:
-                bearer = self._source.replace(bearer)
+                bearer = self.source.replace(bearer)
                 response = send(bearer)
             _raise_for_error(response)
             if self._accepted is not None:
@@ -212,32 +330,62 @@ class FindClient:
             return parse(response)
 
     async def _arun(self, send: _Send, parse: Callable[[Response], R]) -> R:
-        bearer = await self._source.acurrent()
+        bearer = await self.source.acurrent()
         with named_in_errors(bearer.organization):
             response = await asyncio.to_thread(send, bearer)
             if response.status == 401:
-                bearer = await self._source.areplace(bearer)
+                bearer = await self.source.areplace(bearer)
                 response = await asyncio.to_thread(send, bearer)
             _raise_for_error(response)
             if self._aaccepted is not None:
                 await self._aaccepted(bearer)
             return parse(response)
 
-    def _search(self, parameters: SearchParameters) -> _Send:
+    def send_event(self, path: str, body: Mapping[str, Any], bearer: Bearer) -> None:
+        """Send one event with a bearer at hand; for :class:`Report`."""
+        with named_in_errors(bearer.organization):
+            _raise_for_error(self._send("POST", path, endpoint="event", json=body)(bearer))
+
+    def _list(self, template: str, listing: Listing[T]) -> list[T]:
+        while listing.has_next:
+            self._run(self._filters(template, listing.places()), listing.add)
+        return listing.found
+
+    async def _alist(self, template: str, listing: Listing[T]) -> list[T]:
+        while listing.has_next:
+            await self._arun(self._filters(template, listing.places()), listing.add)
+        return listing.found
+
+    def _search(self, parameters: SearchParameters) -> tuple[_Send, Callable[[Response], SearchResult]]:
+        asked = parameters.with_image_read(language=self._language)
         # A search changes nothing, so it may be sent again where a kept connection turned out to be closed.
-        return self._send(
+        send = self._send(
             "POST",
             SEARCH_PATH,
             endpoint="search",
             idempotent=True,
-            total_seconds=parameters.total_seconds,
+            total_seconds=asked.total_seconds,
             max_bytes=MAX_RESULT_BYTES,
-            body=parameters.body(language=self._language),
+            body=asked.body,
+        )
+        return send, functools.partial(_found, asked=asked, client=self)
+
+    def _page(self, session_id: str, skip: int, limit: int) -> _Send:
+        return self._get(
+            "page", self.assumptions.page_path, {"session_id": session_id, "skip": int(skip), "limit": int(limit)}
         )
 
-    def _page(self, session_id: str, offset: int, limit: int) -> _Send:
-        path = self._state_path.format(session_id=quote(session_id, safe=""), offset=int(offset), limit=int(limit))
-        return self._send("GET", path, endpoint="page", idempotent=True, max_bytes=MAX_RESULT_BYTES)
+    def _filters(self, template: str, places: Mapping[str, object]) -> _Send:
+        return self._get("filters", template, places)
+
+    def _get(self, endpoint: str, template: str, places: Mapping[str, object]) -> _Send:
+        options: dict[str, Any] = {"endpoint": endpoint, "idempotent": True, "max_bytes": MAX_RESULT_BYTES}
+
+        def send(bearer: Bearer) -> Response:
+            of_call = {"organization": bearer.organization, "language": self._language, "projection": _ALL_FIELDS}
+            return self._send("GET", expand(template, {**of_call, **places}), **options)(bearer)
+
+        return send
 
     def _request(self, parameters: RequestParameters) -> _Send:
         for name in parameters.headers or {}:
@@ -303,8 +451,8 @@ class FindClient:
 _Send: TypeAlias = Callable[[Bearer], Response]
 
 
-def _found(response: Response) -> SearchResult:
-    return parse_search_result(response, _WHAT)
+def _found(response: Response, **about: Any) -> SearchResult:
+    return parse_search_result(response, _WHAT, **about)
 
 
 def _unread(response: Response) -> Response:
@@ -314,4 +462,8 @@ def _unread(response: Response) -> Response:
 def _raise_for_error(response: Response) -> None:
     if response.status == 403:  # "another organization's key": a firewall's 403 must not end a key's use
         require_json_error(response, _WHAT)
-    raise_for_status(response, _WHAT)
+    try:
+        raise_for_status(response, _WHAT)
+    except UnprocessableRequest as error:
+        error.problems = problems_of(response)
+        raise

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from partium_auth.exceptions import UnexpectedResponse
+from collections.abc import Mapping
+from typing import Any
+
+from partium_auth.exceptions import Problem, UnexpectedResponse
 from partium_auth.http.transport import Response, parse_retry_after
 
 
@@ -27,3 +30,28 @@ def require_json_error(response: Response, what: str) -> None:
             status=response.status,
             retry_after=parse_retry_after(response.headers),
         )
+
+
+_MAX_PROBLEMS, _MAX_CHARACTERS = 20, 300
+
+
+def problems_of(response: Response) -> tuple[Problem, ...]:
+    """Return what a 422 says is wrong. Its form is not documented: ``detail``, ``details`` or ``errors``, a text or a list."""
+    try:
+        body = response.json()
+    except UnexpectedResponse:
+        return ()
+    found: Any = None
+    if isinstance(body, Mapping):
+        found = next((body[name] for name in ("detail", "details", "errors", "message") if body.get(name)), None)
+    problems = [_problem(one) for one in (found if isinstance(found, list) else [found])[:_MAX_PROBLEMS]]
+    return tuple(problem for problem in problems if problem.field or problem.message)
+
+
+def _problem(found: Any) -> Problem:
+    if not isinstance(found, Mapping):
+        return Problem("", found[:_MAX_CHARACTERS] if isinstance(found, str) else "")
+    field, message = found.get("field") or found.get("loc"), found.get("message") or found.get("msg")
+    if isinstance(field, list):  # FastAPI: ["body", "matches", "filters", 0]
+        field = ".".join(str(one) for one in field if one != "body")
+    return Problem(*(str(text or "")[:_MAX_CHARACTERS] for text in (field, message)))

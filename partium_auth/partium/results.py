@@ -1,48 +1,39 @@
-"""What Partium found."""
+"""What Partium found: parts, facets, and the pages that follow."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from partium_auth.exceptions import UnexpectedResponse
 from partium_auth.http.transport import Response
+from partium_auth.partium.part import Part, first_of, optional_text, parse_part, text_of, whole_number
+from partium_auth.partium.search import SearchParameters
+
+if TYPE_CHECKING:
+    from partium_auth.partium.client import FindClient
+    from partium_auth.partium.paginator import ResultPaginator
+
+_TOTALS = ("resultsTotalCount", "totalCount", "total")  # the first one is the SDK's name
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One part that was found. What the response lacks, or has in another type, is empty.
+class FacetValue:
+    """A value to filter by, and how many of the results have it; None: not told."""
 
-    Attributes:
-        id: the part's id in the catalog.
-        partium_id: its id in Partium.
-        name: in the language of the search, or the first fallback language that has one.
-        name_language: the language of ``name``.
-        preview_data: data of the catalog's owner.
-        images: links to and details of the part's images.
-        mounting_locations_count: how often the part occurs in the bill of materials.
-        created_at: aware.
-        modified_at: aware.
-        attributes: properties with translated labels.
-        highlights: where the search text occurs: ``{"snippet": …, "indices": {"id": […], "name": […], "snippet": […]}}``
-            with ranges ``{"from": 0, "to": 3}`` (Partium, Find API: highlighting textual matches).
-        raw: the whole object as it came.
-    """
+    value: str
+    count: int | None
+    raw: Any = field(default=None, repr=False, compare=False)
 
-    id: str
-    partium_id: str | None
-    name: str | None
-    name_language: str | None
-    preview_data: Any
-    images: list[Any]
-    mounting_locations_count: int | None
-    created_at: datetime | None
-    modified_at: datetime | None
-    attributes: Any
-    highlights: Any
-    raw: Mapping[str, Any] = field(repr=False)
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """A filter that would narrow the results (Partium, Find API: smart filters)."""
+
+    label: str
+    values: list[FacetValue]
+    raw: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +43,38 @@ class SearchResult:
     Attributes:
         session_id: names the search, for further pages.
         image_id: names the image that was searched with.
-        results: the parts, best first.
+        results: the parts, best first; also called ``parts``.
         raw: the whole body as it came.
+        facets: filters that would narrow the results, where the search asked for them.
+        total: how many parts there are in all; None: not told.
+        skipped: how many parts come before this page.
+        asked: what was searched, with the image; None for a page that was asked for by its session.
     """
 
     session_id: str | None
     image_id: str | None
     results: list[Part]
     raw: Mapping[str, Any] = field(repr=False)
+    facets: list[Facet] = field(default_factory=list)
+    total: int | None = None
+    skipped: int = 0
+    asked: SearchParameters | None = field(default=None, repr=False, compare=False)
+    client: FindClient | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts, best first."""
+        return self.results
+
+    def paginator(self, per_page: int) -> ResultPaginator:
+        """Return the pages of this search, to be used in a template as Django's ``Paginator`` is.
+
+        Args:
+            per_page: the number of parts per page.
+        """
+        if self.client is None:
+            raise ValueError("This result came from no client.")
+        return self.client.paginator(self, per_page)
 
 
 class Pages:
@@ -72,28 +87,49 @@ class Pages:
 
     def __init__(self, first: SearchResult, limit: int) -> None:
         self.session_id = first.session_id or ""
-        self.offset = 0
+        self.skip = first.skipped
         self.has_next = False
         self._limit = limit
-        self._last: list[Part] = []
+        self._last: list[object] = []
         self.add(first)
 
     def add(self, page: SearchResult) -> SearchResult:
-        """Return the page, after counting it."""
-        self.offset += len(page.results)
-        # An upstream that names the parameters differently would return the same page for ever.
-        is_repeated = page.results == self._last
-        self.has_next = bool(self.session_id) and len(page.results) >= self._limit and not is_repeated
-        self._last = page.results
+        """Return the page, after counting it.
+
+        Raises:
+            UnexpectedResponse: it is the page before once more.
+        """
+        keys: list[object] = [part.partium_id or part.id or part.raw for part in page.results]
+        if keys and keys == self._last:
+            raise UnexpectedResponse(REPEATED)
+        self._last = keys
+        self.skip += len(page.results)
+        more = len(keys) >= self._limit if page.total is None else bool(keys) and self.skip < page.total
+        self.has_next = bool(self.session_id) and more
         return page
 
 
-def parse_search_result(response: Response, what: str) -> SearchResult:
+REPEATED = (
+    "Partium answered with the same page again: it seems to call the parameters of further pages differently. Run "
+    "partium_doctor, and correct the path in PARTIUM_ASSUMPTIONS."
+)
+
+
+def parse_search_result(
+    response: Response,
+    what: str,
+    *,
+    skipped: int = 0,
+    asked: SearchParameters | None = None,
+    client: FindClient | None = None,
+) -> SearchResult:
     """Return one page of results.
 
     Args:
         response: to a search, or to a request for the state of one.
         what: what was asked for, to begin the message with.
+        skipped: how many parts come before.
+        asked, client: for :class:`SearchResult`.
 
     Raises:
         UnexpectedResponse: the body has no list of results.
@@ -105,39 +141,30 @@ def parse_search_result(response: Response, what: str) -> SearchResult:
             f"{what}: {response.url} answered {response.status}, but without a list of results; check the URL.",
             status=response.status,
         )
+    facets = body.get("smartFilters")
+    session_id = optional_text(body.get("sessionId"))
     return SearchResult(
-        session_id=_text(body.get("sessionId")),
-        image_id=_text(body.get("imageId")),
-        results=[_part(one) for one in results],
+        session_id=session_id,
+        image_id=optional_text(body.get("imageId")),
+        results=[parse_part(one, skipped + index, session_id) for index, one in enumerate(results)],
         raw=body,
+        facets=[_facet(one) for one in (facets if isinstance(facets, list) else ()) if isinstance(one, Mapping)],
+        total=whole_number(first_of(body, _TOTALS)),
+        skipped=skipped,
+        asked=asked,
+        client=client,
     )
 
 
-def _part(raw: Mapping[str, Any]) -> Part:
-    images, count, part_id = raw.get("images"), raw.get("mountingLocationsCount"), raw.get("id")
-    return Part(
-        id=str(part_id) if isinstance(part_id, (str, int)) else "",
-        partium_id=_text(raw.get("partiumId")),
-        name=_text(raw.get("name")),
-        name_language=_text(raw.get("nameLanguage")),
-        preview_data=raw.get("previewData"),
-        images=images if isinstance(images, list) else [],
-        mounting_locations_count=count if isinstance(count, int) and not isinstance(count, bool) else None,
-        created_at=_time(raw.get("createdAt")),
-        modified_at=_time(raw.get("modifiedAt")),
-        attributes=raw.get("attributes"),
-        highlights=raw.get("highlights"),
-        raw=raw,
-    )
+def _facet(raw: Mapping[str, Any]) -> Facet:
+    values = raw.get("values")
+    return Facet(text_of(raw.get("label")), parse_values(values if isinstance(values, list) else []), raw)
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _time(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+def parse_values(found: list[Any]) -> list[FacetValue]:
+    """Return the values of a list of texts, or of objects with ``value`` and perhaps ``count``."""
+    values = [
+        FacetValue(text_of(one), whole_number(one.get("count")) if isinstance(one, Mapping) else None, one)
+        for one in found
+    ]
+    return [value for value in values if value.value]

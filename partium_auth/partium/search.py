@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, TypeAlias
 
 from partium_auth.exceptions import PayloadTooLarge, UnsupportedImage
@@ -28,7 +28,10 @@ PROJECTION: Final = (
     "results.attributes",
     "results.highlights",
 )
-"""All fields that are documented (Partium, Find API: expanding results)."""
+"""All fields of a part that are documented (Partium, Find API: expanding results)."""
+
+FACETS: Final = "smartFilters"
+DEFAULT_LIMIT: Final = 5
 
 
 class BinaryFile(Protocol):
@@ -42,69 +45,114 @@ class BinaryFile(Protocol):
 Image: TypeAlias = bytes | bytearray | memoryview | BinaryFile
 
 
+Values: TypeAlias = str | Sequence[str]
+"""One text, or several."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchParameters:
-    """The arguments of :meth:`FindClient.search`.
+    """The arguments of :meth:`FindClient.search`; None is the default of each.
 
     Attributes:
         text: what to look for.
         image: bytes, or a file open in binary mode, read from where it stands.
-        limit: the number of parts wanted at most.
+        filters: attributes and the values wanted, such as ``{"Voltage": ["127V", "220V"], "Manufacturer": "ACME"}``. Enough
+            for a search of its own (Partium, Find API: attribute filters).
+        within: ids of nodes of the hierarchy; only parts below one of them. Enough on its own (hierarchy filters).
+        facets: also return the filters that would narrow the results (smart filters).
+        fallback_languages: tried in this order before the organization's own for names without a translation.
+        limit: the number of parts wanted at most; 5.
         language: instead of the client's.
         projection: fields to answer with, such as ``results.name``. Default: all documented ones.
-        matches: further members of ``matches``, such as filters; enough for a search of its own.
+        matches: further members of ``matches``.
         result_options: further members of ``resultOptions``.
         total_seconds: for the call; a large image over a slow line may need more than the transport's.
     """
 
     text: str | None = None
     image: Image | None = field(default=None, repr=False)
-    limit: int = 5
+    filters: Mapping[str, Values] | None = None
+    within: Values | None = None
+    facets: bool | None = None
+    fallback_languages: Values | None = None
+    limit: int | None = None
     language: str | None = None
     projection: Sequence[str] | None = None
     matches: Mapping[str, Any] | None = None
     result_options: Mapping[str, Any] | None = None
     total_seconds: float | None = None
 
-    def body(self, *, language: str) -> Callable[[str], dict[str, Any]]:
-        """Read the image from its file, and return what makes the body.
+    @property
+    def results_wanted(self) -> int:
+        """The most parts that one answer may have."""
+        return DEFAULT_LIMIT if self.limit is None else self.limit
+
+    def with_image_read(self, *, language: str) -> SearchParameters:
+        """Return the same with the image read from its file and the language filled in, so that it can be sent again.
 
         Args:
             language: where the search names none.
-
-        Returns:
-            A function of the organization to search in (Partium's id). It returns the arguments of :meth:`Transport.send`.
 
         Raises:
             ValueError: there is nothing to search for, or ``matches`` names an organization.
             PayloadTooLarge: image and input are over 5.5 MiB.
             UnsupportedImage: the image is empty.
         """
-        if self.text is None and self.image is None and not self.matches:
-            raise ValueError("There is nothing to search for: give text, image, or both.")
         if self.matches and "organization" in self.matches:
             raise ValueError("A client searches in its own organization; make another one for another organization.")
-        query: dict[str, Any] = {
-            "language": self.language or language,
-            "projection": list(PROJECTION if self.projection is None else self.projection),
-            "matches": {**({} if self.text is None else {"text": self.text}), **(self.matches or {})},
-            "resultOptions": {"limit": self.limit, **(self.result_options or {})},
+        asked = replace(self, language=self.language or language)
+        query = asked.query("")
+        del query["matches"]["organization"]  # the sentence above MULTIPART_BYTES counts it
+        if self.image is None:
+            if not query["matches"]:
+                raise ValueError("There is nothing to search for: give text, image, or both; or filters, or within.")
+            return asked
+        rest = MULTIPART_BYTES + len(json.dumps(query, allow_nan=False))
+        return replace(asked, image=_read(self.image, MAX_PAYLOAD_BYTES - rest))
+
+    def query(self, organization: str) -> dict[str, Any]:
+        """Return the JSON object that asks for this (Partium, Find API: part search).
+
+        Args:
+            organization: Partium's id.
+        """
+        projection = list(PROJECTION if self.projection is None else self.projection)
+        if self.facets and FACETS not in projection:
+            projection.append(FACETS)
+        matches: dict[str, Any] = {"organization": organization}
+        if self.text:
+            matches["text"] = self.text
+        if self.filters:
+            chosen = {label: _texts(values) for label, values in self.filters.items()}
+            matches["filters"] = [{"label": label, "values": values} for label, values in chosen.items() if values]
+        if self.within:
+            matches["hierarchy"] = _texts(self.within)
+        query: dict[str, Any] = {"language": self.language}
+        if self.fallback_languages:
+            query["fallbackLanguages"] = _texts(self.fallback_languages)
+        return query | {
+            "projection": projection,
+            "matches": matches | dict(self.matches or {}),
+            "resultOptions": {"limit": self.results_wanted, **(self.result_options or {})},
         }
-        image = None
-        if self.image is not None:
-            image = _read(self.image, MAX_PAYLOAD_BYTES - MULTIPART_BYTES - len(json.dumps(query, allow_nan=False)))
 
-        def body_for(organization: str) -> dict[str, Any]:
-            asked = {**query, "matches": {"organization": organization, **query["matches"]}}
-            if image is None:
-                return {"json": asked}
-            part = json.dumps(asked, allow_nan=False)
-            # As in Partium's sample: no file name, and no media type that would have to be right.
-            return {
-                "files": {"input": (None, part, "application/json"), "image": (None, image, "application/octet-stream")}
+    def body(self, organization: str) -> dict[str, Any]:
+        """Return the arguments of :meth:`Transport.send`, after :meth:`with_image_read`."""
+        query = self.query(organization)
+        if self.image is None:
+            return {"json": query}
+        part = json.dumps(query, allow_nan=False)
+        # As in Partium's sample: no file name, and no media type that would have to be right.
+        return {
+            "files": {
+                "input": (None, part, "application/json"),
+                "image": (None, self.image, "application/octet-stream"),
             }
+        }
 
-        return body_for
+
+def _texts(values: Values) -> list[str]:
+    return [values] if isinstance(values, str) else list(values)
 
 
 def _read(image: Image, max_bytes: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from django.utils import translation
 from django.utils.translation import gettext as _
@@ -15,6 +15,9 @@ from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Organization
 from partium_auth.models.key_events import EventDetail, describe
 from partium_auth.partium.bearers import Bearer
+
+if TYPE_CHECKING:
+    from partium_auth.partium.client import FindClient
 
 VERIFICATION_SECONDS = 5.0
 """The exchange and the search of a verification together."""
@@ -59,7 +62,7 @@ class Outcome:
 def verify_at_partium(organization: Organization, value: str) -> Outcome:
     """Exchange a key and make one search in the organization with the token, 5 s in all.
 
-    Partium exchanges the key of another organization, too; then the search is answered with 403.
+    Partium exchanges the key of another organization, or of another API, too; then the search is answered with 403.
     """
     until = time.monotonic() + VERIFICATION_SECONDS
     kinds = ApiKey.Verification
@@ -77,11 +80,21 @@ def verify_at_partium(organization: Organization, value: str) -> Outcome:
         find = upstream.find_client(_OneToken(token, organization.org_id), f"organization {organization.org_id!r}")
         find.search(text="a", limit=1, projection=["results.id"], total_seconds=left)
     except NotPermitted as error:
-        return Outcome(kinds.WRONG_ORGANIZATION, EventDetail.SEARCH_REFUSED, error.status)
+        is_for_catalog = _opens_catalog(find, until - time.monotonic())
+        code = EventDetail.CATALOG_KEY if is_for_catalog else EventDetail.SEARCH_REFUSED
+        return Outcome(kinds.WRONG_ORGANIZATION, code, error.status)
     except UpstreamError as error:
         # A 401 to a token that Partium has just issued says nothing about the key.
         return _no_answer(error, EventDetail.SEARCH_FAILED)
     return Outcome(kinds.ACCEPTED, EventDetail.ACCEPTED)
+
+
+def _opens_catalog(client: FindClient, seconds: float) -> bool:
+    """Whether the key was made for the Catalog API, whose keys may not search (Partium, Catalog API: getting started)."""
+    try:
+        return seconds > 0 and client.request("GET", "/1/catalog", total_seconds=seconds).status == 200
+    except UpstreamError:
+        return False
 
 
 def _no_answer(error: UpstreamError, detail: EventDetail) -> Outcome:
@@ -114,5 +127,10 @@ def refusal(outcome: Outcome) -> str:
     if outcome.verification == ApiKey.Verification.REJECTED:
         return _("Partium does not accept this key. Check that it was copied whole, and that it was not deleted there.")
     if outcome.verification == ApiKey.Verification.WRONG_ORGANIZATION:
-        return _("This key belongs to another organization. Create one for this organization at Partium.")
+        if outcome.code == EventDetail.CATALOG_KEY:
+            return _("This key was made for the Catalog API. Create one for the Find API at Partium.")
+        return _(
+            "This key may not search in this organization: it belongs to another one, or it was made for another API. Create "
+            "one for this organization and the Find API at Partium."
+        )
     return _("Couldn't reach Partium to verify this key.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
 from django.middleware.csrf import get_token
@@ -13,8 +14,19 @@ from django.utils.asyncio import async_unsafe
 from partium_auth.clients import external_user_id
 from partium_auth.conf import conf
 from partium_auth.models import Organization
+from partium_auth.partium.part import Part
+from partium_auth.partium.report import link_query
 
 register = template.Library()
+
+
+@register.simple_tag
+def partium_viewed(part: Part) -> str:
+    """Return the query string for a link to a part's own page: ``href="{% url 'part' part.id %}?{% partium_viewed part %}"``.
+
+    The view of that page calls ``request.partium.client.report.viewed_link(request.GET)``.
+    """
+    return urlencode(link_query(part))
 
 
 @register.inclusion_tag("partium_auth/find_sdk.html", takes_context=True)
@@ -24,7 +36,7 @@ def partium_find_sdk(context: Context) -> dict[str, Any]:
 
     Renders nothing if nobody is logged in or the person has no organization. The HTML contains no token: the script asks
     the token endpoint for it. Other scripts get a promise of a valid token from ``partiumAuth.token()``. Events on
-    ``document``: ``partium:ready``, the SDK has started; ``partium:login``, the person has to log in; ``partium:reload``,
+    ``document``: ``partium:token``, there is a new access token (for pages that bundle the SDK); ``partium:ready``, the SDK has started; ``partium:login``, the person has to log in; ``partium:reload``,
     the page is out of date because somebody logged in or switched organization in another tab.
     """
     # Not every site uses the context processor "request", but render() always passes the request.

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from example_project.parts import card, marked_pieces
-from partium_auth.partium.results import Part
+from example_project.parts import card
+from partium_auth.partium.part import Attributes, Part
 
 PART = Part(
     id="AC1048213",
@@ -22,7 +22,7 @@ PART = Part(
     mounting_locations_count=None,
     created_at=None,
     modified_at=None,
-    attributes=None,
+    attributes=Attributes(None),
     highlights=None,
     raw={},
 )
@@ -40,7 +40,7 @@ ANYTHING = st.recursive(
 
 def pairs(part: Part) -> list[tuple[str, str]]:
     shown = card(part)
-    return [(one.name, one.value) for one in (*shown.key_attributes, *shown.further_attributes)]
+    return [*shown.key_attributes, *shown.further_attributes]
 
 
 def test_a_name_is_cut_where_its_highlights_are() -> None:
@@ -49,9 +49,9 @@ def test_a_name_is_cut_where_its_highlights_are() -> None:
         "indices": {"id": [{"from": 0, "to": 12}], "name": [{"from": 0, "to": 5}, {"from": 6, "to": 9}]},
     }
 
-    pieces = marked_pieces("Axial fan 60", highlights)
+    name = card(replace(PART, name="Axial fan 60", highlights=highlights)).name
 
-    assert [(piece.text, piece.marked) for piece in pieces] == [
+    assert [(piece.text, piece.marked) for piece in name.pieces] == [
         ("Axial", True),
         (" ", False),
         ("fan", True),
@@ -75,19 +75,17 @@ def test_a_name_is_cut_where_its_highlights_are() -> None:
 )
 def test_a_highlight_that_fits_nowhere_marks_nothing(highlight: Any) -> None:
     for highlights in ([highlight], {"indices": {"name": [highlight]}}, {"indices": {"name": highlight}}, highlight):
-        assert [(piece.text, piece.marked) for piece in marked_pieces("Fan", highlights)] == [("Fan", False)]
+        name = card(replace(PART, name="Fan", highlights=highlights)).name
+        assert [(piece.text, piece.marked) for piece in name.pieces] == [("Fan", False)]
 
 
 def test_a_part_without_a_name_is_shown_by_its_number() -> None:
-    assert card(replace(PART, name=None)).name[0].text == "AC1048213"
+    assert str(card(replace(PART, name=None)).name) == "AC1048213"
 
 
-def test_the_preview_goes_before_images_and_only_web_addresses_are_used() -> None:
+def test_only_web_addresses_are_used() -> None:
     images = [{"url": "javascript:alert(1)"}, {"url": "https://cdn.example/2.png"}]
 
-    assert (
-        card(replace(PART, preview_data={"url": "https://cdn.example/1.png"}, images=images)).image_url[-5:] == "1.png"
-    )
     assert card(replace(PART, images=images)).image_url == "https://cdn.example/2.png"
     assert card(PART).image_url == ""
 
@@ -102,11 +100,11 @@ def test_a_kind_that_the_site_has_a_picture_of_is_shown_with_it() -> None:
 def test_attributes_are_shown_with_their_labels() -> None:
     listed = [{"label": "Material", "value": "Steel"}, {"label": "rpm", "value": 900}, {"label": "Empty"}, 7]
 
-    assert pairs(replace(PART, attributes=listed)) == [("Material", "Steel"), ("rpm", "900")]
+    assert pairs(replace(PART, attributes=Attributes(listed))) == [("Material", "Steel"), ("rpm", "900")]
 
 
 def test_three_attributes_are_shown_and_the_rest_folded_away() -> None:
-    shown = card(replace(PART, attributes=[{"label": str(number), "value": "x"} for number in range(5)]))
+    shown = card(replace(PART, attributes=Attributes([{"label": str(number), "value": "x"} for number in range(5)])))
 
     assert len(shown.key_attributes) == 3
     assert len(shown.further_attributes) == 2
@@ -114,6 +112,6 @@ def test_three_attributes_are_shown_and_the_rest_folded_away() -> None:
 
 @given(anything=ANYTHING, images=st.lists(ANYTHING))
 def test_odd_answers_are_shown_as_far_as_they_go(anything: Any, images: list[Any]) -> None:
-    odd = replace(PART, preview_data=anything, images=images, attributes=anything, highlights=anything)
+    odd = replace(PART, preview_data=anything, images=images, attributes=Attributes(anything), highlights=anything)
 
-    assert "".join(piece.text for piece in card(odd).name) == "Axial fan"
+    assert str(card(odd).name) == "Axial fan"

@@ -91,7 +91,7 @@ def test_parts_are_found_by_text_and_image_page_by_page(client: FindClient) -> N
     assert len(first.results) == 5
     assert all(part.name and part.created_at for part in first.results)
     assert first.session_id
-    second = client.page(first.session_id, offset=5, limit=5)
+    second = client.page(first.session_id, skip=5, limit=5)
     following = [page for page, _ in zip(client.pages(first, limit=5), range(2), strict=False)]
     assert following[0].results == second.results
     ids = [part.id for page in (first, *following) for part in page.results]

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from partium_auth.assumptions import Assumptions
 from partium_auth.exceptions import (
     ConnectionFailed,
     CredentialsRejected,
@@ -31,7 +32,8 @@ from partium_auth.exceptions import (
     UpstreamError,
 )
 from partium_auth.partium.client import Bearer, FindClient
-from partium_auth.partium.results import Part, SearchResult
+from partium_auth.partium.part import Attributes, Part
+from partium_auth.partium.results import SearchResult
 from partium_auth.partium.search import MAX_PAYLOAD_BYTES, MULTIPART_BYTES
 from tests.http.upstream import Peer, Request
 from tests.partium.conftest import API, FOUND
@@ -136,7 +138,7 @@ def test_the_external_user_is_told_with_searches_only(api: API) -> None:
     client.search(text="fan")
     client.search(image=JPEG)
     client.request("POST", "/2/find/search", json={})
-    client.page("5e55", offset=0)
+    client.page("5e55", skip=0)
     client.request("GET", "/1/find/search")
     client.request("POST", "/1/find/other")
     told = [request.headers.get("x-partium-externaluserid") for request in api.requests]
@@ -192,7 +194,7 @@ def test_what_the_source_raises_comes_out(api: API) -> None:
 
 def test_pages_and_requests_are_replayed_too(api: API) -> None:
     api.accepts("token-1", "token-2")
-    api.find().page("5e55", offset=5)
+    api.find().page("5e55", skip=5)
     api.source.number = 5
     api.accepts("token-6")
     assert api.find().request("DELETE", "/1/x").status == 200
@@ -248,7 +250,7 @@ def test_a_firewalls_403_says_nothing_about_the_organization(api: API, body: byt
     api.replies(403, {"Retry-After": "7"}, body)
     calls: list[Callable[[], object]] = [
         lambda: api.find().search(text="fan"),
-        lambda: api.find().page("5e55", offset=0),
+        lambda: api.find().page("5e55", skip=0),
     ]
     for call in calls:
         with pytest.raises(UnexpectedResponse, match="perhaps a firewall") as caught:
@@ -297,7 +299,7 @@ def test_a_part_has_all_documented_fields(api: API) -> None:
         "mountingLocationsCount": 2,
         "createdAt": "2023-06-27T15:46:26.770379Z",
         "modifiedAt": "2024-02-16T15:17:19+01:00",
-        "attributes": [{"name": "Color"}],
+        "attributes": [{"label": "Color", "value": "red"}],
         "highlights": {"snippet": "FAN"},
         "new": 1,
     }
@@ -313,7 +315,7 @@ def test_a_part_has_all_documented_fields(api: API) -> None:
         mounting_locations_count=2,
         created_at=datetime(2023, 6, 27, 15, 46, 26, 770379, tzinfo=UTC),
         modified_at=datetime(2024, 2, 16, 14, 17, 19, tzinfo=UTC),
-        attributes=[{"name": "Color"}],
+        attributes=Attributes([{"label": "Color", "value": "red"}]),
         highlights={"snippet": "FAN"},
         raw=raw,
     )
@@ -331,7 +333,7 @@ def test_what_a_part_lacks_is_empty(api: API, raw: dict[str, Any]) -> None:
     api.replies(200, {}, {"results": [raw]})
     result = api.find().search(text="fan")
     assert (result.session_id, result.image_id) == (None, None)
-    assert result.results == [Part("", None, None, None, None, [], None, None, None, None, None, raw)]
+    assert result.results == [Part("", None, None, None, None, [], None, None, None, Attributes(None), None, raw)]
 
 
 def test_an_id_may_be_a_number_and_a_time_may_lack_its_zone(api: API) -> None:
@@ -448,13 +450,15 @@ def test_a_file_in_text_mode_is_refused(api: API) -> None:
 
 
 def test_a_page_retrieves_the_state_of_the_search(api: API) -> None:
-    assert api.find().page("5e/55", offset=10, limit=3).results[0].id == "RM5119150"
-    assert (api.last.method, api.last.target) == ("GET", "/1/find/search/5e%2F55?offset=10&limit=3")
+    assert api.find().page("5e/55", skip=10, limit=3).results[0].id == "RM5119150"
+    assert (api.last.method, api.last.target) == ("GET", "/1/find/search/5e%2F55?skip=10&limit=3")
 
 
 def test_where_the_state_is_can_be_said(api: API) -> None:
-    api.find(state_path="/2/searches/{session_id}/state?skip={offset}&limit={limit}").page("5e55", offset=4)
-    assert api.last.target == "/2/searches/5e55/state?skip=4&limit=5"
+    api.find(assumptions=Assumptions(page_path="/2/searches/{session_id}/state?offset={skip}&size={limit}")).page(
+        "5e55", skip=4
+    )
+    assert api.last.target == "/2/searches/5e55/state?offset=4&size=5"
 
 
 def paged(total: int) -> Callable[[Request], tuple[Any, ...]]:
@@ -463,7 +467,7 @@ def paged(total: int) -> Callable[[Request], tuple[Any, ...]]:
             offset, limit = 0, request.json["resultOptions"]["limit"]
         else:
             query = dict(pair.split("=") for pair in request.target.partition("?")[2].split("&"))
-            offset, limit = int(query["offset"]), int(query["limit"])
+            offset, limit = int(query["skip"]), int(query["limit"])
         numbers = range(total)[offset : offset + limit]
         return 200, {}, {"sessionId": "5e55", "results": [{"id": str(number)} for number in numbers]}
 
@@ -481,9 +485,12 @@ def test_pages_follow_until_one_is_not_full(api: API, total: int, sizes: list[in
     assert ids == [str(number) for number in range(total)]
 
 
-def test_pages_end_where_the_same_page_comes_again(api: API) -> None:
+def test_a_page_that_comes_again_is_an_error(api: API) -> None:
     client = api.find()
-    assert len(list(client.pages(client.search(text="fan", limit=1), limit=1))) == 1
+    with pytest.raises(UnexpectedResponse, match="same page again"):
+        list(client.pages(client.search(text="fan", limit=1), limit=1))
+    with pytest.raises(UnexpectedResponse, match="same page again"):
+        list(client.parts(text="fan", limit=1))
 
 
 def test_without_a_session_there_are_no_pages(api: API) -> None:
@@ -599,6 +606,10 @@ def test_the_arguments_of_a_method_are_listed() -> None:
         "self",
         "text",
         "image",
+        "filters",
+        "within",
+        "facets",
+        "fallback_languages",
         "limit",
         "language",
         "projection",
@@ -619,7 +630,7 @@ def test_the_async_twins_do_the_same(api: API) -> None:
     async def main() -> None:
         client = api.find()
         assert (await client.asearch(text="fan", limit=1)).session_id == "5e55"
-        assert (await client.apage("5e55", offset=2)).session_id == "5e55"
+        assert (await client.apage("5e55", skip=2)).session_id == "5e55"
         assert (await client.arequest("GET", "/1/x")).status == 200
         assert (await client.asearch(image=JPEG)).session_id == "5e55"
 
@@ -628,7 +639,7 @@ def test_the_async_twins_do_the_same(api: API) -> None:
     assert [(request.method, request.target) for request in api.requests] == [
         ("POST", "/1/find/search"),
         ("POST", "/1/find/search"),
-        ("GET", "/1/find/search/5e55?offset=2&limit=5"),
+        ("GET", "/1/find/search/5e55?skip=2&limit=5"),
         ("GET", "/1/x"),
         ("POST", "/1/find/search"),
     ]

@@ -48,7 +48,7 @@ def test_a_call_tells_path_organization_and_times(sandbox: PartiumSandbox, calle
     sandbox.settings(clock_offset_seconds=1_000, clock_frozen=True)
     before = time.monotonic()
     session_id = caller.search().json()["sessionId"]
-    caller.get(f"/1/find/search/{session_id}?offset=1", ACME_KEY)
+    caller.get(f"/1/find/search/{session_id}?skip=1", ACME_KEY)
     caller.search(ACME_KEY, "globex")
     after = time.monotonic()
     search, state, refused = sandbox.calls()

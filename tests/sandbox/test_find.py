@@ -116,11 +116,20 @@ def test_another_organization_is_403(caller: Caller, organization: str) -> None:
         ({"resultOptions": {"limit": 0}}, "resultOptions.limit"),
         ({"resultOptions": {"limit": 101}}, "resultOptions.limit"),
         ({"resultOptions": {"limit": True}}, "resultOptions.limit"),
+        ({"resultOptions": {"skip": -1}}, "resultOptions.skip"),
+        ({"fallbackLanguages": "en"}, "fallbackLanguages"),
+        ({"matches": {"organization": "acme", "hierarchy": "TRACTOR.2454488"}}, "matches.hierarchy"),
+        ({"matches": {"organization": "acme", "filters": {"Voltage": "127V"}}}, "matches.filters"),
+        (
+            {"matches": {"organization": "acme", "filters": [{"label": "Voltage", "value": ["127V"]}]}},
+            "matches.filters[0]",
+        ),
     ],
 )
 def test_what_is_not_acceptable_is_422_and_names_the_field(
-    caller: Caller, document: dict[str, Any], field: str
+    sandbox: PartiumSandbox, caller: Caller, document: dict[str, Any], field: str
 ) -> None:
+    sandbox.settings(strict=True)
     if "matches" not in document and document:
         document = {"matches": {"organization": "acme", "text": "fan"}} | document
     response = caller.post("/1/find/search", json=document, headers={"Authorization": f"Bearer {ACME_KEY}"})
@@ -265,28 +274,28 @@ def test_pictures_come_from_the_public_address() -> None:
     assert result["images"][0]["url"].startswith("https://parts.example/sandbox/media/parts/160/AF")
 
 
-def test_pages_of_a_search_follow_each_other_without_gap_or_overlap(caller: Caller) -> None:
+def test_pages_of_a_search_follow_each_other_without_gap_or_overlap(sandbox: PartiumSandbox, caller: Caller) -> None:
     first = caller.search(resultOptions={"limit": 4}).json()
     path = f"/1/find/search/{first['sessionId']}"
-    whole = caller.get(f"{path}?offset=0&limit=12", ACME_KEY).json()
+    whole = caller.get(f"{path}?skip=0&limit=12", ACME_KEY).json()
     assert whole["sessionId"] == first["sessionId"]
     assert whole["results"][:4] == first["results"]
-    pages = [caller.get(f"{path}?offset={offset}&limit=4", ACME_KEY).json() for offset in (0, 4, 8)]
+    pages = [caller.get(f"{path}?skip={offset}&limit=4", ACME_KEY).json() for offset in (0, 4, 8)]
     assert [one for page in pages for one in page["results"]] == whole["results"]
-    assert pages[1]["offset"] == 4
-    total = whole["total"]
-    assert len(caller.get(f"{path}?offset={total - 1}", ACME_KEY).json()["results"]) == 1
-    assert caller.get(f"{path}?offset={total}", ACME_KEY).json()["results"] == []
+    sandbox.settings(send_total=True)
+    total = caller.get(path, ACME_KEY).json()["resultsTotalCount"]
+    assert len(caller.get(f"{path}?skip={total - 1}", ACME_KEY).json()["results"]) == 1
+    assert caller.get(f"{path}?skip={total}", ACME_KEY).json()["results"] == []
 
 
 def test_a_page_has_the_projection_and_language_of_its_search(caller: Caller) -> None:
     fields = ["results.name", "results.nameLanguage"]
     answer = caller.search(text="Lüfter", language="de", projection=fields).json()
-    page = caller.get(f"/1/find/search/{answer['sessionId']}?offset=3", ACME_KEY).json()
+    page = caller.get(f"/1/find/search/{answer['sessionId']}?skip=3", ACME_KEY).json()
     assert all(set(one) == {"name", "nameLanguage"} and one["nameLanguage"] == "de" for one in page["results"])
 
 
-@pytest.mark.parametrize("query", ["offset=-1", "offset=x", "offset=²", "limit=0", "limit=101", "limit="])
+@pytest.mark.parametrize("query", ["skip=-1", "skip=x", "skip=²", "limit=0", "limit=101", "limit="])
 def test_an_unacceptable_page_is_422(caller: Caller, query: str) -> None:
     session_id = caller.search().json()["sessionId"]
     expected = 200 if query == "limit=" else 422  # an empty value is as good as none
@@ -337,7 +346,7 @@ def test_a_photo_is_found_in_the_machines_of_the_organization_asked_only(caller:
 
 def test_pages_of_an_image_search_name_the_image(caller: Caller) -> None:
     answer = _image_search(caller, _JPEG, resultOptions={"limit": 1}).json()
-    page = caller.get(f"/1/find/search/{answer['sessionId']}?offset=1", ACME_KEY).json()
+    page = caller.get(f"/1/find/search/{answer['sessionId']}?skip=1", ACME_KEY).json()
     assert page["imageId"] == answer["imageId"]
     assert page["results"]
     assert not {one["id"] for one in page["results"]} & {one["id"] for one in answer["results"]}

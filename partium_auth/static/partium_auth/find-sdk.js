@@ -121,6 +121,7 @@
   }
 
   function start(value) {
+    announce("token"); // for a page that bundles the SDK: window.Partium is not there
     const sdk = window.Partium;
     if (!sdk) {
       return;

@@ -13,19 +13,26 @@ import json
 import math
 import threading
 import uuid
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
 from . import find
-from .catalog import LANGUAGES, PARTS, Part
+from .catalog import LANGUAGES, PARTS, Part, parts_of
+from .catalog_api import Store
 from .issuers import Issuers, IssuerUnavailable
 from .pictures import is_image
-from .state import CredentialKind, Issued, Rejected, State, fingerprint
+from .state import CredentialKind, Issued, Permission, Rejected, State, fingerprint
 
 MAX_BODY_BYTES = 5_767_168
 """5.5 MiB, of a whole request."""
+
+_MAX_EVENTS = 10_000
+EVENTS = ("part_detail_enter", "part_confirmed_search", "part_search_relevancy")
+"""The last name is an assumption."""
 
 _DEFAULT_LIMIT, _MAX_LIMIT = 10, 100
 _MAX_TEXT = 1_000
@@ -71,8 +78,12 @@ class ApiError(Exception):
     field: str | None = None
     organization: str | None = None
 
-    def response(self) -> Response:
+    def response(self, form: str = "common") -> Response:
         """The error as a JSON answer."""
+        if form == "other":
+            where = [] if self.field is None else ["body", *self.field.split(".")]
+            detail: Any = [{"loc": where, "msg": self.message, "type": "value_error"}] if where else self.message
+            return json_response({"detail": detail}, self.status, self.headers, self.organization)
         error = HTTPStatus(self.status).phrase.lower().replace(" ", "_")
         document: dict[str, Any] = {"status": self.status, "error": error, "message": self.message}
         if self.field is not None:
@@ -104,6 +115,7 @@ class _Search:
     words: tuple[str, ...]
     parts: tuple[Part, ...]
     fields: tuple[str, ...]
+    facets: bool
     image_id: str | None
     made_at: float
 
@@ -121,17 +133,24 @@ class PartiumApi:
         self._issuers = issuers
         self._lock = threading.Lock()
         self._searches: dict[str, _Search] = {}
+        self.events: deque[dict[str, Any]] = deque(maxlen=_MAX_EVENTS)
+        self._stored = Store()
         self._handlers: dict[str, tuple[str, Callable[[Request], Response]]] = {
             "auth": ("POST", self._auth),
             "refresh": ("POST", self._refresh),
             "search": ("POST", self._search),
             "state": ("GET", self._search_state),
+            "filters": ("GET", self._filters),
+            "events": ("POST", self._event),
+            "catalog": ("", self._catalog),
         }
 
     def clear(self) -> None:
         """Forget all searches."""
         with self._lock:
             self._searches.clear()
+            self.events.clear()
+            self._stored = Store()
 
     # Routing
 
@@ -144,11 +163,14 @@ class PartiumApi:
             return "refresh"
         if path == "/1/find/search":
             return "search"
-        return "state" if path.startswith("/1/find/search/") else "other"
+        if path == "/1/analytics/events":
+            return "events"
+        known = (("/1/find/search/", "state"), ("/1/find/filters/", "filters"), ("/1/catalog", "catalog"))
+        return next((name for prefix, name in known if path.startswith(prefix)), "other")
 
     def needs_body(self, endpoint: str, method: str) -> bool:
         """Whether a request without ``Content-Length`` is answered with 411."""
-        return method == "POST" and endpoint in ("refresh", "search")
+        return method == "POST" and endpoint in ("refresh", "search", "events", "catalog")
 
     def credential(self, endpoint: str, request: Request) -> tuple[CredentialKind, str | None]:
         """What a request identifies itself with, for the call log: the kind and the fingerprint."""
@@ -175,11 +197,11 @@ class PartiumApi:
             if endpoint not in self._handlers:
                 raise ApiError(404, "There is nothing at this path.")
             method, handler = self._handlers[endpoint]
-            if request.method != method:
+            if method and request.method != method:
                 raise ApiError(405, f"Use {method}.", headers={"Allow": f"{method}, OPTIONS"})
             return handler(request)
         except ApiError as error:
-            return error.response()
+            return error.response(self._state.settings.form)
 
     # Authentication API
 
@@ -230,18 +252,21 @@ class PartiumApi:
             document, image = _multipart(request.body, content_type)
         else:
             document = _json_object(request.body, content_type)
-        asked = _validated(document, has_image=image is not None)
+        asked = _validated(document, has_image=image is not None, strict=self._state.settings.strict)
         self._require_access(asked.organization, opened)
         organization = self._state.organization(asked.organization)
         default_language = organization.default_language if organization else "en"
         language = find.language_of(asked.language or default_language, default_language)
         words = find.words_of(asked.text)
-        if image is None:
+        if image is None and not words:
+            parts = parts_of(asked.organization)
+        elif image is None:
             parts = find.search_text(asked.organization, language, words)
         elif is_image(image):
             parts = find.search_image(asked.organization, language, image, words)
         else:
             raise ApiError(415, "The format of the image is not recognized.", organization=asked.organization)
+        parts = find.narrowed(parts, language, asked.filters, asked.hierarchy)
         search = _Search(
             id=str(uuid.uuid4()),
             organization=asked.organization,
@@ -249,12 +274,14 @@ class PartiumApi:
             words=words,
             parts=parts,
             fields=asked.fields,
+            facets=asked.facets,
             image_id=None if image is None else str(uuid.uuid4()),
             made_at=self._state.now(),
         )
         with self._lock:
             self._searches[search.id] = search
-        return self._page(request, search, 0, asked.limit, {})
+        more = {"smartFilters": find.smart_filters(search.parts, language)} if search.facets else {}
+        return self._page(request, search, asked.skip, asked.limit, more)
 
     def _search_state(self, request: Request) -> Response:
         opened = self._opened_organizations(request)
@@ -263,23 +290,96 @@ class PartiumApi:
         if search is None or search.made_at + self._state.settings.search_lifetime_seconds <= self._state.now():
             raise ApiError(404, "There is no such search, or it has expired.")
         self._require_access(search.organization, opened)
-        offset, limit = _query_number(request, "offset", 0), _query_number(request, "limit", _DEFAULT_LIMIT)
+        if self._state.settings.strict and (unknown := request.query.keys() - {"skip", "limit"}):
+            raise ApiError(422, "Unknown parameter.", field=min(unknown))
+        skip, limit = _query_number(request, "skip", 0), _query_number(request, "limit", _DEFAULT_LIMIT)
         _require(1 <= limit <= _MAX_LIMIT, "limit", f"A whole number from 1 to {_MAX_LIMIT}.")
-        return self._page(
-            request, search, offset, limit, {"offset": offset, "limit": limit, "total": len(search.parts)}
-        )
+        return self._page(request, search, skip, limit, {})
 
-    @staticmethod
-    def _page(request: Request, search: _Search, offset: int, limit: int, more: dict[str, Any]) -> Response:
+    def _page(self, request: Request, search: _Search, skip: int, limit: int, more: dict[str, Any]) -> Response:
         whole = [
             find.result(part, search.organization, search.language, search.words, f"{request.base_url}/media/parts")
-            for part in search.parts[offset : offset + limit]
+            for part in search.parts[skip : skip + limit]
         ]
         results = [{name: one[name] for name in search.fields} for one in whole]
+        settings = self._state.settings
+        if settings.form == "other":
+            results = [find.in_other_form(one) for one in results]
+        if settings.send_total:
+            more["resultsTotalCount" if settings.form == "common" else "total"] = len(search.parts)
         document = {"sessionId": search.id, "imageId": search.image_id, **more, "results": results}
         return json_response(document, organization=search.organization)
 
-    def _opened_organizations(self, request: Request) -> tuple[str, ...]:
+    def _filters(self, request: Request) -> Response:
+        """Nodes of the hierarchy, attributes and their values; the organization is a parameter, or the only one."""
+        opened = self._opened_organizations(request)
+        query, size = request.query, _query_number(request, "pageSize", 20)
+        _require(1 <= size <= _MAX_LIMIT, "pageSize", f"A whole number from 1 to {_MAX_LIMIT}.")
+        organization = query.get("organization") or opened[0]
+        self._require_access(organization, opened)
+        language = find.language_of(query.get("language", ""), "en")
+        known, text = find.values_of(parts_of(organization), language), query.get("text", "").lower()
+        found: list[Any]
+        if request.path == "/1/find/filters/hierarchy":
+            nodes = find.nodes_below(query.get("rootId") or query.get("rootPartiumId"), organization, language)
+            _require(nodes is not None, "rootId", "There is no such node.")
+            found = nodes or []
+        elif request.path == "/1/find/filters/attributes":
+            found = [{"label": label} for label in known if text in label.lower()]
+        elif request.path in ("/1/find/filters/attributes/options", "/1/find/filters/filters/options"):
+            values: Mapping[str, int] = known.get(query.get("label", ""), {})
+            found = [{"value": value, "count": count} for value, count in values.items() if text in value.lower()]
+        else:
+            raise ApiError(404, "There is nothing at this path.")
+        start = (max(1, _query_number(request, "page", 1)) - 1) * size
+        page = found[start : start + size]
+        if self._state.settings.form == "other" and "attributes" in request.path:
+            page = [one.get("label") or one["value"] for one in page]
+        return json_response({"results": page}, organization=organization)
+
+    def _event(self, request: Request) -> Response:
+        """Take an Analytics event (Partium, Analytics API)."""
+        opened = self._opened_organizations(request)
+        body = _json_object(request.body, _content_type(request))
+        event, data, person = body.get("event"), body.get("data"), body.get("external_user_id")
+        _require(event in EVENTS, "event", f"One of {', '.join(EVENTS)}.")
+        _require(isinstance(data, dict), "data", "An object.")
+        _require(person is None or isinstance(person, str), "external_user_id", "A string.")
+        assert isinstance(data, dict)
+        for name in ("partium_id", "search_session_id"):
+            _require(_is_uuid(data.get(name)), f"data.{name}", "A UUID.")
+        index = data.get("index")
+        _require(index is None or (isinstance(index, str) and index.isdecimal()), "data.index", "Digits, as a string.")
+        now = datetime.fromtimestamp(self._state.now(), UTC).replace(tzinfo=None)
+        answer = {"event_id": str(uuid.uuid4()), "created_at": now.isoformat(timespec="microseconds")}
+        self.events.append({"event": event, "data": data, "external_user_id": person, **answer})
+        return json_response(answer, organization=opened[0] if len(opened) == 1 else None)
+
+    def _catalog(self, request: Request) -> Response:
+        """The Catalog API: wants a key that was made for it."""
+        opened = self._opened_organizations(request, permission="catalog")
+        resource = request.path.removeprefix("/1/catalog").strip("/")
+        if request.method == "GET" and resource in ("", "status"):
+            name = self._state.organization(opened[0])
+            overview = {"name": name.display_name if name else opened[0], "available_languages": list(LANGUAGES)}
+            return json_response(self._stored.status() if resource else overview, organization=opened[0])
+        if not self._stored.knows(resource):
+            raise ApiError(404, "There is nothing at this path.")
+        if request.method not in ("POST", "DELETE"):
+            raise ApiError(405, "Use POST or DELETE.", headers={"Allow": "POST, DELETE, OPTIONS"})
+        if self._state.settings.maintenance:
+            return json_response({"detail": "The catalog is under maintenance; writes are refused."}, 503)
+        try:
+            items = json.loads(request.body)
+        except ValueError:
+            items = None
+        is_list = isinstance(items, list) and all(isinstance(one, dict) for one in items)
+        _require(is_list, "body", "A list of objects.")
+        return json_response(
+            self._stored.write(resource, items, remove=request.method == "DELETE"), organization=opened[0]
+        )
+
+    def _opened_organizations(self, request: Request, *, permission: Permission = "find") -> tuple[str, ...]:
         """The organizations that the bearer of a request opens."""
         scheme, value = _authorization(request)
         if scheme != "bearer" or not value:
@@ -294,6 +394,8 @@ class PartiumApi:
             raise ApiError(503, str(error), headers={"Retry-After": "1"}) from None
         if opened is None:
             raise _invalid_token("Unknown API key or access token.")
+        if self._state.permission_of(value) != permission:
+            raise ApiError(403, "This key was not made for this API.")
         return opened
 
     def _require_access(self, organization: str, opened: tuple[str, ...]) -> None:
@@ -312,7 +414,11 @@ class _Asked:
     text: str
     language: str | None
     fields: tuple[str, ...]
+    facets: bool
     limit: int
+    skip: int
+    filters: list[tuple[str, list[str]]]
+    hierarchy: list[str]
 
 
 def _require(fits: bool, name: str, message: str) -> None:
@@ -320,33 +426,68 @@ def _require(fits: bool, name: str, message: str) -> None:
         raise ApiError(422, message, field=name)
 
 
-def _validated(document: dict[str, Any], *, has_image: bool) -> _Asked:
-    """The search that a document asks for. Anything that is not documented is 422 and names the field."""
-    _require_known(document, "", ("language", "projection", "matches", "resultOptions"))
+def _validated(document: dict[str, Any], *, has_image: bool, strict: bool) -> _Asked:
+    """The search that a document asks for. What is wrong is 422 and names the field; if strict, also what is unknown."""
+    if strict:
+        _require_known(document, "", ("language", "fallbackLanguages", "projection", "matches", "resultOptions"))
     matches, options = document.get("matches"), document.get("resultOptions", {})
     _require(isinstance(matches, dict), "matches", "An object with the organization is required.")
     _require(isinstance(options, dict), "resultOptions", "An object with a limit.")
     assert isinstance(matches, dict)
-    _require_known(matches, "matches.", ("organization", "text"))
-    _require_known(options, "resultOptions.", ("limit",))
+    if strict:
+        _require_known(matches, "matches.", ("organization", "text", "filters", "hierarchy"))
+        _require_known(options, "resultOptions.", ("limit", "skip"))
+    filters, hierarchy = matches.get("filters", []), matches.get("hierarchy", [])
+    _require(isinstance(filters, list), "matches.filters", "A list.")
+    for index, one in enumerate(filters):
+        is_filter = isinstance(one, dict) and isinstance(one.get("label"), str) and _is_texts(one.get("values"))
+        _require(is_filter, f"matches.filters[{index}]", "An object with a label and a list of values.")
+    _require(_is_texts(hierarchy), "matches.hierarchy", "A list of ids.")
+    _require(_is_texts(document.get("fallbackLanguages", [])), "fallbackLanguages", "A list of languages.")
 
     organization, text = matches.get("organization"), matches.get("text", "")
     _require(isinstance(organization, str) and organization != "", "matches.organization", "The id, as a string.")
     is_text = isinstance(text, str) and len(text) <= _MAX_TEXT
     _require(is_text, "matches.text", f"A string of at most {_MAX_TEXT} characters.")
-    _require(has_image or text.strip() != "", "matches.text", "A search needs a text or an image.")
+    is_something = has_image or text.strip() != "" or bool(filters) or bool(hierarchy)
+    _require(is_something, "matches.text", "A search needs a text, an image, filters or a hierarchy.")
     language = document.get("language")
     _require(language is None or isinstance(language, str), "language", "A language tag such as en.")
     projection = document.get("projection", ["results.id", "results.name"])
     _require(isinstance(projection, list) and projection != [], "projection", "A list of fields.")
     known = {f"results.{name}": name for name in RESULT_FIELDS}
     for index, name in enumerate(projection):
-        is_known = isinstance(name, str) and name in known
+        is_known = isinstance(name, str) and (name in known or name == "smartFilters")
         _require(is_known, f"projection[{index}]", f"Unknown field; known are {', '.join(known)}.")
     limit = options.get("limit", _DEFAULT_LIMIT)
     is_number = isinstance(limit, int) and not isinstance(limit, bool) and 1 <= limit <= _MAX_LIMIT
     _require(is_number, "resultOptions.limit", f"A whole number from 1 to {_MAX_LIMIT}.")
-    return _Asked(str(organization), text, language, tuple(known[name] for name in projection), limit)
+    skip = options.get("skip", 0)
+    _require(
+        isinstance(skip, int) and not isinstance(skip, bool) and skip >= 0, "resultOptions.skip", "A whole number."
+    )
+    return _Asked(
+        str(organization),
+        text,
+        language,
+        tuple(known[name] for name in projection if name in known),
+        "smartFilters" in projection,
+        limit,
+        skip,
+        [(one["label"], one["values"]) for one in filters],
+        hierarchy,
+    )
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _is_uuid(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(uuid.UUID(value))
+    except ValueError:
+        return False
 
 
 def _require_known(document: dict[str, Any], prefix: str, names: tuple[str, ...]) -> None:

@@ -109,9 +109,9 @@ class SandboxControls(ABC):
         """Remove a user and revoke all that their logins obtained."""
         self.operate("remove_user", username=username)
 
-    def add_key(self, organization: str, name: str = "") -> str:
-        """Add an API key and return its value."""
-        return str(self.operate("add_key", organization=organization, name=name))
+    def add_key(self, organization: str, name: str = "", *, permission: str = "find") -> str:
+        """Add an API key, for the API ``"find"`` or ``"catalog"``, and return its value."""
+        return str(self.operate("add_key", organization=organization, name=name, permission=permission))
 
     def add_issuer(
         self,
@@ -257,6 +257,11 @@ class SandboxControls(ABC):
         return int(self.operate("close_idle_connections"))
 
     # Looking
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The Analytics events so far, oldest first: ``event``, ``data``, ``external_user_id``, ``event_id``, ``created_at``."""
+        return list(self.operate("events"))
 
     def calls(self, **wanted: Any) -> list[Call]:
         """The calls so far, oldest first, whose attributes equal those given.

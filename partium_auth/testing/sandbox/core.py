@@ -14,7 +14,7 @@ from .issuers import Issuers
 from .seed import DEFAULT_SEED, apply_seed
 from .state import State, fingerprint
 
-READ_OPERATIONS = frozenset({"calls", "count", "describe"})
+READ_OPERATIONS = frozenset({"calls", "events", "count", "describe"})
 """They change nothing, so GET is enough."""
 
 
@@ -51,6 +51,7 @@ class SandboxCore:
             "clear_fault": self.faults.clear,
             "wait_for_fault": self.faults.wait_until_met,
             "calls": self.log.calls,
+            "events": lambda: list(self.api.events),
             "count": self.log.count,
             "wait_for": self.log.wait_for,
             "describe": self.state.describe,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 FaultKind = Literal["answer", "delay", "hang", "drop", "drip", "huge"]
-Endpoint = Literal["auth", "refresh", "search", "state", "*"]
+Endpoint = Literal["auth", "refresh", "search", "state", "filters", "events", "catalog", "*"]
 _WRONG_TYPES = {"access_token": 42, "refresh_token": [], "expires_in": "soon", "sessionId": 7, "results": "none"}
 #: Answers that a client must reject, although their status is 200.
 GARBAGE: dict[str, bytes] = {

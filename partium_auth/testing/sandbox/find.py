@@ -4,14 +4,81 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .catalog import KINDS, LANGUAGES, PARTS, Part, is_visible, partium_id, parts_of, translated
+from .catalog import ASSEMBLIES, KINDS, LANGUAGES, PARTS, Part, is_visible, partium_id, parts_of, translated
 from .pictures import SIZES, part_number_in
 
 _FIRST_CREATED = datetime(2023, 6, 27, 15, 46, 26, 770379, tzinfo=UTC)
 _TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+def narrowed(
+    parts: tuple[Part, ...], language: str, filters: list[tuple[str, list[str]]], nodes: list[str]
+) -> tuple[Part, ...]:
+    """The parts that have one of each label's values, and are mounted below one of the nodes.
+
+    Args:
+        parts: what the words or the photo found.
+        language: of labels and values.
+        filters: labels and values.
+        nodes: ids of machines and assemblies, the catalog's or Partium's; empty: all.
+    """
+    wanted = {node for node in ASSEMBLIES if node in nodes or partium_id(node) in nodes}
+
+    def fits(part: Part) -> bool:
+        values = dict(part.translated_attributes(language))
+        is_below = not nodes or any(wanted & set(_path(assembly)) for assembly in part.assemblies)
+        return is_below and all(values.get(label) in chosen for label, chosen in filters)
+
+    return tuple(part for part in parts if fits(part))
+
+
+def _path(assembly: str) -> list[str]:
+    parent = ASSEMBLIES[assembly].parent
+    return [assembly, *(_path(parent) if parent else ())]
+
+
+def values_of(parts: tuple[Part, ...], language: str) -> dict[str, Counter[str]]:
+    """The attributes of parts: label, value, and how many parts have it."""
+    found: dict[str, Counter[str]] = {}
+    for part in parts:
+        for label, value in part.translated_attributes(language):
+            found.setdefault(label, Counter())[value] += 1
+    return found
+
+
+def smart_filters(parts: tuple[Part, ...], language: str) -> list[dict[str, Any]]:
+    """The attributes that would narrow the parts (Partium, Find API: smart filters)."""
+    return [
+        {"label": label, "values": [{"value": value, "count": count} for value, count in counted.most_common()]}
+        for label, counted in values_of(parts, language).items()
+        if len(counted) > 1
+    ]
+
+
+def nodes_below(root: str | None, organization: str, language: str) -> list[dict[str, Any]] | None:
+    """The nodes directly below a root, by either id; without one the machines. None where there is no such root."""
+    visible = [one for one in ASSEMBLIES.values() if is_visible(one.id, organization)]
+    at = next((one.id for one in visible if root in (one.id, partium_id(one.id))), None)
+    if root and at is None:
+        return None
+    below = [one for one in visible if one.parent == at]
+    return [{"id": one.id, "partiumId": partium_id(one.id), "name": translated(one.name, language)} for one in below]
+
+
+def in_other_form(result: dict[str, Any]) -> dict[str, Any]:
+    """One result with another likely form of what Partium does not document."""
+    changed = dict(result)
+    if "attributes" in changed:
+        changed["attributes"] = [{"label": one["label"], "values": [one["value"]]} for one in changed["attributes"]]
+    if "images" in changed:
+        changed["images"] = [
+            {"sizes": {str(one["width"]): {"url": one["url"], "width": one["width"]} for one in changed["images"]}}
+        ]
+    return changed
 
 
 def language_of(wanted: str, fallback: str) -> str:

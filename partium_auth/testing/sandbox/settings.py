@@ -10,6 +10,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "token_format": ("opaque", "jwt"),
     "refresh_token_in": ("all", "exchange", "none"),
     "naming": ("snake", "camel"),
+    "form": ("common", "other"),
 }
 
 
@@ -27,6 +28,10 @@ class Settings:
             (refreshes then do not rotate), or ``"none"``.
         send_expires_in: whether answers carry the lifetime.
         naming: ``"snake"`` (``access_token``, RFC 6749 section 5.1) or ``"camel"`` (``accessToken``).
+        strict: a field of a search that Partium does not document is answered with 422; off, it is ignored.
+        form: where the form of an answer is not documented: ``"common"``, or ``"other"``, an equally likely one.
+        send_total: whether a search says how many parts there are in all.
+        maintenance: writes to the Catalog API are answered with 503.
         revoke_cascades: revoking an API key ends the access tokens obtained with it at once. Off by default: a token
             that is checked by its signature alone lives on to its end. Refresh tokens end with the key either way.
         rate_limit_per_second: Find calls per organization and second, and the burst from a cold start.
@@ -44,6 +49,10 @@ class Settings:
     refresh_token_in: Literal["all", "exchange", "none"] = "all"
     send_expires_in: bool = True
     naming: Literal["snake", "camel"] = "snake"
+    strict: bool = False
+    form: Literal["common", "other"] = "common"
+    send_total: bool = False
+    maintenance: bool = False
     revoke_cascades: bool = False
     rate_limit_per_second: float = 150
     search_lifetime_seconds: float = 3_600

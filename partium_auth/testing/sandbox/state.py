@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from .settings import Settings
 
+Permission = Literal["find", "catalog"]
+"""The API that a key was made for; Find's opens the Analytics API, too."""
 CredentialKind = Literal["password", "api_key", "refresh", "access_token", "unknown", "none"]
 
 
@@ -57,6 +59,7 @@ class ApiKey:
     fingerprint: str
     organization: str
     name: str
+    permission: Permission = "find"
     revoked: bool = False
 
 
@@ -178,15 +181,17 @@ class State:
                 if isinstance(owner, User) and owner.username == username:
                     token.family.revoked = True
 
-    def add_key(self, organization: str, name: str = "", value: str | None = None) -> str:
-        """Add an API key, by default a random one, and return its value."""
+    def add_key(
+        self, organization: str, name: str = "", value: str | None = None, permission: Permission = "find"
+    ) -> str:
+        """Add an API key for one of the APIs, by default with a random value, and return its value."""
         with self._lock:
             self._require_organization(organization)
             value = secrets.token_urlsafe(32) if value is None else value
             mark = fingerprint(value)
             if not value or mark in self._keys:
                 raise ValueError("An API key is not empty and exists once.")
-            self._keys[mark] = ApiKey(mark, organization, name)
+            self._keys[mark] = ApiKey(mark, organization, name, permission)
             return value
 
     def _require_organization(self, org_id: str) -> str:
@@ -302,6 +307,14 @@ class State:
             if token.revoked or family.revoked or (key_revoked and self.settings.revoke_cascades):
                 raise Rejected("This access token was revoked.")
             return family.organizations
+
+    def permission_of(self, value: str) -> Permission:
+        """The API that a bearer opens: people's tokens open Find."""
+        with self._lock:
+            mark = fingerprint(value)
+            key, token = self._keys.get(mark), self._access.get(mark)
+            owner = key or (token.family.owner if token is not None else None)
+            return owner.permission if isinstance(owner, ApiKey) else "find"
 
     def kind_of(self, mark: str) -> CredentialKind:
         """What kind of credential has this fingerprint, also after its end; ``unknown`` for none."""
