@@ -19,6 +19,7 @@ from partium_auth.fields import seal
 from partium_auth.management import doctor
 from partium_auth.models import Grant, Organization
 from partium_auth.sealed import encryption
+from partium_auth.services import add_key
 from partium_auth.services.provider_check import Finding
 from partium_auth.testing.sandbox import PartiumSandbox
 from tests.oidc.conftest import add_provider, op, other_op, other_provider_server, provider_server  # noqa: F401
@@ -291,3 +292,15 @@ def test_a_wrong_discovery_endpoint_is_told_what_one_looks_like(op: BendableProv
     settings.OIDC_OP_DISCOVERY_ENDPOINT = f"{op.url}/nothing/here"
     (error,) = examine("provider default")
     assert "/.well-known/openid-configuration" in error.advice
+
+
+def test_page_two_is_compared_with_page_one(partium_sandbox: PartiumSandbox, settings: Settings) -> None:
+    acme = Organization.objects.create(org_id="acme", token_source=Organization.TokenSource.API_KEY)
+    add_key(acme, partium_sandbox.add_key("acme"), label="x", actor=None)
+    settings.PARTIUM_EXECUTOR = "inline"
+    found = {}
+    for path in ("/1/find/search/{session_id}?skip={skip}", "/1/find/search/{session_id}?offset={skip}", "/1/pages"):
+        settings.PARTIUM_ASSUMPTIONS = {"page_path": path}
+        (found[path],) = [finding for finding in doctor.examine() if finding.subject == "pages"]
+    assert [finding.level for finding in found.values()] == ["ok", "error", "error"]
+    assert "is the first one again" in found["/1/find/search/{session_id}?offset={skip}"].text

@@ -92,6 +92,19 @@ def test_a_rejected_key_is_not_stored_and_the_attempt_is(acme: Organization, per
     assert "not-a-key" not in event.detail
 
 
+def test_a_key_made_for_the_catalog_api_is_not_stored_and_is_told_from_another_organizations(
+    acme: Organization, partium_sandbox: PartiumSandbox
+) -> None:
+    messages = []
+    for value in (partium_sandbox.add_key("acme", permission="catalog"), partium_sandbox.add_key("globex")):
+        with pytest.raises(ValidationError) as caught:
+            keys.add_key(acme, value, label="shop", actor=None)
+        messages.append(caught.value.message_dict["value"][0])
+    assert "made for the Catalog API" in messages[0]
+    assert "belongs to another one, or it was made for another API" in messages[1]
+    assert not ApiKey.objects.exists()
+
+
 def test_another_organizations_key_is_not_stored(
     acme: Organization, globex: Organization, partium_sandbox: PartiumSandbox
 ) -> None:
