@@ -299,8 +299,12 @@ def test_page_two_is_compared_with_page_one(partium_sandbox: PartiumSandbox, set
     add_key(acme, partium_sandbox.add_key("acme"), label="x", actor=None)
     settings.PARTIUM_EXECUTOR = "inline"
     found = {}
-    for path in ("/1/find/search/{session_id}?skip={skip}", "/1/find/search/{session_id}?offset={skip}", "/1/pages"):
-        settings.PARTIUM_ASSUMPTIONS = {"page_path": path}
-        (found[path],) = [finding for finding in doctor.examine() if finding.subject == "pages"]
+    for template in (
+        "/1/find/search/{session_id}?skip={skip}",
+        "/1/find/search/{session_id}?offset={skip}",
+        "/1/pages",
+    ):
+        settings.PARTIUM_ASSUMPTIONS = {"page_path": template}
+        (found[template],) = [finding for finding in doctor.examine() if finding.subject == "pages"]
     assert [finding.level for finding in found.values()] == ["ok", "error", "error"]
     assert "is the first one again" in found["/1/find/search/{session_id}?offset={skip}"].text
