@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 
 from partium_auth import health, views
-from partium_auth.accounts import backchannel_logout, code_flow_views, login_page, logout
+from partium_auth.accounts import backchannel_logout, code_flow_views, frontchannel_logout, login_page, logout
 from partium_auth.host.decorators import never_atomic
 
 app_name = "partium_auth"
@@ -17,6 +17,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
         "backchannel-logout/<slug:provider>/",
         never_atomic(backchannel_logout.backchannel_logout),
         name="backchannel_logout",
+    ),
+    path(
+        "frontchannel-logout/<slug:provider>/",
+        never_atomic(frontchannel_logout.frontchannel_logout),
+        name="frontchannel_logout",
     ),
     path("token/", never_atomic(views.token), name="token"),
     path("organization/", never_atomic(views.organization), name="organization"),

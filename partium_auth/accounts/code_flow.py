@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from partium_auth.accounts import claims as claims_
 from partium_auth.accounts import login_calls, sessions
-from partium_auth.accounts.redirects import with_hint, with_query
+from partium_auth.accounts.redirects import response_of, with_hint, with_query
 from partium_auth.accounts.started import StartedLogin
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
@@ -128,10 +128,10 @@ def finish(request: HttpRequest, provider: Provider, started_login: StartedLogin
     """
     metadata = metadata_of(provider)
     _check_issuer_parameter(request, metadata)
-    error = request.GET.get("error")
+    error = response_of(request).get("error")
     if error is not None:
-        raise ProviderError(error, request.GET.get("error_description", ""))
-    code = request.GET.get("code", "")
+        raise ProviderError(error, response_of(request).get("error_description", ""))
+    code = response_of(request).get("code", "")
     if not code:
         raise Refused("code", "missing.")
     issued_at = timezone.now()
@@ -187,8 +187,8 @@ def _check_issuer_parameter(request: HttpRequest, metadata: Metadata) -> None:
     An error response may lack it: it logs nobody in, and some providers (Authlib, django-oauth-toolkit) announce the
     parameter and send it with codes only.
     """
-    issuer = request.GET.get("iss")
-    if issuer is None and metadata.sends_issuer and "error" not in request.GET:
+    issuer = response_of(request).get("iss")
+    if issuer is None and metadata.sends_issuer and "error" not in response_of(request):
         raise Refused("iss_parameter", "missing, although the provider promises it.")
     if issuer is not None and issuer != metadata.issuer:
         raise Refused("iss_parameter", "of another provider.")

@@ -9,17 +9,18 @@ from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.csrf import csrf_protect
-from django.views.decorators.debug import sensitive_variables
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+from django.views.decorators.http import require_http_methods
 
 from partium_auth.accounts import code_flow, login_calls, sessions, started
 from partium_auth.accounts.code_flow import ProviderError
 from partium_auth.accounts.enabled_logins import is_oidc_login_enabled
 from partium_auth.accounts.error_pages import LOGIN_FAILURES, refusal_response
 from partium_auth.accounts.login_calls import NOT_ASKED
-from partium_auth.accounts.redirects import after_login, next_url_of, parameter, to_provider
+from partium_auth.accounts.redirects import after_login, next_url_of, parameter, response_of, to_provider
 from partium_auth.accounts.started import StartedLogin
 from partium_auth.host.decorators import hide_secrets_in_debug, utf8_only
 from partium_auth.oidc import providers
@@ -29,14 +30,22 @@ from partium_auth.sealed import encryption
 from partium_auth.tokens.state import upstream_name
 from partium_auth.tokens.verified_login import VerifiedLogin
 
+_SAME_SITE = "partium_same_site"  # the POST comes from a page of this site
+_RESPONSE = ("state", "code", "iss", "error", "error_description")
+
 
 @login_not_required
 @utf8_only
 @require_http_methods(["GET", "HEAD", "POST"])
-@csrf_protect
+@csrf_exempt  # another site may start a login (Core §4); a GET does the same
 @never_cache
 def oidc_login(request: HttpRequest, provider: str) -> HttpResponse:
-    """Send the browser to a provider. ``prompt=none``: log in only if it does not have to ask the person anything."""
+    """Send the browser to a provider. ``prompt=none``: log in only if it does not have to ask the person anything.
+
+    Providers and portals start logins here, too (Core §4): ``iss`` has to be this provider's, ``target_link_uri`` on this site.
+    """
+    if (issuer := parameter(request, "iss")) and (refusal := _refusal_of_issuer(provider, issuer)):
+        return refusal_response(request, refusal, provider=provider)
     return start(
         request,
         provider,
@@ -50,12 +59,16 @@ def oidc_login(request: HttpRequest, provider: str) -> HttpResponse:
 
 @login_not_required
 @utf8_only
-@require_GET
+@require_http_methods(["GET", "POST"])
+@csrf_exempt  # the state is the check
 @never_cache
 @hide_secrets_in_debug
+@sensitive_post_parameters()
 @sensitive_variables()
 def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
     """Log in the person whose browser a provider sends back. Without a ``state`` of this browser nothing happens."""
+    if request.method == "POST" and _SAME_SITE not in request.POST:
+        return _post_again(request)
     next_url = ""
     try:
         started_login = started.find(request)
@@ -75,7 +88,7 @@ oidc_callback.is_partium_callback = True  # type: ignore[attr-defined]  # see co
 @sensitive_variables()
 def _come_back(request: HttpRequest, provider: str, started_login: StartedLogin) -> HttpResponse:
     next_url = started_login.next
-    asks_provider = bool(request.GET.get("code")) and "error" not in request.GET
+    asks_provider = bool(response_of(request).get("code")) and "error" not in response_of(request)
     turn = login_calls.turn(upstream_name(provider)) if asks_provider else nullcontext()
     try:
         try:
@@ -103,6 +116,24 @@ def _come_back(request: HttpRequest, provider: str, started_login: StartedLogin)
         return refusal_response(request, e, provider=provider, next_url=next_url)
     _store_tokens_as_base_library(request, login)
     return after_login(next_url)
+
+
+def _post_again(request: HttpRequest) -> HttpResponse:
+    """Answer a provider's POST (``response_mode=form_post``) with a page that posts it again, from this site.
+
+    Browsers send no ``SameSite=Lax`` cookie with a POST of another site, and the started login is in one.
+    """
+    parameters = [(name, request.POST[name]) for name in _RESPONSE if name in request.POST]
+    context = {"parameters": [*parameters, (_SAME_SITE, "1")]}
+    return render(request, "partium_auth/form_post.html", context)
+
+
+def _refusal_of_issuer(slug: str, issuer: str) -> Refused | None:
+    try:
+        is_right = issuer in _provider(slug).issuers
+    except LOGIN_FAILURES:
+        return None  # whoever starts the login says so
+    return None if is_right else Refused("iss_parameter", "a login that was started elsewhere names another issuer.")
 
 
 def start(request: HttpRequest, slug: str, *, next_url: str = "", **options: Any) -> HttpResponse:

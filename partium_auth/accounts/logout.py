@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
+import threading
 from dataclasses import dataclass, field
 
 from django.conf import settings
-from django.contrib import auth
+from django.contrib import auth, messages
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_variables
@@ -20,21 +21,19 @@ from django.views.decorators.http import require_POST
 
 from partium_auth.accounts import sessions
 from partium_auth.accounts.redirects import login_page_url, to_provider, with_hint, with_query
-from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.host.decorators import utf8_only
-from partium_auth.oidc import providers, token_endpoint
+from partium_auth.host.per_process import PerProcess
+from partium_auth.models import Grant
+from partium_auth.oidc import providers
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.metadata import metadata_of
 from partium_auth.oidc.provider import Provider
-from partium_auth.tokens.workers import Executor, Saturated
+from partium_auth.tokens.revocation import revoke_at_provider
 
-logger = logging.getLogger("partium_auth.login")
-
-WAITING_LIMIT = 200
-"""At most this many refresh tokens wait to be revoked at one provider; while it hangs, two of them take three seconds."""
-REVOCATION_THREADS = 2
-_executor = Executor(threads=lambda: REVOCATION_THREADS, queue_limit=WAITING_LIMIT)
+MOST_WAITING = 2
+"""So many log-outs of a process wait for a revocation at once, three seconds at most; the clearing command does the others'."""
+_turns = PerProcess(lambda: threading.BoundedSemaphore(MOST_WAITING))
 
 
 @login_not_required
@@ -53,8 +52,14 @@ def logout(request: HttpRequest) -> HttpResponse:
     if at_provider is None:
         return HttpResponseRedirect(own_target or target)
     at_provider.revoke()
-    url = "" if own_target else at_provider.url(request.build_absolute_uri(target))
-    return to_provider(url) if url else HttpResponseRedirect(own_target or target)
+    if own_target:
+        return HttpResponseRedirect(own_target)
+    if url := at_provider.url(request.build_absolute_uri(target)):
+        return to_provider(url)
+    name = at_provider.provider.display_name
+    text = _("You are logged out here. You may still be logged in at %(name)s.") % {"name": name}
+    messages.warning(request, text, fail_silently=True)
+    return HttpResponseRedirect(target)
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class ProviderLogout:
 
     provider: Provider
     id_token: str = field(repr=False)
-    refresh_token: str = field(repr=False)
+    grant: Grant = field(repr=False)
 
     def url(self, target: str) -> str:
         """Return the provider's log-out URL, or an empty string where it has none or cannot be asked.
@@ -86,22 +91,13 @@ class ProviderLogout:
         return with_hint(with_query(endpoint, parameters), self.id_token)
 
     def revoke(self) -> None:
-        """Revoke the refresh token at the provider in the background, where it offers that. Never raises or waits."""
-        if not self.refresh_token:
-            return
-        if conf.executor == "inline":
-            self._revoke()
-            return
-        try:
-            _executor.submit(self.provider.slug, self._revoke)
-        except Saturated:
-            logger.warning(
-                "The refresh token was not revoked at %s: too many wait for that already. It ends when the provider says.",
-                self.provider.slug,
-            )
-
-    def _revoke(self) -> None:
-        token_endpoint.revoke(self.provider, self.refresh_token)
+        """Revoke the refresh token, before the provider's own log-out ends it there; or leave it to the clearing command."""
+        turns = _turns()
+        if turns.acquire(blocking=False):
+            try:
+                revoke_at_provider(self.grant)
+            finally:
+                turns.release()
 
 
 def _at_provider(request: HttpRequest) -> ProviderLogout | None:
@@ -116,7 +112,7 @@ def _at_provider(request: HttpRequest) -> ProviderLogout | None:
         return ProviderLogout(
             provider=provider,
             id_token=grant.id_token.reveal() if grant.id_token is not None else "",
-            refresh_token=grant.refresh_token.reveal() if grant.refresh_token is not None else "",
+            grant=grant,
         )
     except (LookupError, EncryptionError, ImproperlyConfigured):
         return None

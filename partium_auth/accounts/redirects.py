@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, reverse
 from django.utils.cache import add_never_cache_headers
@@ -56,10 +56,16 @@ def parameter(request: HttpRequest, name: str) -> str:
     return (request.POST.get(name) or request.GET.get(name) or "").strip()
 
 
+def response_of(request: HttpRequest) -> QueryDict:
+    """Return the parameters of an authorization response: of the form (``response_mode=form_post``) or of the query."""
+    return request.POST if request.method == "POST" else request.GET
+
+
 def next_url_of(request: HttpRequest) -> str:
     """Return where the person wants to go after the login, if that is on this site; else an empty string."""
     # A site can rename the field; Django itself always says "next".
-    url = parameter(request, next_field()) or parameter(request, REDIRECT_FIELD_NAME)
+    names = next_field(), REDIRECT_FIELD_NAME, "target_link_uri"  # the last one: Core §4
+    url = next((url for name in names if (url := parameter(request, name))), "")
     hosts = getattr(settings, "OIDC_REDIRECT_ALLOWED_HOSTS", ())
     require_https = getattr(settings, "OIDC_REDIRECT_REQUIRE_HTTPS", None)
     return url if is_safe_target(request, url, hosts=hosts, require_https=require_https) else ""

@@ -18,6 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
+from partium_auth.accounts.redirects import response_of
 from partium_auth.accounts.used_once import use_once
 from partium_auth.oidc.errors import Refused
 
@@ -92,7 +93,7 @@ def find(request: HttpRequest) -> StartedLogin:
     Raises:
         Refused: unknown (never started, or in another browser), or too old.
     """
-    state = request.GET.get("state", "")
+    state = response_of(request).get("state", "")
     name = _name(state)
     if not state or name not in request.COOKIES:
         raise Refused(
@@ -125,7 +126,7 @@ def use_up(login: StartedLogin, provider: str) -> None:
 
 def forget(request: HttpRequest, response: HttpResponse) -> None:
     """Delete the cookie of the started login that the request's ``state`` names."""
-    name = _name(request.GET.get("state", ""))
+    name = _name(response_of(request).get("state", ""))
     if name in request.COOKIES:
         _delete(response, name)
 

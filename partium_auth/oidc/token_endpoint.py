@@ -101,14 +101,14 @@ def refresh(
 
 
 def revoke(provider: Provider, refresh_token: str) -> bool:
-    """Revoke a refresh token at the provider (RFC 7009), where it offers that; return whether it did.
+    """Revoke a refresh token at the provider (RFC 7009); return False where that has to be tried again later.
 
     Raises nothing for what the provider does: a log-out must work while it is down.
     """
     try:
         metadata = metadata_of(provider)
         if not metadata.revocation_endpoint:
-            return False
+            return True  # the provider does not offer it
         form = {"token": refresh_token, "token_type_hint": "refresh_token"}
         response = _post(provider, metadata, metadata.revocation_endpoint, form, REVOCATION_SECONDS)
     except (UpstreamError, Refused) as e:

@@ -22,6 +22,7 @@ from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import context_of
 from partium_auth.models import Grant, UsedOnce
 from partium_auth.models.database import database_alias
+from partium_auth.tokens import revocation
 from partium_auth.tokens.database_clock import SecondsNow
 from partium_auth.tokens.grants import session_key_digest
 from partium_auth.tokens.state import Now
@@ -59,7 +60,7 @@ class Cleared:
 
 
 def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = False) -> Cleared:
-    """Remove dead rows.
+    """Remove dead rows. Before, revoke at their providers the refresh tokens of ended logins for which that has failed.
 
     Args:
         older_than: a login that was not refreshed for so long is dead, unless its session is known to be alive; longer than
@@ -67,6 +68,8 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
         batch_size: how many rows one statement removes.
         dry_run: only count.
     """
+    if not dry_run:
+        revocation.retry(batch_size=batch_size)
     now = timezone.now()
     rows = Grant.objects.using(database_alias())
     logins = rows.exclude(kind=Grant.Kind.API_KEY)
@@ -76,7 +79,7 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
     def remove(dead: QuerySet[Any], which: Callable[[list[_Row]], dict[Any, str]] | None = None) -> int:
         return sum(_batches(dead, batch_size, dry_run, which))
 
-    revoked = rows.filter(revoked_at__isnull=False)
+    revoked = rows.filter(revoked_at__isnull=False).exclude(pk__in=revocation.unrevoked().values("pk"))
     rejected = logins.annotate(_expires_at=expires_at).filter(
         expired, revoked_at__isnull=True, rejected_at__isnull=False
     )

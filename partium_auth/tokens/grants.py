@@ -119,6 +119,8 @@ def for_key(api_key_id: uuid.UUID) -> Grant:
 def revoke(grants: QuerySet[Grant], *, delete_sessions: bool = False) -> int:
     """Revoke grants and forget their tokens: nothing is handed out or stored for them any more, in any process.
 
+    The refresh token of a login at a provider is kept until it is revoked there (``tokens.revocation``).
+
     Args:
         grants: which ones; those that are revoked already are left alone.
         delete_sessions: delete the Django sessions they belong to as well, so that those are logged out.
@@ -126,11 +128,14 @@ def revoke(grants: QuerySet[Grant], *, delete_sessions: bool = False) -> int:
     Returns:
         How many were revoked.
     """
-    rows = list(grants.using(database_alias()).filter(revoked_at__isnull=True).only("pk", "session_key"))
+    rows = list(grants.using(database_alias()).filter(revoked_at__isnull=True).only("pk", "kind", "session_key"))
     changed = 0
-    for start in range(0, len(rows), _BATCH):
-        ended = _rows().filter(pk__in=[row.pk for row in rows[start : start + _BATCH]])
-        changed += ended.update(revoked_at=timezone.now(), access_token=None, refresh_token=None, id_token=None)
+    erased: dict[str, None] = {"access_token": None, "id_token": None}
+    for is_oidc, values in ((True, erased), (False, {**erased, "refresh_token": None})):
+        pks = [row.pk for row in rows if (row.kind == Grant.Kind.OIDC) == is_oidc]
+        for start in range(0, len(pks), _BATCH):
+            ended = _rows().filter(pk__in=pks[start : start + _BATCH])
+            changed += ended.update(revoked_at=timezone.now(), **values)
     if delete_sessions:
         for row in rows:
             _delete_session(row)

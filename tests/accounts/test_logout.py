@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.contrib.auth import SESSION_KEY
+from django.core.management import call_command
 from django.db.models import Model
 from django.test import Client
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
-from partium_auth.accounts import logout, sessions
+from partium_auth.accounts import sessions
 from partium_auth.models import Grant, Organization, UsedOnce
-from partium_auth.oidc import providers, token_endpoint
+from partium_auth.oidc import documents, token_endpoint
 from tests.oidc.conftest import Browser, add_provider
 from tests.oidc.provider import CLIENT_ID, LOGOUT_EVENT, Answer, BendableProvider
-from tests.tokens.conftest import eventually
+from tests.tokens.conftest import ago
 
 
 def log_out(browser: Browser) -> Any:
@@ -148,53 +148,87 @@ def test_a_revocation_that_fails_is_one_line_in_the_log(
     ]
 
 
-def test_a_provider_that_hangs_neither_delays_log_outs_nor_collects_threads(
-    op: BendableProvider,
-    db: None,
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_a_provider_that_hangs_stops_no_log_out_and_revokes_later(
+    op: BendableProvider, db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    browsers = [Browser(op) for _ in range(2)]
+    browsers = [Browser(op) for _ in range(3)]
     for browser in browsers:
         browser.log_in()
-    settings.PARTIUM_EXECUTOR = "thread"
-    monkeypatch.setattr(token_endpoint, "REVOCATION_SECONDS", 60)
+    monkeypatch.setattr(token_endpoint, "REVOCATION_SECONDS", 0.3)
     op.answers["/revoke"] = Answer(hangs=True)
-    before = threading.active_count()
-    others = logout.ProviderLogout(providers.get("default"), id_token="", refresh_token="somebody's")
-    for _ in range(logout.WAITING_LIMIT - 1):
-        others.revoke()
-    started_at = time.monotonic()
-
     for browser in browsers:
         assert log_out(browser).headers["Location"].startswith(f"{op.url}/logout?")
+    tokens = {grant.refresh_token.reveal() for grant in Grant.objects.all()}
 
-    assert time.monotonic() - started_at < 15  # one revocation alone hangs for longer
-    mine = [thread for thread in threading.enumerate() if thread.name == "partium-default"]
-    assert len(mine) <= logout.REVOCATION_THREADS
-    assert threading.active_count() - before <= logout.REVOCATION_THREADS + 2  # the provider's own
-    assert caplog.text.count("was not revoked at default: too many wait") == 1
+    call_command("partium_clear_grants")
+    assert op.calls.count("/revoke") == 4  # it does not answer: they are kept for the next time
+    assert Grant.objects.count() == 3
+
     del op.answers["/revoke"]
-    op.released.set()
-    eventually(
-        lambda: len(op.revoked) >= 2
-    )  # what waited goes on; on a busy machine one of the others had not been sent yet
+    call_command("partium_clear_grants")
+    assert set(op.revoked) == tokens
+    assert Grant.objects.count() == 0
 
 
-def test_where_no_thread_is_to_be_had_the_log_out_works_all_the_same(
-    browser: Browser, op: BendableProvider, settings: Settings, monkeypatch: pytest.MonkeyPatch
+def test_a_refresh_token_is_not_kept_for_ever_for_a_provider_that_is_gone(
+    browser: Browser, op: BendableProvider
 ) -> None:
     browser.log_in()
-    settings.PARTIUM_EXECUTOR = "thread"
+    op.answers["/revoke"] = Answer(500)
+    log_out(browser)
+    Grant.objects.update(revoked_at=ago(8 * 24 * 3600))
+    call_command("partium_clear_grants")
+    assert Grant.objects.count() == 0
 
-    def refuse(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        assert log_out(browser).status_code == 302
-    assert SESSION_KEY not in browser.client.session
+def test_a_login_that_the_provider_or_an_administrator_has_ended_is_revoked_later(
+    browser: Browser, op: BendableProvider
+) -> None:
+    browser.log_in()
+    token = Grant.objects.get().refresh_token.reveal()
+    assert tell(op).status_code == 200
+    call_command("partium_clear_grants")
+    assert op.revoked == [token]
+
+
+@pytest.mark.parametrize("because", ["down", "offers none"])
+def test_a_log_out_that_does_not_reach_the_provider_is_said(
+    browser: Browser, op: BendableProvider, because: str
+) -> None:
+    if because == "offers none":
+        op.metadata["end_session_endpoint"] = None
+    browser.log_in()
+    if because == "down":
+        documents.forget()
+        op.answers["/.well-known/openid-configuration"] = Answer(500)
+    page = browser.client.post("/partium/logout/", follow=True).content.decode()
+    assert "You may still be logged in at 127.0.0.1." in page
+
+
+# --- front-channel ---------------------------------------------------------------------------------------------------------
+
+
+def in_frame(**parameters: str) -> Any:
+    """What a browser loads in the provider's frame: without the cookies of this site."""
+    return Client().get("/partium/frontchannel-logout/default/", parameters)
+
+
+def test_a_front_channel_log_out_ends_the_session_of_its_sid(op: BendableProvider, others: list[Browser]) -> None:
+    response = in_frame(iss=op.issuer, sid="session-2")
+    assert response.status_code == 200
+    assert "X-Frame-Options" not in response.headers
+    assert "no-store" in response.headers["Cache-Control"]
+    assert list(Grant.objects.exclude(revoked_at=None).values_list("session_id", flat=True)) == ["session-2"]
+
+
+@pytest.mark.parametrize("changes", [{"iss": "https://evil.example"}, {"iss": ""}, {"sid": ""}, {"sid": "\0"}])
+def test_a_front_channel_log_out_names_issuer_and_session(
+    browser: Browser, op: BendableProvider, changes: dict[str, str]
+) -> None:
+    browser.log_in()
+    Grant.objects.update(session_id="")
+    assert in_frame(**{"iss": op.issuer, "sid": "session-1", **changes}).status_code == 400
+    assert Grant.objects.get().revoked_at is None
 
 
 def test_logging_out_needs_a_post_with_a_csrf_token(op: BendableProvider, db: None) -> None:
