@@ -256,6 +256,20 @@ def check_provider(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage
             return
 
 
+@register(Tags.security)
+def check_throttling(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
+    """W025 nothing limits how often a Partium password can be tried."""
+    backends = settings.AUTHENTICATION_BACKENDS
+    has_password_login = "partium_auth.backends.PartiumPasswordBackend" in backends
+    has_own = any(backend.startswith("axes.") for backend in backends)
+    if has_password_login and not has_own and getattr(settings, "PARTIUM_PASSWORD_ATTEMPTS", 1) == 0:
+        yield _warning(
+            "W025",
+            "PARTIUM_PASSWORD_ATTEMPTS is 0 and no backend throttles: passwords can be guessed as quickly as Partium answers.",
+            "Remove the setting, or add a throttle such as django-axes.",
+        )
+
+
 @register()
 def check_routers(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
     """E016 the app's tables and the site's users are in different databases."""

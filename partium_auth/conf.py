@@ -186,6 +186,15 @@ class Conf:
         return _seconds("PARTIUM_REAUTHENTICATE_AFTER", 0, low=60, high=365 * 86400)
 
     @property
+    def password_attempts(self) -> int:
+        """``PARTIUM_PASSWORD_ATTEMPTS``: wrong Partium passwords that one address may try for one account within 5 minutes.
+
+        An account gets 5 times, and an address 10 times as many in all. The address is ``REMOTE_ADDR``: behind a proxy let a
+        middleware set it, or all visitors are one address. 0: no limit, for sites with a throttle of their own.
+        """
+        return _count("PARTIUM_PASSWORD_ATTEMPTS", 10, low=0, high=10_000)
+
+    @property
     def developers_manage_members(self) -> bool:
         """``PARTIUM_DEVELOPERS_MANAGE_MEMBERS``: developers may invite people to their organization and remove members."""
         return _flag("PARTIUM_DEVELOPERS_MANAGE_MEMBERS", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -13,13 +14,14 @@ from django.contrib.auth.decorators import login_not_required
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
 from django.urls import Resolver404, get_script_prefix, resolve, reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods
 
-from partium_auth.accounts import code_flow_views, sessions
+from partium_auth.accounts import code_flow_views, sessions, throttling
 from partium_auth.accounts.enabled_logins import is_password_login_enabled
 from partium_auth.accounts.error_pages import (
     LOGIN_FAILURES,
@@ -33,6 +35,7 @@ from partium_auth.accounts.passwords import TypedPassword
 from partium_auth.accounts.redirects import after_login, next_field, next_url_of, parameter, with_query
 from partium_auth.exceptions import UpstreamError
 from partium_auth.host.decorators import hide_secrets_in_debug, utf8_only
+from partium_auth.host.local_time import format_local_time
 from partium_auth.models import EmailDomain
 from partium_auth.oidc import providers
 from partium_auth.sealed import encryption
@@ -104,7 +107,7 @@ def _form_response(request: HttpRequest, context: dict[str, Any]) -> HttpRespons
     response = render(request, "partium_auth/login.html", context)
     error = context["error"]
     if error and "retry_after" in error:
-        response.status_code = 503
+        response.status_code = error.get("status", 503)
         response["Retry-After"] = str(error["retry_after"])
         logged_here(response)
     return response
@@ -138,6 +141,11 @@ def _log_in_with_password(
 ) -> HttpResponse | dict[str, Any]:
     """Return the answer, or what the form says about the error."""
     typed = TypedPassword(data["username"], data["password"])
+    until = throttling.count_attempt(request, typed.username)
+    if until is not None:
+        again = _("Nothing was sent. You can try again from %(time)s on.") % {"time": format_local_time(until)}
+        wait = max(1, math.ceil((until - timezone.now()).total_seconds()))
+        return {"title": _("Too many wrong passwords."), "advice": again, "retry_after": wait, "status": 429}
     try:
         encryption.current_encryption_key_id()  # without a key the tokens could not be stored
         # The user name is for throttling by name; the password is wrapped, so that no other backend tries it.
@@ -146,9 +154,11 @@ def _log_in_with_password(
             if typed.refusal is None:
                 return {"title": _("The user name or the password is wrong."), "advice": _("Please try again.")}
             raise typed.refusal
+        throttling.forget_attempt(request, typed.username)
         typed.login.user = user  # with the backend that Django has noted on it
         sessions.log_in(request, typed.login, org_id=org_id)
     except UpstreamError as e:
+        throttling.forget_attempt(request, typed.username)
         _text, reference = explain_refusal(e)
         title, advice = _OF_UPSTREAM_ERRORS.get(type(e), _UNREACHABLE)
         retry_after = e.retry_after or RETRY_SECONDS

@@ -2,7 +2,7 @@
 
 from partium_auth.models.fingerprints import FingerprintKey
 from partium_auth.models.grants import Grant
-from partium_auth.models.identities import Identity, Invitation, UsedOnce
+from partium_auth.models.identities import Identity, Invitation, LoginAttempts, UsedOnce
 from partium_auth.models.key_events import ApiKeyEvent
 from partium_auth.models.key_status import KeyStatus
 from partium_auth.models.key_usage import ApiKeyUsage
@@ -22,6 +22,7 @@ __all__ = [
     "IdentityProvider",
     "Invitation",
     "KeyStatus",
+    "LoginAttempts",
     "Membership",
     "Organization",
     "Origin",

@@ -81,3 +81,18 @@ class UsedOnce(models.Model):
 
     def __str__(self) -> str:
         return self.digest[:8]
+
+
+class LoginAttempts(models.Model):
+    """How often a Partium password was tried within a few minutes, for one address, account or both."""
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    count = models.PositiveIntegerField(default=0)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name = _("login attempts")
+        verbose_name_plural = _("login attempts")
+
+    def __str__(self) -> str:
+        return self.digest[:8]

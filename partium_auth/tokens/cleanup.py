@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import context_of
-from partium_auth.models import Grant, UsedOnce
+from partium_auth.models import Grant, LoginAttempts, UsedOnce
 from partium_auth.models.database import database_alias
 from partium_auth.tokens import revocation
 from partium_auth.tokens.database_clock import SecondsNow
@@ -49,7 +49,7 @@ class Cleared:
         rejected: refused by their upstream, and their last access token has expired.
         unused: not refreshed for so long that no session has them.
         without_session: their session has expired or was deleted.
-        used_tokens: used logout tokens and states of logins that could not be used again anyway.
+        used_tokens: used logout tokens and states of logins that could not be used again anyway, and old counts of attempts.
     """
 
     revoked: int
@@ -102,7 +102,7 @@ def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = F
         rejected=remove(rejected),
         unused=remove(unused, partial(_without_session, living, or_unknown=True) if sessions_are_rows else None),
         without_session=remove(idle, partial(_without_session, living)) if sessions_are_rows else 0,
-        used_tokens=remove(tokens),
+        used_tokens=remove(tokens) + remove(LoginAttempts.objects.using(database_alias()).filter(expires_at__lt=now)),
     )
 
 
