@@ -12,7 +12,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25, help="rounds of each kind of request (default: 25)")
     parser.add_argument("--requests", type=int, default=400, help="requests per round (default: 400)")
     parser.add_argument("--sessions", type=int, default=100, help="different people's sessions (default: 100)")
-    parser.add_argument("--only", choices=["cpu", "expiry", "rows", "updates", "admin"], help="one table")
+    parser.add_argument(
+        "--only", choices=["cpu", "throughput", "searches", "expiry", "rows", "updates", "admin"], help="one table"
+    )
     parser.add_argument("--grants", type=int, default=0, help="measure many rows too: so many grants (1000000)")
     parser.add_argument("--organizations", type=int, default=0, help="measure the key admin too: so many (10000)")
     options = parser.parse_args()
@@ -23,7 +25,7 @@ def main() -> None:
     django.setup()
     from django.db import connection
 
-    from benchmarks import administration, cpu, expiry, rows, updates
+    from benchmarks import administration, cpu, expiry, rows, searches, throughput, updates
 
     say = print
     say(f"Python {platform.python_version()}, Django {django.get_version()}, {os.cpu_count()} CPUs, {_processor()}")
@@ -32,6 +34,12 @@ def main() -> None:
     try:
         if options.only in {None, "cpu"}:
             cpu.measure(options.rounds, options.requests, options.sessions, say)
+            say("")
+        if options.only in {None, "throughput"}:
+            throughput.measure(3, say)
+            say("")
+        if options.only in {None, "searches"}:
+            searches.measure(options.rounds, say)
             say("")
         if options.only in {None, "expiry"}:
             expiry.measure(say)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import environ
 
+from benchmarks import others
+
 env = environ.Env()
 
 SECRET_KEY = "only for measuring"
@@ -23,12 +25,15 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "mozilla_django_oidc",
     "partium_auth",
+    *others.APPS,
 ]
 BARE_MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 ]
-MIDDLEWARE = [*BARE_MIDDLEWARE, "partium_auth.middleware.PartiumMiddleware"]
+PARTIUM_MIDDLEWARE = [*BARE_MIDDLEWARE, "partium_auth.middleware.PartiumMiddleware"]
+# allauth does not start without its own.
+MIDDLEWARE = [*PARTIUM_MIDDLEWARE, *(["allauth.account.middleware.AccountMiddleware"] if others.HAS_ALLAUTH else [])]
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

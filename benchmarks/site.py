@@ -8,6 +8,7 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
+from benchmarks import others
 from partium_auth.models import Membership
 
 
@@ -34,4 +35,6 @@ def one_row(request: HttpRequest) -> HttpResponse:
     return untouched(request)
 
 
-urlpatterns = [path(f"{view.__name__}/", view) for view in (untouched, token, one_select, one_row)]
+urlpatterns = [
+    path(f"{view.__name__}/", view) for view in (untouched, token, one_select, one_row, *others.VIEWS.values())
+]

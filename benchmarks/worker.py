@@ -12,12 +12,12 @@ def main(session_key: str, warm_session_key: str, threads: int, requests: int) -
     import django
 
     django.setup()
-    from django.conf import settings
     from django.db import connections
 
+    from benchmarks import settings
     from benchmarks.people import Browser, handler
 
-    app = handler(settings.MIDDLEWARE)
+    app = handler(settings.PARTIUM_MIDDLEWARE)
     warm, hot = Browser(app, "/token/", warm_session_key), Browser(app, "/token/", session_key)
 
     def request(_: int) -> float:
