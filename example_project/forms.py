@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 from django.core.files.uploadedfile import UploadedFile
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
+
+from partium_auth.forms import PREFIX
 
 LANGUAGES = (("en", "English"), ("de", "Deutsch"), ("fr", "Français"), ("es", "Español"), ("it", "Italiano"))
 LIMITS = (6, 12, 24, 48)
@@ -43,10 +47,12 @@ class _OptionsForm(forms.Form):
 
 
 class TextSearchForm(_OptionsForm):
-    """A search by words."""
+    """A search by words, filters, or a machine."""
 
+    within = forms.CharField(max_length=200, required=False)
     text = forms.CharField(
         max_length=200,
+        required=False,
         error_messages={
             "required": _("Type what you are looking for: a name, a part number or a few words."),
             "max_length": _("Shorten this to 200 characters or fewer."),
@@ -54,9 +60,18 @@ class TextSearchForm(_OptionsForm):
         },
     )
 
+    def clean(self) -> dict[str, Any]:
+        wanted: dict[str, Any] = super().clean() or {}
+        is_narrowed = bool(wanted.get("within")) or any(name.startswith(PREFIX) for name in self.data)
+        if "text" in wanted and not wanted["text"] and not is_narrowed:
+            self.add_error("text", self.fields["text"].error_messages["required"])
+        return wanted
+
 
 class PhotoSearchForm(_OptionsForm):
-    """A search by photo."""
+    """A search by photo, and words beside it."""
+
+    text = forms.CharField(max_length=200, required=False)
 
     image = forms.FileField(
         error_messages={

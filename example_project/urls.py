@@ -12,6 +12,8 @@ from partium_auth.admin import key_site
 urlpatterns = [
     path("", views.search, name="search"),
     path("more/", views.more, name="more"),
+    path("machines/", views.machines, name="machines"),
+    path("part/<path:number>/", views.part, name="part"),
     path("session-state/", views.session_state, name="session_state"),
     path("in-the-browser/", views.in_the_browser, name="in_the_browser"),
     # What portal.js and in-the-browser.js say, in the page's language.

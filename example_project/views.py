@@ -34,7 +34,8 @@ from example_project.parts import Card, card
 from example_project.problems import EXPIRED, Problem, keys_url, problem_of
 from partium_auth import PartiumRequest
 from partium_auth.conf import conf
-from partium_auth.exceptions import LoginRequired, PartiumError
+from partium_auth.exceptions import LoginRequired, PartiumError, UnprocessableRequest
+from partium_auth.forms import FacetForm, chosen_filters
 
 if TYPE_CHECKING:
     from partium_auth.partium.results import SearchResult
@@ -64,12 +65,22 @@ class Found:
     text: str = ""
     from_photo: bool = False
     more_url: str = ""
+    total: int | None = None
+    facets: FacetForm | None = None
 
 
-def _found(result: SearchResult, *, offset: int, limit: int, text: str = "", from_photo: bool = False) -> Found:
+def _found(
+    result: SearchResult,
+    *,
+    offset: int,
+    limit: int,
+    text: str = "",
+    from_photo: bool = False,
+    facets: FacetForm | None = None,
+) -> Found:
     shown = offset + len(result.results)
-    # Partium does not say how many parts there are in all: a full page means that there may be more.
-    more = len(result.results) >= limit and shown <= MAX_OFFSET
+    # Where Partium does not say how many parts there are in all, a full page means that there may be more.
+    more = (len(result.results) >= limit if result.total is None else shown < result.total) and shown <= MAX_OFFSET
     query = urlencode({"session": result.session_id, "offset": shown, "limit": limit})
     return Found(
         cards=tuple(card(part) for part in result.results),
@@ -77,6 +88,8 @@ def _found(result: SearchResult, *, offset: int, limit: int, text: str = "", fro
         text=text,
         from_photo=from_photo,
         more_url=f"{reverse('more')}?{query}" if more and result.session_id else "",
+        total=result.total,
+        facets=facets,
     )
 
 
@@ -139,7 +152,7 @@ def search(request: PartiumRequest) -> HttpResponse:
     form: TextSearchForm | PhotoSearchForm
     if request.method == "POST":
         form = PhotoSearchForm(request.POST, request.FILES)
-    elif request.GET.keys() & {"text", "language", "limit"}:
+    elif request.GET.keys() & {"text", "language", "limit", "within"} or chosen_filters(request.GET):
         form = TextSearchForm(request.GET)
     else:
         return _search_page(request, _empty_form(), problem=_standing_problem(request))
@@ -151,12 +164,22 @@ def search(request: PartiumRequest) -> HttpResponse:
         result = request.partium.client.search(
             text=wanted.get("text"),
             image=photo.file if photo else None,
+            filters=chosen_filters(request.GET),
+            within=wanted.get("within"),
+            facets=photo is None,
             limit=wanted["limit"],
             language=wanted["language"],
         )
     except PartiumError as error:
         return _search_page(request, form, problem=_problem(request, error))
-    found = _found(result, offset=0, limit=wanted["limit"], text=wanted.get("text", ""), from_photo=photo is not None)
+    found = _found(
+        result,
+        offset=0,
+        limit=wanted["limit"],
+        text=wanted.get("text", ""),
+        from_photo=photo is not None,
+        facets=FacetForm(result.facets, request.GET) if photo is None else None,
+    )
     return _search_page(request, form, result=found)
 
 
@@ -189,6 +212,44 @@ def more(request: PartiumRequest) -> HttpResponse:
         problem = EXPIRED if getattr(error, "status", None) == 404 else _problem(request, error)
         return _search_page(request, _empty_form(), problem=problem)
     return _search_page(request, _empty_form(), result=_found(result, offset=wanted["offset"], limit=wanted["limit"]))
+
+
+@login_required
+@never_cache
+@require_GET
+def machines(request: PartiumRequest) -> HttpResponse:
+    """The machines of the organization, and what they consist of; never cached, because it depends on the person."""
+    root = request.GET.get("root", "")[:200]
+    try:
+        nodes = request.partium.client.hierarchy(root or None)
+    except UnprocessableRequest as error:
+        raise Http404 from error
+    except PartiumError as error:
+        return _search_page(request, _empty_form(), problem=_problem(request, error))
+    return _render(request, "portal/machines.html", {"nodes": nodes, "root": root, "name": request.GET.get("name", "")})
+
+
+@login_required
+@never_cache
+@require_http_methods(["GET", "POST"])
+def part(request: PartiumRequest, number: str) -> HttpResponse:
+    """One part; Partium learns that it was looked at, or that it was the right one."""
+    report = request.partium.client.report
+    if request.method == "POST":
+        report.confirmed_link(request.POST.dict())
+        messages.success(request, _("Thank you. Partium learns from this which parts fit which search."))
+        return redirect("part", number)
+    try:
+        found = request.partium.client.search(text=number, limit=5)
+    except PartiumError as error:
+        return _search_page(request, _empty_form(), problem=_problem(request, error))
+    shown = next((one for one in found.parts if one.id == number), None)
+    if shown is None:
+        raise Http404
+    report.viewed_link(request.GET.dict())
+    large = shown.image(min_width=600)
+    link = {name: value for name, value in request.GET.items() if name.startswith("partium_")}
+    return _render(request, "portal/part.html", {"part": shown, "card": card(shown), "large": large, "link": link})
 
 
 @never_cache
