@@ -58,7 +58,6 @@ class ApiKeyAdmin(PolicyAdmin):
     readonly_fields: ClassVar[Any] = (
         "organization_name",
         key_columns.token_source,
-        key_columns.use,
         key_columns.status_word,
         key_columns.masked_value,
         key_columns.last_verified,
