@@ -97,8 +97,7 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
 
     def create_user(self, claims: Any) -> Any:
         """Hook: return a new user."""
-        email = claims.get("email")
-        user = new_users.new_user(self.get_username(claims), email if isinstance(email, str) else "")
+        user = new_users.new_user(self.get_username(claims), claims_.verified_email(claims))
         if changed := new_users.set_names(user, claims):
             user.save(update_fields=changed)
         return user

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Union
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.contrib.auth import get_user_model
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from partium_auth.conf import conf
 from partium_auth.exceptions import LoginRequired, NoOrganization, PartiumError
@@ -237,6 +238,18 @@ def member_organizations(user: Actor) -> OrganizationQuerySet:
     if is_operator(user) or conf.developers_manage_members:
         return developer_organizations(user)
     return Organization.objects.none()
+
+
+def has_developer(organization: Organization) -> bool:
+    """Tell whether an organization has a developer whose account is active, or none but the site's operators can manage it."""
+    return not Organization.objects.filter(lacks_developer(), pk=organization.pk).exists()
+
+
+def lacks_developer() -> Q:
+    """Return the condition for organizations without a developer."""
+    users = get_user_model()
+    active = {"user__is_active": True} if any(column.name == "is_active" for column in users._meta.fields) else {}
+    return ~Q(Exists(Membership.objects.filter(organization_id=OuterRef("pk"), role=Role.DEVELOPER, **active)))
 
 
 def may_enter_key_site(user: Actor) -> bool:

@@ -18,8 +18,8 @@ from partium_auth.conf import conf
 from partium_auth.models import Identity, Organization
 from partium_auth.models.database import database_alias
 from partium_auth.models.identities import identity_digest
+from partium_auth.models.texts import canonical_email
 from partium_auth.oidc.errors import Refused
-from partium_auth.services.members import normalize_email
 from partium_auth.tokens.verified_login import VerifiedLogin
 
 T = TypeVar("T")
@@ -113,7 +113,8 @@ def users_for(login: VerifiedLogin) -> QuerySet[Any]:
     """
     users = get_user_model()._default_manager
     is_site_wide = login.provider is not None and login.provider.is_site_wide
-    same = _users_with_email(login.claims.get("email"))
+    # An address that the provider does not vouch for is not compared: it would lock out whose it is.
+    same = _users_with_email(claims_.verified_email(login.claims))
     if not is_site_wide:
         # The site does not trust an organization's provider for e-mail addresses, so its people get accounts of their own.
         # Only the address of a privileged account is refused.
@@ -124,8 +125,6 @@ def users_for(login: VerifiedLogin) -> QuerySet[Any]:
         raise Refused("email", "the address of a privileged account is never linked.")
     if not conf.link_by_verified_email or not is_site_wide:
         raise Refused("email", "an account has this address; PARTIUM_LINK_BY_VERIFIED_EMAIL would connect it.")
-    if not claims_.verified_email(login.claims):
-        raise Refused("email_verified", "an account has this address, and the provider has not verified it.")
     if len(same) > 1:
         raise Refused("email", "several accounts have this address.")
     if Identity.objects.filter(user_id=same[0].pk).exists():
@@ -225,20 +224,20 @@ def _active(user: Any) -> Any:
     return user
 
 
-def _users_with_email(email: object) -> list[Any]:
+def _users_with_email(email: str) -> list[Any]:
     model = get_user_model()
     name = model.get_email_field_name()
     try:
         model._meta.get_field(name)
     except FieldDoesNotExist:
         return []
-    if not isinstance(email, str) or not email.strip():
+    if not canonical_email(email):
         return []
     # Compare again in Python: a database's collation may treat other letters as equal.
     return [
         user
         for user in model._default_manager.filter(**{f"{name}__iexact": email.strip()})
-        if normalize_email(getattr(user, name)) == normalize_email(email)
+        if canonical_email(getattr(user, name)) == canonical_email(email)
     ]
 
 

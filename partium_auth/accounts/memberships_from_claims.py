@@ -52,9 +52,7 @@ def follow_claims(
     owner = None
     if provider.organization_id is not None:
         owner = known.get(provider.organization_id) or Organization.objects.get(pk=provider.organization_id)
-    email = claims_.verified_email(believed)
-    if email and accept_invitations(user, email, only=owner):
-        memberships = _memberships(user)
+    # First what the claims withdraw: a right that has ended accepts no invitation.
     for name in (conf.organizations_claim, conf.roles_claim):
         if why := claims_.why_unknown(claims, name):
             logger.warning(
@@ -66,6 +64,9 @@ def follow_claims(
     claimed = _claimed_by(identity, memberships)
     roles = _claimed_roles(owner, claims, provider.slug, known.values(), claimed)
     memberships = set_claimed_memberships(identity, roles, memberships)
+    email = claims_.verified_email(believed)
+    if email and accept_invitations(user, email, only=owner):
+        memberships = _memberships(user)
     if not memberships:
         seen = "is missing" if claims_.is_missing(claims, conf.organizations_claim) else "names none that this site has"
         logger.warning(
@@ -110,9 +111,10 @@ def follow_password_login(identity: Identity, username: str) -> list[Organizatio
         roles = dict.fromkeys(_named([conf.password_organization], known), str(Role.MEMBER))
         if not roles:
             logger.warning("PARTIUM_PASSWORD_ORGANIZATION names an organization that does not exist.")
-    if accept_invitations(identity.user, username):
+    memberships = set_claimed_memberships(identity, roles, memberships)
+    if accept_invitations(identity.user, username, exactly=True):
         memberships = _memberships(identity.user)
-    return _active(set_claimed_memberships(identity, roles, memberships))
+    return _active(memberships)
 
 
 def _memberships(user: Any) -> list[Membership]:

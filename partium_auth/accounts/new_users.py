@@ -10,6 +10,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 
 from partium_auth.models.identities import identity_digest
+from partium_auth.models.texts import canonical_email, has_unseen
 
 _LONGEST_EMAIL = 254
 _USERNAME = re.compile(r"[\w.@+-]{1,150}")
@@ -28,7 +29,7 @@ def new_user(username: str, email: str = "") -> Any:
     takes_email = any(field.name == name for field in model._meta.get_fields()) and not are_usernames_emails()
     if not takes_email:
         return manager.create_user(username, password=None)
-    email = email if len(email) <= _LONGEST_EMAIL else ""
+    email = email if len(email) <= _LONGEST_EMAIL and canonical_email(email) else ""
     column = model._meta.get_field(name)
     if email or not getattr(column, "unique", False):
         return manager.create_user(username, password=None, **{name: email})
@@ -47,7 +48,10 @@ def new_username(issuer: str, subject: str, wanted: str) -> str:
     """
     model = get_user_model()
     by_email = are_usernames_emails()
-    is_name = 0 < len(wanted) <= _LONGEST_EMAIL and (by_email or _USERNAME.fullmatch(wanted) is not None)
+    # Not what create_user() would normalize to another name, and no letters that look like others: operators go by the name.
+    is_name = (
+        wanted.isascii() and 0 < len(wanted) <= _LONGEST_EMAIL and (by_email or _USERNAME.fullmatch(wanted) is not None)
+    )
     if is_name and not model._default_manager.filter(**{f"{model.USERNAME_FIELD}__iexact": wanted}).exists():
         return wanted
     made = f"p-{identity_digest(issuer, subject)[:30]}"
@@ -76,7 +80,11 @@ def set_names(user: Any, claims: Mapping[str, Any]) -> list[str]:
     changed = []
     for column in user._meta.concrete_fields:
         value = names.get(column.name)
-        if isinstance(value, str) and getattr(user, column.name) != value[: column.max_length]:
+        if (
+            isinstance(value, str)
+            and not has_unseen(value)
+            and getattr(user, column.name) != value[: column.max_length]
+        ):
             setattr(user, column.name, value[: column.max_length])
             changed.append(column.name)
     return changed

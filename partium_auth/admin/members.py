@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -18,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from partium_auth import policy
 from partium_auth.admin.organization_choice import OrganizationField, OrganizationFilter
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, permissions_of
-from partium_auth.models import Invitation, Membership
+from partium_auth.models import Invitation, Membership, Role
 from partium_auth.services import members
 
 
@@ -42,6 +43,8 @@ class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]
+    actor: ClassVar[Any] = None
+
     class Meta:
         model = Invitation
         fields = ("email", "role")
@@ -52,7 +55,7 @@ class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]
         }
 
     def clean_email(self) -> str:
-        return members.normalize_email(self.cleaned_data["email"])
+        return members.clean_invited(self.cleaned_data["email"], actor=self.actor)
 
 
 class _MembersAdmin(PolicyAdmin):
@@ -71,7 +74,9 @@ class _MembersAdmin(PolicyAdmin):
             return form
         organizations = policy.member_organizations(actor_of(request))
         # The class is made for this request, because the choices depend on the person.
-        return type(form.__name__, (form,), {"organization": OrganizationField(organizations)})
+        return type(
+            form.__name__, (form,), {"organization": OrganizationField(organizations), "actor": actor_of(request)}
+        )
 
 
 class MembershipAdmin(_MembersAdmin):
@@ -93,6 +98,9 @@ class MembershipAdmin(_MembersAdmin):
         model = get_user_model()
         fields = [f"user__{model.USERNAME_FIELD}", "organization__display_name", "organization__org_id"]
         email = model.get_email_field_name()
+        # Developers do not see addresses, so searching them would reveal them one letter at a time.
+        if not permissions_of(request).is_operator:
+            return tuple(fields if model.__str__ is AbstractBaseUser.__str__ else fields[1:])
         if email != model.USERNAME_FIELD and any(field.name == email for field in model._meta.fields):
             fields.append(f"user__{email}")
         return tuple(fields)
@@ -124,10 +132,21 @@ class MembershipAdmin(_MembersAdmin):
         organization = obj.organization if change else form.cleaned_data["organization"]
         stored = members.add_member(organization, user, role=obj.role, actor=actor_of(request))
         obj.pk, obj.user, obj.organization = stored.pk, user, organization
+        if change and obj.role != Role.DEVELOPER:
+            self._tell_of_last_developer(request, organization)
         obj._state.adding = False
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         members.remove_member(obj.organization, obj.user, actor=actor_of(request))
+        self._tell_of_last_developer(request, obj.organization)
+
+    def _tell_of_last_developer(self, request: HttpRequest, organization: Any) -> None:
+        if not policy.has_developer(organization):
+            text = gettext(
+                "%(organization)s has no developer any more. Its keys still serve, but only the site's operators can "
+                "manage them and its members."
+            )
+            messages.warning(request, text % {"organization": organization})
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         # remove_member() takes all origins of a person. The acting developer comes last: afterwards they may remove nobody.

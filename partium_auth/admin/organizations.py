@@ -40,12 +40,23 @@ class KeyStatusFilter(admin.SimpleListFilter):
         return queryset.none() if chosen is None else queryset.filter(key_status=chosen)
 
 
+class DeveloperFilter(admin.SimpleListFilter):
+    title = _("developers")
+    parameter_name = "developers"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("none", _("none: only operators can manage its keys"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(policy.lacks_developer()) if self.value() == "none" else queryset
+
+
 class OrganizationAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_organizations)
     list_display = ("name", "org_id", "key_status_word", "token_source", "required_provider", "is_active")
     list_display_links = ("name",)
     list_select_related = ("required_provider",)
-    list_filter = (KeyStatusFilter, "token_source", "is_active")
+    list_filter = (KeyStatusFilter, DeveloperFilter, "token_source", "is_active")
     lookups_allowed = frozenset({"token_source__exact", "is_active__exact"})
     search_fields = ("display_name", "org_id")
     search_help_text = _("Name or Partium id")

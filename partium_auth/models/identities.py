@@ -10,6 +10,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.models.organizations import Organization, Role
+from partium_auth.models.texts import validate_seen
 
 
 def identity_digest(issuer: str, subject: str) -> str:
@@ -45,13 +46,22 @@ class Invitation(models.Model):
     """Membership for whoever next logs in with this verified e-mail address."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    email = models.EmailField(_("e-mail address"), max_length=254, db_index=True)
+    email = models.EmailField(_("e-mail address"), max_length=254, db_index=True, validators=[validate_seen])
+    name = models.CharField(
+        max_length=254, editable=False, default=""
+    )  # as it was typed: Partium's user names are exact
     organization = models.ForeignKey(
         Organization, verbose_name=_("organization"), on_delete=models.CASCADE, related_name="invitations"
     )
     role = models.CharField(_("role"), max_length=16, choices=Role.choices, default=Role.MEMBER)
     invited_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
+        # Not SET_NULL: without an inviter it is the system's, and worth more than it was.
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="+",
     )
     created_at = models.DateTimeField(_("invited"), auto_now_add=True)
     expires_at = models.DateTimeField(_("open until"))

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from partium_auth.models.texts import validate_seen
 from partium_auth.models.versions import DecidesAccess, DecidesAccessQuerySet, new_version
 
 
@@ -47,8 +48,8 @@ class Organization(DecidesAccess):
         API_KEY_DIRECT = "api_key_direct", _("the organization's API key, sent as it is by the server")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    org_id = models.CharField(_("Partium id"), max_length=190, unique=True)
-    display_name = models.CharField(_("name"), max_length=190, blank=True)
+    org_id = models.CharField(_("Partium id"), max_length=190, unique=True, validators=[validate_seen])
+    display_name = models.CharField(_("name"), max_length=190, blank=True, validators=[validate_seen])
     token_source = models.CharField(
         _("access tokens come from"), max_length=16, choices=TokenSource.choices, default=TokenSource.USER
     )

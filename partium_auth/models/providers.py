@@ -11,6 +11,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.fields import SealedField, context_of
+from partium_auth.models.texts import validate_seen
 from partium_auth.models.versions import DecidesAccess, DecidesAccessQuerySet
 
 validate_provider_slug = RegexValidator(r"\A[a-z0-9][a-z0-9-]{0,48}\Z", _("Lower-case letters, digits and hyphens."))
@@ -54,7 +55,7 @@ class IdentityProvider(DecidesAccess):
         validators=[validate_provider_slug],
         help_text=_("Part of the callback URL; cannot be changed once somebody has logged in."),
     )
-    display_name = models.CharField(_("name"), max_length=190)
+    display_name = models.CharField(_("name"), max_length=190, validators=[validate_seen])
     organization = models.ForeignKey(
         "partium_auth.Organization",
         verbose_name=_("organization"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import unicodedata
 
 from django.core.exceptions import ValidationError
 from django.utils import timezone
@@ -11,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from partium_auth.models import ApiKey
+from partium_auth.models.texts import has_unseen
 
 LONGEST_VALUE = 4096
 EARLIEST_YEAR, LATEST_YEAR = 1001, 9998
@@ -44,15 +44,21 @@ def clean_label(label: str, value: str = "") -> str:
         value: the key; a label that contains it is refused, since labels are shown.
 
     Raises:
-        ValidationError: empty, over 100 characters, control characters, or the key itself.
+        ValidationError: empty, over 100 characters, invisible characters, or the key itself.
     """
     clean = label.strip()
     if not clean:
         raise ValidationError({"label": ValidationError(_("Give the key a label."), code="required")})
     if len(clean) > 100:
         raise ValidationError({"label": ValidationError(_("At most 100 characters."), code="invalid")})
-    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in clean):
-        raise ValidationError({"label": ValidationError(_("No line breaks or control characters."), code="invalid")})
+    if has_unseen(clean):
+        raise ValidationError(
+            {
+                "label": ValidationError(
+                    _("No line breaks, invisible characters or changes of direction."), code="invalid"
+                )
+            }
+        )
     if value and value in clean:
         message = _("The key itself was pasted here too. A label is shown to everybody who sees the list.")
         raise ValidationError({"label": ValidationError(message, code="invalid")})

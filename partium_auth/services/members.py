@@ -6,25 +6,28 @@ Every process notices at its next token read: the models replace their organizat
 from __future__ import annotations
 
 import datetime as dt
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from partium_auth import policy
 from partium_auth.models import Identity, IdentityProvider, Invitation, Membership, Organization, Origin, Role
 from partium_auth.models.database import database_alias
+from partium_auth.models.texts import canonical_email
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
 
     from partium_auth.policy import Actor
 
+_DEMOTED = (Role.DEVELOPER, Role.MEMBER)
 INVITATION_LASTS = dt.timedelta(days=14)
 
 
@@ -103,11 +106,18 @@ def add_member(
         raise PermissionDenied
     with transaction.atomic(using=database_alias()):
         _lock(organization)
-        return _give(organization, user, _role(role))
+        developers = Membership.objects.filter(organization=organization, user_id=user.pk, role=Role.DEVELOPER)
+        was_developer = developers.exists()
+        membership = _give(organization, user, _role(role))
+        if was_developer and not developers.exists():
+            _withdraw_of(user, [organization])
+        return membership
 
 
 def remove_member(organization: Organization, user: AbstractBaseUser, *, actor: Actor) -> int:
     """Delete a person's memberships of an organization, whatever their origin; return how many rows that were.
+
+    The open invitations that the person has made there, and those for the person's addresses, are withdrawn.
 
     A membership from claims is created again at the next login, if the claims still say so.
 
@@ -119,6 +129,7 @@ def remove_member(organization: Organization, user: AbstractBaseUser, *, actor: 
     with transaction.atomic(using=database_alias()):
         _lock(organization)
         _count, by_model = Membership.objects.filter(organization=organization, user_id=user.pk).delete()
+        _withdraw_of(user, [organization])
     return by_model.get(Membership._meta.label, 0)
 
 
@@ -147,8 +158,8 @@ def invite(
     """
     if not policy.may_manage_members(actor, organization):
         raise PermissionDenied
-    address = normalize_email(email)
-    validate_email(address)
+    typed = clean_invited(email, actor=actor)
+    address = canonical_email(typed)
     if valid_for <= dt.timedelta(0):
         raise ValidationError(_("An invitation has to be open for some time."))
     now = timezone.now()
@@ -156,15 +167,34 @@ def invite(
     with transaction.atomic(using=database_alias()):
         # The organization's row is the lock: two invitations at once end as one.
         _lock(organization)
+        if not policy.may_manage_members(actor, organization):
+            raise PermissionDenied
         candidates = Invitation.objects.filter(organization=organization, email=address, accepted_at=None)
         invitation = next((row for row in candidates if row.email == address), None)
         if invitation is None:
             invitation = Invitation(organization=organization, email=address)
-        invitation.role = _role(role)
+        invitation.role, invitation.name = _role(role), typed
         invitation.expires_at = now + valid_for
         invitation.invited_by_id = inviter
         invitation.save()
     return invitation
+
+
+def clean_invited(email: str, *, actor: Actor) -> str:
+    """Return an address that the actor may invite, as it was typed.
+
+    Raises:
+        ValidationError: not an e-mail address, one that normalization would change, or the actor's own.
+    """
+    typed, address = email.strip(), canonical_email(email)
+    if typed and not address:
+        raise ValidationError(
+            _("This address has characters that look like others or are invisible. Type it, do not paste it.")
+        )
+    validate_email(address)
+    if actor is not None and address in _addresses_of(actor.pk):
+        raise ValidationError(_("This is your own address. Somebody else has to invite you."))
+    return typed
 
 
 def withdraw_invitation(invitation: Invitation, *, actor: Actor) -> None:
@@ -178,18 +208,23 @@ def withdraw_invitation(invitation: Invitation, *, actor: Actor) -> None:
     invitation.delete()
 
 
-def accept_invitations(user: AbstractBaseUser, verified: str, *, only: Organization | None = None) -> list[Membership]:
+def accept_invitations(
+    user: AbstractBaseUser, verified: str, *, only: Organization | None = None, exactly: bool = False
+) -> list[Membership]:
     """Turn the open invitations for an e-mail address into memberships. Only a login calls this.
+
+    An invitation is worth what its inviter may do now: where they may not invite to the organization any more, it is ignored.
 
     Args:
         user: who has just logged in.
         verified: the address that the identity provider has verified (``email_verified`` is JSON true), or the Partium
             user name.
         only: the organization that the provider belongs to: it cannot open any other. None for a site-wide provider.
+        exactly: upper and lower case count, because Partium's user names are exact: as the invitation was typed, or all lower case.
 
     Returns the memberships that came of it. A role is never lowered.
     """
-    address = normalize_email(verified)
+    address = canonical_email(verified)
     if not address:
         return []
     now = timezone.now()
@@ -207,9 +242,14 @@ def accept_invitations(user: AbstractBaseUser, verified: str, *, only: Organizat
         inviting = candidates.order_by().values("organization")
         if not Organization.objects.select_for_update().filter(pk__in=inviting).order_by("pk"):
             return []
-        for invitation in candidates.using(database_alias()).select_related("organization"):
+        for invitation in candidates.using(database_alias()).select_related("organization", "invited_by"):
             # Compare again in Python: MariaDB's collation treats é and e as equal, and those are two people.
-            if invitation.email != address:
+            if invitation.email != address or (exactly and verified not in {invitation.email, invitation.name}):
+                continue
+            inviter = invitation.invited_by
+            if inviter is not None and (
+                inviter.pk == user.pk or not policy.may_manage_members(inviter, invitation.organization)
+            ):
                 continue
             # Check again for a database without row locks: SQLite, unless its transactions are IMMEDIATE.
             accepted = Invitation.objects.filter(pk=invitation.pk, accepted_at=None).update(
@@ -255,6 +295,7 @@ def set_claimed_memberships(
     created = []
     with transaction.atomic(using=database_alias(), savepoint=False):
         Membership.objects.filter(pk__in=ended).delete()
+        lost = [of for of, row in claimed.items() if row.pk in ended or (row.role, changed.get(of)) == _DEMOTED]
         for organization, role in changed.items():
             key: dict[str, Any] = {"user_id": identity.user_id, "organization": organization, "origin": Origin.CLAIMS}
             values = {"role": role, "identity": identity}
@@ -263,12 +304,26 @@ def set_claimed_memberships(
             else:
                 created.append(Membership(**key, **values))
                 created[-1].save(force_insert=True)
+        _withdraw_of(identity.user, lost)
     return [row for row in memberships if row.pk not in ended] + created
 
 
-def normalize_email(email: str) -> str:
-    """Return an e-mail address as it is stored and compared: no space around it, NFC, lower case."""
-    return unicodedata.normalize("NFC", email.strip()).lower()
+def _withdraw_of(user: AbstractBaseUser, organizations: Sequence[Organization]) -> None:
+    """Delete the open invitations that a person has made in these organizations, and those for the person's addresses."""
+    if organizations:
+        open_ones = Invitation.objects.filter(organization__in=organizations, accepted_at=None)
+        open_ones.filter(Q(invited_by=user.pk) | Q(email__in=_addresses_of(user.pk))).delete()
+
+
+def _addresses_of(user_pk: Any) -> set[str]:
+    """Return every address that is known as a person's: of the account, of Partium logins, of accepted invitations."""
+    model = get_user_model()
+    columns = {model.USERNAME_FIELD, model.get_email_field_name()} & {column.name for column in model._meta.fields}
+    account = model._base_manager.using(database_alias()).filter(pk=user_pk).values_list(*columns)
+    known = [str(value) for row in account for value in row]
+    known += Identity.objects.filter(user_id=user_pk).values_list("subject", flat=True)
+    known += Invitation.objects.filter(accepted_by=user_pk).values_list("email", flat=True)
+    return {address for address in map(canonical_email, known) if "@" in address}
 
 
 def _lock(organization: Organization) -> None:

@@ -122,3 +122,25 @@ def test_operators_are_exempt(
 ) -> None:
     close(ours, theirs, grant, settings)
     assert login(root).get(reverse("admin:partium_auth_apikey_changelist")).status_code == 200
+
+
+def test_searching_members_reveals_no_address_to_developers(ours: Tenant, root: Any, settings: Settings) -> None:
+    settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
+    ours.member.email = "hidden@private.example"
+    ours.member.save()
+    url = reverse("partium_keys:partium_auth_membership_changelist") + "?q=hidden"
+    assert b"aardvark-member" not in login(ours.developer).get(url).content
+    assert b"aardvark-member" in login(root).get(url).content
+
+
+def test_who_removes_the_last_developer_is_told_and_operators_find_the_organization(
+    ours: Tenant, theirs: Tenant, root: Any, settings: Settings
+) -> None:
+    client = login(root)
+    membership = ours.developer.partium_memberships.get()
+    url = reverse("admin:partium_auth_membership_delete", args=[membership.pk])
+    page = client.post(url, {"post": "yes"}, follow=True).content.decode()
+    assert "has no developer any more" in page
+    listed = client.get(reverse("admin:partium_auth_organization_changelist") + "?developers=none").content.decode()
+    assert "aardvark display" in listed
+    assert "badger display" not in listed

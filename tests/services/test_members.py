@@ -221,3 +221,103 @@ def test_an_invitation_that_is_just_being_extended_is_accepted_as_it_becomes(
         assert second.is_alive()  # it waits
     second.join(60)
     assert roles(ann) == {("acme", "developer", "admin")}, outcome
+
+
+@pytest.fixture
+def dev(acme: Organization, person: Person, settings: Settings) -> Any:
+    """A developer of acme by claims, who may invite."""
+    settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
+    return person("dev", acme)
+
+
+def lose_role(user: Any, acme: Organization, settings: Settings) -> None:
+    Membership.objects.filter(user=user).update(role=Role.MEMBER)
+
+
+def lose_membership(user: Any, acme: Organization, settings: Settings) -> None:
+    Membership.objects.filter(user=user).delete()
+
+
+def lose_account(user: Any, acme: Organization, settings: Settings) -> None:
+    user.delete()
+
+
+def be_deactivated(user: Any, acme: Organization, settings: Settings) -> None:
+    user.is_active = False
+    user.save()
+
+
+def lose_permission(user: Any, acme: Organization, settings: Settings) -> None:
+    settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = False
+
+
+@pytest.mark.parametrize("lose", [lose_role, lose_membership, lose_account, be_deactivated, lose_permission])
+def test_an_invitation_is_worth_what_its_inviter_may_do_now(
+    lose: Callable[..., None], acme: Organization, dev: Any, person: Person, settings: Settings
+) -> None:
+    members.invite(acme, "second@example.com", role=Role.DEVELOPER, actor=dev)
+    lose(dev, acme, settings)
+    assert members.accept_invitations(person("second"), "second@example.com") == []
+
+
+def test_nobody_invites_an_address_of_their_own(acme: Organization, dev: Any) -> None:
+    issuer = "https://api.partium.io"
+    Identity.objects.create(issuer=issuer, subject="Dev@Partium.example", digest="d", user=dev)
+    for own in ("Dev@Example.com", "dev@partium.example"):
+        with pytest.raises(ValidationError, match="your own"):
+            members.invite(acme, own, actor=dev)
+
+
+def test_removal_and_demotion_withdraw_invitations_by_and_for_the_person(
+    acme: Organization, globex: Organization, person: Person, settings: Settings
+) -> None:
+    settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
+    for number, end in enumerate(("remove", "demote", "claims")):
+        user = person(f"u{number}")
+        members.add_member(acme, user, role=Role.DEVELOPER, actor=None)
+        if end == "claims":
+            Membership.objects.filter(user=user).delete()
+            members.set_claimed_memberships(identity(user), {acme: Role.DEVELOPER})
+        members.invite(acme, f"friend{number}@example.com", role=Role.DEVELOPER, actor=user)
+        members.invite(acme, f"u{number}@example.com", role=Role.DEVELOPER, actor=None)
+        kept = members.invite(globex, f"u{number}@example.com", actor=None)
+        if end == "remove":
+            members.remove_member(acme, user, actor=None)
+        elif end == "demote":
+            members.add_member(acme, user, actor=None)
+        else:
+            members.set_claimed_memberships(Identity.objects.get(), {acme: Role.MEMBER})
+        assert list(Invitation.objects.filter(accepted_at=None)) == [kept], end
+        kept.delete()
+
+
+@pytest.mark.parametrize("typed", ["victor@example.com", "Victor@example.com"])
+def test_a_partium_user_name_accepts_its_own_invitation_only(typed: str, acme: Organization, person: Person) -> None:
+    members.invite(acme, typed, actor=None)
+    assert members.accept_invitations(person("a"), "VICTOR@example.com", exactly=True) == []
+    assert len(members.accept_invitations(person("b"), typed, exactly=True)) == 1
+
+
+@pytest.mark.parametrize(
+    ("invited", "lookalike"),
+    [
+        ("k@example.com", "\u212a@example.com"),
+        ("paul@example.com", "\uff50aul@example.com"),
+        ("paul@example.com", "pa\u200bul@example.com"),
+    ],
+)
+def test_an_address_that_normalization_changes_is_nobodys(
+    invited: str, lookalike: str, acme: Organization, person: Person
+) -> None:
+    members.invite(acme, invited, actor=None)
+    assert members.accept_invitations(person("x"), lookalike) == []
+    with pytest.raises(ValidationError):
+        members.invite(acme, lookalike, actor=None)
+
+
+@pytest.mark.parametrize("name", ["Acme\u202egnp", "Ac\u200bme", "\u3164"])
+def test_names_of_organizations_have_no_invisible_characters(name: str, acme: Organization) -> None:
+    with pytest.raises(ValidationError):
+        members.change_organization(acme, actor=None, display_name=name)
+    with pytest.raises(ValidationError):
+        members.add_organization(name, actor=None)
