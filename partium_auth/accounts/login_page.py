@@ -69,7 +69,7 @@ def login(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and "password" in request.POST and is_password_login_enabled():
         password_form = PasswordForm(request.POST)
         if password_form.is_valid():
-            outcome = _log_in_with_password(request, password_form.cleaned_data, next_url, org_id)
+            outcome = _log_in_with_password(request, TypedPassword(**password_form.cleaned_data), next_url, org_id)
             if isinstance(outcome, HttpResponse):
                 return outcome
             error = outcome
@@ -135,12 +135,11 @@ _NOTHING_SET_UP = (
 )
 
 
-@sensitive_variables("data", "typed")
+@sensitive_variables("typed")
 def _log_in_with_password(
-    request: HttpRequest, data: dict[str, str], next_url: str, org_id: str
+    request: HttpRequest, typed: TypedPassword, next_url: str, org_id: str
 ) -> HttpResponse | dict[str, Any]:
     """Return the answer, or what the form says about the error."""
-    typed = TypedPassword(data["username"], data["password"])
     until = throttling.count_attempt(request, typed.username)
     if until is not None:
         again = _("Nothing was sent. You can try again from %(time)s on.") % {"time": format_local_time(until)}

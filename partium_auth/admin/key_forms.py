@@ -15,27 +15,9 @@ from django.views.decorators.debug import sensitive_variables
 
 from partium_auth.admin.organization_choice import OrganizationField
 from partium_auth.exceptions import EncryptionError
-from partium_auth.fields import MASK
 from partium_auth.models import ApiKey, Organization
+from partium_auth.sealed.values import Plain
 from partium_auth.services import key_validation
-
-
-class Pasted:
-    """A pasted key that does not show in tracebacks and ``repr``."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        return self._value
-
-    def __repr__(self) -> str:
-        return MASK
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
 
 
 class PastedField(forms.CharField):
@@ -52,7 +34,7 @@ class PastedField(forms.CharField):
     @sensitive_variables()
     def clean(self, value: Any) -> Any:
         pasted = super().clean(value)
-        return Pasted(pasted) if pasted else None
+        return Plain(pasted) if pasted else None
 
 
 class ExpiryWidget(AdminSplitDateTime):

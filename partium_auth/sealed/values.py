@@ -64,6 +64,30 @@ class Sealed:
         return hash(self._text)
 
 
+class Plain:
+    """A secret that somebody typed, before it is sealed or sent. Its ``str`` and ``repr`` are masks.
+
+    An error report shows the variables of every frame, whatever ``sensitive_variables`` says (Sentry does not read it).
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the secret itself. Do not give it a name in a frame that goes on."""
+        return self._value
+
+    def __str__(self) -> str:
+        return MASK
+
+    __repr__ = __str__
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+
 @sensitive_variables("plaintext")
 def seal(row: models.Model, field: str, plaintext: str) -> Sealed:
     """Seal a secret for one field of one row.

@@ -24,6 +24,7 @@ from partium_auth.models.database import database_alias
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.key_events import EventDetail
 from partium_auth.models.keys import mask
+from partium_auth.sealed.values import Plain
 from partium_auth.services import key_verification
 from partium_auth.services.key_events import record
 from partium_auth.services.key_validation import (
@@ -77,10 +78,11 @@ def add_key(
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
     _permit(actor, organization)
-    clean = clean_value(value)
-    label = clean_label(label, clean)
+    clean = Plain(clean_value(value))
+    del value
+    label = clean_label(label, clean.reveal())
     check_expiry(expires_at)
-    digest = fingerprint("api-key", clean)
+    digest = fingerprint("api-key", clean.reveal())
     _refuse_duplicate(organization, digest)
     outcome = _verify_before_storing(organization, clean, label, verify, allow_unverified, actor, address)
     with transaction.atomic(using=database_alias()):
@@ -132,10 +134,11 @@ def rotate_key(
         raise ValidationError({"overlap": _("The overlap has to be from 0 to 90 days.")})
     if key.status != ApiKey.Status.ACTIVE:
         raise _not_active()
-    clean = clean_value(value)
-    label = clean_label(key.label if label is None else label, clean)
+    clean = Plain(clean_value(value))
+    del value
+    label = clean_label(key.label if label is None else label, clean.reveal())
     check_expiry(expires_at)
-    digest = fingerprint("api-key", clean)
+    digest = fingerprint("api-key", clean.reveal())
     _refuse_duplicate(key.organization, digest)
     outcome = _verify_before_storing(key.organization, clean, label, verify, allow_unverified, actor, address)
     now = timezone.now()
@@ -266,8 +269,9 @@ def find_by_value(value: str, *, actor: Actor) -> list[ApiKey]:
         ValidationError: this cannot be an API key.
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
-    clean = clean_value(value)
-    digest = fingerprint("api-key", clean)
+    clean = Plain(clean_value(value))
+    del value
+    digest = fingerprint("api-key", clean.reveal())
     candidates = policy.visible_keys(actor).filter(fingerprint=digest).select_related("organization")
     return [key for key in candidates if hmac.compare_digest(key.fingerprint, digest)]
 
@@ -275,7 +279,7 @@ def find_by_value(value: str, *, actor: Actor) -> list[ApiKey]:
 @sensitive_variables("value")
 def _verify_before_storing(
     organization: Organization,
-    value: str,
+    value: Plain,
     label: str,
     verify: bool,
     allow_unverified: bool,
@@ -284,7 +288,7 @@ def _verify_before_storing(
 ) -> Outcome:
     if not verify:
         return Outcome(ApiKey.Verification.UNVERIFIED, EventDetail.NOT_TRIED)
-    outcome = key_verification.verify_at_partium(organization, value)
+    outcome = key_verification.verify_at_partium(organization, value.reveal())
     if outcome.refused:
         # Recorded although no key is stored: somebody may have tried a key that is not theirs.
         with transaction.atomic(using=database_alias()):
@@ -294,7 +298,7 @@ def _verify_before_storing(
                 actor=actor,
                 address=address,
                 detail=EventDetail.REFUSED,
-                parameters=_in_history(label, hint_of(value), outcome),
+                parameters=_in_history(label, hint_of(value.reveal()), outcome),
             )
         raise ValidationError({"value": ValidationError(refusal(outcome), code=outcome.verification.value)})
     if outcome.verification == ApiKey.Verification.UNVERIFIED and not allow_unverified:
@@ -305,7 +309,7 @@ def _verify_before_storing(
 @sensitive_variables("value")
 def _insert(
     organization: Organization,
-    value: str,
+    value: Plain,
     digest: str,
     label: str,
     expires_at: dt.datetime | None,
@@ -316,7 +320,7 @@ def _insert(
     key = ApiKey(
         organization=organization,
         label=label,
-        hint=hint_of(value),
+        hint=hint_of(value.reveal()),
         fingerprint=digest,
         expires_at=expires_at,
         verification=outcome.verification,
@@ -324,7 +328,7 @@ def _insert(
         replaces=replaces,
         created_by_id=None if actor is None else actor.pk,
     )
-    key.secret = seal(key, "secret", value)
+    key.secret = seal(key, "secret", value.reveal())
     try:
         with transaction.atomic(using=database_alias()):
             key.save(force_insert=True)

@@ -16,6 +16,7 @@ from partium_auth.fields import seal
 from partium_auth.models import Grant, Identity, IdentityProvider
 from partium_auth.models.database import database_alias
 from partium_auth.oidc import providers
+from partium_auth.sealed.values import Plain
 from partium_auth.tokens import grants
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
             ``secret_needed``).
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
+    secret = None if client_secret is None else Plain(client_secret)
+    del client_secret
     if not policy.is_operator(actor):
         raise PermissionDenied
     before = IdentityProvider.objects.filter(pk=provider.pk).first()
@@ -50,11 +53,11 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
             if getattr(provider, name) != getattr(before, name):
                 raise ValidationError({name: _("People have logged in through this provider: this cannot change.")})
     validate_slug_and_issuer(provider)
-    validate_client_secret(provider, has_new_secret=client_secret is not None)
+    validate_client_secret(provider, has_new_secret=secret is not None)
     if not provider.pk:  # Django's inline forms take a new row's primary key away
         provider.pk = uuid.uuid4()
-    if client_secret is not None:
-        provider.client_secret = seal(provider, "client_secret", client_secret)
+    if secret is not None:
+        provider.client_secret = seal(provider, "client_secret", secret.reveal())
     with transaction.atomic(using=database_alias()):
         provider.save()
         if before is not None and before.bound_to != provider.bound_to:
