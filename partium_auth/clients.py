@@ -108,9 +108,13 @@ class _Opened(NamedTuple):
     tokens: _Tokens
     org_id: str
     external_user_id: str | None
+    by_key: bool = True
 
     def bearer(self, secret: AccessToken | _Key) -> Bearer:
-        return Bearer(secret.value, self.org_id, self.external_user_id, secret)
+        # The grant of an API key has the key's own id.
+        by_key = self.by_key and isinstance(secret, AccessToken)
+        api_key_id = secret.api_key_id if isinstance(secret, _Key) else secret.grant_id if by_key else None
+        return Bearer(secret.value, self.org_id, self.external_user_id, secret, api_key_id)
 
 
 class _Bearers(ABC):
@@ -179,7 +183,7 @@ class _SessionBearers(_Bearers):
     def _opened(self, found: SessionAccess, external_user_id: str | None) -> _Opened:
         direct = found.token_source == Organization.TokenSource.API_KEY_DIRECT
         tokens = _DirectKeys(found.organization_id) if direct else _SessionTokens(self.session)
-        return _Opened(tokens, found.org_id, external_user_id)
+        return _Opened(tokens, found.org_id, external_user_id, found.token_source != Organization.TokenSource.USER)
 
 
 @dataclass(frozen=True)
@@ -199,7 +203,7 @@ class _PersonBearers(_Bearers):
         if found.token_source != Organization.TokenSource.USER:
             return _Opened(_keys_of(found), found.org_id, external_user_id(self.user_pk))
         login = self._newest_login(found)
-        return _Opened(_Grants(lambda: (login,)), found.org_id, None)
+        return _Opened(_Grants(lambda: (login,)), found.org_id, None, by_key=False)
 
     def _newest_login(self, organization: Organization) -> GrantState:
         refusal: LoginRequired | None = None

@@ -40,7 +40,8 @@ upstream_called = Signal()
 """Partium or an identity provider was called. ``sender``: the class of the client, ``endpoint: str`` (one of
 :data:`ENDPOINTS`), ``method: str``, ``url: str`` (scheme, host and path, without the query), ``status: int | None``
 (None: no readable response), ``error: str`` (name of the exception's class where ``status`` is None, otherwise empty),
-``seconds: float``, ``organization: str`` (Partium's id, where the call was made for one; otherwise empty).
+``seconds: float``, ``organization: str`` (Partium's id, where the call was made for one; otherwise empty),
+``key_id: uuid.UUID | None`` (the API key that a call of the Find API is a use of).
 
 Sent in the thread that made the call; a receiver delays the caller."""
 

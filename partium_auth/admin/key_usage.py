@@ -17,22 +17,22 @@ BAR, GAP = 8, 3
 
 @dataclass(frozen=True)
 class Bar:
-    """One day: its counts, and the bars in pixels. Failures stand on top of exchanges."""
+    """One day: its counts, and the bars in pixels. Failures stand on top of searches."""
 
     day: dt.date
-    exchanges: int
+    searches: int
     failures: int
     x: int
-    exchanges_height: int
+    searches_height: int
     failures_height: int
 
     @property
-    def exchanges_y(self) -> int:
-        return HEIGHT - self.exchanges_height
+    def searches_y(self) -> int:
+        return HEIGHT - self.searches_height
 
     @property
     def failures_y(self) -> int:
-        return HEIGHT - self.exchanges_height - self.failures_height
+        return HEIGHT - self.searches_height - self.failures_height
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,10 @@ class Usage:
     """The chart, as the template draws it."""
 
     bars: list[Bar]
-    exchanges: int
+    searches: int
     failures: int
     most: int
+    since: dt.date
     width: int = DAYS * (BAR + GAP)
     height: int = HEIGHT
     bar: int = BAR
@@ -59,20 +60,21 @@ def usage_of(key: ApiKey, today: dt.date | None = None) -> Usage:
     first = today - dt.timedelta(days=DAYS - 1)
     counted = {row.day: row for row in ApiKeyUsage.objects.filter(api_key=key, day__gte=first, day__lte=today)}
     days = [first + dt.timedelta(days=n) for n in range(DAYS)]
-    counts = [(row.exchanges, row.failures) if (row := counted.get(day)) else (0, 0) for day in days]
+    counts = [(row.searches, row.failures) if (row := counted.get(day)) else (0, 0) for day in days]
     most = max((sum(pair) for pair in counts), default=0)
     bars = [
         Bar(
             day,
-            exchanges,
+            searches,
             failures,
             n * (BAR + GAP),
-            _pixels(exchanges, most),
+            _pixels(searches, most),
             _pixels(failures, most),
         )
-        for n, (day, (exchanges, failures)) in enumerate(zip(days, counts, strict=True))
+        for n, (day, (searches, failures)) in enumerate(zip(days, counts, strict=True))
     ]
-    return Usage(bars, sum(pair[0] for pair in counts), sum(pair[1] for pair in counts), most)
+    since = max(first, local_date(key.created_at))
+    return Usage(bars, sum(pair[0] for pair in counts), sum(pair[1] for pair in counts), most, since)
 
 
 def _pixels(count: int, most: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from partium_auth.host import background
 if TYPE_CHECKING:
     from partium_auth.http.transport import Call, Transport
     from partium_auth.partium.authentication import AuthenticationAPI
+    from partium_auth.partium.bearers import Bearer
     from partium_auth.partium.client import BearerSource, FindClient
 
 EXCHANGE_SECONDS = 8.0
@@ -34,7 +36,9 @@ def bounded_transport(total_seconds: float) -> Transport:
     return Transport(read_seconds=total_seconds, total_seconds=total_seconds)
 
 
-def send_upstream_called(sender: type, organization: str, endpoint: str, call: Call) -> None:
+def send_upstream_called(
+    sender: type, organization: str, endpoint: str, call: Call, *, key_id: uuid.UUID | None = None
+) -> None:
     """Send the signal ``upstream_called``; without receivers this costs a few microseconds.
 
     Args:
@@ -42,8 +46,10 @@ def send_upstream_called(sender: type, organization: str, endpoint: str, call: C
         organization: Partium's id, where the call was made for one; otherwise empty.
         endpoint: one of ``signals.ENDPOINTS``.
         call: what was called.
+        key_id: the API key whose use this is.
     """
-    signals.upstream_called.send_robust(sender=sender, endpoint=endpoint, organization=organization, **call._asdict())
+    about = {"endpoint": endpoint, "organization": organization, "key_id": key_id}
+    signals.upstream_called.send_robust(sender=sender, **about, **call._asdict())
 
 
 def authentication_api(total_seconds: float | None = None, *, organization: str = "") -> AuthenticationAPI:
@@ -64,6 +70,12 @@ def authentication_api(total_seconds: float | None = None, *, organization: str 
     )
 
 
+def _observe(bearer: Bearer, endpoint: str, call: Call) -> None:
+    from partium_auth.partium.client import FindClient
+
+    send_upstream_called(FindClient, bearer.organization, endpoint, call, key_id=bearer.api_key_id)
+
+
 def find_client(source: BearerSource, name: str) -> FindClient:
     """Return a Find API client. This does no I/O.
 
@@ -82,6 +94,6 @@ def find_client(source: BearerSource, name: str) -> FindClient:
         name=name,
         language=conf.language or (get_language() or "en").split("-")[0],
         assumptions=conf.assumptions,
-        observe=partial(send_upstream_called, FindClient),
+        observe=_observe,
         defer=None if conf.executor == "inline" else background.run_later,
     )

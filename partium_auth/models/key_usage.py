@@ -9,11 +9,11 @@ from partium_auth.models.keys import ApiKey
 
 
 class ApiKeyUsage(models.Model):
-    """How often a key was exchanged, and how often that failed: one row a day."""
+    """How often was searched with a key, and how often that failed: one row a day."""
 
     api_key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="usage")
     day = models.DateField()
-    exchanges = models.PositiveIntegerField(default=0)
+    searches = models.PositiveIntegerField(default=0)
     failures = models.PositiveIntegerField(default=0)
 
     class Meta:
@@ -22,4 +22,4 @@ class ApiKeyUsage(models.Model):
         constraints = (models.UniqueConstraint(fields=["api_key", "day"], name="partium_apikeyusage_one_per_day"),)
 
     def __str__(self) -> str:
-        return f"{self.day}: {self.exchanges}"
+        return f"{self.day}: {self.searches}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,12 +21,14 @@ class Bearer:
         external_user_id: unique to the end user, where users share a key (Partium, Find API: identifying unique users).
             Sent with searches only; characters other than printable ASCII are percent-encoded.
         origin: what the source knows it by.
+        api_key_id: whose use this is, where the bearer is an organization's key or came from one.
     """
 
     value: str = field(repr=False)
     organization: str
     external_user_id: str | None = None
     origin: object = field(default=None, repr=False)
+    api_key_id: uuid.UUID | None = None
 
 
 class BearerSource(Protocol):

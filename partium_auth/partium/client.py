@@ -118,7 +118,7 @@ class FindClient:
         name: whom it acts for, to be seen in its ``repr``.
         language: of searches that name none.
         assumptions: paths and names that Partium's public pages do not state.
-        observe: told of every call, with the organization and ``"search"``, ``"page"``, ``"filters"``, ``"event"`` or
+        observe: told of every call, with its bearer and ``"search"``, ``"page"``, ``"filters"``, ``"event"`` or
             ``"request"``; see ``Transport.send``.
         defer: sends the events of :attr:`report` later; None: at once.
 
@@ -137,7 +137,7 @@ class FindClient:
         name: str = "",
         language: str = "en",
         assumptions: Assumptions | None = None,
-        observe: Callable[[str, str, Call], object] | None = None,
+        observe: Callable[[Bearer, str, Call], object] | None = None,
         defer: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self._name = name
@@ -423,7 +423,7 @@ class FindClient:
                 all_headers["X-Partium-ExternalUserId"] = quote(bearer.external_user_id, safe=_PRINTABLE)
             observe = None
             if self._observe is not None:
-                observe = functools.partial(self._observe, bearer.organization, endpoint)
+                observe = functools.partial(self._observe, bearer, endpoint)
             further = {} if body is None else body(bearer.organization)
             return self._transport.send(
                 method, url, headers=all_headers, bearer=bearer.value, observe=observe, **further, **options

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime as dt
 import logging
+import threading
+import time
 import uuid
 from functools import partial
 from typing import Any
@@ -13,7 +16,9 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from partium_auth import signals
+from partium_auth.conf import conf
 from partium_auth.host.local_time import local_date
+from partium_auth.host.per_process import PerProcess
 from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage
 from partium_auth.models.database import database_alias
 from partium_auth.models.key_events import EventDetail
@@ -27,6 +32,9 @@ _ONE_OUTAGE = dt.timedelta(minutes=10)
 
 # Older counts are deleted; the chart shows 30 days.
 _COUNTS_STORED = dt.timedelta(days=90)
+
+WRITE_SECONDS = 60.0
+_MOST_COUNTS = 1000
 
 
 def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
@@ -58,31 +66,98 @@ def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
     logger.warning("Partium answered %s to the API key %s (%s).", status, key.pk, key.organization.org_id)
 
 
-def count_exchange(api_key_id: uuid.UUID, ok: bool) -> None:
-    """Count an exchange of a key, or a failure, for the chart of its use.
+class _Counts:
+    """Searches and failures per key and day that are not written yet."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.counts: dict[tuple[uuid.UUID, dt.date], list[int]] = {}
+        self.next_write_at = 0.0
+        self.timer: threading.Timer | None = None
+        atexit.register(write_counts, quiet=True)  # a job may end within the minute
+
+
+_counts = PerProcess(_Counts)
+
+
+def count_use(api_key_id: uuid.UUID, ok: bool) -> None:
+    """Count a search with a key, or a failure, in memory; a process writes its counts at most once a minute.
+
+    Args:
+        api_key_id: primary key of the key.
+        ok: whether Partium answered.
+    """
+    state, now = _counts(), time.monotonic()
+    with state.lock:
+        state.counts.setdefault((api_key_id, local_date(timezone.now())), [0, 0])[0 if ok else 1] += 1
+        is_due = now >= state.next_write_at or len(state.counts) > _MOST_COUNTS
+        if conf.executor != "inline":
+            if state.timer is None:
+                state.timer = threading.Timer(WRITE_SECONDS, write_counts, kwargs={"quiet": True, "close": True})
+                state.timer.daemon = True
+                state.timer.start()
+            return
+    if is_due:
+        write_counts()
+
+
+def write_counts(*, quiet: bool = False, close: bool = False) -> None:
+    """Write this process's counts to the database.
+
+    Args:
+        quiet: log an error instead of raising it, and lose the counts.
+        close: the thread's connection afterwards.
+    """
+    state = _counts()
+    with state.lock:
+        counts, state.counts, state.timer = state.counts, {}, None
+        state.next_write_at = time.monotonic() + WRITE_SECONDS
+    try:
+        known = set(
+            ApiKey.objects.using(database_alias())
+            .filter(pk__in={pk for pk, _day in counts})
+            .values_list("pk", flat=True)
+        )
+        for (api_key_id, day), (searches, failures) in counts.items():
+            if api_key_id in known:
+                _add(api_key_id, day, searches, failures)
+    except Exception as error:  # counts are not worth a failure of what runs meanwhile
+        if not quiet:
+            raise
+        logger.info("Counts of key usage were not written: %s", type(error).__name__)
+    finally:
+        if close:
+            connections[database_alias()].close()
+
+
+def _add(api_key_id: uuid.UUID, day: dt.date, searches: int, failures: int) -> None:
+    using = database_alias()
+    rows = ApiKeyUsage.objects.using(using).filter(api_key_id=api_key_id, day=day)
+    more = {"searches": F("searches") + searches, "failures": F("failures") + failures}
+    # UPDATE first, the usual case. The unique constraint decides which process inserts the row of the day.
+    if not rows.update(**more):
+        try:
+            with transaction.atomic(using=using):
+                usage = ApiKeyUsage.objects.using(using)
+                usage.create(api_key_id=api_key_id, day=day, searches=searches, failures=failures)
+                usage.filter(
+                    api_key_id=api_key_id, day__lt=day - _COUNTS_STORED
+                ).delete()  # once a day, by the unique index
+        except IntegrityError:
+            rows.update(**more)
+
+
+def record_exchange(api_key_id: uuid.UUID, ok: bool) -> None:
+    """Record that a key was exchanged for an access token; count it where that failed.
 
     Args:
         api_key_id: primary key of the key.
         ok: whether an access token came back.
     """
-    now = timezone.now()
-    using = database_alias()
-    day = local_date(now)
-    column = "exchanges" if ok else "failures"
-    rows = ApiKeyUsage.objects.using(using).filter(api_key_id=api_key_id, day=day)
-    # UPDATE first, the usual case. The unique constraint decides which process inserts the row of the day.
-    if not rows.update(**{column: F(column) + 1}):
-        try:
-            with transaction.atomic(using=using):
-                usage = ApiKeyUsage.objects.using(using)
-                usage.create(api_key_id=api_key_id, day=day, **{column: 1})
-                usage.filter(
-                    api_key_id=api_key_id, day__lt=day - _COUNTS_STORED
-                ).delete()  # once a day, by the unique index
-        except IntegrityError:
-            rows.update(**{column: F(column) + 1})
     if ok:
-        _record_use(api_key_id, now)
+        _record_use(api_key_id, timezone.now())
+    else:
+        count_use(api_key_id, ok=False)
 
 
 def record_direct_use(api_key_id: uuid.UUID) -> None:
@@ -109,7 +184,8 @@ def _record_use(api_key_id: uuid.UUID, now: dt.datetime) -> None:
 def connect_signals() -> None:
     """Record what ``tokens`` reports about keys. Called by the app's ``ready()``."""
     signals.key_rejected.connect(_on_rejected, sender=ApiKey, dispatch_uid="partium_auth.record_rejection")
-    signals.key_exchanged.connect(_on_exchanged, sender=ApiKey, dispatch_uid="partium_auth.count_exchange")
+    signals.key_exchanged.connect(_on_exchanged, sender=ApiKey, dispatch_uid="partium_auth.record_exchange")
+    signals.upstream_called.connect(_on_called, dispatch_uid="partium_auth.count_use")
 
 
 def _on_rejected(*, key_id: uuid.UUID, status: int, **_kwargs: Any) -> None:
@@ -117,4 +193,9 @@ def _on_rejected(*, key_id: uuid.UUID, status: int, **_kwargs: Any) -> None:
 
 
 def _on_exchanged(*, key_id: uuid.UUID, ok: bool, **_kwargs: Any) -> None:
-    count_exchange(key_id, ok)
+    record_exchange(key_id, ok)
+
+
+def _on_called(*, endpoint: str, key_id: uuid.UUID | None, status: int | None, **_kwargs: Any) -> None:
+    if endpoint == "search" and key_id is not None:
+        count_use(key_id, ok=status is not None and status < 400)

@@ -64,7 +64,7 @@ def make_tenant(name: str) -> Tenant:
     Membership.objects.create(user=developer, organization=organization, role=Role.DEVELOPER)
     membership = Membership.objects.create(user=member, organization=organization, role=Role.MEMBER)
     key = keys.add_key(organization, f"{name}-secret-{'0' * 20}", label=f"{name} label", actor=developer, verify=False)
-    ApiKeyUsage.objects.create(api_key=key, day=timezone.localdate(), exchanges=30, failures=2)
+    ApiKeyUsage.objects.create(api_key=key, day=timezone.localdate(), searches=30, failures=2)
     provider = IdentityProvider(
         slug=f"{name}-idp", display_name=f"{name} login", organization=organization, client_id="c"
     )

@@ -266,9 +266,9 @@ def test_a_key_is_found_by_its_value_in_a_post(client: Client, partium_sandbox: 
 
 def test_the_picture_of_a_keys_use_says_which_color_is_what(ours: Tenant, root: Any) -> None:
     page = login(root).get(reverse(KEY + "change", args=[ours.key.pk])).content.decode()
-    assert 'partium-active">exchanges</span>' in page
+    assert 'partium-active">searches</span>' in page
     assert 'partium-failing">failures</span>' in page
-    assert ": exchanges 30, failures 2</title>" in page
+    assert ": searches 30, failures 2</title>" in page
 
 
 def test_a_key_that_is_sent_as_it_is_is_not_called_unused(ours: Tenant, root: Any) -> None:

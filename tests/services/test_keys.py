@@ -11,11 +11,16 @@ from typing import Any
 import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, connection, transaction
+from django.test import RequestFactory
 from django.utils import timezone
 
+import partium_auth
 from partium_auth import signals
+from partium_auth.exceptions import UnprocessableRequest
 from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, Grant, Organization
 from partium_auth.services import key_usage, key_verification, keys, members
+from partium_auth.session import PartiumSession
+from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox
 
 Verification = ApiKey.Verification
@@ -389,25 +394,48 @@ def test_a_rejected_key_is_left_alone_for_a_minute_and_is_one_event(key: ApiKey)
 
 def test_a_later_outage_is_an_event_again(key: ApiKey) -> None:
     key_usage.record_rejection(key.pk)
-    key_usage.count_exchange(key.pk, ok=True)
+    key_usage.record_exchange(key.pk, ok=True)
     assert ApiKey.objects.get().rejected_at is None
     key_usage.record_rejection(key.pk)
     assert actions(key) == ["added", "rejected", "rejected"]
 
 
-def test_exchanges_are_counted_by_day(key: ApiKey) -> None:
-    for ok in (True, True, False):
-        key_usage.count_exchange(key.pk, ok=ok)
+def test_searches_are_counted_by_day_and_written_at_most_once_a_minute(
+    key: ApiKey, settings: Any, django_assert_num_queries: Any
+) -> None:
+    settings.PARTIUM_EXECUTOR = "inline"
+    key_usage.write_counts()  # the minute begins
+    client = partium_auth.for_organization("acme")
+    for _ in range(3):
+        client.search(text="fan")
+    with pytest.raises(UnprocessableRequest):
+        client.search(text="fan", limit=1000)
+    client.hierarchy()
+    with django_assert_num_queries(0):
+        key_usage.count_use(key.pk, ok=True)
+    assert not ApiKeyUsage.objects.exists()
+    key_usage.count_use(uuid.uuid4(), ok=True)  # deleted meanwhile
+    key_usage.write_counts()
     usage = ApiKeyUsage.objects.get()
-    assert (usage.day, usage.exchanges, usage.failures) == (timezone.localdate(), 2, 1)
+    assert (usage.day, usage.searches, usage.failures) == (timezone.localdate(), 4, 1)
     assert ApiKey.objects.get().last_used_at is not None
+
+
+def test_searches_with_a_persons_own_token_are_no_use_of_a_key(partium_user: PartiumUser) -> None:
+    key_usage.write_counts()
+    request = RequestFactory().get("/")
+    request.user, request.session = partium_user.user, partium_user.client.session
+    PartiumSession(request).client.search(text="fan")
+    key_usage.write_counts()
+    assert not ApiKeyUsage.objects.exists()
 
 
 def test_counts_that_no_page_shows_any_more_are_not_kept_for_ever(key: ApiKey) -> None:
     today = timezone.localdate()
     for days in (29, 90, 91, 4000):
-        ApiKeyUsage.objects.create(api_key=key, day=today - dt.timedelta(days=days), exchanges=1)
-    key_usage.count_exchange(key.pk, ok=True)
+        ApiKeyUsage.objects.create(api_key=key, day=today - dt.timedelta(days=days), searches=1)
+    key_usage.count_use(key.pk, ok=True)
+    key_usage.write_counts()
     kept = ApiKeyUsage.objects.order_by("-day").values_list("day", flat=True)
     assert [(today - day).days for day in kept] == [0, 29, 90]
 
@@ -415,18 +443,16 @@ def test_counts_that_no_page_shows_any_more_are_not_kept_for_ever(key: ApiKey) -
 @pytest.mark.django_db(transaction=True)
 def test_no_count_is_lost_between_threads(key: ApiKey) -> None:
     def work() -> None:
-        try:
-            for _ in range(5):
-                key_usage.count_exchange(key.pk, ok=True)
-        finally:
-            connection.close()
+        for _ in range(5):
+            key_usage.count_use(key.pk, ok=True)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert ApiKeyUsage.objects.get().exchanges == 20
+    key_usage.write_counts()
+    assert ApiKeyUsage.objects.get().searches == 20
 
 
 @pytest.mark.django_db(transaction=True)
@@ -449,7 +475,7 @@ def test_the_signals_of_the_tokens_room_are_written_down(key: ApiKey) -> None:
     key_usage.connect_signals()
     signals.key_exchanged.send(sender=ApiKey, key_id=key.pk, ok=True)
     signals.key_rejected.send(sender=ApiKey, key_id=key.pk, status=401)
-    assert ApiKeyUsage.objects.get().exchanges == 1
+    assert ApiKey.objects.get().last_used_at is not None
     assert ApiKey.objects.get().rejected_at is not None
 
 

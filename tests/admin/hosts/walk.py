@@ -60,7 +60,7 @@ def main() -> None:  # noqa: C901  # one long walk
     acme = members.add_organization("acme", display_name="Acme", actor=None)
     Membership.objects.create(user=dev, organization=acme, role="developer")
     key = keys.add_key(acme, "value-0000000000000", label="shop", actor=dev, verify=False)
-    ApiKeyUsage.objects.create(api_key=key, day=timezone.localdate(), exchanges=1)
+    ApiKeyUsage.objects.create(api_key=key, day=timezone.localdate(), searches=1)
     provider = IdentityProvider.objects.create(slug="acme", display_name="A", issuer="https://i.example", client_id="c")
     objects: dict[type, Any] = {
         ApiKey: key,
