@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo walkthrough bench chaos test services node browser screenshots lint types layers check lock messages clean
+.PHONY: conformance help demo walkthrough bench chaos test services node browser screenshots lint types layers check lock messages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,9 @@ browser: $(VENV)/.installed-dev ## run the tests in a browser; needs Debian's ch
 
 screenshots: $(VENV)/.installed-dev ## take the pictures of the documentation anew; needs Debian's chromium
 	@SCREENSHOTS=1 $(MAKE) --no-print-directory browser
+
+conformance: ## run the OpenID conformance suite; SUITE=its git directory; needs a JDK of 21 or newer, Maven and nginx
+	@conformance/run.sh "$(SUITE)"
 
 lint: $(VENV)/.installed-dev ## check style and format (ruff)
 	@$(BIN)/ruff check --quiet .

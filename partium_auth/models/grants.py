@@ -43,6 +43,7 @@ class Grant(models.Model):
     session_id = models.CharField(max_length=255, blank=True, default="")  # the provider's sid
     session_key = SealedField(null=True)  # Django's, so that a logout from elsewhere can delete the session
     session_key_digest = models.CharField(max_length=32, blank=True, default="")  # tells whether the key has changed
+    signed_with = models.CharField(max_length=8, blank=True, default="")  # the algorithm of its ID tokens
     id_token = SealedField(null=True)  # the id_token_hint of a log-out
 
     access_token = SealedField(null=True)

@@ -60,6 +60,7 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
     if login.tokens is not None:
         if login.tokens.id_token:
             grant.id_token = seal(grant, "id_token", login.tokens.id_token)
+            grant.signed_with = _algorithm_of(login.tokens.id_token)
         grant.access_token = seal(grant, "access_token", login.tokens.access_token)
         if login.tokens.refresh_token:
             grant.refresh_token = seal(grant, "refresh_token", login.tokens.refresh_token)
@@ -69,6 +70,16 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
         grant.refreshed_at = timezone.now()
     grant.save(force_insert=True, using=database_alias())
     return grant
+
+
+def _algorithm_of(id_token: str) -> str:
+    """Return the algorithm of an ID token that was verified; what other code opens without one has none."""
+    from jwt import PyJWTError, get_unverified_header
+
+    try:
+        return str(get_unverified_header(id_token).get("alg", ""))[:8]
+    except (PyJWTError, ValueError):
+        return ""
 
 
 def key_of(session: SessionBase) -> str:
