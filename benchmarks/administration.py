@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from partium_auth.admin import key_site
 from partium_auth.fields import seal
-from partium_auth.models import ApiKey, ApiKeyEvent, Organization
+from partium_auth.models import ApiKey, AuditEvent, Organization
 
 FEW = 100
 KINDS = ("first", "second", "backup")
@@ -54,8 +54,9 @@ def fill(first: int, number: int) -> None:
             key.secret = sealed
             rows.append(key)
     ApiKey.objects.bulk_create(rows, batch_size=2000)
-    ApiKeyEvent.objects.bulk_create(
-        [ApiKeyEvent(api_key=key, organization_id=key.organization_id, action="added") for key in rows], batch_size=5000
+    AuditEvent.objects.bulk_create(
+        [AuditEvent(api_key=key, organization_id=key.organization_id, action="key_added") for key in rows],
+        batch_size=5000,
     )
 
 
@@ -74,7 +75,7 @@ def pages(*, operator: bool) -> list[str]:
         f"{keys}?state=failing",
         f"{keys}?organization={some.pk}",
         f"{keys}?o=3.1",
-        reverse(site + "apikeyevent_changelist"),
+        reverse(site + "auditevent_changelist"),
         reverse(site + "apikey_add"),
     ]
     if operator:

@@ -23,7 +23,7 @@ from partium_auth.conf import conf
 from partium_auth.exceptions import LoginRequired, NoOrganization, PartiumError
 from partium_auth.models import (
     ApiKey,
-    ApiKeyEvent,
+    AuditEvent,
     Grant,
     IdentityProvider,
     Invitation,
@@ -31,6 +31,7 @@ from partium_auth.models import (
     Organization,
     Role,
 )
+from partium_auth.models.audit_events import KEY_ACTIONS
 from partium_auth.models.database import database_alias
 from partium_auth.tokens.access import read_login
 from partium_auth.tokens.manager import token_manager
@@ -235,9 +236,7 @@ def may_manage_organizations(user: Actor) -> bool:
 
 def member_organizations(user: Actor) -> OrganizationQuerySet:
     """Return the organizations whose members somebody may manage."""
-    if is_operator(user) or conf.developers_manage_members:
-        return developer_organizations(user)
-    return Organization.objects.none()
+    return developer_organizations(user) if _sees_people(user) else Organization.objects.none()
 
 
 def has_developer(organization: Organization) -> bool:
@@ -267,9 +266,13 @@ def visible_keys(user: Actor) -> QuerySet[ApiKey]:
     return _of_organizations(ApiKey.objects.all(), user, developer_organizations(user))
 
 
-def visible_events(user: Actor) -> QuerySet[ApiKeyEvent]:
-    """Return the key events that somebody may see."""
-    return _of_organizations(ApiKeyEvent.objects.all(), user, developer_organizations(user))
+def visible_events(user: Actor) -> QuerySet[AuditEvent]:
+    """Return the events that somebody may see: operators all, developers those of their organizations.
+
+    Events of people are for those who may manage the organization's members.
+    """
+    events = AuditEvent.objects.all() if _sees_people(user) else AuditEvent.objects.filter(action__in=KEY_ACTIONS)
+    return _of_organizations(events, user, developer_organizations(user))
 
 
 def visible_members(user: Actor) -> QuerySet[Membership]:
@@ -290,6 +293,10 @@ def visible_providers(user: Actor) -> QuerySet[IdentityProvider]:
 def visible_grants(user: Actor) -> QuerySet[Grant]:
     """Return the grants that somebody may see: operators all, others none."""
     return Grant.objects.all() if is_operator(user) else Grant.objects.none()
+
+
+def _sees_people(user: Actor) -> bool:
+    return is_operator(user) or conf.developers_manage_members
 
 
 def _of_organizations(rows: QuerySet[M], user: Actor, organizations: QuerySet[Organization]) -> QuerySet[M]:

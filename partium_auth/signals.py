@@ -17,9 +17,12 @@ duplicate_key = Signal()
 """The same API key is stored for more than one organization. ``sender=ApiKey``, ``key_id: uuid.UUID`` (of the one just
 added), ``organizations: list[str]`` (Partium's ids of all of them). All of them can still use it."""
 
+audit_event = Signal()
+"""Something happened that is recorded, and was committed: a login, a change of a right, a key, an organization or a provider.
+``sender=AuditEvent``, ``event: AuditEvent``."""
+
 key_event = Signal()
-"""An event was added to the history of an organization's keys and committed. ``sender=ApiKeyEvent``,
-``event: ApiKeyEvent``."""
+"""As :data:`audit_event`, for events of API keys only."""
 
 token_refreshed = Signal()
 """A grant has a new access token. ``sender=Grant``, ``grant_id: uuid.UUID``, ``kind: str`` (``oidc``, ``password`` or

@@ -11,7 +11,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Model
 
-from partium_auth.admin.events import ApiKeyEventAdmin
+from partium_auth.admin.events import AuditEventAdmin
 from partium_auth.admin.grants import GrantAdmin
 from partium_auth.admin.keys import ApiKeyAdmin
 from partium_auth.admin.members import InvitationAdmin, MembershipAdmin
@@ -20,7 +20,7 @@ from partium_auth.admin.providers import IdentityProviderAdmin
 from partium_auth.admin.site import KeySite
 from partium_auth.models import (
     ApiKey,
-    ApiKeyEvent,
+    AuditEvent,
     Grant,
     IdentityProvider,
     Invitation,
@@ -32,7 +32,7 @@ __all__ = ["MODEL_ADMINS", "KeySite", "key_site", "register"]
 
 MODEL_ADMINS: dict[type[Model], type[admin.ModelAdmin[Any]]] = {
     ApiKey: ApiKeyAdmin,
-    ApiKeyEvent: ApiKeyEventAdmin,
+    AuditEvent: AuditEventAdmin,
     Organization: OrganizationAdmin,
     Membership: MembershipAdmin,
     Invitation: InvitationAdmin,

@@ -1,4 +1,4 @@
-"""The history of keys: read and exported, never changed."""
+"""The events: read and exported, never changed."""
 
 from __future__ import annotations
 
@@ -19,31 +19,44 @@ from django.utils.translation import gettext_lazy as _
 from partium_auth import policy
 from partium_auth.admin.organization_choice import OrganizationFilter
 from partium_auth.admin.permissions import PolicyAdmin, permissions_of
-from partium_auth.models import ApiKeyEvent
+from partium_auth.models import AuditEvent
 
 # For scripts, so the same in every language.
-COLUMNS = ("when", "action", "organization", "key", "shown_as", "detail", "who", "from", "key_id")
+COLUMNS = (
+    "when",
+    "action",
+    "organization",
+    "key",
+    "shown_as",
+    "detail",
+    "who",
+    "from",
+    "key_id",
+    "person",
+    "who_id",
+    "person_id",
+)
 
 
-class ApiKeyEventAdmin(PolicyAdmin):
+class AuditEventAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_events)
     deferred = ("api_key__secret",)
-    list_display = ("at", "action", "key", "organization_name", "who", "details", "address")
+    list_display = ("at", "action", "key", "person_name", "organization_name", "who", "details", "address")
     list_select_related = ("api_key", "organization")
     list_filter = ("action", OrganizationFilter, ("at", admin.DateFieldListFilter))
     lookups_allowed = frozenset({"action__exact", "at__gte", "at__lt", "api_key__id__exact"})
-    search_fields = ("api_key__label", "api_key__hint", "actor_name", "organization__display_name")
+    search_fields = ("api_key__label", "api_key__hint", "actor_name", "person_name", "organization__display_name")
     search_help_text = _("Label, last four characters, person or organization")
     ordering = ("-at", "-id")
-    change_list_template = "admin/partium_auth/apikeyevent/change_list.html"
-    fields = ("at", "action", "organization_name", "key", "details", "who", "address")
+    change_list_template = "admin/partium_auth/auditevent/change_list.html"
+    fields = ("at", "action", "organization_name", "key", "person_name", "details", "who", "address")
     readonly_fields = fields
 
     def may_see_any(self, request: HttpRequest) -> bool:
         return permissions_of(request).may_enter_key_site
 
     def may_see(self, request: HttpRequest, obj: Any) -> bool:
-        return permissions_of(request).may_manage_keys(obj.organization_id)
+        return policy.visible_events(request.user).filter(pk=obj.pk).exists()
 
     def get_queryset(self, request: HttpRequest) -> Any:
         # Django requires this for the deferred column of api_key.
@@ -59,15 +72,17 @@ class ApiKeyEventAdmin(PolicyAdmin):
 
     @admin.display(description=_("who"), ordering="actor_name")
     def who(self, event: Any) -> str:
-        return event.actor_name or gettext("the system")
+        if event.actor_name:
+            return str(event.actor_name)
+        return gettext("a person whose name is erased") if event.actor_id else gettext("the system")
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.csv_view)
-        return [path("csv/", view, name="partium_auth_apikeyevent_csv"), *super().get_urls()]
+        return [path("csv/", view, name="partium_auth_auditevent_csv"), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         query = request.GET.urlencode()
-        url = reverse("admin:partium_auth_apikeyevent_csv", current_app=self.admin_site.name)
+        url = reverse("admin:partium_auth_auditevent_csv", current_app=self.admin_site.name)
         return super().changelist_view(
             request, {"csv_url": f"{url}?{query}" if query else url, **(extra_context or {})}
         )
@@ -79,11 +94,11 @@ class ApiKeyEventAdmin(PolicyAdmin):
         try:
             events = self.get_changelist_instance(request).get_queryset(request)
         except IncorrectLookupParameters:  # as the list itself does
-            url = reverse("admin:partium_auth_apikeyevent_changelist", current_app=self.admin_site.name)
+            url = reverse("admin:partium_auth_auditevent_changelist", current_app=self.admin_site.name)
             return HttpResponseRedirect(f"{url}?{ERROR_FLAG}=1")
         response = HttpResponse(
             content_type="text/csv; charset=utf-8",
-            headers={"Content-Disposition": 'attachment; filename="key-events.csv"', "Cache-Control": "no-store"},
+            headers={"Content-Disposition": 'attachment; filename="events.csv"', "Cache-Control": "no-store"},
         )
         response.write("\ufeff")  # tells spreadsheets that this is UTF-8
         writer = csv.writer(response)
@@ -93,18 +108,21 @@ class ApiKeyEventAdmin(PolicyAdmin):
         return response
 
 
-def _cells(event: ApiKeyEvent) -> list[str]:
+def _cells(event: AuditEvent) -> list[str]:
     key = event.api_key
     return [
         (timezone.localtime(event.at) if timezone.is_aware(event.at) else event.at).isoformat(timespec="seconds"),
         event.action,
-        event.organization.org_id,
+        event.organization.org_id if event.organization else "",
         key.label if key else "",
         key.masked if key else "",
         event.detail,
         event.actor_name,
         event.address or "",
         str(key.pk) if key else "",
+        event.person_name,
+        event.actor_id,
+        event.person_id,
     ]
 
 

@@ -251,7 +251,7 @@ class ApiKeyAdmin(PolicyAdmin):
         return HttpResponseRedirect(self._events_url(self._key(request, object_id)))
 
     def _events_url(self, key: ApiKey) -> str:
-        url = reverse("admin:partium_auth_apikeyevent_changelist", current_app=self.admin_site.name)
+        url = reverse("admin:partium_auth_auditevent_changelist", current_app=self.admin_site.name)
         return f"{url}?api_key__id__exact={key.pk}"
 
     # -- find by value --------------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ class PolicyAdmin(ModelAdmin):
     @admin.display(description=_("organization"), ordering="organization__display_name")
     def organization_name(self, obj: Any) -> str:
         # A method, because Django makes a link of a foreign key, to a page that developers may not open.
-        return str(obj.organization)
+        return str(obj.organization or "–")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         title = capfirst(self.opts.verbose_name_plural)

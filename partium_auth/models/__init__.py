@@ -1,9 +1,9 @@
 """The tables. ``services`` writes them, ``tokens`` the grants; secrets are ``SealedField``s."""
 
+from partium_auth.models.audit_events import AuditEvent
 from partium_auth.models.fingerprints import FingerprintKey
 from partium_auth.models.grants import Grant
 from partium_auth.models.identities import Identity, Invitation, LoginAttempts, UsedOnce
-from partium_auth.models.key_events import ApiKeyEvent
 from partium_auth.models.key_status import KeyStatus
 from partium_auth.models.key_usage import ApiKeyUsage
 from partium_auth.models.keys import ApiKey
@@ -13,8 +13,8 @@ from partium_auth.models.providers import EmailDomain, IdentityProvider
 
 __all__ = [
     "ApiKey",
-    "ApiKeyEvent",
     "ApiKeyUsage",
+    "AuditEvent",
     "EmailDomain",
     "FingerprintKey",
     "Grant",

@@ -19,11 +19,11 @@ from partium_auth import signals
 from partium_auth.conf import conf
 from partium_auth.host.local_time import local_date
 from partium_auth.host.per_process import PerProcess
-from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage
+from partium_auth.models import ApiKey, ApiKeyUsage, AuditEvent
+from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
-from partium_auth.models.key_events import EventDetail
 from partium_auth.models.keys import REJECTION_REMEMBERED
-from partium_auth.services.key_events import record
+from partium_auth.services.audit import record
 
 logger = logging.getLogger("partium_auth.keys")
 
@@ -56,7 +56,7 @@ def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
             return
         key = rows.select_related("organization").defer("secret").get()
         record(
-            ApiKeyEvent.Action.REJECTED,
+            AuditEvent.Action.KEY_REJECTED,
             key=key,
             detail=EventDetail.REJECTED_IN_USE,
             parameters={"status": status},

@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 from partium_auth.exceptions import CredentialsRejected, NotPermitted, UpstreamError
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Organization
-from partium_auth.models.key_events import EventDetail, describe
+from partium_auth.models.audit_events import EventDetail, describe
 from partium_auth.partium.bearers import Bearer
 
 if TYPE_CHECKING:

@@ -19,14 +19,14 @@ from django.views.decorators.debug import sensitive_variables
 
 from partium_auth import policy, signals
 from partium_auth.fields import seal
-from partium_auth.models import ApiKey, ApiKeyEvent, Grant, Organization
+from partium_auth.models import ApiKey, AuditEvent, Grant, Organization
+from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
 from partium_auth.models.fingerprints import fingerprint
-from partium_auth.models.key_events import EventDetail
 from partium_auth.models.keys import mask
 from partium_auth.sealed.values import Plain
 from partium_auth.services import key_verification
-from partium_auth.services.key_events import record
+from partium_auth.services.audit import record
 from partium_auth.services.key_validation import (
     check_expiry,
     check_storable,
@@ -89,7 +89,7 @@ def add_key(
         _permit_still(actor, organization)
         key = _insert(organization, clean, digest, label, expires_at, outcome, actor)
         record(
-            ApiKeyEvent.Action.ADDED,
+            AuditEvent.Action.KEY_ADDED,
             key=key,
             detail=outcome.code,
             actor=actor,
@@ -154,7 +154,7 @@ def rotate_key(
         new = _insert(key.organization, clean, digest, label, expires_at, outcome, actor, replaces=key)
         hours = overlap.total_seconds() / 3600
         record(
-            ApiKeyEvent.Action.ROTATED,
+            AuditEvent.Action.KEY_ROTATED,
             key=new,
             actor=actor,
             address=address,
@@ -162,7 +162,7 @@ def rotate_key(
             parameters=_in_history(key.label, key.hint, outcome),
         )
         record(
-            ApiKeyEvent.Action.RETIRED,
+            AuditEvent.Action.KEY_RETIRED,
             key=key,
             actor=actor,
             address=address,
@@ -192,7 +192,7 @@ def revoke_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> None
         )
         if revoked:
             grants.revoke(Grant.objects.filter(api_key=key.pk))
-            record(ApiKeyEvent.Action.REVOKED, key=key, actor=actor, address=address)
+            record(AuditEvent.Action.KEY_REVOKED, key=key, actor=actor, address=address)
     key.status, key.secret = ApiKey.Status.REVOKED, None
 
 
@@ -221,7 +221,7 @@ def verify_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> Outc
             for name, value in changes.items():
                 setattr(key, name, value)
         record(
-            ApiKeyEvent.Action.VERIFIED,
+            AuditEvent.Action.KEY_VERIFIED,
             key=key,
             detail=outcome.code,
             actor=actor,
@@ -257,7 +257,7 @@ def change_key(
     with transaction.atomic(using=database_alias()):
         _permit_still(actor, key.organization)
         ApiKey.objects.filter(pk=key.pk).update(label=label, expires_at=expires_at)
-        record(ApiKeyEvent.Action.CHANGED, key=key, detail=detail, actor=actor, address=address, parameters=times)
+        record(AuditEvent.Action.KEY_CHANGED, key=key, detail=detail, actor=actor, address=address, parameters=times)
     key.label, key.expires_at = label, expires_at
 
 
@@ -293,7 +293,7 @@ def _verify_before_storing(
         # Recorded although no key is stored: somebody may have tried a key that is not theirs.
         with transaction.atomic(using=database_alias()):
             record(
-                ApiKeyEvent.Action.REFUSED,
+                AuditEvent.Action.KEY_REFUSED,
                 organization=organization,
                 actor=actor,
                 address=address,

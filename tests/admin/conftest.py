@@ -16,8 +16,8 @@ from pytest_django import Settings
 from partium_auth.fields import seal
 from partium_auth.models import (
     ApiKey,
-    ApiKeyEvent,
     ApiKeyUsage,
+    AuditEvent,
     EmailDomain,
     Grant,
     IdentityProvider,
@@ -36,7 +36,7 @@ class Tenant:
     name: str
     organization: Organization
     key: ApiKey
-    event: ApiKeyEvent
+    event: AuditEvent
     member: Any
     developer: Any
     membership: Membership
@@ -47,7 +47,7 @@ class Tenant:
     def object_of(self, model: type[Model]) -> Any:
         return {
             ApiKey: self.key,
-            ApiKeyEvent: self.event,
+            AuditEvent: self.event,
             Organization: self.organization,
             Membership: self.membership,
             Invitation: self.invitation,
@@ -84,7 +84,7 @@ def make_tenant(name: str) -> Tenant:
         name=name,
         organization=organization,
         key=key,
-        event=ApiKeyEvent.objects.get(api_key=key),
+        event=AuditEvent.objects.get(api_key=key),
         member=member,
         developer=developer,
         membership=membership,

@@ -189,7 +189,7 @@ def test_the_list_fits_a_phone_in_the_dark(
         reverse(KEY + "add"),
         reverse(KEY + "change", args=[key.pk]),
         reverse(KEY + "rotate", args=[key.pk]),
-        reverse("partium_keys:partium_auth_apikeyevent_changelist"),
+        reverse("partium_keys:partium_auth_auditevent_changelist"),
     ):
         page.goto(site + url)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, url
@@ -274,7 +274,7 @@ def test_german_fits_a_phone_and_a_desk(
         ("apikey_add", [], "Prüfen und hinzufügen"),
         ("apikey_change", [old.pk], "Nutzung in den letzten 30 Tagen"),
         ("apikey_find", [], "Schlüssel anhand seines Werts finden"),
-        ("apikeyevent_changelist", [], "Als CSV exportieren"),
+        ("auditevent_changelist", [], "Als CSV exportieren"),
         ("organization_overview", [], "Schlüssel nach Organisation"),
         ("organization_change", [acme.pk], "Vorgeschriebener Identitätsanbieter"),
         ("membership_changelist", [], "Herkunft"),

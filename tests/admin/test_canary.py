@@ -114,8 +114,8 @@ def test_no_value_leaves_the_process(  # noqa: C901  # one long walk
         get(KEY + name)
     for name in ("change", "history"):
         get(KEY + name, key.pk)
-    get("partium_keys:partium_auth_apikeyevent_changelist")
-    get("partium_keys:partium_auth_apikeyevent_csv")
+    get("partium_keys:partium_auth_auditevent_changelist")
+    get("partium_keys:partium_auth_auditevent_csv")
     get("partium_keys:partium_auth_organization_overview")
     get("partium_keys:index")
     post(KEY + "revoke", {"keys": str(key.pk)})

@@ -16,7 +16,7 @@ from django.urls import URLPattern, URLResolver, reverse
 from pytest_django import Settings
 
 from partium_auth.admin import MODEL_ADMINS, key_site
-from partium_auth.models import ApiKey, ApiKeyEvent, Membership, Organization
+from partium_auth.models import ApiKey, AuditEvent, Membership, Organization
 from tests.admin.conftest import Tenant, login
 
 SITES = {"keys": key_site, "admin": admin.site}
@@ -193,8 +193,8 @@ def test_filters_lookups_and_searches_tell_nothing_of_another_organization(
         "all=",
         "_popup=1&_to_field=fingerprint",
     ]
-    for model in (ApiKey, ApiKeyEvent, Organization, Membership):
-        for page in ("changelist", *(["csv"] if model is ApiKeyEvent else [])):
+    for model in (ApiKey, AuditEvent, Organization, Membership):
+        for page in ("changelist", *(["csv"] if model is AuditEvent else [])):
             name = f"{SITES[site].name}:partium_auth_{model._meta.model_name}_{page}"
             for query in queries:
                 url = f"{reverse(name)}?{query}"
@@ -248,11 +248,13 @@ def test_a_superuser_gets_every_page(site: str, ours: Tenant, root: Any) -> None
         if url.endswith(("/login/", "/logout/", "autocomplete/")) or "/r/" in url:
             continue
         status = client.get(url).status_code
-        closed = url.endswith("/delete/") and any(part in url for part in ("apikey", "/organization/", "grant"))
+        closed = url.endswith("/delete/") and any(
+            part in url for part in ("apikey", "auditevent", "/organization/", "grant")
+        )
         redirects = url.endswith(("/apikey/verify/", "/apikey/revoke/", "/check/")) or (
             "/apikey/" in url and url.endswith("/history/")
         )
-        nothing_to_add = url.endswith("/add/") and any(part in url for part in ("apikeyevent", "grant"))
+        nothing_to_add = url.endswith("/add/") and any(part in url for part in ("auditevent", "grant"))
         assert status == (
             403 if closed or nothing_to_add else 302 if redirects else 200 if "password" not in url else status
         ), url

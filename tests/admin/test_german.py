@@ -16,8 +16,8 @@ from pytest_django import Settings
 
 from partium_auth.accounts import error_pages
 from partium_auth.exceptions import NoOrganization
-from partium_auth.models import ApiKey, ApiKeyEvent
-from partium_auth.models.key_events import EventDetail, describe
+from partium_auth.models import ApiKey, AuditEvent
+from partium_auth.models.audit_events import EventDetail, describe
 from partium_auth.oidc.errors import Refused
 from partium_auth.services import keys
 from tests.admin.conftest import Tenant, login
@@ -79,7 +79,7 @@ def test_the_key_admin(ours: Tenant, settings: Settings) -> None:
     assert_german(client.get(reverse(key + "changelist")), "API-Schlüssel", "vor 3 Tagen", "1. März 2031 13:00")
     detail = client.get(reverse(key + "change", args=[ours.key.pk]))
     assert_german(detail, "Token-Abrufe: 30", "Partium war nicht erreichbar oder hat nicht rechtzeitig geantwortet.")
-    events = client.get(reverse("partium_keys:partium_auth_apikeyevent_changelist"))
+    events = client.get(reverse("partium_keys:partium_auth_auditevent_changelist"))
     assert_german(events, "Nicht geprüft: Partium war nicht erreichbar", "Hinzugefügt")
     answer = client.post(reverse(key + "add"), {"organization": "aardvark", "label": "", "value": "a b"})
     assert_german(answer, "Es wurde nichts gespeichert.", "Dieses Feld ist zwingend erforderlich.")
@@ -88,7 +88,7 @@ def test_the_key_admin(ours: Tenant, settings: Settings) -> None:
 def test_what_is_stored_does_not_depend_on_who_acts(ours: Tenant) -> None:
     with translation.override("de"):
         keys.change_key(ours.key, label="neu", expires_at=None, actor=None)
-    event = ApiKeyEvent.objects.latest("id")
+    event = AuditEvent.objects.latest("id")
     assert event.detail == "label changed"
     with translation.override("de"):
         assert event.get_detail_display() == "Bezeichnung geändert"
@@ -120,7 +120,7 @@ def test_what_is_stored_does_not_depend_on_who_acts(ours: Tenant) -> None:
     ],
 )
 def test_sentences_of_the_history(code: str, parameters: dict[str, object], english: str, german: str) -> None:
-    event = ApiKeyEvent(detail_code=code, detail_parameters=parameters)
+    event = AuditEvent(detail_code=code, detail_parameters=parameters)
     with translation.override("de"):
         assert event.get_detail_display() == german
         assert event.detail == english

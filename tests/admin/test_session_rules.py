@@ -84,7 +84,7 @@ def test_what_closes_the_token_endpoint_closes_the_key_admin(
     changelist = reverse(f"{site}:partium_auth_apikey_changelist")
     assert "aardvark label" in client.get(changelist).content.decode()
     close(ours, theirs, grant, settings)
-    for name in ("apikey_changelist", "apikeyevent_csv", "membership_changelist", "invitation_changelist"):
+    for name in ("apikey_changelist", "auditevent_csv", "membership_changelist", "invitation_changelist"):
         answer = client.get(reverse(f"{site}:partium_auth_{name}"))
         assert answer.status_code in {302, 403}
         assert b"aardvark" not in answer.content

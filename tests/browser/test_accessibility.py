@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 DJANGOS = [[".breadcrumbs"], ["#changelist-search"], [".changelist-filter"]]
 NOBODYS = ["/partium/login/", "/partium/callback/default/?error=access_denied&state=x"]
 KEYS = "/keys/partium_auth/apikey/"
-ADAS = ["/", "/?q=fan", "/keys/", KEYS, f"{KEYS}add/", f"{KEYS}find/", "/keys/partium_auth/apikeyevent/"]
+ADAS = ["/", "/?q=fan", "/keys/", KEYS, f"{KEYS}add/", f"{KEYS}find/", "/keys/partium_auth/auditevent/"]
 
 
 def faults(page: Page) -> list[str]:

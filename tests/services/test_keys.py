@@ -17,7 +17,7 @@ from django.utils import timezone
 import partium_auth
 from partium_auth import signals
 from partium_auth.exceptions import UnprocessableRequest
-from partium_auth.models import ApiKey, ApiKeyEvent, ApiKeyUsage, Grant, Organization
+from partium_auth.models import ApiKey, ApiKeyUsage, AuditEvent, Grant, Organization
 from partium_auth.services import key_usage, key_verification, keys, members
 from partium_auth.session import PartiumSession
 from partium_auth.testing.people import PartiumUser
@@ -31,7 +31,7 @@ def code_of(error: ValidationError, field: str = "value") -> str:
 
 
 def actions(key: ApiKey) -> list[str]:
-    return list(ApiKeyEvent.objects.filter(api_key=key).order_by("id").values_list("action", flat=True))
+    return list(AuditEvent.objects.filter(api_key=key).order_by("id").values_list("action", flat=True))
 
 
 @pytest.fixture
@@ -52,8 +52,8 @@ def test_an_accepted_key_is_stored_sealed_with_hint_and_history(
     assert (stored.label, stored.hint, stored.verification) == ("shop", value[-4:], Verification.ACCEPTED)
     assert stored.verified_at is not None
     assert stored.created_by == dev
-    event = ApiKeyEvent.objects.get()
-    assert (event.action, event.actor_name, event.address) == ("added", "dev", "192.0.2.7")
+    event = AuditEvent.objects.get()
+    assert (event.action, event.actor_name, event.address) == ("key_added", "dev", "192.0.2.7")
     assert Grant.objects.filter(api_key=stored).count() == 1
 
 
@@ -84,7 +84,7 @@ def test_a_user_name_need_not_be_a_string(
     dev = person("dev", acme)
     monkeypatch.setattr(dev, "get_username", lambda: 4711)
     keys.add_key(acme, "value-00000000000000", label="x", actor=dev, verify=False)
-    assert ApiKeyEvent.objects.get().actor_name == "4711"
+    assert AuditEvent.objects.get().actor_name == "4711"
 
 
 def test_a_rejected_key_is_not_stored_and_the_attempt_is(acme: Organization, person: Callable[..., Any]) -> None:
@@ -92,8 +92,8 @@ def test_a_rejected_key_is_not_stored_and_the_attempt_is(acme: Organization, per
         keys.add_key(acme, "not-a-key-at-all-0000", label="x", actor=person("dev", acme))
     assert code_of(caught.value) == "rejected"
     assert not ApiKey.objects.exists()
-    event = ApiKeyEvent.objects.get()
-    assert (event.action, event.api_key, event.organization) == ("refused", None, acme)
+    event = AuditEvent.objects.get()
+    assert (event.action, event.api_key, event.organization) == ("key_refused", None, acme)
     assert "not-a-key" not in event.detail
 
 
@@ -236,7 +236,7 @@ def test_the_same_key_in_two_organizations_alerts_and_locks_nobody_out(
     assert "acme" in caplog.text
     assert "the-same-key" not in caplog.text
     assert ApiKey.objects.usable().count() == 2
-    assert not any("globex" in event.detail for event in ApiKeyEvent.objects.filter(organization=acme))
+    assert not any("globex" in event.detail for event in AuditEvent.objects.filter(organization=acme))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -257,7 +257,7 @@ def test_only_those_who_may_change_an_organizations_keys(
     acme: Organization, globex: Organization, key: ApiKey, person: Callable[..., Any]
 ) -> None:
     stranger = person("dev", globex)
-    before = list(ApiKeyEvent.objects.values_list("pk"))
+    before = list(AuditEvent.objects.values_list("pk"))
     for attempt in (
         lambda: keys.add_key(acme, "a-key-0000000000000", label="x", actor=stranger, verify=False),
         lambda: keys.rotate_key(key, "a-key-0000000000000", actor=stranger, verify=False),
@@ -267,7 +267,7 @@ def test_only_those_who_may_change_an_organizations_keys(
     ):
         with pytest.raises(PermissionDenied):
             attempt()
-    assert list(ApiKeyEvent.objects.values_list("pk")) == before
+    assert list(AuditEvent.objects.values_list("pk")) == before
     assert ApiKey.objects.usable().get() == key
 
 
@@ -285,8 +285,8 @@ def test_rotation_lets_the_old_key_serve_for_the_overlap(
     assert dt.timedelta(hours=2) <= old.retires_at - before < dt.timedelta(hours=2, minutes=1)
     assert list(ApiKey.objects.usable().serving_order()) == [new, old]
     assert list(ApiKey.objects.usable(before + dt.timedelta(hours=3))) == [new]
-    assert actions(old) == ["added", "retired"]
-    assert actions(new) == ["rotated"]
+    assert actions(old) == ["key_added", "key_retired"]
+    assert actions(new) == ["key_rotated"]
 
 
 def test_a_refused_new_key_leaves_the_old_one_alone(key: ApiKey) -> None:
@@ -328,7 +328,7 @@ def test_revoking_erases_the_value_and_revokes_the_grant(key: ApiKey) -> None:
     assert not ApiKey.objects.usable().exists()
     assert Grant.objects.get(api_key=key).revoked_at is not None
     keys.revoke_key(stored, actor=None)
-    assert actions(stored) == ["added", "revoked"]
+    assert actions(stored) == ["key_added", "key_revoked"]
 
 
 def test_there_is_no_way_back_from_revoked(key: ApiKey) -> None:
@@ -357,7 +357,7 @@ def test_verifying_records_what_came_back(key: ApiKey, partium_sandbox: PartiumS
     assert keys.verify_key(key, actor=None).verification == Verification.REJECTED
     assert ApiKey.objects.get().verification == Verification.REJECTED
     assert not ApiKey.objects.usable().exists()
-    assert actions(key) == ["added", "verified", "verified"]
+    assert actions(key) == ["key_added", "key_verified", "key_verified"]
 
 
 def test_no_answer_leaves_what_was_known(key: ApiKey, partium_sandbox: PartiumSandbox) -> None:
@@ -385,11 +385,11 @@ def test_a_rejected_key_is_left_alone_for_a_minute_and_is_one_event(key: ApiKey)
     now = timezone.now()
     assert not ApiKey.objects.usable(now).exists()
     assert ApiKey.objects.usable(now + dt.timedelta(seconds=61)).exists()
-    assert actions(key) == ["added", "rejected"]
+    assert actions(key) == ["key_added", "key_rejected"]
     ApiKey.objects.update(rejected_at=now - dt.timedelta(seconds=90))  # tried again after a minute, in vain
     key_usage.record_rejection(key.pk)
     assert not ApiKey.objects.usable().exists()
-    assert actions(key) == ["added", "rejected"]
+    assert actions(key) == ["key_added", "key_rejected"]
 
 
 def test_a_later_outage_is_an_event_again(key: ApiKey) -> None:
@@ -397,7 +397,7 @@ def test_a_later_outage_is_an_event_again(key: ApiKey) -> None:
     key_usage.record_exchange(key.pk, ok=True)
     assert ApiKey.objects.get().rejected_at is None
     key_usage.record_rejection(key.pk)
-    assert actions(key) == ["added", "rejected", "rejected"]
+    assert actions(key) == ["key_added", "key_rejected", "key_rejected"]
 
 
 def test_searches_are_counted_by_day_and_written_at_most_once_a_minute(
@@ -468,7 +468,7 @@ def test_one_outage_seen_by_many_threads_is_one_event(key: ApiKey) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert actions(key) == ["added", "rejected"]
+    assert actions(key) == ["key_added", "key_rejected"]
 
 
 def test_the_signals_of_the_tokens_room_are_written_down(key: ApiKey) -> None:
@@ -545,7 +545,7 @@ def test_changing_a_key_says_what_was_changed(key: ApiKey) -> None:
     keys.change_key(key, label="new", expires_at=later, actor=None)
     stored = ApiKey.objects.get()
     assert (stored.label, stored.expires_at) == ("new", later)
-    changed = ApiKeyEvent.objects.filter(action="changed")
+    changed = AuditEvent.objects.filter(action="key_changed")
     both = "label changed; expiry changed from – to 2099-03-01 11:30+00:00"
     assert [event.detail for event in changed] == [both]
     keys.change_key(key, label="new", expires_at=None, actor=None)
@@ -557,7 +557,7 @@ def test_changing_a_key_says_what_was_changed(key: ApiKey) -> None:
 
 
 def test_events_cannot_be_changed_or_deleted(key: ApiKey) -> None:
-    event = ApiKeyEvent.objects.get()
+    event = AuditEvent.objects.get()
     for change in (event.save, event.delete):
         with pytest.raises(TypeError, match="append-only"):
             change()
@@ -567,7 +567,7 @@ def test_events_cannot_be_changed_or_deleted(key: ApiKey) -> None:
 def test_what_happened_is_told_after_the_commit(acme: Organization) -> None:
     heard = []
 
-    def listener(event: ApiKeyEvent, **_kwargs: Any) -> None:
+    def listener(event: AuditEvent, **_kwargs: Any) -> None:
         heard.append((event.action, connection.in_atomic_block))
 
     signals.key_event.connect(listener)
@@ -575,7 +575,7 @@ def test_what_happened_is_told_after_the_commit(acme: Organization) -> None:
         keys.add_key(acme, "some-value-0000000000", label="x", actor=None, verify=False)
     finally:
         signals.key_event.disconnect(listener)
-    assert heard == [("added", False)]
+    assert heard == [("key_added", False)]
 
 
 @pytest.mark.parametrize("label", ["{value}", "the key is {value}."])
@@ -618,7 +618,7 @@ def test_who_loses_the_right_while_partium_is_asked_changes_nothing(
         return ask(organization, secret)
 
     monkeypatch.setattr(key_verification, "verify_at_partium", lose_right_meanwhile)
-    before = list(ApiKey.objects.values()), ApiKeyEvent.objects.count()
+    before = list(ApiKey.objects.values()), AuditEvent.objects.count()
     acts: dict[str, Callable[[], object]] = {
         "add": lambda: keys.add_key(acme, value, label="new", actor=dev),
         "rotate": lambda: keys.rotate_key(key, value, actor=dev),
@@ -626,4 +626,4 @@ def test_who_loses_the_right_while_partium_is_asked_changes_nothing(
     }
     with pytest.raises(PermissionDenied):
         acts[what]()
-    assert (list(ApiKey.objects.values()), ApiKeyEvent.objects.count()) == before
+    assert (list(ApiKey.objects.values()), AuditEvent.objects.count()) == before

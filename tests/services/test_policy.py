@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from partium_auth import policy
 from partium_auth.fields import seal
-from partium_auth.models import ApiKey, ApiKeyEvent, Invitation, Membership, Organization, Role
+from partium_auth.models import ApiKey, AuditEvent, Invitation, Membership, Organization, Role
 
 VISIBLE = ["visible_keys", "visible_events", "visible_members", "visible_invitations"]
 
@@ -24,7 +24,7 @@ def rows(acme: Organization, globex: Organization, person: Callable[..., Any]) -
         key = ApiKey(organization=organization, label="k", fingerprint=organization.org_id)
         key.secret = seal(key, "secret", "x")
         key.save()
-        ApiKeyEvent.objects.create(organization=organization, api_key=key, action="added")
+        AuditEvent.objects.create(organization=organization, api_key=key, action="key_added")
         Invitation.objects.create(organization=organization, email="a@example.com", expires_at=timezone.now())
         person(f"member-{organization.org_id}", organization, Role.MEMBER)
 

@@ -23,8 +23,8 @@ from django.utils import timezone  # noqa: E402
 from partium_auth.admin import MODEL_ADMINS, key_site  # noqa: E402
 from partium_auth.models import (  # noqa: E402
     ApiKey,
-    ApiKeyEvent,
     ApiKeyUsage,
+    AuditEvent,
     Grant,
     IdentityProvider,
     Invitation,
@@ -64,7 +64,7 @@ def main() -> None:  # noqa: C901  # one long walk
     provider = IdentityProvider.objects.create(slug="acme", display_name="A", issuer="https://i.example", client_id="c")
     objects: dict[type, Any] = {
         ApiKey: key,
-        ApiKeyEvent: ApiKeyEvent.objects.get(),
+        AuditEvent: AuditEvent.objects.get(),
         Organization: acme,
         Membership: Membership.objects.get(),
         Invitation: members.invite(acme, "a@example.com", actor=dev),
@@ -98,7 +98,7 @@ def main() -> None:  # noqa: C901  # one long walk
                     answer = client.post(f"/{asked}", {"keys": str(pk)}).content.decode()
                     if "This cannot be undone" not in answer:
                         fail("revoking does not ask")
-                elif model is ApiKeyEvent:
+                elif model is AuditEvent:
                     check(client, reverse(start + "csv"))
                     if "Export as CSV" not in check(client, reverse(start + "changelist")):
                         fail("no way to the CSV")

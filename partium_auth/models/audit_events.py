@@ -1,11 +1,10 @@
-"""The history of API keys: an append-only table."""
+"""What happened: an append-only table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from django.conf import settings
 from django.db import models
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
@@ -51,43 +50,87 @@ def describe(code: str, parameters: Mapping[str, Any]) -> str:
     return str(EventDetail(code).label) % shown
 
 
-class ApiKeyEvent(models.Model):
-    """What happened to a key: who, what, when, from where. Append-only, never a value."""
+class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
+    """Events are added and read. ``services.audit`` alone deletes old ones and erases names, with a query set of its own."""
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        _refuse()
+
+    def delete(self) -> NoReturn:
+        _refuse()
+
+    def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:
+        _refuse()
+
+    def bulk_create(self, objs: Any, *args: Any, **kwargs: Any) -> list[AuditEvent]:
+        if kwargs.get("update_conflicts"):
+            _refuse()
+        return super().bulk_create(objs, *args, **kwargs)
+
+
+class AuditEvent(models.Model):
+    """What happened: who, what, when, from where, in which organization. Append-only, and never a secret.
+
+    No foreign key has a constraint in the database: a login must not wait for whoever has locked the organization's row.
+    """
 
     class Action(models.TextChoices):
-        ADDED = "added", _("added")
-        VERIFIED = "verified", _("verified")
-        REFUSED = "refused", _("refused")
-        ROTATED = "rotated", _("rotated")
-        RETIRED = "retired", _("retiring")
-        REVOKED = "revoked", _("revoked")
-        CHANGED = "changed", _("changed")
-        REJECTED = "rejected", _("rejected in use")
+        KEY_ADDED = "key_added", _("key added")
+        KEY_VERIFIED = "key_verified", _("key verified")
+        KEY_REFUSED = "key_refused", _("key refused")
+        KEY_ROTATED = "key_rotated", _("key rotated")
+        KEY_RETIRED = "key_retired", _("key retiring")
+        KEY_REVOKED = "key_revoked", _("key revoked")
+        KEY_CHANGED = "key_changed", _("key changed")
+        KEY_REJECTED = "key_rejected", _("key rejected in use")
 
-    api_key = models.ForeignKey(
-        ApiKey, verbose_name=_("API key"), on_delete=models.PROTECT, null=True, related_name="events"
-    )
     organization = models.ForeignKey(
-        Organization, verbose_name=_("organization"), on_delete=models.PROTECT, related_name="key_events"
+        Organization,
+        verbose_name=_("organization"),
+        on_delete=models.PROTECT,
+        db_constraint=False,
+        null=True,
+        related_name="events",
     )
-    action = models.CharField(_("what"), max_length=16, choices=Action.choices)
+    action = models.CharField(_("what"), max_length=32, choices=Action.choices)
     detail_code = models.CharField(max_length=32, blank=True)  # an EventDetail, or one of a later version
     detail_parameters = models.JSONField(default=dict, blank=True)
-    actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, verbose_name=_("who"), on_delete=models.SET_NULL, null=True, related_name="+"
+    api_key = models.ForeignKey(
+        ApiKey,
+        verbose_name=_("API key"),
+        on_delete=models.PROTECT,
+        db_constraint=False,
+        null=True,
+        related_name="events",
     )
-    # The name as it was, so that the history stays readable after the account is gone.
+    # People by primary key, which stays when an account is deleted; erasure empties the names and the address.
+    actor_id = models.CharField(_("who (id)"), max_length=64, blank=True)
     actor_name = models.CharField(_("name"), max_length=190, blank=True)
     address = models.GenericIPAddressField(_("from"), null=True, blank=True)
+    person_id = models.CharField(_("person concerned (id)"), max_length=64, blank=True)
+    person_name = models.CharField(_("person concerned"), max_length=254, blank=True)
     at = models.DateTimeField(_("when"), auto_now_add=True, db_index=True)
 
+    objects = AuditEventQuerySet.as_manager()
+
     class Meta:
-        verbose_name = _("key event")
-        verbose_name_plural = _("key events")
+        verbose_name = _("event")
+        verbose_name_plural = _("events")
         ordering = ("-at", "-id")
+        base_manager_name = "objects"
+        indexes = (  # for erasure
+            models.Index(fields=["actor_id"], name="partium_auditevent_actor"),
+            models.Index(fields=["person_id"], name="partium_auditevent_person"),
+            models.Index(fields=["person_name"], name="partium_auditevent_name"),
+        )
 
     def __str__(self) -> str:
         return f"{self.get_action_display()} {format_local_time(self.at)}"
+
+    @property
+    def is_about_a_key(self) -> bool:
+        """Whether this is an event of an API key, stored or refused."""
+        return self.action in KEY_ACTIONS
 
     def get_detail_display(self) -> str:
         """Return the detail in the active language."""
@@ -102,11 +145,15 @@ class ApiKeyEvent(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Insert only. Raises TypeError for a row that exists."""
         if not self._state.adding:
-            self._refuse()
-        super().save(*args, **kwargs)
+            _refuse()
+        super().save(*args, **{**kwargs, "force_insert": True})
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
-        self._refuse()
+        _refuse()
 
-    def _refuse(self) -> NoReturn:
-        raise TypeError("Key events are append-only.")
+
+KEY_ACTIONS = tuple(action.value for action in AuditEvent.Action if action.value.startswith("key_"))
+
+
+def _refuse() -> NoReturn:
+    raise TypeError("Events are append-only.")
