@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
 from partium_auth.admin.organization_choice import OrganizationFilter
-from partium_auth.admin.permissions import PolicyAdmin, permissions_of
+from partium_auth.admin.permissions import PolicyAdmin, actor_of, permissions_of
 from partium_auth.models import AuditEvent
 
 # For scripts, so the same in every language.
@@ -56,7 +56,7 @@ class AuditEventAdmin(PolicyAdmin):
         return permissions_of(request).may_enter_key_site
 
     def may_see(self, request: HttpRequest, obj: Any) -> bool:
-        return policy.visible_events(request.user).filter(pk=obj.pk).exists()
+        return policy.visible_events(actor_of(request)).filter(pk=obj.pk).exists()
 
     def get_queryset(self, request: HttpRequest) -> Any:
         # Django requires this for the deferred column of api_key.
