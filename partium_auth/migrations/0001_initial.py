@@ -211,23 +211,26 @@ class Migration(migrations.Migration):
             field=models.ForeignKey(blank=True, help_text='Empty for a site-wide provider. A provider of one organization opens that organization only.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='identity_providers', to='partium_auth.organization', verbose_name='organization'),
         ),
         migrations.CreateModel(
-            name='ApiKeyEvent',
+            name='AuditEvent',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('action', models.CharField(choices=[('added', 'added'), ('verified', 'verified'), ('refused', 'refused'), ('rotated', 'rotated'), ('retired', 'retiring'), ('revoked', 'revoked'), ('changed', 'changed'), ('rejected', 'rejected in use')], max_length=16, verbose_name='what')),
+                ('action', models.CharField(choices=[('key_added', 'key added'), ('key_verified', 'key verified'), ('key_refused', 'key refused'), ('key_rotated', 'key rotated'), ('key_retired', 'key retiring'), ('key_revoked', 'key revoked'), ('key_changed', 'key changed'), ('key_rejected', 'key rejected in use')], max_length=32, verbose_name='what')),
                 ('detail_code', models.CharField(blank=True, max_length=32)),
                 ('detail_parameters', models.JSONField(blank=True, default=dict)),
+                ('actor_id', models.CharField(blank=True, max_length=64, verbose_name='who (id)')),
                 ('actor_name', models.CharField(blank=True, max_length=190, verbose_name='name')),
                 ('address', models.GenericIPAddressField(blank=True, null=True, verbose_name='from')),
+                ('person_id', models.CharField(blank=True, max_length=64, verbose_name='person concerned (id)')),
+                ('person_name', models.CharField(blank=True, max_length=254, verbose_name='person concerned')),
                 ('at', models.DateTimeField(auto_now_add=True, db_index=True, verbose_name='when')),
-                ('actor', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='who')),
-                ('api_key', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='events', to='partium_auth.apikey', verbose_name='API key')),
-                ('organization', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='key_events', to='partium_auth.organization', verbose_name='organization')),
+                ('api_key', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='events', to='partium_auth.apikey', verbose_name='API key')),
+                ('organization', models.ForeignKey(db_constraint=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='events', to='partium_auth.organization', verbose_name='organization')),
             ],
             options={
-                'verbose_name': 'key event',
-                'verbose_name_plural': 'key events',
+                'verbose_name': 'event',
+                'verbose_name_plural': 'events',
                 'ordering': ('-at', '-id'),
+                'base_manager_name': 'objects',
             },
         ),
         migrations.AddField(
@@ -260,7 +263,6 @@ class Migration(migrations.Migration):
                 ('session_id', models.CharField(blank=True, default='', max_length=255)),
                 ('session_key', partium_auth.fields.SealedField(null=True)),
                 ('session_key_digest', models.CharField(blank=True, default='', max_length=32)),
-                ('signed_with', models.CharField(blank=True, default='', max_length=8)),
                 ('id_token', partium_auth.fields.SealedField(null=True)),
                 ('access_token', partium_auth.fields.SealedField(null=True)),
                 ('refresh_token', partium_auth.fields.SealedField(null=True)),
@@ -296,6 +298,18 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='membership',
             constraint=models.UniqueConstraint(fields=('user', 'organization', 'origin'), name='partium_membership_unique'),
+        ),
+        migrations.AddIndex(
+            model_name='auditevent',
+            index=models.Index(fields=['actor_id'], name='partium_auditevent_actor'),
+        ),
+        migrations.AddIndex(
+            model_name='auditevent',
+            index=models.Index(fields=['person_id'], name='partium_auditevent_person'),
+        ),
+        migrations.AddIndex(
+            model_name='auditevent',
+            index=models.Index(fields=['person_name'], name='partium_auditevent_name'),
         ),
         migrations.AddIndex(
             model_name='apikey',
