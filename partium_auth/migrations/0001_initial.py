@@ -263,6 +263,7 @@ class Migration(migrations.Migration):
                 ('session_id', models.CharField(blank=True, default='', max_length=255)),
                 ('session_key', partium_auth.fields.SealedField(null=True)),
                 ('session_key_digest', models.CharField(blank=True, default='', max_length=32)),
+                ('signed_with', models.CharField(blank=True, default='', max_length=8)),
                 ('id_token', partium_auth.fields.SealedField(null=True)),
                 ('access_token', partium_auth.fields.SealedField(null=True)),
                 ('refresh_token', partium_auth.fields.SealedField(null=True)),
