@@ -244,7 +244,7 @@ def test_what_a_provider_does_not_support_is_a_warning(op: BendableProvider) -> 
         "scopes_supported": ["openid", "offline_access"],
     }
     text = " ".join(f.text for f in examine("provider default") if f.level == "warning")
-    for word in ("end_session_endpoint", "revocation_endpoint", "PKCE", "email", "offline_access"):
+    for word in ("end_session_endpoint", "revocation_endpoint", "PKCE", "email"):
         assert word in text
     # django-oauth-toolkit has a revocation endpoint, but its document does not name it.
     assert any("OIDC_OP_REVOCATION_ENDPOINT" in f.advice for f in examine("provider default"))

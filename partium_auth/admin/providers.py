@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
 from partium_auth import policy
+from partium_auth.accounts.registration import check_urls
 from partium_auth.admin.display import NOTHING
 from partium_auth.admin.key_forms import PastedField
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, permissions_of
@@ -188,7 +189,7 @@ class IdentityProviderAdmin(PolicyAdmin):
         back_url = reverse(name + "change", args=[provider.pk], current_app=self.admin_site.name)
         if request.method != "POST":  # who had to log in again meanwhile comes back with a GET
             return HttpResponseRedirect(back_url)
-        findings, failure = list(check_issuer(provider)), ""
+        findings, failure = [*check_urls(request, provider.slug), *check_issuer(provider)], ""
         try:
             for finding in check_provider(from_row(provider)):
                 findings.append(finding)  # noqa: PERF402  # what was found before it failed is shown

@@ -20,7 +20,9 @@ from django.urls import NoReverseMatch
 from django.utils import translation
 
 from partium_auth import clients
+from partium_auth.accounts.code_flow import redirect_uri_of
 from partium_auth.accounts.enabled_logins import is_password_login_enabled
+from partium_auth.accounts.registration import check_urls
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, PartiumError, UpstreamError
 from partium_auth.host import upstream
@@ -31,6 +33,7 @@ from partium_auth.oidc.provider import WELL_KNOWN, Provider
 from partium_auth.sealed import encryption
 from partium_auth.services import encryption_keys
 from partium_auth.services.provider_check import TIMEOUT_SECONDS, Finding, check_issuer, check_provider
+from partium_auth.services.provider_probe import probe_provider
 
 AUTH_PATHS = ("/1/auth", "/auth/")
 REFRESH_PATHS = ("/auth/refresh", "/1/auth/refresh")
@@ -51,8 +54,12 @@ ADVICE: Mapping[type[Exception], str] = {
 """What to do about an exception that kept a question from being answered; the first that fits counts."""
 
 
-def examine() -> Iterator[Finding]:
-    """Ask every question, one finding at a time. An exception becomes a finding, and the next question is asked."""
+def examine(*, probe: bool = False) -> Iterator[Finding]:
+    """Ask every question, one finding at a time. An exception becomes a finding, and the next question is asked.
+
+    Args:
+        probe: also send requests with this site's registration to the providers.
+    """
     database = replace(_database(), subject="database")
     yield database
     if database.level == "error":
@@ -66,10 +73,12 @@ def examine() -> Iterator[Finding]:
     yield from _answer("providers", _provider_names)
     if providers.is_configured():
         yield from _answer(
-            f"provider {providers.DEFAULT}", partial(_provider, providers.DEFAULT, providers.from_settings)
+            f"provider {providers.DEFAULT}", partial(_provider, providers.DEFAULT, providers.from_settings, probe)
         )
     for row in IdentityProvider.objects.filter(is_active=True).order_by("slug"):
-        yield from _answer(f"provider {row.slug}", partial(_provider, row.slug, partial(providers.from_row, row)))
+        yield from _answer(
+            f"provider {row.slug}", partial(_provider, row.slug, partial(providers.from_row, row), probe)
+        )
         yield from _answer(f"provider {row.slug}", partial(check_issuer, row))
 
 
@@ -231,7 +240,7 @@ def _login_page() -> Iterator[Finding]:
         text = f"LOGIN_URL ({settings.LOGIN_URL}) is neither a path nor the name of a URL."
         yield Finding("error", text, 'Set LOGIN_URL = "partium_auth:login".')
         return
-    host = next((name.lstrip(".") for name in settings.ALLOWED_HOSTS if name != "*"), "localhost")
+    host = _host()
     client = Client(raise_request_exception=False, SERVER_NAME=host)
     for _redirect in range(MAX_REDIRECTS):
         if urlsplit(url).netloc not in {"", host}:
@@ -249,6 +258,10 @@ def _login_page() -> Iterator[Finding]:
     )
 
 
+def _host() -> str:
+    return next((name.lstrip(".") for name in settings.ALLOWED_HOSTS if name != "*"), "localhost")
+
+
 def _provider_names() -> Iterator[Finding]:
     """Answer: can the provider of the settings be told from those in the database?"""
     if providers.is_configured() and IdentityProvider.objects.filter(slug=providers.DEFAULT).exists():
@@ -260,10 +273,17 @@ def _provider_names() -> Iterator[Finding]:
         )
 
 
-def _provider(slug: str, load: Callable[[], Provider]) -> Iterator[Finding]:
+def _provider(slug: str, load: Callable[[], Provider], probe: bool) -> Iterator[Finding]:
     """Answer: can people log in through this identity provider?"""
+    from django.test import RequestFactory
+
+    request = RequestFactory(SERVER_NAME=_host()).get("/", secure=True)
     try:
-        yield from check_provider(load())
+        provider = load()
+        yield from check_provider(provider)
+        yield from check_urls(request, slug)
+        if probe:
+            yield from probe_provider(provider, redirect_uri_of(request, slug))
     except (PartiumError, ImproperlyConfigured) as error:
         advice = "Compare issuer and endpoints with the provider's own pages."
         discovery_url = str(getattr(settings, "OIDC_OP_DISCOVERY_ENDPOINT", WELL_KNOWN))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import email.utils
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -16,14 +16,16 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from partium_auth.host import upstream
-from partium_auth.models import IdentityProvider
+from partium_auth.models import Grant, IdentityProvider
 from partium_auth.oidc import documents
 from partium_auth.oidc.metadata import Metadata, interpret_metadata
-from partium_auth.oidc.provider import Provider
+from partium_auth.oidc.provider import ASYMMETRIC_ALGORITHMS, Provider
+from partium_auth.oidc.signatures import matching_keys
 from partium_auth.services.providers import others_with_issuer
 
 CLOCK_TOLERANCE_SECONDS = 10
 TIMEOUT_SECONDS = 5.0
+LAST_LOGINS = 20
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,17 @@ def check_provider(provider: Provider) -> Iterator[Finding]:
         yield from _clock(provider.discovery_url)
     metadata = interpret_metadata(provider, document)
     yield Finding("ok", _("The issuer is %s.") % metadata.issuer)
+    keys: list[Any] = []
     if metadata.jwks_uri and provider.signing_key is None:
-        yield _signing_keys(provider, metadata.jwks_uri)
-    yield from _algorithms(provider, document)
+        url = metadata.jwks_uri
+        found = documents.fetch(url, public_only=not provider.is_typed(url)).get("keys")
+        keys = found if isinstance(found, list) else []
+        yield _signing_keys(keys)
+    yield from _requirements(provider, document, metadata)
+    yield from _algorithms(provider, document, keys)
     yield from _pkce(document)
     yield from _scopes(provider, document)
+    yield from _refresh_tokens(provider, document)
     yield from _logout(metadata)
     yield from _addresses(provider, metadata)
 
@@ -125,24 +133,64 @@ def _clock(url: str) -> Iterator[Finding]:
         )
 
 
-def _signing_keys(provider: Provider, jwks_uri: str) -> Finding:
-    keys = documents.fetch(jwks_uri, public_only=not provider.is_typed(jwks_uri)).get("keys")
-    found = keys if isinstance(keys, list) else []
-    count = sum(isinstance(key, dict) and key.get("use") in (None, "sig") for key in found)
+def _signing_keys(keys: Sequence[Any]) -> Finding:
+    count = sum(isinstance(key, dict) and key.get("use") in (None, "sig") for key in keys)
     text = ngettext("It publishes %(count)d signing key.", "It publishes %(count)d signing keys.", count)
     if count:
         return Finding("ok", text % {"count": count})
     return Finding("error", text % {"count": 0}, _("Create a signing key at the provider."))
 
 
-def _algorithms(provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding]:
+def _algorithms(provider: Provider, document: Mapping[str, Any], keys: Sequence[Any]) -> Iterator[Finding]:
     algorithms = document.get("id_token_signing_alg_values_supported")
     if isinstance(algorithms, list) and not any(name in algorithms for name in provider.signing_algorithms):
+        # Spring Authorization Server lists RS256 whatever it signs with.
+        is_asymmetric = any(name in algorithms for name in ASYMMETRIC_ALGORITHMS)
+        is_usable = is_asymmetric and any(matching_keys(keys, name, None) for name in provider.signing_algorithms)
+        yield Finding(
+            "warning" if is_usable else "error",
+            # ascii(): a document must not send control characters to a terminal.
+            _("It says that it signs ID tokens with %s, none of which is allowed here.")
+            % ", ".join(map(ascii, algorithms)),
+            _("Allow one of them in the provider's signing algorithms (OIDC_RP_SIGN_ALGO for the default provider)."),
+        )
+
+
+def _requirements(provider: Provider, document: Mapping[str, Any], metadata: Metadata) -> Iterator[Finding]:
+    """Compare what the provider requires with what this app can do."""
+    for name in ("require_pushed_authorization_requests", "require_signed_request_object"):
+        if document.get(name) is True:
+            yield Finding(
+                "error",
+                _("It requires what this app does not do: %s.") % name,
+                _("Switch the requirement off for this client at the provider."),
+            )
+    for name, ours, advice in (
+        ("response_types_supported", {"code"}, _("Allow the authorization code flow at the provider.")),
+        ("grant_types_supported", {"authorization_code"}, _("Allow the authorization code flow at the provider.")),
+        (
+            "token_endpoint_auth_methods_supported",
+            {metadata.client_authentication},
+            _(
+                "Choose a client authentication that the provider offers (OIDC_TOKEN_USE_BASIC_AUTH for the default provider)."
+            ),
+        ),
+    ):
+        offered = document.get(name)
+        if isinstance(offered, list) and offered and not ours.intersection(map(str, offered)):
+            text = _("Its %(name)s are %(offered)s; this site needs %(ours)s.")
+            yield Finding(
+                "error",
+                text % {"name": name, "offered": ", ".join(map(ascii, offered)), "ours": ", ".join(ours)},
+                advice,
+            )
+    if metadata.client_authentication in {"client_secret_basic", "client_secret_post"} and not provider.client_secret:
         yield Finding(
             "error",
-            # ascii(): a document must not send control characters to a terminal.
-            _("It signs ID tokens with %s, none of which is allowed here.") % ", ".join(map(ascii, algorithms)),
-            _("Allow one of them in the provider's signing algorithms (OIDC_RP_SIGN_ALGO for the default provider)."),
+            _("The client secret is missing."),
+            _(
+                "Enter it (OIDC_RP_CLIENT_SECRET for the default provider), or make this a public client at the provider."
+            ),
         )
 
 
@@ -160,18 +208,38 @@ def _scopes(provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding
     offered, requested = document.get("scopes_supported"), provider.scopes.split()
     if not isinstance(offered, list):
         return
-    if missing := [scope for scope in requested if scope not in offered]:
+    # "organization:*" is Keycloak's scope "organization" with a parameter.
+    if missing := [scope for scope in requested if scope not in offered and scope.partition(":")[0] not in offered]:
         yield Finding(
             "warning",
             _("It does not list these scopes: %s.") % ", ".join(missing),
             _("If logins fail, remove them from the scopes, or allow them at the provider."),
         )
-    if "offline_access" in offered and "offline_access" not in requested:
-        yield Finding(
-            "warning",
-            _("It has the scope offline_access, which is not requested; some give no refresh token without it."),
-            _("Add offline_access to the scopes if people have to log in again when their first token expires."),
+
+
+def _refresh_tokens(provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Say what is to be done where the last logins brought no refresh token. What has worked needs no advice."""
+    last = Grant.objects.filter(provider=provider.slug, kind=Grant.Kind.OIDC, revoked_at=None).order_by("-created_at")
+    seen = list(last.values_list("pk", flat=True)[:LAST_LOGINS])
+    if not seen or Grant.objects.filter(pk__in=seen, refresh_token__isnull=False).exists():
+        return
+    offered, requested = document.get("scopes_supported"), provider.scopes.split()
+    is_offered = isinstance(offered, list) and "offline_access" in offered
+    is_keycloak = "/realms/" in provider.issuer
+    if "offline_access" in requested:
+        advice = _(
+            'Set the extra parameter "prompt": "consent"; many providers give none for offline_access without it.'
         )
+    elif is_offered and not is_keycloak:
+        advice = _("Add offline_access to the scopes, and allow the grant type refresh_token for this client.")
+    else:
+        advice = _("Allow the grant type refresh_token for this client at the provider.")
+    yield Finding(
+        "warning",
+        _("It gives no refresh token: none of the last %d logins has one, so people are sent there again and again.")
+        % len(seen),
+        advice,
+    )
 
 
 def _logout(metadata: Metadata) -> Iterator[Finding]:

@@ -17,17 +17,23 @@ class Command(BaseCommand):
 
     help = (
         "Examine database, encryption keys, Partium's paths, organizations, login page and identity providers, and say "
-        "what to change. Sends no credentials. Exit code 0: everything works; 1: something does not."
+        "what to change. Sends no credentials without --probe. Exit code 0: everything works; 1: something does not."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="one JSON object per line")
+        parser.add_argument(
+            "--probe",
+            action="store_true",
+            help="also send each provider a made-up code with this site's client secret, and an authorization request with "
+            "prompt=none: tells a wrong client, secret or redirect URI without anybody logging in",
+        )
 
     @no_translations
     def handle(self, *args: Any, **options: Any) -> None:
         styles = {"ok": self.style.SUCCESS, "warning": self.style.WARNING, "error": self.style.ERROR}
         errors = 0
-        for finding in doctor.examine():
+        for finding in doctor.examine(probe=options["probe"]):
             errors += finding.level == "error"
             if options["json"]:
                 self.stdout.write(json.dumps(dataclasses.asdict(finding)))

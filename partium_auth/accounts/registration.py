@@ -1,0 +1,54 @@
+"""What to register at a provider: the site's URLs in full, to copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.shortcuts import resolve_url
+from django.urls import NoReverseMatch, reverse
+from django.utils import translation
+from django.utils.translation import gettext as _
+
+from partium_auth.accounts.code_flow import redirect_uri_of
+from partium_auth.accounts.redirects import login_page_url
+from partium_auth.http.loopback import is_loopback
+from partium_auth.services.provider_check import Finding
+
+
+def check_urls(request: HttpRequest, slug: str) -> Iterator[Finding]:
+    """Name the URLs to register, and say what is wrong with them.
+
+    Args:
+        request: of this site; it says scheme and host.
+        slug: of the provider.
+    """
+    redirect_uris = set()
+    for language, _name in settings.LANGUAGES:
+        with translation.override(language):
+            redirect_uris.add(redirect_uri_of(request, slug))
+    yield Finding("ok", _("Redirect URI to register: %s") % redirect_uri_of(request, slug))
+    if len(redirect_uris) > 1:
+        yield Finding(
+            "warning",
+            _("The redirect URI is another one in each language: %s") % ", ".join(sorted(redirect_uris)),
+            _("Include partium_auth.urls outside of i18n_patterns(), or register each of them."),
+        )
+    target = request.build_absolute_uri(resolve_url(settings.LOGOUT_REDIRECT_URL or login_page_url()))
+    yield Finding("ok", _("Post-logout redirect URI to register: %s") % target)
+    for name, text in (
+        ("backchannel_logout", _("Back-channel logout URI, if it has one: %s")),
+        ("frontchannel_logout", _("Front-channel logout URI, if it has no back-channel: %s")),
+    ):
+        try:
+            yield Finding("ok", text % request.build_absolute_uri(reverse(f"partium_auth:{name}", args=[slug])))
+        except NoReverseMatch:
+            continue
+    is_forwarded = request.headers.get("X-Forwarded-Proto") == "https" or settings.SESSION_COOKIE_SECURE
+    if not request.is_secure() and (is_forwarded or not is_loopback(request.get_host().partition(":")[0])):
+        yield Finding(
+            "error" if is_forwarded else "warning",
+            _("The redirect URI begins with http://, because this request does not look like https to Django."),
+            _("If a proxy ends TLS, let it set X-Forwarded-Proto, and set SECURE_PROXY_SSL_HEADER to that header."),
+        )
