@@ -142,7 +142,7 @@ def start(request: HttpRequest, slug: str, *, next_url: str = "", **options: Any
         url, started_login = code_flow.start(request, _provider(slug), next_url=next_url, **options)
     except LOGIN_FAILURES as e:
         return refusal_response(request, e, provider=slug, next_url=next_url)
-    response = to_provider(url)
+    response = to_provider(request, url)
     started.save(request, response, started_login)
     return response
 

@@ -55,7 +55,7 @@ def logout(request: HttpRequest) -> HttpResponse:
     if own_target:
         return HttpResponseRedirect(own_target)
     if url := at_provider.url(request.build_absolute_uri(target)):
-        return to_provider(url)
+        return to_provider(request, url)
     name = at_provider.provider.display_name
     text = _("You are logged out here. You may still be logged in at %(name)s.") % {"name": name}
     messages.warning(request, text, fail_silently=True)

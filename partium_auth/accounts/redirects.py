@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
-from django.shortcuts import resolve_url
+from django.shortcuts import render, resolve_url
 from django.urls import NoReverseMatch, reverse
 from django.utils.cache import add_never_cache_headers
 from django.utils.encoding import iri_to_uri
@@ -148,10 +148,20 @@ def with_hint(url: str, id_token: str) -> str:
     return with_query(url, {"id_token_hint": id_token}) if id_token and is_short else url
 
 
-def to_provider(url: str) -> HttpResponse:
-    """Redirect to a provider. Django 5.2.8 refuses more than 2048 characters; a log-out URL with an ID token has more."""
-    response = HttpResponseRedirect(url.partition("?")[0])
-    response["Location"] = iri_to_uri(url)
+def to_provider(request: HttpRequest, url: str) -> HttpResponse:
+    """Send the browser to a provider.
+
+    A form's answer is a page that goes on by itself: ``form-action 'self'`` would block a redirect to another site. Other
+    requests are redirected. Django 5.2.8 refuses redirects of more than 2048 characters; a log-out URL with an ID token
+    has more.
+    """
+    location = iri_to_uri(url) or ""
+    if request.method == "POST" and is_navigation(request):
+        response = render(request, "partium_auth/continue.html")
+        response["Refresh"] = f"0; url={location}"
+    else:
+        response = HttpResponseRedirect(url.partition("?")[0])
+        response["Location"] = location
     return response
 
 

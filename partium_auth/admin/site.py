@@ -21,6 +21,7 @@ from partium_auth.accounts.error_pages import error_response
 from partium_auth.accounts.error_texts import ErrorText
 from partium_auth.accounts.redirects import is_safe_target
 from partium_auth.admin.permissions import actor_of, permissions_of
+from partium_auth.host.csp import nonce_of
 from partium_auth.host.decorators import utf8_only
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ class KeySite(Site):
 
     def has_permission(self, request: HttpRequest) -> bool:
         return permissions_of(request).may_enter_key_site
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        # The admin of Django 6.1 puts this nonce on its scripts; django-csp's own context processor has another name for it.
+        return {"csp_nonce": nonce_of(request), **super().each_context(request)}
 
     def get_urls(self) -> list[Any]:
         # Replaces Django's view, which reveals the URL of any object of the host.

@@ -13,6 +13,7 @@ from django.utils.asyncio import async_unsafe
 
 from partium_auth.clients import external_user_id
 from partium_auth.conf import conf
+from partium_auth.host.csp import nonce_of
 from partium_auth.models import Organization
 from partium_auth.partium.part import Part
 from partium_auth.partium.report import link_query
@@ -45,6 +46,7 @@ def partium_find_sdk(context: Context) -> dict[str, Any]:
     organization = session.organization if session is not None else None
     if organization is None:
         return {"organization": None}
+    nonce = context.get("csp_nonce", nonce_of(request))
     shared = organization.token_source != Organization.TokenSource.USER
     return {
         "organization": organization,
@@ -52,6 +54,5 @@ def partium_find_sdk(context: Context) -> dict[str, Any]:
         "csrf_token": get_token(request),
         "sdk_url": conf.find_sdk_url,
         "external_user_id": external_user_id(request.user.pk) if shared else "",
-        # Django's own context processor, or django-csp.
-        "nonce": context.get("csp_nonce") or getattr(request, "csp_nonce", ""),
+        "nonce": "" if nonce is None else str(nonce),  # as text, because a lazy nonce is false until it is used
     }
