@@ -4,6 +4,7 @@ here=$(cd "$(dirname "$0")" && pwd); W=${CONFORMANCE_WORK:?}; PY=$W/venv/bin/pyt
 CL="client_registration=static_client request_type=plain_http_request"; L="client_auth_type=client_secret_basic response_mode=default $CL"; J="response_type=code $L"
 D() { n=$1; shift; timeout 420 "$PY" "$here/drive.py" "$@" >"$W/out/$n.txt" 2>&1; grep -hoE '(FINISHED|INTERRUPTED|WAITING|DRIVER) +[A-Z-]+' "$W/out/$n.txt" | sort | uniq -c | sed "s/^/$n:/"; }
 SITE=https://localhost:46602
+D config oidcc-client-config-certification-test-plan $L
 D rotation oidcc-client-config-certification-test-plan $L --keep --tag keep
 D basic oidcc-client-basic-certification-test-plan $CL
 D formpost oidcc-client-formpost-basic-certification-test-plan $CL
