@@ -31,6 +31,10 @@ window.events = [];
 for (const name of ["partium:ready", "partium:login", "partium:reload"]) {
   document.addEventListener(name, () => window.events.push(name));
 }
+window.bundled = [];  // the three lines of docs/client.md, with a bundled SDK that notes what it was started with
+const Partium = { initApiKey: (token) => window.bundled.push(token.length) };
+const start = () => partiumAuth.token().then((token) => Partium.initApiKey(token));
+document.addEventListener("partium:token", start);
 """
 
 
@@ -187,6 +191,7 @@ def test_the_sdk_starts_and_gets_another_token_before_the_first_ends(
     assert tab.calls == 2
     assert tab.token() == endpoint.values[1]
     assert tab.page.evaluate("() => inits.length") == 2
+    assert tab.page.evaluate("() => bundled") == [len(value) for value in endpoint.values]
 
 
 def test_a_token_of_many_days_is_refreshed_too(open_tab: Callable[[], Tab], endpoint: Endpoint) -> None:
