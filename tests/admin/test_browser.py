@@ -254,7 +254,7 @@ def test_german_fits_a_phone_and_a_desk(
     page.goto(site + reverse("partium_auth:login"))
     page.get_by_label("Geschäftliche E-Mail-Adresse").fill("jemand@anderswo.example")
     page.get_by_role("button", name="Weiter").click()
-    page.wait_for_selector("text=Das hat noch nicht geklappt.")
+    page.wait_for_selector("text=Bitte korrigieren Sie Folgendes:")
     look("login")
     page.goto(site + reverse("partium_auth:oidc_login", args=["nobody"]))
     page.wait_for_selector("text=Diese Anmeldung gibt es nicht")

@@ -78,11 +78,11 @@ def test_the_key_admin(ours: Tenant, settings: Settings) -> None:
     key = "partium_keys:partium_auth_apikey_"
     assert_german(client.get(reverse(key + "changelist")), "API-Schlüssel", "vor 3 Tagen", "1. März 2031 13:00")
     detail = client.get(reverse(key + "change", args=[ours.key.pk]))
-    assert_german(detail, "Token-Abrufe: 30", "Partium war nicht erreichbar oder hat nicht rechtzeitig geantwortet.")
+    assert_german(detail, "Suchen seit", "Partium war nicht erreichbar oder hat nicht rechtzeitig geantwortet.")
     events = client.get(reverse("partium_keys:partium_auth_auditevent_changelist"))
-    assert_german(events, "Nicht geprüft: Partium war nicht erreichbar", "Hinzugefügt")
+    assert_german(events, "Nicht geprüft: Partium war nicht erreichbar", "Schlüssel hinzugefügt")
     answer = client.post(reverse(key + "add"), {"organization": "aardvark", "label": "", "value": "a b"})
-    assert_german(answer, "Es wurde nichts gespeichert.", "Dieses Feld ist zwingend erforderlich.")
+    assert_german(answer, "Der Schlüssel wurde nicht gespeichert.", "Dieses Feld ist zwingend erforderlich.")
 
 
 def test_what_is_stored_does_not_depend_on_who_acts(ours: Tenant) -> None:
@@ -102,13 +102,13 @@ def test_what_is_stored_does_not_depend_on_who_acts(ours: Tenant) -> None:
         (
             "exchange_refused",
             {"status": 401},
-            "Partium answered 401 to the exchange.",
+            "Partium answered 401 to the token request.",
             "Partium beantwortete den Token-Abruf mit 401.",
         ),
         (
             "rotated",
             {"key": "Shop. Partium accepted it. (••••0000)", "outcome": "search_failed", "status": 503},
-            "Takes the place of Shop. Partium accepted it. (••••0000). Not verified: Partium answered 503 to a search.",
+            "Replaces Shop. Partium accepted it. (••••0000). Not verified: Partium answered 503 to a search.",
             "Tritt an die Stelle von Shop. Partium accepted it. (••••0000). Nicht geprüft: Partium beantwortete eine Suche mit 503.",
         ),
         (
