@@ -114,7 +114,9 @@ def test_hooks_find_the_attributes_of_the_base_library(browser: Browser, setting
 def test_two_people_without_an_address_get_in_where_addresses_are_unique(
     op: BendableProvider, db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(User._meta.get_field("email"), "_unique", True)
+    if connection.vendor == "mysql":
+        pytest.skip("CREATE INDEX commits there, and the index would stay")
+    monkeypatch.setitem(vars(User._meta.get_field("email")), "unique", True)  # Django caches it
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE UNIQUE INDEX one_address ON {User._meta.db_table} (email)")
     for sub in ("one", "two"):
