@@ -33,6 +33,13 @@ class EventDetail(models.TextChoices):
     ROTATED = "rotated", _("Replaces %(key)s. %(outcome)s")
     RETIRED = "retired", _("Replaced by %(key)s; stays valid for another %(hours)s h.")
     REFUSED = "refused", _("%(key)s: %(outcome)s")
+    CLEARED = (
+        "cleared",
+        _(
+            "Older than %(days)s days. Events deleted: %(events)s. "
+            "Addresses of ended invitations erased: %(invitations)s."
+        ),
+    )
 
 
 def describe(code: str, parameters: Mapping[str, Any]) -> str:
@@ -83,6 +90,7 @@ class AuditEvent(models.Model):
         KEY_REVOKED = "key_revoked", _("key revoked")
         KEY_CHANGED = "key_changed", _("key changed")
         KEY_REJECTED = "key_rejected", _("key rejected in use")
+        EVENTS_CLEARED = "events_cleared", _("old events deleted")
 
     organization = models.ForeignKey(
         Organization,

@@ -76,7 +76,7 @@ class Invitation(models.Model):
         ordering = ("-created_at",)
 
     def __str__(self) -> str:
-        return f"{self.email} → {self.organization}"
+        return f"{self.email or '–'} → {self.organization}"
 
 
 class UsedOnce(models.Model):

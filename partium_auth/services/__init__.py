@@ -1,10 +1,11 @@
-"""The only code that writes keys, members, organizations, providers and encryption keys.
+"""The only code that writes keys, members, organizations, providers and encryption keys, and that deletes events.
 
 Admin, commands, logins and a site's own code call it. Each function is told who acts: a user, or None for the system;
 ``partium_auth.policy`` decides what they may do.
 """
 
 from partium_auth.services.encryption_keys import reseal
+from partium_auth.services.erasure import clear_events
 from partium_auth.services.grants import revoke_grants
 from partium_auth.services.key_verification import Outcome
 from partium_auth.services.keys import add_key, change_key, find_by_value, revoke_key, rotate_key, verify_key
@@ -28,6 +29,7 @@ __all__ = [
     "add_organization",
     "change_key",
     "change_organization",
+    "clear_events",
     "find_by_value",
     "invite",
     "remove_member",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import logging
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_ipv46_address
-from django.db import transaction
+from django.db import models, transaction
 
 from partium_auth import signals
 from partium_auth.models import ApiKey, AuditEvent, Organization
@@ -90,6 +91,16 @@ def as_json(event: AuditEvent) -> dict[str, Any]:
         "detail": event.detail_code,
         "parameters": event.detail_parameters,
     }
+
+
+def delete_before(moment: dt.datetime) -> int:
+    """Delete the events from before a moment; return how many. Only retention calls this, and records that it did."""
+    return _changeable().filter(at__lt=moment).delete()[0]
+
+
+def _changeable() -> models.QuerySet[AuditEvent]:
+    """Return the events in a plain query set, which does not refuse: the one way past append-only."""
+    return models.QuerySet(AuditEvent, using=database_alias())
 
 
 def _id(person: Actor) -> str:

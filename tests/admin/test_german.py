@@ -128,6 +128,7 @@ def test_sentences_of_the_history(code: str, parameters: dict[str, object], engl
 
 def test_every_sentence_of_the_history_has_its_own_translation() -> None:
     parts = {"status": 401, "key": "Shop", "hours": "24", "outcome": "not_tried", "before": "–", "after": "x"}
+    parts |= {"days": 30, "events": 2, "invitations": 3}
     english = {describe(code, parts) for code in EventDetail}
     with translation.override("de"):
         german = {describe(code, parts) for code in EventDetail}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import io
 import json
 import logging
 import threading
@@ -9,13 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.exceptions import PermissionDenied
+from django.core.management import CommandError, call_command
 from django.db import connection, connections, models, transaction
 from django.db.models import ProtectedError
+from django.utils import timezone
 
 from partium_auth import policy, signals
-from partium_auth.models import AuditEvent, Membership, Organization
+from partium_auth.models import AuditEvent, Invitation, Membership, Organization
 from partium_auth.models.audit_events import EventDetail
-from partium_auth.services import audit, keys
+from partium_auth.services import audit, erasure, keys
 
 CHANGED = AuditEvent.Action.KEY_CHANGED
 
@@ -174,3 +179,68 @@ def test_a_query_set_of_events_is_the_refusing_one_everywhere() -> None:
         with pytest.raises(TypeError):
             manager.filter(pk=1).update(address=None)
         assert isinstance(manager.all(), models.QuerySet)
+
+
+def aged(event: AuditEvent, days: float) -> AuditEvent:
+    """Make an event so many days old."""
+    models.QuerySet(AuditEvent).filter(pk=event.pk).update(at=timezone.now() - dt.timedelta(days=days))
+    return event
+
+
+def invitation(organization: Organization, address: str, *, ends_in_days: float, **fields: Any) -> Invitation:
+    expires_at = timezone.now() + dt.timedelta(days=ends_in_days)
+    return Invitation.objects.create(
+        organization=organization, email=address, name=address, expires_at=expires_at, **fields
+    )
+
+
+def clear_events(*arguments: str) -> str:
+    output = io.StringIO()
+    call_command("partium_clear_events", *arguments, stdout=output)
+    return output.getvalue()
+
+
+def test_old_events_are_deleted_and_an_event_says_so(acme: Organization) -> None:
+    old, young = (
+        aged(audit.record(CHANGED, actor=None, address=None, organization=acme), days) for days in (30.1, 29.9)
+    )
+    assert clear_events("--older-than", "30") == "Deleted 1 event, erased the addresses of 0 ended invitations.\n"
+    cleared, left = AuditEvent.objects.all()
+    assert left == young
+    assert not AuditEvent.objects.filter(pk=old.pk)
+    assert (cleared.action, cleared.organization, cleared.actor_id) == ("events_cleared", None, "")
+    assert cleared.detail == "Older than 30 days. Events deleted: 1. Addresses of ended invitations erased: 0."
+
+
+def test_the_addresses_of_invitations_that_ended_long_ago_are_erased(
+    acme: Organization, person: Callable[..., Any]
+) -> None:
+    ann, long_ago = person("ann"), timezone.now() - dt.timedelta(days=31)
+    expired = invitation(acme, "bob@example.com", ends_in_days=-31)
+    accepted = invitation(acme, "ann@example.com", ends_in_days=1, accepted_at=long_ago, accepted_by=ann)
+    lately = invitation(acme, "cy@example.com", ends_in_days=-29)
+    is_open = invitation(acme, "dee@example.com", ends_in_days=1)
+    assert "2 ended invitations" in clear_events("--older-than", "30")
+    for row in (expired, accepted):
+        row.refresh_from_db()
+        assert (row.email, row.name) == ("", "")
+        assert str(row) == "– → Acme"
+    assert set(Invitation.objects.exclude(email="")) == {lately, is_open}
+    assert AuditEvent.objects.get().detail_parameters == {"days": 30, "events": 0, "invitations": 2}
+
+
+def test_clearing_that_finds_nothing_records_nothing(acme: Organization, event: AuditEvent) -> None:
+    clear_events("--older-than", "1")
+    assert AuditEvent.objects.get() == event
+
+
+@pytest.mark.parametrize("arguments", [[], ["--older-than", "0"], ["--older-than", "-3"], ["--older-than", "x"]])
+def test_how_old_events_may_get_has_to_be_said(arguments: list[str], event: AuditEvent) -> None:
+    with pytest.raises(CommandError, match="older-than"):
+        clear_events(*arguments)
+    assert AuditEvent.objects.get() == event
+
+
+def test_events_are_cleared_by_operators_only(acme: Organization, person: Callable[..., Any]) -> None:
+    with pytest.raises(PermissionDenied):
+        erasure.clear_events(older_than_days=1, actor=person("dev", acme))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from partium_auth.management.arguments import at_least_one
 from partium_auth.tokens import cleanup
 
 DEFAULT_DAYS = 30
@@ -24,11 +25,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--older-than",
             metavar="DAYS",
-            type=_at_least_one,
+            type=at_least_one,
             default=DEFAULT_DAYS,
             help=f"remove logins not refreshed for so many days; must be more than a session lives (default: {DEFAULT_DAYS})",
         )
-        parser.add_argument("--batch-size", type=_at_least_one, default=1000, help="rows per statement (default: 1000)")
+        parser.add_argument("--batch-size", type=at_least_one, default=1000, help="rows per statement (default: 1000)")
         parser.add_argument("--dry-run", action="store_true", help="only count, remove nothing")
 
     def handle(self, *args: Any, older_than: int, batch_size: int, dry_run: bool, **options: Any) -> None:
@@ -38,9 +39,3 @@ class Command(BaseCommand):
             f"{cleared.revoked} revoked grants, {cleared.rejected} rejected, {cleared.unused} unused, "
             f"{cleared.without_session} without a session; {cleared.used_tokens} expired logout tokens and login states."
         )
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise ArgumentTypeError("must be a whole number, at least 1")
-    return int(text)
