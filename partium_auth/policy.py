@@ -25,6 +25,7 @@ from partium_auth.models import (
     ApiKey,
     AuditEvent,
     Grant,
+    Identity,
     IdentityProvider,
     Invitation,
     Membership,
@@ -288,6 +289,11 @@ def visible_invitations(user: Actor) -> QuerySet[Invitation]:
 def visible_providers(user: Actor) -> QuerySet[IdentityProvider]:
     """Return the identity providers that somebody may see: operators all, others none. The server fetches their URLs."""
     return IdentityProvider.objects.all() if is_operator(user) else IdentityProvider.objects.none()
+
+
+def visible_identities(user: Actor) -> QuerySet[Identity]:
+    """Return the identities that somebody may see: operators all, others none."""
+    return Identity.objects.all() if is_operator(user) else Identity.objects.none()
 
 
 def visible_grants(user: Actor) -> QuerySet[Grant]:

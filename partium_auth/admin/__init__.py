@@ -13,6 +13,7 @@ from django.db.models import Model
 
 from partium_auth.admin.events import AuditEventAdmin
 from partium_auth.admin.grants import GrantAdmin
+from partium_auth.admin.identities import IdentityAdmin
 from partium_auth.admin.keys import ApiKeyAdmin
 from partium_auth.admin.members import InvitationAdmin, MembershipAdmin
 from partium_auth.admin.organizations import OrganizationAdmin
@@ -22,6 +23,7 @@ from partium_auth.models import (
     ApiKey,
     AuditEvent,
     Grant,
+    Identity,
     IdentityProvider,
     Invitation,
     Membership,
@@ -37,6 +39,7 @@ MODEL_ADMINS: dict[type[Model], type[admin.ModelAdmin[Any]]] = {
     Membership: MembershipAdmin,
     Invitation: InvitationAdmin,
     IdentityProvider: IdentityProviderAdmin,
+    Identity: IdentityAdmin,
     Grant: GrantAdmin,
 }
 

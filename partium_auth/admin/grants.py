@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from functools import reduce
-from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -19,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
 from partium_auth.admin.display import NOTHING, moment
+from partium_auth.admin.identities import person_begins_with
 from partium_auth.admin.permissions import PolicyAdmin, actor_of
 from partium_auth.models import ApiKey, Grant
 from partium_auth.services.grants import revoke_grants
@@ -88,12 +87,8 @@ class GrantAdmin(PolicyAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        users = get_user_model()._default_manager
-        names = {users.model.USERNAME_FIELD, users.model.get_email_field_name()} & {
-            field.name for field in users.model._meta.get_fields()
-        }
-        of_person = reduce(or_, (Q(**{f"{name}__istartswith": term}) for name in names))
-        people = list(users.filter(of_person).values_list("pk", flat=True)[:FOUND])
+        users = get_user_model()._default_manager.filter(person_begins_with(term))
+        people = list(users.values_list("pk", flat=True)[:FOUND])
         of_organization = Q(organization__org_id=term) | Q(organization__display_name__istartswith=term)
         keys = list(ApiKey.objects.filter(of_organization).order_by().values_list("pk", flat=True)[:FOUND])
         return queryset.filter(Q(user__in=people) | Q(api_key__in=keys) | Q(provider=term)), False

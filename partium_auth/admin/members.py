@@ -23,23 +23,28 @@ from partium_auth.models import Invitation, Membership, Role
 from partium_auth.services import members
 
 
-class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Takes the user name of a person instead of offering a list of the host's users."""
+class PersonField(forms.CharField):
+    """Takes the user name of a person instead of offering a list of the host's users; its value is the user."""
 
-    person = forms.CharField(label=_("User name"), help_text=_("Exactly as the person's account says."))
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(label=_("User name"), help_text=_("Exactly as the person's account says."), **kwargs)
 
-    class Meta:
-        model = Membership
-        fields = ("role",)
-
-    def clean_person(self) -> Any:
+    def clean(self, value: Any) -> Any:
         model = get_user_model()
         try:
-            return model._default_manager.get_by_natural_key(self.cleaned_data["person"])
+            return model._default_manager.get_by_natural_key(super().clean(value))
         except model.DoesNotExist:
             raise ValidationError(
                 _("There is no such account. People who have not logged in here yet can be invited.")
             ) from None
+
+
+class MembershipForm(forms.ModelForm):  # type: ignore[type-arg]
+    person = PersonField()
+
+    class Meta:
+        model = Membership
+        fields = ("role",)
 
 
 class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -91,6 +91,8 @@ class AuditEvent(models.Model):
         KEY_CHANGED = "key_changed", _("key changed")
         KEY_REJECTED = "key_rejected", _("key rejected in use")
         EVENTS_CLEARED = "events_cleared", _("old events deleted")
+        IDENTITY_CONNECTED = "identity_connected", _("identity connected")
+        IDENTITY_DISCONNECTED = "identity_disconnected", _("identity disconnected")
 
     organization = models.ForeignKey(
         Organization,

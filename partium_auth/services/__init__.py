@@ -7,6 +7,7 @@ Admin, commands, logins and a site's own code call it. Each function is told who
 from partium_auth.services.encryption_keys import reseal
 from partium_auth.services.erasure import clear_events
 from partium_auth.services.grants import revoke_grants
+from partium_auth.services.identities import connect_identity, disconnect_identity
 from partium_auth.services.key_verification import Outcome
 from partium_auth.services.keys import add_key, change_key, find_by_value, revoke_key, rotate_key, verify_key
 from partium_auth.services.members import (
@@ -30,6 +31,8 @@ __all__ = [
     "change_key",
     "change_organization",
     "clear_events",
+    "connect_identity",
+    "disconnect_identity",
     "find_by_value",
     "invite",
     "remove_member",

@@ -20,6 +20,7 @@ from partium_auth.models import (
     AuditEvent,
     EmailDomain,
     Grant,
+    Identity,
     IdentityProvider,
     Invitation,
     Membership,
@@ -43,6 +44,7 @@ class Tenant:
     invitation: Invitation
     provider: IdentityProvider
     grant: Grant
+    identity: Identity
 
     def object_of(self, model: type[Model]) -> Any:
         return {
@@ -53,6 +55,7 @@ class Tenant:
             Invitation: self.invitation,
             IdentityProvider: self.provider,
             Grant: self.grant,
+            Identity: self.identity,
         }[model]
 
 
@@ -94,6 +97,9 @@ def make_tenant(name: str) -> Tenant:
             expires_at=timezone.now() + dt.timedelta(days=3),
         ),
         provider=provider,
+        identity=Identity.objects.create(
+            issuer="https://elsewhere.example", subject=f"{name}-subject", digest=name, user=member
+        ),
         grant=Grant.objects.create(kind=Grant.Kind.OIDC, user=member, provider=provider.slug),
     )
 

@@ -864,3 +864,25 @@ def test_the_grant_of_an_expired_key_is_not_called_live(ours: Tenant, root: Any)
 
 def test_the_list_of_keys_is_titled_with_the_only_organization(client: Client) -> None:
     assert "<h1>API keys of Acme</h1>" in client.get(reverse(KEY + "changelist")).content.decode()
+
+
+def test_an_operator_connects_an_identity_to_another_person_and_disconnects_it(ours: Tenant, root: Any) -> None:
+    client, start = login(root), "admin:partium_auth_identity_"
+    Grant.objects.filter(pk=ours.grant.pk).update(identity=ours.identity)
+    for term in ("aardvark-subject", "aardvark-mem"):
+        found = client.get(reverse(start + "changelist"), {"q": term}).context["cl"].result_list
+        assert [identity.pk for identity in found] == [ours.identity.pk]
+    change = reverse(start + "change", args=[ours.identity.pk])
+    assert 'value="aardvark-member"' in client.get(change).content.decode()
+    assert client.post(change, {"person": "nobody"}).status_code == 200
+    assert client.post(change, {"person": ours.developer.username}).status_code == 302
+    ours.identity.refresh_from_db()
+    assert ours.identity.user == ours.developer
+    assert Grant.objects.get(pk=ours.grant.pk).revoked_at is not None
+    assert client.post(reverse(start + "delete", args=[ours.identity.pk]), {"post": "yes"}).status_code == 302
+    events = AuditEvent.objects.exclude(api_key__isnull=False).values_list("action", "person_name", "actor_name")
+    assert list(events.order_by("pk")) == [
+        ("identity_disconnected", "aardvark-member", "root"),
+        ("identity_connected", "aardvark-dev", "root"),
+        ("identity_disconnected", "aardvark-dev", "root"),
+    ]

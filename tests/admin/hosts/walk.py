@@ -26,6 +26,7 @@ from partium_auth.models import (  # noqa: E402
     ApiKeyUsage,
     AuditEvent,
     Grant,
+    Identity,
     IdentityProvider,
     Invitation,
     Membership,
@@ -70,6 +71,7 @@ def main() -> None:  # noqa: C901  # one long walk
         Invitation: members.invite(acme, "a@example.com", actor=dev),
         IdentityProvider: provider,
         Grant: Grant.objects.get(),
+        Identity: Identity.objects.create(issuer="https://i.example", subject="s", digest="d", user=dev),
     }
     pages = 0
     for user, sites in ((root, (key_site, admin.site)), (dev, (key_site,))):
@@ -79,7 +81,7 @@ def main() -> None:  # noqa: C901  # one long walk
             check(client, reverse(f"{site.name}:index"))
             check(client, reverse(f"{site.name}:app_list", args=["partium_auth"]))
             for model in MODEL_ADMINS:
-                if user is dev and model in (Organization, IdentityProvider, Grant):
+                if user is dev and model in (Organization, IdentityProvider, Grant, Identity):
                     continue
                 start = f"{site.name}:partium_auth_{model._meta.model_name}_"
                 pk = objects[model].pk

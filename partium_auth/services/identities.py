@@ -1,0 +1,73 @@
+"""Connecting identities to people by hand, for operators: a client was registered anew, or somebody has two accounts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+
+from partium_auth import policy
+from partium_auth.models import AuditEvent, Grant, Identity
+from partium_auth.models.database import database_alias
+from partium_auth.services.audit import record
+from partium_auth.tokens import grants
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+
+    from partium_auth.policy import Actor
+
+
+def connect_identity(
+    identity: Identity, user: AbstractBaseUser, *, actor: Actor, address: str | None = None
+) -> Identity:
+    """Give an identity to another person, who logs in with it from now on; its logins end.
+
+    Args:
+        identity: a subject at an issuer.
+        user: whose it becomes.
+        actor: an operator; None: the system.
+        address: the IP address they act from.
+
+    Raises:
+        PermissionDenied: the actor is not an operator.
+    """
+    _require_operator(actor)
+    with transaction.atomic(using=database_alias()):
+        stored = Identity.objects.select_for_update().select_related("user").get(pk=identity.pk)
+        if stored.user_id == user.pk:
+            return stored
+        _end_logins(stored)
+        record(AuditEvent.Action.IDENTITY_DISCONNECTED, actor=actor, address=address, person=stored.user)
+        stored.user_id = user.pk
+        stored.save(update_fields=["user"])
+        record(AuditEvent.Action.IDENTITY_CONNECTED, actor=actor, address=address, person=user)
+        return stored
+
+
+def disconnect_identity(identity: Identity, *, actor: Actor, address: str | None = None) -> None:
+    """Delete an identity; its logins end. The next login with it is a first login.
+
+    Args:
+        identity: a subject at an issuer.
+        actor: an operator; None: the system.
+        address: the IP address they act from.
+
+    Raises:
+        PermissionDenied: the actor is not an operator.
+    """
+    _require_operator(actor)
+    with transaction.atomic(using=database_alias()):
+        _end_logins(identity)
+        record(AuditEvent.Action.IDENTITY_DISCONNECTED, actor=actor, address=address, person=identity.user)
+        identity.delete()
+
+
+def _require_operator(actor: Actor) -> None:
+    if not policy.is_operator(actor):
+        raise PermissionDenied
+
+
+def _end_logins(identity: Identity) -> None:
+    grants.revoke(Grant.objects.filter(identity=identity), delete_sessions=True)
