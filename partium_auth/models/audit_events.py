@@ -90,6 +90,7 @@ class AuditEvent(models.Model):
         KEY_REVOKED = "key_revoked", _("key revoked")
         KEY_CHANGED = "key_changed", _("key changed")
         KEY_REJECTED = "key_rejected", _("key rejected in use")
+        PERSON_ERASED = "person_erased", _("personal data erased")
         EVENTS_CLEARED = "events_cleared", _("old events deleted")
         IDENTITY_CONNECTED = "identity_connected", _("identity connected")
         IDENTITY_DISCONNECTED = "identity_disconnected", _("identity disconnected")

@@ -5,7 +5,7 @@ Admin, commands, logins and a site's own code call it. Each function is told who
 """
 
 from partium_auth.services.encryption_keys import reseal
-from partium_auth.services.erasure import clear_events
+from partium_auth.services.erasure import clear_events, erase_person
 from partium_auth.services.grants import revoke_grants
 from partium_auth.services.identities import connect_identity, disconnect_identity
 from partium_auth.services.key_verification import Outcome
@@ -33,6 +33,7 @@ __all__ = [
     "clear_events",
     "connect_identity",
     "disconnect_identity",
+    "erase_person",
     "find_by_value",
     "invite",
     "remove_member",

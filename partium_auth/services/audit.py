@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_ipv46_address
 from django.db import models, transaction
+from django.db.models import Q
 
 from partium_auth import signals
 from partium_auth.models import ApiKey, AuditEvent, Organization
@@ -34,7 +35,7 @@ def record(
     organization: Organization | None = None,
     key: ApiKey | None = None,
     person: AbstractBaseUser | None = None,
-    person_name: str = "",
+    person_name: str | None = "",
     detail: EventDetail | None = None,
     parameters: Mapping[str, object] | None = None,
 ) -> AuditEvent:
@@ -47,7 +48,7 @@ def record(
         organization: the organization concerned, where there is no key.
         key: the key concerned.
         person: the person concerned, where that is not the actor.
-        person_name: the person's user name or e-mail address; empty: the user name of ``person``.
+        person_name: the person's user name or e-mail address; empty: the user name of ``person``; None: no name.
         detail: the sentence about it.
         parameters: what the sentence has places for, as JSON can store it. Never a secret, and no name or address of a
             person: erasure does not look here.
@@ -62,7 +63,7 @@ def record(
         actor_name=_name(actor),
         address=_address(address),
         person_id=_id(person),
-        person_name=person_name[:254] or _name(person),
+        person_name="" if person_name is None else person_name[:254] or _name(person),
     )
     event.save()
     transaction.on_commit(partial(_announce, event), using=database_alias(), robust=True)
@@ -96,6 +97,14 @@ def as_json(event: AuditEvent) -> dict[str, Any]:
 def delete_before(moment: dt.datetime) -> int:
     """Delete the events from before a moment; return how many. Only retention calls this, and records that it did."""
     return _changeable().filter(at__lt=moment).delete()[0]
+
+
+def erase_names(person: AbstractBaseUser, addresses: Collection[str]) -> int:
+    """Empty a person's names and addresses; return in how many events. Only erasure calls this, and records that it did."""
+    events, of_person = _changeable(), Q(person_id=_id(person)) | Q(person_id="", person_name__in=addresses)
+    return events.filter(actor_id=_id(person)).exclude(actor_name="", address=None).update(
+        actor_name="", address=None
+    ) + events.filter(of_person).exclude(person_name="").update(person_name="")
 
 
 def _changeable() -> models.QuerySet[AuditEvent]:

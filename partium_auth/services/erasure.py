@@ -1,13 +1,16 @@
-"""Forgetting people: retention of events and invitations."""
+"""Forgetting people: retention of events and invitations, and erasure of one person."""
 
 from __future__ import annotations
 
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from django.apps import apps
+from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.db.models.signals import pre_delete
 from django.utils import timezone
 
 from partium_auth import policy
@@ -15,8 +18,11 @@ from partium_auth.models import AuditEvent, Invitation
 from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
 from partium_auth.services import audit
+from partium_auth.services.members import addresses_of
 
 if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+
     from partium_auth.policy import Actor
 
 
@@ -48,6 +54,53 @@ def clear_events(*, older_than_days: int, actor: Actor) -> tuple[int, int]:
                 parameters={"days": older_than_days, "events": events, "invitations": invitations},
             )
     return events, invitations
+
+
+def erase_person(person: AbstractBaseUser, *, actor: Actor) -> int:
+    """Erase a person's names and addresses in events and in invitations that have ended. One event records it.
+
+    The events stay, and so does the person's primary key in them. The account, its memberships and open invitations stay,
+    too: an account's address may be unverified, and then the invitation is somebody else's. Deleting the account calls this.
+
+    Args:
+        person: whose names and addresses.
+        actor: an operator; None: the system.
+
+    Returns:
+        In how many events and invitations something was erased.
+
+    Raises:
+        PermissionDenied: the actor is not an operator.
+    """
+    if not policy.may_manage_organizations(actor):
+        raise PermissionDenied
+    addresses = addresses_of(person.pk)
+    theirs = Q(accepted_by=person.pk) | Q(email__in=addresses)
+    with transaction.atomic(using=database_alias()):
+        erased = audit.erase_names(person, addresses)
+        erased += _ended_before(timezone.now()).filter(theirs).exclude(email="").update(email="", name="")
+        if erased:
+            audit.record(
+                AuditEvent.Action.PERSON_ERASED,
+                actor=None if actor == person else actor,
+                address=None,
+                person=person,
+                person_name=None,
+            )
+    return erased
+
+
+def connect_signals() -> None:
+    """Erase a person whose account is deleted. Called by ``ready()``."""
+    user_model = get_user_model()
+    for model in apps.get_models():
+        if model._meta.concrete_model is user_model:  # Django sends the signal for a proxy model, where that is deleted
+            pre_delete.connect(_account_deleted, sender=model, dispatch_uid="partium_auth.erasure")
+
+
+def _account_deleted(instance: AbstractBaseUser, **kwargs: object) -> None:
+    # Before: the deletion removes by which identities and invitations the person's addresses are known.
+    erase_person(instance, actor=None)
 
 
 def _ended_before(moment: dt.datetime) -> QuerySet[Invitation]:

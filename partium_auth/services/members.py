@@ -192,7 +192,7 @@ def clean_invited(email: str, *, actor: Actor) -> str:
             _("This address has characters that look like others or are invisible. Type it, do not paste it.")
         )
     validate_email(address)
-    if actor is not None and address in _addresses_of(actor.pk):
+    if actor is not None and address in addresses_of(actor.pk):
         raise ValidationError(_("This is your own address. Somebody else has to invite you."))
     return typed
 
@@ -312,10 +312,10 @@ def _withdraw_of(user: AbstractBaseUser, organizations: Sequence[Organization]) 
     """Delete the open invitations that a person has made in these organizations, and those for the person's addresses."""
     if organizations:
         open_ones = Invitation.objects.filter(organization__in=organizations, accepted_at=None)
-        open_ones.filter(Q(invited_by=user.pk) | Q(email__in=_addresses_of(user.pk))).delete()
+        open_ones.filter(Q(invited_by=user.pk) | Q(email__in=addresses_of(user.pk))).delete()
 
 
-def _addresses_of(user_pk: Any) -> set[str]:
+def addresses_of(user_pk: Any) -> set[str]:
     """Return every address that is known as a person's: of the account, of Partium logins, of accepted invitations."""
     model = get_user_model()
     columns = {model.USERNAME_FIELD, model.get_email_field_name()} & {column.name for column in model._meta.fields}

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.apps import apps
+from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.core.management import CommandError, call_command
 from django.db import connection, connections, models, transaction
@@ -70,7 +72,7 @@ def test_the_id_of_a_person_stays_in_events_when_the_account_is_deleted(
     audit.record(CHANGED, actor=ann, address="192.0.2.7", organization=acme, person=bob)
     ann.delete()
     bob.delete()
-    found = AuditEvent.objects.get()
+    found = AuditEvent.objects.get(action=CHANGED)
     assert (found.actor_id, found.person_id) == ids
 
 
@@ -244,3 +246,113 @@ def test_how_old_events_may_get_has_to_be_said(arguments: list[str], event: Audi
 def test_events_are_cleared_by_operators_only(acme: Organization, person: Callable[..., Any]) -> None:
     with pytest.raises(PermissionDenied):
         erasure.clear_events(older_than_days=1, actor=person("dev", acme))
+
+
+def erase_person(name: str) -> str:
+    output = io.StringIO()
+    call_command("partium_erase_person", name, stdout=output)
+    return output.getvalue()
+
+
+def names(event: AuditEvent) -> tuple[str, str | None, str]:
+    event.refresh_from_db()
+    return event.actor_name, event.address, event.person_name
+
+
+WAYS_TO_ERASE: dict[str, Callable[[Any], Any]] = {
+    "service": lambda person: erasure.erase_person(person, actor=None),
+    "command": lambda person: erase_person(person.username),
+    "delete": lambda person: person.delete(),
+    "delete of a query set": lambda person: get_user_model().objects.filter(pk=person.pk).delete(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_ERASE)
+def test_events_and_ended_invitations_forget_a_person(way: str, acme: Organization, person: Callable[..., Any]) -> None:
+    ann, bob = person("ann"), person("bob")
+    ann_id, bob_id = str(ann.pk), str(bob.pk)
+    by_ann = audit.record(CHANGED, actor=ann, address="192.0.2.7", organization=acme, person=bob)
+    about_ann = audit.record(CHANGED, actor=bob, address="192.0.2.8", organization=acme, person=ann)
+    about_address = audit.record(
+        CHANGED, actor=bob, address="192.0.2.8", organization=acme, person_name="ann@example.com"
+    )
+    ended = (
+        invitation(acme, "ann@example.com", ends_in_days=-1),
+        invitation(acme, "a.other@example.com", ends_in_days=1, accepted_at=timezone.now(), accepted_by=ann),
+    )
+    of_bob = invitation(acme, "bob@example.com", ends_in_days=-1)
+    WAYS_TO_ERASE[way](ann)
+    assert names(by_ann) == ("", None, "bob")
+    assert (by_ann.actor_id, by_ann.person_id) == (ann_id, bob_id)
+    assert names(about_ann) == ("bob", "192.0.2.8", "")
+    assert about_ann.person_id == ann_id
+    assert names(about_address) == ("bob", "192.0.2.8", "")
+    for row in ended:
+        row.refresh_from_db()
+        assert (row.email, row.name) == ("", "")
+    of_bob.refresh_from_db()
+    assert (of_bob.email, of_bob.name) == ("bob@example.com", "bob@example.com")
+    erased = AuditEvent.objects.get(action="person_erased")
+    assert (erased.person_id, names(erased)) == (ann_id, ("", None, ""))
+
+
+def test_an_account_of_a_proxy_model_is_forgotten_when_it_is_deleted(
+    acme: Organization, person: Callable[..., Any]
+) -> None:
+    class Colleague(get_user_model()):  # type: ignore[misc]
+        class Meta:
+            proxy = True
+            app_label = "auth"
+
+    try:
+        erasure.connect_signals()  # as ready() does once all models are there
+        by_ann = audit.record(CHANGED, actor=person("ann"), address="192.0.2.7", organization=acme)
+        Colleague.objects.get(username="ann").delete()
+    finally:
+        del apps.all_models["auth"]["colleague"]
+        apps.clear_cache()
+    assert names(by_ann) == ("", None, "")
+
+
+def test_an_open_invitation_outlives_an_account_with_its_address(
+    acme: Organization, person: Callable[..., Any]
+) -> None:
+    is_open = invitation(acme, "ann@example.com", ends_in_days=1)
+    person("ann").delete()
+    is_open.refresh_from_db()
+    assert is_open.email == "ann@example.com"
+
+
+def test_an_erasure_that_finds_nothing_records_nothing(event: AuditEvent, person: Callable[..., Any]) -> None:
+    ann = person("ann")
+    assert erasure.erase_person(ann, actor=None) == 0
+    ann.delete()
+    assert AuditEvent.objects.get() == event
+
+
+def test_a_person_is_erased_once_and_not_named_by_the_event_that_says_so(
+    acme: Organization, person: Callable[..., Any]
+) -> None:
+    root, ann = person("root", is_superuser=True), person("ann")
+    audit.record(CHANGED, actor=ann, address="192.0.2.7", organization=acme)
+    audit.record(CHANGED, actor=root, address="192.0.2.7", organization=acme)
+    for somebody in (ann, ann, root, root):
+        erasure.erase_person(somebody, actor=root)
+    of_root, of_ann = AuditEvent.objects.filter(action="person_erased")
+    assert (of_ann.actor_id, of_ann.person_id, of_ann.person_name) == (str(root.pk), str(ann.pk), "")
+    assert (of_root.person_id, names(of_root)) == (str(root.pk), ("", None, ""))
+    assert not AuditEvent.objects.exclude(actor_name="", person_name="", address=None).exists()
+
+
+def test_people_are_erased_by_operators_only(acme: Organization, person: Callable[..., Any]) -> None:
+    developer = person("dev", acme)
+    with pytest.raises(PermissionDenied):
+        erasure.erase_person(person("ann"), actor=developer)
+
+
+def test_the_command_says_what_it_erased(acme: Organization, person: Callable[..., Any]) -> None:
+    audit.record(CHANGED, actor=person("ann"), address="192.0.2.7", organization=acme)
+    assert erase_person("ann") == "Erased the names and addresses of this person in 1 event or invitation.\n"
+    assert erase_person("ann") == "Erased the names and addresses of this person in 0 events or invitations.\n"
+    with pytest.raises(CommandError, match="no such person"):
+        erase_person("nobody")
