@@ -123,7 +123,8 @@ def has_other_key(request: HttpRequest, session_key_digest: str) -> bool:
 
 def grant_id_of(request: HttpRequest) -> uuid.UUID | None:
     """Return which grant the session names, if it names one."""
-    return _uuid(request.session.get(GRANT))
+    session = getattr(request, "session", None)  # a site may serve pages without one
+    return None if session is None else _uuid(session.get(GRANT))
 
 
 def organization_id_of(request: HttpRequest) -> uuid.UUID | None:

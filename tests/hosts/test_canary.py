@@ -100,8 +100,10 @@ class Day:
 
     def hear(self, response: Any, *, has_token: bool = False) -> Any:
         headers = dict(response.items())
-        if headers.get("Location", "").startswith(self.op.url):
-            query = parse_qs(urlsplit(headers.pop("Location")).query)  # it has to be told what is meant for it
+        target = headers.get("Location", "") or headers.get("Refresh", "").removeprefix("0; url=")
+        if target.startswith(self.op.url):
+            headers = {name: value for name, value in headers.items() if name not in {"Location", "Refresh"}}
+            query = parse_qs(urlsplit(target).query)  # it has to be told what is meant for it
             if "nonce" in query:
                 self.secrets[query["nonce"][0]] = "nonce"
         if not has_token:

@@ -103,7 +103,7 @@ def test_userinfo_is_asked_where_claims_are_missing(browser: Browser, op: Bendab
 
 def test_userinfo_may_be_a_signed_token(browser: Browser, op: BendableProvider) -> None:
     op.changed_claims["email"] = None
-    claims = {"iss": op.url, "aud": CLIENT_ID, "sub": "ann-1", "email": "signed@example.com"}
+    claims = {"iss": op.url, "aud": CLIENT_ID, "sub": "ann-1", "email": "signed@example.com", "email_verified": True}
     op.answers["/userinfo"] = Answer(body=op.sign(claims).encode(), content_type="application/jwt; charset=utf-8")
     browser.log_in()
     assert browser.user is not None

@@ -287,14 +287,14 @@ def test_a_login_without_a_refresh_token_lives_as_long_as_its_access_token(
 
 
 def test_a_provider_that_is_not_active_for_a_while_ends_no_login(
-    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, settings: Settings
 ) -> None:
-    grant = oidc_grant()
-    Grant.objects.update(provider="corp")
+    grant, issuer = oidc_grant(), settings.OIDC_OP_ISSUER
+    settings.OIDC_OP_ISSUER = None
     with pytest.raises(TokenUnavailable):
         token_manager.obtain(age(grant, 0))
     assert not read(grant).rejected
-    Grant.objects.update(provider="default")
+    settings.OIDC_OP_ISSUER = issuer
     let_time_pass()
     assert token_manager.obtain(read(grant)).generation == 2
 
