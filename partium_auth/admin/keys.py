@@ -27,7 +27,7 @@ from partium_auth.admin.key_usage import usage_of
 from partium_auth.admin.organization_choice import OrganizationFilter
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, permissions_of
 from partium_auth.exceptions import EncryptionError
-from partium_auth.host.decorators import never_atomic
+from partium_auth.host.decorators import hide_secrets_in_debug, never_atomic
 from partium_auth.models import ApiKey
 from partium_auth.services import keys
 
@@ -134,7 +134,7 @@ class ApiKeyAdmin(PolicyAdmin):
     # -- add and rotate: Partium is asked, so neither may be inside a transaction ------------------------------------------
 
     @never_atomic
-    @method_decorator(sensitive_post_parameters("value"))
+    @method_decorator([sensitive_post_parameters("value"), hide_secrets_in_debug])
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         if not self.has_add_permission(request):
             raise PermissionDenied
@@ -169,7 +169,7 @@ class ApiKeyAdmin(PolicyAdmin):
         )
 
     @never_atomic
-    @method_decorator(sensitive_post_parameters("value"))
+    @method_decorator([sensitive_post_parameters("value"), hide_secrets_in_debug])
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         old = self._key(request, object_id)
         if old.status != ApiKey.Status.ACTIVE:
@@ -256,7 +256,7 @@ class ApiKeyAdmin(PolicyAdmin):
 
     # -- find by value --------------------------------------------------------------------------------------------------
 
-    @method_decorator(sensitive_post_parameters("value"))
+    @method_decorator([sensitive_post_parameters("value"), hide_secrets_in_debug])
     def find_view(self, request: HttpRequest) -> HttpResponse:
         if not self.may_see_any(request):
             raise PermissionDenied

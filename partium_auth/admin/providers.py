@@ -23,7 +23,7 @@ from partium_auth.admin.key_forms import PastedField
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, permissions_of
 from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
-from partium_auth.host.decorators import never_atomic
+from partium_auth.host.decorators import hide_secrets_in_debug, never_atomic
 from partium_auth.models import EmailDomain, IdentityProvider
 from partium_auth.oidc.metadata import is_secure
 from partium_auth.oidc.provider import ASYMMETRIC_ALGORITHMS, ENDPOINTS
@@ -224,7 +224,7 @@ class IdentityProviderAdmin(PolicyAdmin):
     def secret_stored(self, provider: IdentityProvider) -> str:
         return MASK if provider.client_secret is not None else pgettext("client secret", "none")
 
-    @method_decorator(sensitive_post_parameters("new_client_secret"))
+    @method_decorator([sensitive_post_parameters("new_client_secret"), hide_secrets_in_debug])
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return super().changeform_view(request, *args, **kwargs)
 
