@@ -15,7 +15,20 @@ pytestmark = pytest.mark.browser
 DJANGOS = [[".breadcrumbs"], ["#changelist-search"], [".changelist-filter"]]
 NOBODYS = ["/partium/login/", "/partium/callback/default/?error=access_denied&state=x"]
 KEYS = "/keys/partium_auth/apikey/"
-ADAS = ["/", "/?q=fan", "/keys/", KEYS, f"{KEYS}add/", f"{KEYS}find/", "/keys/partium_auth/auditevent/"]
+TRACTOR = "TRACTOR.2454488"
+ADAS = [
+    "/",
+    "/?text=fan",
+    f"/?within={TRACTOR}",
+    "/machines/",
+    f"/machines/?root={TRACTOR}&name=Tractor",
+    "/part/AF1001/",
+    "/keys/",
+    KEYS,
+    f"{KEYS}add/",
+    f"{KEYS}find/",
+    "/keys/partium_auth/auditevent/",
+]
 
 
 def faults(page: Page) -> list[str]:
@@ -40,6 +53,8 @@ def test_axe_finds_no_fault_with_any_page(demo: RunningDemo, visit: Visit, visit
     page.goto(demo.site + KEYS)
     change = page.locator("#result_list .field-name a").first.get_attribute("href") or ""
     for path in [*ADAS, change, change.replace("/change/", "/rotate/")]:
-        page.goto(demo.site + path)
+        response = page.goto(demo.site + path)
+        assert response is not None
+        assert response.ok, path
         found += faults(page)
     assert found == []

@@ -254,6 +254,45 @@ def test_everything_can_be_done_with_the_keyboard(visit: Visit) -> None:
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
 
 
+def test_machines_and_a_part_can_be_reached_with_the_keyboard(visit_as: Visit) -> None:
+    page = visit_as("ada")
+    for link, heading in (("Machines", "Machines"), ("Tractor", "Tractor")):
+        tab_to(page, link)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name=heading, level=1)).to_be_visible()
+    tab_to(page, "Parts: Engine")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Parts of this machine")).to_be_visible()
+    page.locator("#results").focus()
+    first = page.locator(".part h3").first.inner_text()
+    tab_to(page, first)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name=first, level=1)).to_be_visible()
+    tab_to(page, "This was it")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Thank you.")).to_be_visible()
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_the_facets_are_folded_on_a_phone_and_open_beside_the_results_on_a_desk(
+    visit_as: Visit, javascript: bool
+) -> None:
+    page = visit_as("ada", width=360, height=780, path="/?text=fan", java_script_enabled=javascript)
+    size = page.get_by_role("checkbox", name="120 mm (3)")
+    expect(page.locator(".part").first).to_be_visible()
+    expect(size).to_be_hidden()
+    page.get_by_text("Narrow the results").locator("visible=true").click()
+    expect(size).to_be_visible()
+    page.get_by_text("Narrow the results").locator("visible=true").click()
+
+    page.set_viewport_size({"width": 1280, "height": 900})
+    size.check()
+    page.get_by_role("button", name="Apply").click()
+
+    expect(page.locator(".part")).to_have_count(3)
+    expect(page.get_by_role("checkbox", name="120 mm")).to_be_checked()
+
+
 def test_a_problem_is_explained_in_place_and_trying_again_helps(visit_as: Visit, demo: RunningDemo) -> None:
     page = visit_as("ada")
     with demo.sandbox.fail("search", status=503, retry_after=3):
@@ -350,7 +389,7 @@ def test_nothing_is_wider_than_the_screen(visit_as: Visit, width: int) -> None:
     page = visit_as("pat", width=width, height=780)
     lengthen = """() => {
         const long = "Donaudampfschifffahrtsgesellschaft".repeat(6);
-        for (const one of document.querySelectorAll("h3, dd, .number, .who, .organization-name, option:checked, .note p"))
+        for (const one of document.querySelectorAll("h1, h3, dd, .number, .who, legend, .nodes a, .organization-name, option:checked, .note p"))
             one.textContent = long;
     }"""
     for path in (
@@ -358,6 +397,8 @@ def test_nothing_is_wider_than_the_screen(visit_as: Visit, width: int) -> None:
         "/?text=fan&limit=6",
         "/?text=qqqq",
         "/?text=fan&limit=7",
+        "/machines/",
+        "/part/AF1001/",
         "/in-the-browser/",
     ):
         page.goto(page.url.split("/", 3)[0] + "//" + page.url.split("/", 3)[2] + path)
