@@ -1,4 +1,4 @@
-"""Where the database fails, no variable of any frame shows a secret: error reports (Sentry) send them all."""
+"""Where the database fails, no variable of a frame of this app shows a secret; Django's own frames: ``tests/admin/test_sentry.py``."""
 
 from __future__ import annotations
 
