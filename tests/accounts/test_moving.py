@@ -17,6 +17,7 @@ from partium_auth.checks import UNCALLED_METHODS, UNREAD_SETTINGS
 from tests.oidc.conftest import Browser
 from tests.oidc.provider import BendableProvider
 
+pytestmark = pytest.mark.django_db  # Django's own checks ask the database since 6.0
 CALLED = {
     *(
         "verify_claims",
