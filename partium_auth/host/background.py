@@ -8,6 +8,8 @@ import queue
 import threading
 from collections.abc import Callable
 
+from django.db import connections
+
 from partium_auth.host.per_process import PerProcess
 from partium_auth.host.repeated_log import RepeatedLog
 
@@ -33,6 +35,8 @@ class _Worker:
             except Exception:  # a defect must not end the thread
                 logger.exception("Background work failed.")
             finally:
+                if self.waiting.empty():
+                    connections.close_all()  # this thread's own: an idle guest holds none
                 self.waiting.task_done()
 
     def _finish(self) -> None:
