@@ -22,6 +22,7 @@ from partium_auth.accounts.error_pages import LOGIN_FAILURES, refusal_response
 from partium_auth.accounts.login_calls import NOT_ASKED
 from partium_auth.accounts.redirects import after_login, next_url_of, parameter, response_of, to_provider
 from partium_auth.accounts.started import StartedLogin
+from partium_auth.host.csp import nonce_of
 from partium_auth.host.decorators import hide_secrets_in_debug, utf8_only
 from partium_auth.oidc import providers
 from partium_auth.oidc.errors import Refused
@@ -124,7 +125,8 @@ def _post_again(request: HttpRequest) -> HttpResponse:
     Browsers send no ``SameSite=Lax`` cookie with a POST of another site, and the started login is in one.
     """
     parameters = [(name, request.POST[name]) for name in _RESPONSE if name in request.POST]
-    context = {"parameters": [*parameters, (_SAME_SITE, "1")]}
+    nonce = nonce_of(request)
+    context = {"parameters": [*parameters, (_SAME_SITE, "1")], "nonce": "" if nonce is None else str(nonce)}
     return render(request, "partium_auth/form_post.html", context)
 
 

@@ -53,6 +53,30 @@ def test_the_page_that_posts_itself_has_the_nonce_of_the_sites_csp(
     assert "&lt;script&gt;" in page
 
 
+class _LazyNonce:
+    """As Django's and django-csp's: false until it is used, and only a nonce that was used gets into the policy."""
+
+    used = False
+
+    def __bool__(self) -> bool:
+        return self.used
+
+    def __str__(self) -> str:
+        self.used = True
+        return "lazy123"
+
+
+def test_the_page_that_posts_itself_uses_a_lazy_nonce(op: BendableProvider, rf: Any, settings: Settings) -> None:
+    from partium_auth.accounts.code_flow_views import oidc_callback
+
+    request = rf.post(CALLBACK, {"state": "x"})
+    request.csp_nonce = nonce = _LazyNonce()
+    response = oidc_callback(request, "default")
+    assert isinstance(response, HttpResponse)
+    assert '<script nonce="lazy123">' in response.content.decode()
+    assert nonce.used
+
+
 def test_a_form_of_an_unknown_state_logs_nobody_in_or_out(browser: Browser, op: BendableProvider) -> None:
     browser.log_in()
     answer = op.authorize(Browser(op).start())  # another browser's
