@@ -11,6 +11,7 @@ from partium_auth import policy
 from partium_auth.models import AuditEvent, Grant, Identity
 from partium_auth.models.database import database_alias
 from partium_auth.services.audit import record
+from partium_auth.services.members import set_claimed_memberships
 from partium_auth.tokens import grants
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 def connect_identity(
     identity: Identity, user: AbstractBaseUser, *, actor: Actor, address: str | None = None
 ) -> Identity:
-    """Give an identity to another person, who logs in with it from now on; its logins end.
+    """Give an identity to another person, who logs in with it from now on; its logins and memberships from claims end.
 
     Args:
         identity: a subject at an issuer.
@@ -47,7 +48,7 @@ def connect_identity(
 
 
 def disconnect_identity(identity: Identity, *, actor: Actor, address: str | None = None) -> None:
-    """Delete an identity; its logins end. The next login with it is a first login.
+    """Delete an identity; its logins and memberships from claims end. The next login with it is a first login.
 
     Args:
         identity: a subject at an issuer.
@@ -70,4 +71,6 @@ def _require_operator(actor: Actor) -> None:
 
 
 def _end_logins(identity: Identity) -> None:
+    """End the logins, and the memberships that their claims have given: the person's next claims are another identity's."""
     grants.revoke(Grant.objects.filter(identity=identity), delete_sessions=True)
+    set_claimed_memberships(identity, {})

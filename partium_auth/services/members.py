@@ -263,7 +263,7 @@ def accept_invitations(
 def set_claimed_memberships(
     identity: Identity, roles: Mapping[Organization, str], memberships: Sequence[Membership] | None = None
 ) -> list[Membership]:
-    """Make a person's memberships from claims exactly these. Only a login calls this.
+    """Make a person's memberships from claims exactly these. Called by logins, and where an identity is taken from a person.
 
     Memberships given by an administrator, and those from another identity's claims that are not named here, stay.
 
