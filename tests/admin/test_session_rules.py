@@ -11,7 +11,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from partium_auth import policy
-from partium_auth.models import ApiKey, Grant, IdentityProvider, Invitation
+from partium_auth.models import ApiKey, Grant, IdentityProvider, Invitation, Membership, Role
 from partium_auth.policy import SessionActor
 from tests.admin.conftest import Tenant, login
 
@@ -144,3 +144,13 @@ def test_who_removes_the_last_developer_is_told_and_operators_find_the_organizat
     listed = client.get(reverse("admin:partium_auth_organization_changelist") + "?developers=none").content.decode()
     assert "aardvark display" in listed
     assert "badger display" not in listed
+
+
+def test_the_list_of_keys_is_titled_with_the_organization_that_the_login_opens(
+    ours: Tenant, theirs: Tenant, grant: Grant
+) -> None:
+    Membership.objects.create(user=ours.developer, organization=theirs.organization, role=Role.DEVELOPER)
+    ours.organization.required_provider = ours.provider
+    ours.organization.save()
+    page = browser_of(grant).get(reverse("partium_keys:partium_auth_apikey_changelist"))
+    assert "<h1>API keys of badger display</h1>" in page.content.decode()
