@@ -81,9 +81,7 @@ def _named(provider: Provider, claims: dict[str, Any]) -> QuerySet[Grant]:
     if "sid" in claims:
         # A session whose sid the provider did not send at login ("") may be the one: end it too, if it is this person's.
         wanted = {claims["sid"], ""} if "sub" in claims else {claims["sid"]}
-        # Compare again in Python: some databases ignore case.
-        rows = found.filter(session_id__in=wanted).values_list("pk", "session_id")
-        found = Grant.objects.using(database_alias()).filter(pk__in=[pk for pk, sid in rows if sid in wanted])
+        found = grants.of_sessions_at_provider(found, wanted)
     return found
 
 

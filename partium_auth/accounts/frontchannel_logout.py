@@ -37,12 +37,8 @@ def frontchannel_logout(request: HttpRequest, provider: str) -> HttpResponse:
     if not is_known or not sid or "\0" in sid:
         logger.warning("Log-out refused: provider=%s check=%s", provider, "sid" if is_known else "iss")
         return _answer(400)
-    rows = Grant.objects.using(database_alias()).filter(
-        kind=Grant.Kind.OIDC, provider=provider, session_id=sid[:255], revoked_at=None
-    )
-    # Compare again in Python: some databases ignore case.
-    named = [pk for pk, of_login in rows.values_list("pk", "session_id") if of_login == sid]
-    ended = grants.revoke(rows.filter(pk__in=named), delete_sessions=True)
+    logins = Grant.objects.using(database_alias()).filter(kind=Grant.Kind.OIDC, provider=provider)
+    ended = grants.revoke(grants.of_sessions_at_provider(logins, {sid}), delete_sessions=True)
     logger.info("Log-out by the provider: provider=%s sessions=%d", provider, ended)
     return _answer(200)
 

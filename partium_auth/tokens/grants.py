@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
+from collections.abc import Collection
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -125,6 +126,15 @@ def for_key(api_key_id: uuid.UUID) -> Grant:
     }
     grant, _ = _rows().get_or_create(pk=api_key_id, defaults=values)
     return grant
+
+
+def of_sessions_at_provider(grants: QuerySet[Grant], session_ids: Collection[str]) -> QuerySet[Grant]:
+    """Return those of some grants whose login has one of these ``sid`` at its provider, in exactly these letters.
+
+    Compared again in Python: some databases ignore case.
+    """
+    rows = grants.filter(session_id__in=session_ids).values_list("pk", "session_id")
+    return _rows().filter(pk__in=[pk for pk, session_id in rows if session_id in session_ids])
 
 
 def revoke(grants: QuerySet[Grant], *, delete_sessions: bool = False) -> int:
