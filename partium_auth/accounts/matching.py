@@ -54,19 +54,9 @@ def record_login(login: VerifiedLogin, hooks: Hooks) -> Any:
         raise Refused("claims", "verify_claims() does not accept them.")
     believed = memberships_from_claims.believed_claims(provider, claims)
 
-    def first_user() -> Any:
-        found = list(_ask(hooks.filter_users_by_claims, claims)[:2])  # a query set, or a list
-        if len(found) > 1:
-            raise Refused("account", "several accounts fit.")
-        if found and not provider.is_site_wide:
-            raise Refused("account", "an organization's provider is never linked to an account.")
-        if found:
-            return _ask(hooks.update_user, _active(found[0]), believed)
-        return _created(lambda: _ask(hooks.create_user, believed))
-
     return _record(
         login,
-        first_user=first_user,
+        first_user=lambda: _first_user(hooks, claims, believed, may_link=provider.is_site_wide),
         update_user=lambda user: _ask(hooks.update_user, user, believed),
         follow=lambda identity: memberships_from_claims.follow_claims(identity, provider, claims, believed),
     )
@@ -86,17 +76,9 @@ def record_password_login(login: VerifiedLogin, hooks: Hooks) -> Any:
     if not _ask(hooks.verify_claims, claims):
         raise Refused("claims", "verify_claims() does not accept them.")
 
-    def first_user() -> Any:
-        found = list(_ask(hooks.filter_users_by_claims, claims)[:2])
-        if len(found) > 1:
-            raise Refused("account", "several accounts fit.")
-        if found:
-            return _ask(hooks.update_user, _active(found[0]), claims)
-        return _created(lambda: _ask(hooks.create_user, claims))
-
     return _record(
         login,
-        first_user=first_user,
+        first_user=lambda: _first_user(hooks, claims, claims),
         update_user=lambda user: _ask(hooks.update_user, user, claims),
         follow=lambda identity: memberships_from_claims.follow_password_login(identity, login.subject),
     )
@@ -204,6 +186,18 @@ def _ask(hook: Callable[..., Any], *args: Any) -> Any:
     except (PermissionDenied, SuspiciousOperation) as e:
         # Not its text: it may quote a claim.
         raise Refused("claims", f"{getattr(hook, '__name__', hook)}() raised {type(e).__name__}.") from None
+
+
+def _first_user(hooks: Hooks, claims: Any, believed: Any, *, may_link: bool = True) -> Any:
+    """Return the account of a first login: one that the hooks find for the claims, or a new one."""
+    found = list(_ask(hooks.filter_users_by_claims, claims)[:2])  # a query set, or a list
+    if len(found) > 1:
+        raise Refused("account", "several accounts fit.")
+    if found and not may_link:
+        raise Refused("account", "an organization's provider is never linked to an account.")
+    if found:
+        return _ask(hooks.update_user, _active(found[0]), believed)
+    return _created(lambda: _ask(hooks.create_user, believed))
 
 
 def _created(create: Callable[[], Any]) -> Any:
