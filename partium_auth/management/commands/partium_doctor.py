@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
     help = (
         "Examine database, encryption keys, Partium's paths, organizations, login page and identity providers, and say "
-        "what to change. Sends no credentials without --probe. Exit code 0: everything works; 1: something does not."
+        "what to change. Makes one search with a stored key. Exit code 0: everything works; 1: something does not."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
