@@ -8,7 +8,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -21,6 +20,7 @@ from partium_auth.admin.members import PersonField
 from partium_auth.admin.permissions import PolicyAdmin, actor_of
 from partium_auth.models import Identity
 from partium_auth.services import identities
+from partium_auth.services.members import naming_columns
 
 
 class IdentityForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -93,7 +93,4 @@ def person_begins_with(term: str, prefix: str = "") -> Q:
         term: what somebody searches for.
         prefix: the path to the user, such as ``user__``.
     """
-    model = get_user_model()
-    fields = {field.name for field in model._meta.get_fields()}
-    names = {model.USERNAME_FIELD, model.get_email_field_name()} & fields
-    return reduce(or_, (Q(**{f"{prefix}{name}__istartswith": term}) for name in names))
+    return reduce(or_, (Q(**{f"{prefix}{name}__istartswith": term}) for name in naming_columns()))

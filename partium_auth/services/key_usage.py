@@ -87,16 +87,14 @@ def count_use(api_key_id: uuid.UUID, ok: bool) -> None:
         api_key_id: primary key of the key.
         ok: whether Partium answered.
     """
-    state, now = _counts(), time.monotonic()
+    state, inline = _counts(), conf.executor == "inline"
     with state.lock:
         state.counts.setdefault((api_key_id, local_date(timezone.now())), [0, 0])[0 if ok else 1] += 1
-        is_due = now >= state.next_write_at or len(state.counts) > _MOST_COUNTS
-        if conf.executor != "inline":
-            if state.timer is None:
-                state.timer = threading.Timer(WRITE_SECONDS, write_counts, kwargs={"quiet": True, "close": True})
-                state.timer.daemon = True
-                state.timer.start()
-            return
+        is_due = inline and (time.monotonic() >= state.next_write_at or len(state.counts) > _MOST_COUNTS)
+        if not inline and state.timer is None:
+            state.timer = threading.Timer(WRITE_SECONDS, write_counts, kwargs={"quiet": True, "close": True})
+            state.timer.daemon = True
+            state.timer.start()
     if is_due:
         write_counts()
 

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from partium_auth.models import ApiKey
-from partium_auth.models.texts import has_unseen
+from partium_auth.models.texts import validate_seen
 
 LONGEST_VALUE = 4096
 EARLIEST_YEAR, LATEST_YEAR = 1001, 9998
@@ -51,14 +51,10 @@ def clean_label(label: str, value: str = "") -> str:
         raise ValidationError({"label": ValidationError(_("Give the key a label."), code="required")})
     if len(clean) > 100:
         raise ValidationError({"label": ValidationError(_("At most 100 characters."), code="invalid")})
-    if has_unseen(clean):
-        raise ValidationError(
-            {
-                "label": ValidationError(
-                    _("No line breaks, invisible characters or changes of direction."), code="invalid"
-                )
-            }
-        )
+    try:
+        validate_seen(clean)
+    except ValidationError as error:
+        raise ValidationError({"label": error}) from None
     if value and value in clean:
         message = _("The key itself was pasted here too. A label is shown to everybody who sees the list.")
         raise ValidationError({"label": ValidationError(message, code="invalid")})

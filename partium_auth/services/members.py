@@ -315,11 +315,15 @@ def _withdraw_of(user: AbstractBaseUser, organizations: Sequence[Organization]) 
         open_ones.filter(Q(invited_by=user.pk) | Q(email__in=addresses_of(user.pk))).delete()
 
 
+def naming_columns() -> set[str]:
+    """Return the columns of the site's user model that people are known by: user name, and e-mail address if it has one."""
+    model = get_user_model()
+    return {model.USERNAME_FIELD, model.get_email_field_name()} & {column.name for column in model._meta.fields}
+
+
 def addresses_of(user_pk: Any) -> set[str]:
     """Return every address that is known as a person's: of the account, of Partium logins, of accepted invitations."""
-    model = get_user_model()
-    columns = {model.USERNAME_FIELD, model.get_email_field_name()} & {column.name for column in model._meta.fields}
-    account = model._base_manager.using(database_alias()).filter(pk=user_pk).values_list(*columns)
+    account = get_user_model()._base_manager.using(database_alias()).filter(pk=user_pk).values_list(*naming_columns())
     known = [str(value) for row in account for value in row]
     known += Identity.objects.filter(user_id=user_pk).values_list("subject", flat=True)
     known += Invitation.objects.filter(accepted_by=user_pk).values_list("email", flat=True)
