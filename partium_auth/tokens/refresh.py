@@ -99,7 +99,7 @@ class Refresher:
         seen: GrantState,
         *,
         forced: bool = False,
-        stored: Callable[[GrantState | None], object] = bool,
+        stored: Callable[[GrantState | None], object] | None = None,
     ) -> GrantState | None:
         """Refresh one generation of a grant.
 
@@ -151,7 +151,8 @@ class Refresher:
         finally:
             # Not before: the new refresh token has to be stored first.
             self.outages.succeeded(seen.upstream)
-        stored(result)
+        if stored is not None:
+            stored(result)
         if result is not None:
             refreshed_id_token.keep(grant, tokens, result.generation)
             signals.token_refreshed.send_robust(sender=Grant, **self._signal_arguments(grant, seen, taken_at))

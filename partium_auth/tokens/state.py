@@ -216,10 +216,10 @@ def read_all(grant_ids: Sequence[uuid.UUID]) -> list[GrantState]:
     alias = database_alias()
     ids = {f"id{n}": grant_id for n, grant_id in enumerate(grant_ids)}
     asked_at = time.time()
-    found = {}
-    for *columns, database_seconds in _statement(alias, len(ids)).run(alias, **ids):
-        found[columns[0]] = from_columns(columns)
-        database_clock.note(database_seconds, asked_at)
+    rows = _statement(alias, len(ids)).run(alias, **ids)
+    if rows:
+        database_clock.note(rows[0][-1], asked_at)
+    found = {row[0]: from_columns(row[:-1]) for row in rows}
     return [found[grant_id] for grant_id in grant_ids if grant_id in found]
 
 
