@@ -8,6 +8,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
 
+from partium_auth.models import IdentityProvider
 from partium_auth.oidc import providers
 from partium_auth.oidc.metadata import interpret_metadata
 from partium_auth.oidc.provider import ENDPOINTS
@@ -31,6 +32,10 @@ def test_each_url_can_be_set_in_the_settings_and_in_a_row(
     row = add_provider(op, **{name: url})
     for provider in (providers.get("default"), providers.from_row(row)):
         assert getattr(interpret_metadata(provider, op.discovery()), name) == url
+
+
+def test_every_url_of_a_provider_decides_who_gets_its_secrets() -> None:
+    assert set(ENDPOINTS) <= set(IdentityProvider.DECIDES_WHO_GETS_SECRETS)
 
 
 def test_without_a_client_id_there_is_no_default_provider(settings: Settings, db: None) -> None:

@@ -107,15 +107,15 @@ def key_grant(partium_sandbox: PartiumSandbox, acme: Organization) -> Callable[[
 
 
 @pytest.fixture
-def oidc_grant(op: BendableProvider, settings: Settings) -> Callable[[], Grant]:  # noqa: F811
-    """Make the grant of a login at the provider named ``default``."""
+def oidc_grant(op: BendableProvider, settings: Settings) -> Callable[..., Grant]:  # noqa: F811
+    """Make the grant of a login at a provider, by default that of the settings."""
     settings.PARTIUM_EXECUTOR = "thread"
 
-    def make() -> Grant:
+    def make(slug: str = "default") -> Grant:
         user, _ = get_user_model().objects.get_or_create(username="olga")
         answer = op.tokens()
         tokens = TokenResponse(answer["access_token"], answer["refresh_token"], answer["expires_in"])
-        provider = providers.get("default")
+        provider = providers.get(slug)
         login = VerifiedLogin(Grant.Kind.OIDC, {}, tokens, timezone.now(), provider, user)
         return grants.open_grant(login, "session-key")
 

@@ -10,16 +10,16 @@ from pytest_django import Settings
 
 from partium_auth.accounts import error_texts
 from partium_auth.exceptions import LoginRequired, TokenUnavailable
-from partium_auth.models import Grant, Identity
+from partium_auth.models import Grant, Identity, IdentityProvider
 from partium_auth.models.identities import identity_digest
 from partium_auth.oidc import documents
 from partium_auth.tokens.manager import TokenManager
-from tests.oidc.conftest import other_op, other_provider_server  # noqa: F401
+from tests.oidc.conftest import add_provider, other_op, other_provider_server  # noqa: F401
 from tests.oidc.provider import Answer, BendableProvider
 from tests.tokens.conftest import age, let_time_pass, read
 
 pytestmark = pytest.mark.django_db(transaction=True)
-MakeGrant = Callable[[], Grant]
+MakeGrant = Callable[..., Grant]
 
 
 def answer(op: BendableProvider, **changes: Any) -> Answer:
@@ -287,14 +287,16 @@ def test_a_login_without_a_refresh_token_lives_as_long_as_its_access_token(
 
 
 def test_a_provider_that_is_not_active_for_a_while_ends_no_login(
-    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider, settings: Settings
+    token_manager: TokenManager, oidc_grant: MakeGrant, op: BendableProvider
 ) -> None:
-    grant, issuer = oidc_grant(), settings.OIDC_OP_ISSUER
-    settings.OIDC_OP_ISSUER = None
+    row = add_provider(op)
+    grant = oidc_grant(row.slug)
+    rows = IdentityProvider.objects.filter(pk=row.pk)
+    rows.update(is_active=False)
     with pytest.raises(TokenUnavailable):
         token_manager.obtain(age(grant, 0))
     assert not read(grant).rejected
-    settings.OIDC_OP_ISSUER = issuer
+    rows.update(is_active=True)
     let_time_pass()
     assert token_manager.obtain(read(grant)).generation == 2
 
