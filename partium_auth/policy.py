@@ -240,16 +240,22 @@ def member_organizations(user: Actor) -> OrganizationQuerySet:
     return developer_organizations(user) if _sees_people(user) else Organization.objects.none()
 
 
-def has_developer(organization: Organization) -> bool:
-    """Tell whether an organization has a developer whose account is active, or none but the site's operators can manage it."""
-    return not Organization.objects.filter(lacks_developer(), pk=organization.pk).exists()
+def has_developer(organization: Organization, *, besides: Any = None) -> bool:
+    """Tell whether an organization has a developer whose account is active, or none but the site's operators can manage it.
+
+    Args:
+        organization: which one.
+        besides: primary key of a person who does not count.
+    """
+    return not Organization.objects.filter(lacks_developer(besides), pk=organization.pk).exists()
 
 
-def lacks_developer() -> Q:
-    """Return the condition for organizations without a developer."""
+def lacks_developer(besides: Any = None) -> Q:
+    """Return the condition for organizations without a developer, not counting the person with the primary key ``besides``."""
     users = get_user_model()
     active = {"user__is_active": True} if any(column.name == "is_active" for column in users._meta.fields) else {}
-    return ~Q(Exists(Membership.objects.filter(organization_id=OuterRef("pk"), role=Role.DEVELOPER, **active)))
+    developers = Membership.objects.filter(organization_id=OuterRef("pk"), role=Role.DEVELOPER, **active)
+    return ~Q(Exists(developers.exclude(user_id=besides)))
 
 
 def may_enter_key_site(user: Actor) -> bool:

@@ -3,7 +3,14 @@
 from django.urls import URLPattern, URLResolver, path
 
 from partium_auth import health, views
-from partium_auth.accounts import backchannel_logout, code_flow_views, frontchannel_logout, login_page, logout
+from partium_auth.accounts import (
+    backchannel_logout,
+    code_flow_views,
+    frontchannel_logout,
+    login_page,
+    logout,
+    memberships_page,
+)
 from partium_auth.host.decorators import never_atomic
 
 app_name = "partium_auth"
@@ -24,6 +31,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         name="frontchannel_logout",
     ),
     path("token/", never_atomic(views.token), name="token"),
+    path("memberships/", never_atomic(memberships_page.memberships), name="memberships"),
     path("organization/", never_atomic(views.organization), name="organization"),
     path("health/", never_atomic(health.health), name="health"),
 ]

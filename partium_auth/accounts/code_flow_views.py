@@ -116,7 +116,7 @@ def _come_back(request: HttpRequest, provider: str, started_login: StartedLogin)
     except LOGIN_FAILURES as e:
         return refusal_response(request, e, provider=provider, next_url=next_url)
     _store_tokens_as_base_library(request, login)
-    return after_login(next_url)
+    return after_login(next_url, has_joined=login.has_joined)
 
 
 def _post_again(request: HttpRequest) -> HttpResponse:

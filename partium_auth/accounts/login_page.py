@@ -164,7 +164,7 @@ def _log_in_with_password(
         return {"title": title, "advice": advice, "reference": reference, "retry_after": retry_after}
     except LOGIN_FAILURES as e:
         return refusal_response(request, e, next_url=next_url)
-    return after_login(next_url)
+    return after_login(next_url, has_joined=typed.login.has_joined)
 
 
 def _listed_providers(next_url: str, org_id: str) -> list[dict[str, str]]:

@@ -141,7 +141,7 @@ def _record(
     *,
     first_user: Callable[[], Any],
     update_user: Callable[[Any], Any],
-    follow: Callable[[Identity], list[Organization]],
+    follow: Callable[[Identity], tuple[list[Organization], bool]],
 ) -> Any:
     digest = identity_digest(login.issuer, login.subject)
 
@@ -151,14 +151,15 @@ def _record(
             identity = Identity(issuer=login.issuer, subject=login.subject, digest=digest, user=user)
             identity.last_login_at = timezone.now()
             identity.save(force_insert=True)
-            login.organizations = follow(identity)
+            login.organizations, login.has_joined = follow(identity)
         return identity
 
     def later_login(identity: Identity) -> Identity:
         # No transaction around this: each step is one, and repeating a step changes nothing.
         identity.user = _somebody(update_user(_active(identity.user)))
         Identity.objects.filter(pk=identity.pk).update(user=identity.user, last_login_at=timezone.now())
-        login.organizations = follow(identity)
+        login.organizations, has_joined = follow(identity)
+        login.has_joined = login.has_joined or has_joined  # this step may be repeated
         return identity
 
     def find() -> Identity | None:

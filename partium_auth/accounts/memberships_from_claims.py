@@ -34,7 +34,7 @@ def believed_claims(provider: Provider, claims: Mapping[str, Any]) -> dict[str, 
 
 def follow_claims(
     identity: Identity, provider: Provider, claims: Mapping[str, Any], believed: Mapping[str, Any]
-) -> list[Organization]:
+) -> tuple[list[Organization], bool]:
     """Accept invitations, and make memberships, roles and privileges what the claims say.
 
     Args:
@@ -44,7 +44,7 @@ def follow_claims(
         believed: what :func:`believed_claims` has left of them.
 
     Returns:
-        The active organizations that the person belongs to now, joined longest ago first.
+        The active organizations that the person belongs to now, joined longest ago first; and whether an invitation was accepted.
     """
     user = identity.user
     memberships = _memberships(user)
@@ -65,7 +65,8 @@ def follow_claims(
     roles = _claimed_roles(owner, claims, provider.slug, known.values(), claimed)
     memberships = set_claimed_memberships(identity, roles, memberships)
     email = claims_.verified_email(believed)
-    if email and accept_invitations(user, email, only=owner):
+    has_joined = bool(email and accept_invitations(user, email, only=owner))
+    if has_joined:
         memberships = _memberships(user)
     if not memberships:
         seen = "is missing" if claims_.is_missing(claims, conf.organizations_claim) else "names none that this site has"
@@ -77,7 +78,7 @@ def follow_claims(
         )
     if owner is None:
         _set_privileges(user, claims)
-    return _active(memberships)
+    return _active(memberships), has_joined
 
 
 def follow_refresh(identity: Identity, provider: Provider, claims: Mapping[str, Any]) -> None:
@@ -102,7 +103,7 @@ def follow_refresh(identity: Identity, provider: Provider, claims: Mapping[str, 
         _set_privileges(identity.user, claims)
 
 
-def follow_password_login(identity: Identity, username: str) -> list[Organization]:
+def follow_password_login(identity: Identity, username: str) -> tuple[list[Organization], bool]:
     """The same for a Partium user name, which makes no claims: ``PARTIUM_PASSWORD_ORGANIZATION`` and invitations count."""
     memberships = _memberships(identity.user)
     roles = {}
@@ -112,9 +113,10 @@ def follow_password_login(identity: Identity, username: str) -> list[Organizatio
         if not roles:
             logger.warning("PARTIUM_PASSWORD_ORGANIZATION names an organization that does not exist.")
     memberships = set_claimed_memberships(identity, roles, memberships)
-    if accept_invitations(identity.user, username, exactly=True):
+    has_joined = bool(accept_invitations(identity.user, username, exactly=True))
+    if has_joined:
         memberships = _memberships(identity.user)
-    return _active(memberships)
+    return _active(memberships), has_joined
 
 
 def _memberships(user: Any) -> list[Membership]:

@@ -106,9 +106,17 @@ def login_url(request: HttpRequest, *, provider: str = "", silent: bool = False)
     return _with_parameters(url, parameters)
 
 
-def after_login(next_url: str) -> HttpResponse:
-    """Send a browser that has logged in on its way."""
+def after_login(next_url: str, *, has_joined: bool = False) -> HttpResponse:
+    """Send a browser that has logged in on its way; by the page that tells of invitations, where the login has accepted one."""
+    if has_joined:
+        return HttpResponseRedirect(memberships_url(next_url, joined=True))
     return HttpResponseRedirect(next_url or resolve_url(settings.LOGIN_REDIRECT_URL))
+
+
+def memberships_url(next_url: str, *, joined: bool) -> str:
+    """Return the URL of the person's memberships; ``joined``: it tells of the invitations that a login has just accepted."""
+    parameters = ({"joined": "1"} if joined else {}) | ({next_field(): next_url} if next_url else {})
+    return _with_parameters(reverse("partium_auth:memberships"), parameters)
 
 
 def this_page(request: HttpRequest) -> str:

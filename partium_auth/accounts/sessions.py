@@ -85,7 +85,7 @@ def begin(request: HttpRequest, login: VerifiedLogin, *, org_id: str = "") -> Gr
 
 
 def begin_without_grant(request: HttpRequest, user: Any) -> None:
-    """Choose the organization of a session that logged in through another backend."""
+    """Choose a session's organization: it logged in through another backend, or the person has left the one it had."""
     if not hasattr(request, _LOGIN):  # log_in() chooses it
         _choose_organization(request, _organizations_of(user), None)
 

@@ -55,7 +55,8 @@ class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = ("email", "role")
         help_texts: ClassVar = {
             "email": _(
-                "Nothing is sent: tell the person. They become a member when they next log in with this address."
+                "Nothing is sent: tell the person. They become a member when they next log in with this address. "
+                "The login says so, and they can decline."
             )
         }
 
@@ -189,7 +190,9 @@ class InvitationAdmin(_MembersAdmin):
 
     @admin.display(description=_("status"))
     def state(self, invitation: Invitation) -> str:
-        if invitation.accepted_at is not None:
+        if invitation.declined_at is not None:
+            word, color = gettext("declined"), "expired"
+        elif invitation.accepted_at is not None:
             word, color = gettext("accepted"), "active"
         elif invitation.expires_at <= timezone.now():
             word, color = gettext("expired"), "expired"

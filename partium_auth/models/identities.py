@@ -69,6 +69,7 @@ class Invitation(models.Model):
     accepted_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
     )
+    declined_at = models.DateTimeField(null=True, blank=True, editable=False)  # after a login had accepted it
 
     class Meta:
         verbose_name = _("invitation")

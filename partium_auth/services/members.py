@@ -25,7 +25,7 @@ from partium_auth.models.texts import canonical_email
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
 
-    from partium_auth.policy import Actor
+    from partium_auth.policy import Actor, SessionActor, User
 
 _DEMOTED = (Role.DEVELOPER, Role.MEMBER)
 INVITATION_LASTS = dt.timedelta(days=14)
@@ -208,6 +208,36 @@ def withdraw_invitation(invitation: Invitation, *, actor: Actor) -> None:
     invitation.delete()
 
 
+def leave_organization(organization: Organization, *, actor: Actor) -> None:
+    """Delete the actor's own membership of an organization, and withdraw invitations as :func:`remove_member` does.
+
+    A membership from claims stays: the next login would create it again.
+
+    Raises:
+        PermissionDenied: the actor is the system, which is no member.
+    """
+    if actor is None:
+        raise PermissionDenied
+    with transaction.atomic(using=database_alias()):
+        _lock(organization)
+        own: dict[str, Any] = {"organization": organization, "user_id": actor.pk, "origin": Origin.ADMIN}
+        Membership.objects.filter(**own).delete()
+        _withdraw_of(actor, [organization])
+
+
+def decline_invitation(invitation: Invitation, *, actor: Actor) -> None:
+    """Decline an invitation that the actor's login has accepted: it is shown as declined, and the membership is deleted.
+
+    Raises:
+        PermissionDenied: somebody else has accepted it, or nobody.
+    """
+    if actor is None or invitation.accepted_by_id != actor.pk:
+        raise PermissionDenied
+    with transaction.atomic(using=database_alias()):
+        leave_organization(invitation.organization, actor=actor)
+        Invitation.objects.filter(pk=invitation.pk, declined_at=None).update(declined_at=timezone.now())
+
+
 def accept_invitations(
     user: AbstractBaseUser, verified: str, *, only: Organization | None = None, exactly: bool = False
 ) -> list[Membership]:
@@ -308,7 +338,7 @@ def set_claimed_memberships(
     return [row for row in memberships if row.pk not in ended] + created
 
 
-def _withdraw_of(user: AbstractBaseUser, organizations: Sequence[Organization]) -> None:
+def _withdraw_of(user: User | SessionActor, organizations: Sequence[Organization]) -> None:
     """Delete the open invitations that a person has made in these organizations, and those for the person's addresses."""
     if organizations:
         open_ones = Invitation.objects.filter(organization__in=organizations, accepted_at=None)

@@ -27,6 +27,7 @@ class VerifiedLogin:
         user: whose account it is; the backend sets it, and what follows.
         identity: the row that connects issuer and subject with the user.
         organizations: the active ones that the user belongs to, joined longest ago first; None: not read yet.
+        has_joined: it has accepted an invitation.
         refusal: why the backend did not let the person in.
     """
 
@@ -38,6 +39,7 @@ class VerifiedLogin:
     user: Any = None  # of the host's own model
     identity: Identity | None = field(default=None, repr=False)
     organizations: list[Organization] | None = None
+    has_joined: bool = False
     refusal: Refused | None = None
 
     @property
