@@ -1,4 +1,4 @@
-"""``{% load partium %}``: Partium's Find SDK in a page, with a token that is refreshed."""
+"""``{% load partium %}``: Partium's Find SDK in a page, with a token that is refreshed; a form that switches the organization."""
 
 from __future__ import annotations
 
@@ -40,8 +40,7 @@ def partium_find_sdk(context: Context) -> dict[str, Any]:
     ``document``: ``partium:token``, there is a new access token (for pages that bundle the SDK); ``partium:ready``, the SDK has started; ``partium:login``, the person has to log in; ``partium:reload``,
     the page is out of date because somebody logged in or switched organization in another tab.
     """
-    # Not every site uses the context processor "request", but render() always passes the request.
-    request = getattr(context, "request", None) or context["request"]
+    request = _request(context)
     session = getattr(request, "partium", None)
     organization = session.organization if session is not None else None
     if organization is None:
@@ -56,3 +55,35 @@ def partium_find_sdk(context: Context) -> dict[str, Any]:
         "external_user_id": external_user_id(request.user.pk) if shared else "",
         "nonce": "" if nonce is None else str(nonce),  # as text, because a lazy nonce is false until it is used
     }
+
+
+@register.inclusion_tag("partium_auth/organization_switch.html", takes_context=True)
+@async_unsafe(
+    "{% partium_organization_switch %} reads the database: in async views use await sync_to_async(render)(request, …)."
+)
+def partium_organization_switch(context: Context, next: str = "") -> dict[str, Any]:  # noqa: A002 - the form's field
+    """Show a form to switch the session's organization. It works without JavaScript and under any Content-Security-Policy.
+
+    Renders nothing for a person of a single organization, which is open already, or of none. The form has the class
+    ``partium-organization-switch``; a template ``partium_auth/organization_switch.html`` of the site replaces it.
+
+    Args:
+        context: of the page.
+        next: the path of the page after the switch; default: the same page again.
+    """
+    request = _request(context)
+    session = getattr(request, "partium", None)
+    organizations = session.organizations if session is not None else []
+    if session is None or not organizations or organizations == [session.organization]:
+        return {"organizations": []}
+    return {
+        "organizations": organizations,
+        "organization": session.organization,
+        "csrf_token": get_token(request),
+        "next": next or request.get_full_path(),
+    }
+
+
+def _request(context: Context) -> Any:
+    # Not every site uses the context processor "request", but render() always passes the request.
+    return getattr(context, "request", None) or context["request"]
