@@ -30,18 +30,28 @@ def partium_sandbox(
 ) -> Iterator[PartiumSandbox]:
     """A Partium sandbox, as new for every test; one server per test run (per worker with pytest-xdist).
 
-    Where Django is configured, ``settings.PARTIUM_API_URL`` points to it for the test.
+    Where Django is configured, ``settings.PARTIUM_API_URL`` points to it for the test; and tokens are refreshed inline, as no
+    thread sees what the test's transaction has written, unless the test commits (``transaction=True``, ``live_server``).
     """
     _partium_sandbox_server.reset()
     django_conf = sys.modules.get("django.conf")
     if django_conf is not None and django_conf.settings.configured and request.config.pluginmanager.hasplugin("django"):
-        request.getfixturevalue("settings").PARTIUM_API_URL = _partium_sandbox_server.url
+        settings = request.getfixturevalue("settings")
+        settings.PARTIUM_API_URL = _partium_sandbox_server.url
+        if not _commits(request):
+            settings.PARTIUM_EXECUTOR = "inline"
         manager = sys.modules.get("partium_auth.tokens.manager")
         if manager is not None:  # a test before this one may have made Partium fail
             manager.token_manager.forget()
     yield _partium_sandbox_server
     # What still hangs must not keep the code under test waiting until the next test that uses the sandbox.
     _partium_sandbox_server.reset()
+
+
+def _commits(request: pytest.FixtureRequest) -> bool:
+    mark = request.node.get_closest_marker("django_db")
+    is_marked = mark is not None and bool(mark.kwargs.get("transaction") or mark.args[:1] == (True,))
+    return is_marked or not {"transactional_db", "live_server"}.isdisjoint(request.fixturenames)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -304,8 +304,12 @@ class SandboxControls(ABC):
         return dict(self.operate("describe"))
 
     def reset(self) -> None:
-        """Back to how it was started: its seed, no tokens, no searches, no faults, default settings, an empty log."""
+        """Back to how it was started, or to the last :meth:`checkpoint`; no searches, no faults, an empty log."""
         self.operate("reset")
+
+    def checkpoint(self) -> None:
+        """Let every later :meth:`reset` go back to the organizations, users, keys, tokens and settings that there are now."""
+        self.operate("checkpoint")
 
     def _fault(self, kind: str, endpoint: str, when: When, **details: Any) -> Fault:
         return Fault(self, self.operate("add_fault", kind=kind, endpoint=endpoint, **when, **details))

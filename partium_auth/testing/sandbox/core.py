@@ -22,14 +22,13 @@ class SandboxCore:
     """State, API, faults and call log of one sandbox.
 
     Args:
-        seed: what exists after start and after every reset; None for the defaults. See :func:`.seed.apply_seed`.
+        seed: what exists at the start; None for the defaults. See :func:`.seed.apply_seed`.
 
     Raises:
         ValueError: the seed is not usable.
     """
 
     def __init__(self, seed: dict[str, Any] | None = None) -> None:
-        self._seed = DEFAULT_SEED if seed is None else seed
         self.state = State(time.time)
         self.issuers = Issuers(self.state.now)
         self.api = PartiumApi(self.state, self.issuers)
@@ -55,9 +54,11 @@ class SandboxCore:
             "count": self.log.count,
             "wait_for": self.log.wait_for,
             "describe": self.state.describe,
+            "checkpoint": self._checkpoint,
             "reset": self._reset,
         }
-        apply_seed(self._seed, self.state, self.issuers)
+        apply_seed(DEFAULT_SEED if seed is None else seed, self.state, self.issuers)
+        self._checkpoint()
 
     def operate(self, name: str, arguments: dict[str, Any]) -> Any:
         """Carry out the operation of that name and return its JSON-able result.
@@ -88,12 +89,15 @@ class SandboxCore:
         mark = fingerprint(credential) if credential is not None else None
         return self.faults.add(FaultPlan(kind, body=content, credential=mark, **details))
 
+    def _checkpoint(self) -> None:
+        self._saved = self.state.saved(), self.issuers.saved()
+
     def _reset(self) -> None:
         # A call that a fault held up before the reset must not act after it: the server compares this number.
         self.resets += 1
         self.faults.clear()
-        self.state.clear()
-        self.issuers.clear()
+        state, issuers = self._saved
+        self.state.restore(state)
+        self.issuers.restore(issuers)
         self.api.clear()
-        apply_seed(self._seed, self.state, self.issuers)
         self.log.clear()

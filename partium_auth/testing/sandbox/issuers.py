@@ -77,11 +77,15 @@ class Issuers:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self.clear()
+        self.restore({})
 
-    def clear(self) -> None:
-        """Forget all issuers and everything that was fetched from them."""
-        self._issuers: dict[str, Issuer] = {}
+    def saved(self) -> dict[str, Issuer]:
+        """Return the connected issuers, for :meth:`restore`."""
+        return dict(self._issuers)
+
+    def restore(self, saved: dict[str, Issuer]) -> None:
+        """Connect these issuers and no others, and forget everything that was fetched."""
+        self._issuers = dict(saved)
         self._metadata: dict[str, dict[str, Any]] = {}
         self._keys: dict[str, PyJWKSet] = {}
 

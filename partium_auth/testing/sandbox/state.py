@@ -6,6 +6,7 @@ kept as fingerprints only.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import secrets
 import threading
@@ -98,6 +99,9 @@ class _Rate:
     updated_at: float
 
 
+_SAVED = {"settings", "_frozen_at", "_organizations", "_users", "_keys", "_access", "_refresh"}
+
+
 class State:
     """Organizations, users, API keys and tokens, by the sandbox's own clock.
 
@@ -110,18 +114,24 @@ class State:
         self._frozen_at = 0.0
         self._lock = threading.RLock()
         self._signing_key = secrets.token_bytes(32)
-        self.clear()
+        self.settings = Settings()
+        self._organizations: dict[str, Organization] = {}
+        self._users: dict[str, User] = {}
+        self._keys: dict[str, ApiKey] = {}
+        self._access: dict[str, _Token] = {}
+        self._refresh: dict[str, _Token] = {}
+        self._rates: dict[str, _Rate] = {}
 
-    def clear(self) -> None:
-        """Forget everything, settings included."""
+    def saved(self) -> dict[str, Any]:
+        """Return a copy of everything but the rates, for :meth:`restore`."""
         with self._lock:
-            self.settings = Settings()
-            self._organizations: dict[str, Organization] = {}
-            self._users: dict[str, User] = {}
-            self._keys: dict[str, ApiKey] = {}
-            self._access: dict[str, _Token] = {}
-            self._refresh: dict[str, _Token] = {}
-            self._rates: dict[str, _Rate] = {}
+            return copy.deepcopy({name: value for name, value in vars(self).items() if name in _SAVED})
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go back to what :meth:`saved` has returned."""
+        with self._lock:
+            vars(self).update(copy.deepcopy(saved))
+            self._rates = {}
 
     # Settings and clock
 
