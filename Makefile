@@ -37,7 +37,7 @@ test: $(VENV)/.installed-dev ## run the tests that need neither a browser nor No
 services: ## start PostgreSQL, MariaDB and Redis for the tests and show how to use them; Ctrl-C stops them
 	@.ci/services.py
 
-node: $(VENV)/.installed-dev ## run the tests against oidc-provider; needs Node.js and Debian's chromium
+node: $(VENV)/.installed-dev ## run the tests with npm packages (oidc-provider, Vite); needs Node.js and Debian's chromium
 	@$(BIN)/python -m pytest -m node $(ARGS)
 
 browser: $(VENV)/.installed-dev ## run the tests in a browser; needs Debian's chromium

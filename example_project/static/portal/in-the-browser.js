@@ -37,41 +37,49 @@
 
   document.addEventListener("partium:reload", () => location.reload());
 
-  form?.addEventListener("submit", async (event) => {
+  function show(found, text, startedAt) {
+    const parts = found.searchResults;
+    const known = { text, count: parts.length, time: Math.round(performance.now() - startedAt) };
+    note(interpolate(gettext("Partium answered “%(text)s” with %(count)s parts in %(time)s ms."), known, true));
+    if (!parts.length) {
+      explain(interpolate(gettext("No part found for “%s”"), [text]), gettext("Try fewer or more general words."));
+      return;
+    }
+    const list = document.createElement("ul");
+    list.className = "results";
+    for (const part of parts) {
+      const card = document.getElementById("browser-card").content.cloneNode(true);
+      const picture = card.querySelector("img");
+      picture.addEventListener("error", () => picture.remove());
+      picture.src = `${form.dataset.pictures}${encodeURIComponent(part.previewData?.kind ?? "")}.svg`;
+      card.querySelector(".number").textContent = part.id;
+      card.querySelector("h3").textContent = part.name ?? part.id;
+      list.append(card);
+    }
+    results.replaceChildren(list);
+  }
+
+  function explainFailure({ status }) {
+    note(gettext("The search failed."));
+    if (status === 429 || status === 503) explain(gettext("Partium is busy"), gettext("Wait a few seconds and search again."));
+    else if (status === 401) explain(gettext("The token was not accepted"), gettext("Load the page again to get another one."));
+    else if (status === 403) explain(gettext("You may not search this catalog"), gettext("Switch to another organization."));
+    else explain(gettext("Partium did not answer"), gettext("Check your connection to the network and search again."));
+  }
+
+  let running = null;
+
+  form?.addEventListener("submit", (event) => {
     event.preventDefault();
     const text = form.elements.text.value.trim();
     if (!text) return;
+    running?.unsubscribe(); // only the newest search is shown
     results.setAttribute("aria-busy", "true");
-    try {
-      const startedAt = performance.now();
-      const answer = await window.Partium.search({ organization: form.dataset.organization, text });
-      const parts = Array.isArray(answer.results) ? answer.results : [];
-      const known = { text, count: parts.length, time: Math.round(performance.now() - startedAt) };
-      note(interpolate(gettext("Partium answered “%(text)s” with %(count)s parts in %(time)s ms."), known, true));
-      if (!parts.length) {
-        explain(interpolate(gettext("No part found for “%s”"), [text]), gettext("Try fewer or more general words."));
-        return;
-      }
-      const list = document.createElement("ul");
-      list.className = "results";
-      for (const part of parts) {
-        const card = document.getElementById("browser-card").content.cloneNode(true);
-        const picture = card.querySelector("img");
-        picture.addEventListener("error", () => picture.remove());
-        picture.src = `${form.dataset.pictures}${encodeURIComponent(part.previewData?.kind ?? "")}.svg`;
-        card.querySelector(".number").textContent = part.id;
-        card.querySelector("h3").textContent = part.name ?? part.id;
-        list.append(card);
-      }
-      results.replaceChildren(list);
-    } catch (error) {
-      note(gettext("The search failed."));
-      if (error.status === 429 || error.status === 503) explain(gettext("Partium is busy"), gettext("Wait a few seconds and search again."));
-      else if (error.status === 401) explain(gettext("The token was not accepted"), gettext("Load the page again to get another one."));
-      else if (error.status === 403) explain(gettext("You may not search this catalog"), gettext("Switch to another organization."));
-      else explain(gettext("Partium did not answer"), gettext("Check your connection to the network and search again."));
-    } finally {
-      results.setAttribute("aria-busy", "false");
-    }
+    const startedAt = performance.now();
+    const input = { organizationName: form.dataset.organization, searchLanguage: "en", text };
+    running = window.Partium.search.performSearch(input, {}, ["id", "name", "previewData"], { limit: 6 }).subscribe(
+      (found) => { results.setAttribute("aria-busy", "false"); show(found, text, startedAt); },
+      (error) => { results.setAttribute("aria-busy", "false"); explainFailure(error); }
+    );
   });
 })();
