@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo walkthrough bench chaos test services node browser screenshots conformance lint types layers check lock messages clean
+.PHONY: help demo walkthrough bench chaos test services node browser screenshots conformance docs lint types layers check lock messages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,10 @@ screenshots: $(VENV)/.installed-dev ## take the pictures of the documentation an
 conformance: ## run the OpenID conformance suite; SUITE=its git directory; needs a JDK of 21 or newer, Maven and nginx
 	@conformance/run.sh "$(SUITE)"
 
+docs: $(VENV)-docs/.installed ## build the documentation as a site, in site/; BASE_URL=where it will be published
+	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
+	@echo "Built site/. To read it: python3 -m http.server -d site"
+
 lint: $(VENV)/.installed-dev ## check style and format (ruff)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . || { echo "Run: $(BIN)/ruff format ."; exit 1; }
@@ -70,6 +74,7 @@ lock: $(BIN)/python ## resolve the requirements again, with hashes; ARGS=--upgra
 	@$(PIP) $(UV)
 	@$(COMPILE) --universal requirements.in -o requirements.txt
 	@$(COMPILE) --universal -c requirements.txt requirements.in requirements-dev.in -o requirements-dev.txt
+	@$(COMPILE) --universal requirements-docs.in -o requirements-docs.txt
 	@grep -E '^(setuptools|django-environ)=' requirements.in | \
 	$(COMPILE) --resolution lowest-direct pyproject.toml requirements-dev.in - -o requirements-lowest.txt
 
@@ -83,7 +88,7 @@ messages: $(VENV)/.installed-dev ## extract the texts for translation, and compi
 	@for catalog in */locale/*/LC_MESSAGES/*.po; do echo "$$catalog:"; msgfmt --check --statistics --output-file=- "$$catalog" >/dev/null; done
 
 clean: ## remove what was built and the demo's data; .env and the virtual environment stay
-	@rm -rf .demo build dist *.egg-info htmlcov .coverage .coverage.* \
+	@rm -rf .demo build dist site *.egg-info htmlcov .coverage .coverage.* \
 	.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
 
@@ -97,6 +102,13 @@ $(VENV)/.installed: requirements.txt pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@echo "Installing what tests and checks need into $(VENV) …"
 	@$(LOCKED) requirements-dev.txt
+	@touch $@
+
+# The tools of the documentation read the code; they need not run it.
+$(VENV)-docs/.installed: requirements-docs.txt
+	@[ -x $(@D)/bin/python ] || $(MAKE) --no-print-directory VENV=$(@D) $(@D)/bin/python
+	@echo "Installing what the documentation is built with into $(@D) …"
+	@$(@D)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-docs.txt
 	@touch $@
 
 # The tools of the tests, and of everything else the lowest version that pyproject.toml allows.

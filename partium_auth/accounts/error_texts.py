@@ -214,6 +214,7 @@ OF_REFUSALS: dict[str, RefusalText] = {
     ),
     "configuration": MISCONFIGURED,
     "storage": MISCONFIGURED,
+    "client_authentication": MISCONFIGURED,
     "discovery": MISCONFIGURED,
     "discovery_issuer": MISCONFIGURED,
     "upstream": UNREACHABLE,

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth.host.local_time import format_local_time
 from partium_auth.models.keys import ApiKey
-from partium_auth.models.organizations import Organization
+from partium_auth.models.organizations import Organization, Origin, Role
 
 
 class EventDetail(models.TextChoices):
@@ -33,6 +33,21 @@ class EventDetail(models.TextChoices):
     ROTATED = "rotated", _("Replaces %(key)s. %(outcome)s")
     RETIRED = "retired", _("Replaced by %(key)s; stays valid for another %(hours)s h.")
     REFUSED = "refused", _("%(key)s: %(outcome)s")
+    ROLE = "role", _("Role: %(role)s.")
+    MEMBERSHIP = "membership", _("Role: %(role)s, given %(origin)s.")
+    ROLE_CHANGED = "role_changed", _("Role: %(role)s, before: %(role_before)s, given %(origin)s.")
+    CHANGED = "changed", _("Changed: %(changes)s.")
+    BY_PROVIDER = "by_provider", _("Identity provider %(provider)s.")
+    PROVIDER_CHANGED = "provider_changed", _("Identity provider %(provider)s. Changed: %(fields)s.")
+    BY_PASSWORD = "by_password", _("Partium user name and password.")
+    REFUSED_BY_PROVIDER = (
+        "refused_by_provider",
+        _("Identity provider %(provider)s. Check: %(check)s. Reference: %(reference)s."),
+    )
+    REFUSED_BY_PASSWORD = (
+        "refused_by_password",
+        _("Partium user name and password. Check: %(check)s. Reference: %(reference)s."),
+    )
     CLEARED = (
         "cleared",
         _(
@@ -54,7 +69,13 @@ def describe(code: str, parameters: Mapping[str, Any]) -> str:
     shown = dict(parameters)
     if "outcome" in shown:
         shown["outcome"] = describe(shown.pop("outcome"), shown)
+    for name, words in _WORDS.items():
+        if name in shown:
+            shown[name] = dict(words.choices).get(shown[name], shown[name])
     return str(EventDetail(code).label) % shown
+
+
+_WORDS: dict[str, type[models.TextChoices]] = {"role": Role, "role_before": Role, "origin": Origin}
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
@@ -94,6 +115,21 @@ class AuditEvent(models.Model):
         EVENTS_CLEARED = "events_cleared", _("old events deleted")
         IDENTITY_CONNECTED = "identity_connected", _("identity connected")
         IDENTITY_DISCONNECTED = "identity_disconnected", _("identity disconnected")
+        LOGIN = "login", _("login")
+        LOGIN_REFUSED = "login_refused", _("login refused")
+        GRANTS_REVOKED = "grants_revoked", _("logins ended by an operator")
+        MEMBER_ADDED = "member_added", _("member added")
+        ROLE_CHANGED = "role_changed", _("role changed")
+        MEMBER_REMOVED = "member_removed", _("member removed")
+        INVITATION_MADE = "invitation_made", _("invitation made")
+        INVITATION_ACCEPTED = "invitation_accepted", _("invitation accepted")
+        INVITATION_DECLINED = "invitation_declined", _("invitation declined")
+        INVITATION_WITHDRAWN = "invitation_withdrawn", _("invitation withdrawn")
+        ORGANIZATION_ADDED = "organization_added", _("organization added")
+        ORGANIZATION_CHANGED = "organization_changed", _("organization changed")
+        PROVIDER_ADDED = "provider_added", _("identity provider added")
+        PROVIDER_CHANGED = "provider_changed", _("identity provider changed")
+        PROVIDER_DELETED = "provider_deleted", _("identity provider deleted")
 
     organization = models.ForeignKey(
         Organization,

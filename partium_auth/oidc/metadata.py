@@ -13,6 +13,11 @@ from partium_auth.oidc import documents
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import ENDPOINTS, Provider
 
+BASIC = "client_secret_basic"
+POST = "client_secret_post"
+SENDS_SECRET = frozenset({BASIC, POST})
+"""Ways of client authentication that send the client secret itself."""
+
 
 @dataclass(frozen=True)
 class Metadata:
@@ -26,6 +31,8 @@ class Metadata:
     end_session_endpoint: str
     revocation_endpoint: str
     client_authentication: str
+    authentication_methods: tuple[str, ...]
+    """What its token endpoint offers; empty where it does not say."""
     sends_issuer: bool
     """It promises the ``iss`` parameter in authorization responses (RFC 9207 §3)."""
 
@@ -34,12 +41,15 @@ def metadata_of(provider: Provider) -> Metadata:
     """Return a provider's metadata; what is not configured is discovered.
 
     Raises:
-        Refused: the document's issuer is another one (Discovery §4.3), or an endpoint is missing or not ``https``.
+        Refused: the document's issuer is another one (Discovery §4.3), an endpoint is missing or not ``https``, or the provider
+            offers no way to authenticate this client (check ``client_authentication``).
         UpstreamError: the document is not known and could not be fetched.
     """
     provider.refuse_unless_complete()
     document: Mapping[str, Any] = documents.get(provider.discovery_url) if provider.discovery_url else {}
-    return interpret_metadata(provider, document)
+    metadata = interpret_metadata(provider, document)
+    _check_authentication(metadata)
+    return metadata
 
 
 def interpret_metadata(provider: Provider, document: Mapping[str, Any]) -> Metadata:
@@ -62,6 +72,7 @@ def interpret_metadata(provider: Provider, document: Mapping[str, Any]) -> Metad
     return Metadata(
         issuer=issuer,
         client_authentication=provider.client_authentication or _client_authentication(document),
+        authentication_methods=_authentication_methods(document),
         sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
         **endpoints,
     )
@@ -95,9 +106,23 @@ def _url(document: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _authentication_methods(document: Mapping[str, Any]) -> tuple[str, ...]:
+    methods = document.get("token_endpoint_auth_methods_supported")
+    return tuple(name for name in methods if isinstance(name, str)) if isinstance(methods, list) else ()
+
+
 def _client_authentication(document: Mapping[str, Any]) -> str:
     # Discovery §3: client_secret_basic where the provider names none.
-    methods = document.get("token_endpoint_auth_methods_supported")
-    if isinstance(methods, list) and "client_secret_basic" not in methods and "client_secret_post" in methods:
-        return "client_secret_post"
-    return "client_secret_basic"
+    methods = _authentication_methods(document)
+    return POST if POST in methods and BASIC not in methods else BASIC
+
+
+def _check_authentication(metadata: Metadata) -> None:
+    """Refuse to send a secret to a provider that asks for another way. One of the two that send it may be unlisted."""
+    offered = metadata.authentication_methods
+    if metadata.client_authentication in SENDS_SECRET and offered and SENDS_SECRET.isdisjoint(offered):
+        names = ", ".join(ascii(name[:40]) for name in offered[:10])
+        raise Refused(
+            "client_authentication",
+            f"the provider offers {names}; configured is {metadata.client_authentication}. No secret was sent.",
+        )

@@ -82,7 +82,8 @@ def refresh(
         metadata = metadata_of(provider)
     except Refused as e:
         form.clear()
-        raise UpstreamError(f"The identity provider {provider.slug!r} cannot be used: {e}", sent=False) from None
+        kind = RegistrationRefused if e.check == "client_authentication" else UpstreamError
+        raise kind(f"The identity provider {provider.slug!r} cannot be used: {e}", sent=False) from None
     except UpstreamError as e:
         form.clear()
         e.sent = False  # it was the discovery document that could not be fetched; the refresh token was not sent

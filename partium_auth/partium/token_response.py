@@ -31,6 +31,7 @@ _SNAKE_CASE: Final = {
     "expiresIn": "expires_in",
 }
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+_REFRESH_TOKEN = re.compile(r"[\x20-\x7e]+")  # it goes into forms only, so it may have spaces (RFC 6749 A.17)
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{1,30})?")
 
 
@@ -40,7 +41,7 @@ class TokenResponse:
 
     Attributes:
         access_token: printable ASCII, fit for an ``Authorization`` header.
-        refresh_token: None where the upstream sent none: keep the old one, or do without.
+        refresh_token: printable ASCII, spaces too; None where the upstream sent none: keep the old one, or do without.
         lifetime_seconds: of the access token, at least 1; counts from before the request was sent.
         scope: as granted, separated by spaces; None where the upstream did not say.
         id_token: of an OpenID provider; not verified here.
@@ -124,7 +125,7 @@ class _Members:
             self.reject(f"{name} is not a string")
         if not token:
             self.reject(f"{name} is empty")
-        if not _TOKEN.fullmatch(token):
+        if not (_REFRESH_TOKEN if name == "refresh_token" else _TOKEN).fullmatch(token):
             self.reject(f"{name} has characters that no token has")
         return token
 

@@ -92,21 +92,22 @@ def count_use(api_key_id: uuid.UUID, ok: bool) -> None:
         state.counts.setdefault((api_key_id, local_date(timezone.now())), [0, 0])[0 if ok else 1] += 1
         is_due = inline and (time.monotonic() >= state.next_write_at or len(state.counts) > _MOST_COUNTS)
         if not inline and state.timer is None:
-            state.timer = threading.Timer(WRITE_SECONDS, write_counts, kwargs={"quiet": True, "close": True})
+            state.timer = threading.Timer(WRITE_SECONDS, write_counts, kwargs={"quiet": True})
             state.timer.daemon = True
             state.timer.start()
     if is_due:
         write_counts()
 
 
-def write_counts(*, quiet: bool = False, close: bool = False) -> None:
+def write_counts(*, quiet: bool = False) -> None:
     """Write this process's counts to the database.
 
     Args:
         quiet: log an error instead of raising it, and lose the counts.
-        close: the thread's connection afterwards.
     """
-    state = _counts()
+    state, connection = _counts(), connections[database_alias()]
+    # A timer's thread, or asyncio's that sends for asearch(): Django closes no connection there.
+    opened_here = connection.connection is None
     with state.lock:
         counts, state.counts, state.timer = state.counts, {}, None
         state.next_write_at = time.monotonic() + WRITE_SECONDS
@@ -124,8 +125,8 @@ def write_counts(*, quiet: bool = False, close: bool = False) -> None:
             raise
         logger.info("Counts of key usage were not written: %s", type(error).__name__)
     finally:
-        if close:
-            connections[database_alias()].close()
+        if opened_here:
+            connection.close()
 
 
 def _add(api_key_id: uuid.UUID, day: dt.date, searches: int, failures: int) -> None:

@@ -18,7 +18,7 @@ from django.utils.translation import ngettext
 from partium_auth.host import upstream
 from partium_auth.models import Grant, IdentityProvider
 from partium_auth.oidc import documents
-from partium_auth.oidc.metadata import Metadata, interpret_metadata
+from partium_auth.oidc.metadata import SENDS_SECRET, Metadata, interpret_metadata
 from partium_auth.oidc.provider import ASYMMETRIC_ALGORITHMS, Provider
 from partium_auth.oidc.signatures import matching_keys
 from partium_auth.services.providers import others_with_issuer
@@ -184,7 +184,7 @@ def _requirements(provider: Provider, document: Mapping[str, Any], metadata: Met
                 text % {"name": name, "offered": ", ".join(map(ascii, offered)), "ours": ", ".join(ours)},
                 advice,
             )
-    if metadata.client_authentication in {"client_secret_basic", "client_secret_post"} and not provider.client_secret:
+    if metadata.client_authentication in SENDS_SECRET and not provider.client_secret:
         yield Finding(
             "error",
             _("The client secret is missing."),

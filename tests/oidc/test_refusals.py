@@ -492,6 +492,17 @@ def test_a_wrong_client_secret(browser: Browser, op: BendableProvider, refused: 
     assert [r.levelname for r in refused.caplog.records if r.name == "partium_auth.login"] == ["ERROR"]
 
 
+@pytest.mark.parametrize("slug", ["default", "other"])
+def test_a_provider_that_takes_no_secret(browser: Browser, op: BendableProvider, refused: Refusals, slug: str) -> None:
+    add_provider(op)
+    op.metadata = {"token_endpoint_auth_methods_supported": ["tls_client_auth", "\x1b[2J"]}
+    response = browser.client.get(f"/partium/login/{slug}/")
+    refused.check(response, browser, "client_authentication", status=503)
+    assert "Trying again will not help" in response.content.decode()
+    assert "offers 'tls_client_auth', '\\x1b[2J'; configured is client_secret_basic" in refused.caplog.text
+    assert "/token" not in op.calls
+
+
 def test_a_provider_that_does_not_decode_basic_credentials(
     browser: Browser, op: BendableProvider, refused: Refusals
 ) -> None:

@@ -139,6 +139,21 @@ def test_a_caller_can_abort_just_before_the_request_is_sent(op: BendableProvider
     assert op.forms == []
 
 
+@pytest.mark.parametrize("call", ["refresh", "revoke"])
+def test_a_provider_that_takes_no_secret_gets_none(
+    op: BendableProvider, refresh_token: str, caplog: pytest.LogCaptureFixture, call: str
+) -> None:
+    op.metadata = {"token_endpoint_auth_methods_supported": ["tls_client_auth", "private_key_jwt"]}
+    if call == "refresh":
+        with pytest.raises(RegistrationRefused, match="offers 'tls_client_auth', 'private_key_jwt'") as caught:
+            refresh(refresh_token)
+        assert caught.value.sent is False
+    else:
+        assert token_endpoint.revoke(providers.get("default"), refresh_token) is False
+        assert "offers 'tls_client_auth'" in caplog.text
+    assert op.calls == ["/.well-known/openid-configuration"]
+
+
 @pytest.mark.parametrize("answer", [Answer(500), Answer(closes=True), Answer(400, {"error": "invalid_grant"})])
 @pytest.mark.parametrize("authentication", ["client_secret_basic", "client_secret_post"])
 def test_no_frame_of_a_failed_call_holds_a_credential(

@@ -126,6 +126,11 @@ def test_the_lifetime_in_the_answer_counts_more_than_the_jwt() -> None:
     assert parse({"access_token": jwt({"iat": 0, "exp": 300}), "expires_in": 60}).lifetime_seconds == 60
 
 
+def test_a_refresh_token_may_have_spaces() -> None:
+    """RFC 6749 A.17: VSCHAR. It goes into a form, not into a header as an access token does."""
+    assert parse({"access_token": "at", "refresh_token": "a ~b"}).refresh_token == "a ~b"
+
+
 # --- refused
 
 REFUSED: list[tuple[object, str]] = [

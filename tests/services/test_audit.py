@@ -17,7 +17,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.management import CommandError, call_command
 from django.db import connection, connections, models, transaction
 from django.db.models import ProtectedError
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from partium_auth import policy, signals
 from partium_auth.models import AuditEvent, Invitation, Membership, Organization
@@ -174,6 +174,20 @@ def test_events_of_people_are_seen_by_those_who_manage_members(
     assert set(policy.visible_events(root)) == {of_key, of_people, of_others, of_site}
     Membership.objects.filter(user=developer).delete()
     assert not policy.visible_events(developer).exists()
+
+
+def test_a_role_and_its_origin_are_shown_in_words(acme: Organization) -> None:
+    event = audit.record(
+        AuditEvent.Action.ROLE_CHANGED,
+        actor=None,
+        address=None,
+        organization=acme,
+        detail=EventDetail.ROLE_CHANGED,
+        parameters={"role": "developer", "role_before": "member", "origin": "claims"},
+    )
+    assert event.detail == "Role: developer, before: member, given by login."
+    with translation.override("de"):
+        assert "Entwickler" in event.get_detail_display()
 
 
 def test_a_query_set_of_events_is_the_refusing_one_everywhere() -> None:

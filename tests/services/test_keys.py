@@ -9,8 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, connection, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.test import RequestFactory
 from django.utils import timezone
 
@@ -22,6 +25,7 @@ from partium_auth.services import key_usage, key_verification, keys, members
 from partium_auth.session import PartiumSession
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox
+from tests.tokens.conftest import eventually
 
 Verification = ApiKey.Verification
 
@@ -453,6 +457,26 @@ def test_no_count_is_lost_between_threads(key: ApiKey) -> None:
         thread.join()
     key_usage.write_counts()
     assert ApiKeyUsage.objects.get().searches == 20
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("executor", ["inline", "thread"])
+def test_a_search_of_an_async_view_leaves_no_connection_behind_in_a_thread(
+    key: ApiKey, settings: Any, monkeypatch: pytest.MonkeyPatch, executor: str
+) -> None:
+    settings.PARTIUM_EXECUTOR = executor
+    key_usage.write_counts()
+    monkeypatch.setattr(key_usage, "WRITE_SECONDS", 0.01)
+    key_usage.write_counts()  # now each search in this process is due to be written
+    opened: list[BaseDatabaseWrapper] = []
+
+    def note(connection: BaseDatabaseWrapper, **_kwargs: Any) -> None:
+        opened.append(connection)
+
+    connection_created.connect(note)
+    async_to_sync(partium_auth.for_organization("acme").asearch)(text="fan")
+    eventually(ApiKeyUsage.objects.exists)
+    eventually(lambda: bool(opened) and all(each.connection is None for each in opened))
 
 
 @pytest.mark.django_db(transaction=True)
