@@ -15,9 +15,9 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
 from partium_auth.admin.display import ago
-from partium_auth.admin.key_actions import address_of
 from partium_auth.admin.members import PersonField
 from partium_auth.admin.permissions import PolicyAdmin, actor_of
+from partium_auth.host.remote_address import address_of
 from partium_auth.models import Identity
 from partium_auth.services import identities
 from partium_auth.services.members import naming_columns

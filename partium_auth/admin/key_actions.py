@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth.admin.permissions import actor_of
 from partium_auth.exceptions import EncryptionError
+from partium_auth.host.remote_address import address_of
 from partium_auth.models import ApiKey, Organization
 from partium_auth.services import keys
 
@@ -137,9 +138,3 @@ def too_many(request: HttpRequest, count: int, at_most: int) -> bool:
         text = gettext("Select at most %(count)d keys at a time. For more: manage.py partium_keys")
         messages.error(request, text % {"count": at_most})
     return count > at_most
-
-
-def address_of(request: HttpRequest) -> str | None:
-    """Return the IP address of a request as Django knows it: behind a proxy the site has to set it."""
-    address: str | None = request.META.get("REMOTE_ADDR")
-    return address

@@ -21,13 +21,14 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from partium_auth import policy
 from partium_auth.admin import key_columns
-from partium_auth.admin.key_actions import address_of, posted_ids, revoke_keys, too_many, verify_keys, what_stops
+from partium_auth.admin.key_actions import posted_ids, revoke_keys, too_many, verify_keys, what_stops
 from partium_auth.admin.key_forms import CANNOT_ENCRYPT, AddForm, ChangeForm, FindForm, NewKeyForm, RotateForm
 from partium_auth.admin.key_usage import usage_of
 from partium_auth.admin.organization_choice import OrganizationFilter
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, permissions_of
 from partium_auth.exceptions import EncryptionError
 from partium_auth.host.decorators import hide_secrets_in_debug, never_atomic
+from partium_auth.host.remote_address import address_of
 from partium_auth.models import ApiKey
 from partium_auth.services import keys
 

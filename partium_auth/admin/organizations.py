@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context
+from partium_auth.host.remote_address import address_of
 from partium_auth.models import ApiKey, KeyStatus, Organization
 from partium_auth.models.key_status import key_status, needs_attention
 from partium_auth.models.keys import ApiKeyState
@@ -97,9 +98,10 @@ class OrganizationAdmin(PolicyAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         values = {name: getattr(obj, name) for name in ("display_name", "token_source", "required_provider")}
         if change:
-            members.change_organization(obj, actor=actor_of(request), is_active=obj.is_active, **values)
+            values["is_active"] = obj.is_active
+            members.change_organization(obj, actor=actor_of(request), address=address_of(request), **values)
             return
-        stored = members.add_organization(obj.org_id, actor=actor_of(request), **values)
+        stored = members.add_organization(obj.org_id, actor=actor_of(request), address=address_of(request), **values)
         # The admin goes on with its own object.
         obj.pk = stored.pk
         obj._state.adding = False

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from django.db import models
+from django.template.defaultfilters import yesno
 from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 
@@ -72,10 +73,20 @@ def describe(code: str, parameters: Mapping[str, Any]) -> str:
     for name, words in _WORDS.items():
         if name in shown:
             shown[name] = dict(words.choices).get(shown[name], shown[name])
+    if "changes" in shown:
+        shown["changes"] = "; ".join(_change(name, *values) for name, values in shown["changes"].items())
     return str(EventDetail(code).label) % shown
 
 
 _WORDS: dict[str, type[models.TextChoices]] = {"role": Role, "role_before": Role, "origin": Origin}
+
+
+def _change(name: str, before: Any, after: Any) -> str:
+    """Return how a field of an organization was changed, in words."""
+    field = Organization._meta.get_field(name)
+    words = dict(getattr(field, "flatchoices", ()))
+    shown = [words.get(value, yesno(value) if isinstance(value, bool) else value or "–") for value in (before, after)]
+    return f"{getattr(field, 'verbose_name', name)}: {shown[0]} → {shown[1]}"
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):

@@ -34,7 +34,7 @@ def record(
     address: str | None,
     organization: Organization | None = None,
     key: ApiKey | None = None,
-    person: AbstractBaseUser | None = None,
+    person: Actor = None,
     person_name: str | None = "",
     detail: EventDetail | None = None,
     parameters: Mapping[str, object] | None = None,

@@ -39,7 +39,7 @@ def connect_identity(
         stored = Identity.objects.select_for_update().select_related("user").get(pk=identity.pk)
         if stored.user_id == user.pk:
             return stored
-        _end_logins(stored)
+        _end_logins(stored, actor, address)
         record(AuditEvent.Action.IDENTITY_DISCONNECTED, actor=actor, address=address, person=stored.user)
         stored.user_id = user.pk
         stored.save(update_fields=["user"])
@@ -60,7 +60,7 @@ def disconnect_identity(identity: Identity, *, actor: Actor, address: str | None
     """
     _require_operator(actor)
     with transaction.atomic(using=database_alias()):
-        _end_logins(identity)
+        _end_logins(identity, actor, address)
         record(AuditEvent.Action.IDENTITY_DISCONNECTED, actor=actor, address=address, person=identity.user)
         identity.delete()
 
@@ -70,7 +70,7 @@ def _require_operator(actor: Actor) -> None:
         raise PermissionDenied
 
 
-def _end_logins(identity: Identity) -> None:
+def _end_logins(identity: Identity, actor: Actor, address: str | None) -> None:
     """End the logins, and the memberships that their claims have given: the person's next claims are another identity's."""
     grants.revoke(Grant.objects.filter(identity=identity), delete_sessions=True)
-    set_claimed_memberships(identity, {})
+    set_claimed_memberships(identity, {}, actor=actor, address=address)

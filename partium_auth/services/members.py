@@ -13,19 +13,32 @@ from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from partium_auth import policy
-from partium_auth.models import Identity, IdentityProvider, Invitation, Membership, Organization, Origin, Role
+from partium_auth.models import (
+    AuditEvent,
+    Identity,
+    IdentityProvider,
+    Invitation,
+    Membership,
+    Organization,
+    Origin,
+    Role,
+)
+from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
 from partium_auth.models.texts import canonical_email
+from partium_auth.services.audit import record
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
 
     from partium_auth.policy import Actor, SessionActor, User
+
+    _Person = User | SessionActor
 
 _DEMOTED = (Role.DEVELOPER, Role.MEMBER)
 INVITATION_LASTS = dt.timedelta(days=14)
@@ -35,6 +48,7 @@ def add_organization(
     org_id: str,
     *,
     actor: Actor,
+    address: str | None = None,
     display_name: str = "",
     token_source: str = Organization.TokenSource.USER,
     required_provider: IdentityProvider | None = None,
@@ -44,6 +58,7 @@ def add_organization(
     Args:
         org_id: Partium's id, such as ``acme``; it cannot be changed afterwards.
         actor: an operator.
+        address: the IP address they act from.
         display_name: what people see; empty: the id.
         token_source: one of ``Organization.TokenSource``.
         required_provider: only sessions that logged in through it may open the organization.
@@ -61,14 +76,24 @@ def add_organization(
         required_provider=required_provider,
     )
     organization.full_clean()
-    organization.save(force_insert=True)
+    with transaction.atomic(using=database_alias()):
+        organization.save(force_insert=True)
+        record(AuditEvent.Action.ORGANIZATION_ADDED, actor=actor, address=address, organization=organization)
     return organization
 
 
-def change_organization(organization: Organization, *, actor: Actor, **changes: Any) -> Organization:
+def change_organization(
+    organization: Organization, *, actor: Actor, address: str | None = None, **changes: Any
+) -> Organization:
     """Change an organization's ``display_name``, ``token_source``, ``required_provider`` or ``is_active``.
 
     Takes effect on the next token read in every process.
+
+    Args:
+        organization: which one.
+        actor: an operator.
+        address: the IP address they act from.
+        changes: new values by field.
 
     Raises:
         PermissionDenied: the actor is not an operator.
@@ -83,12 +108,30 @@ def change_organization(organization: Organization, *, actor: Actor, **changes: 
     for name, value in changes.items():
         setattr(organization, name, value)
     organization.full_clean(exclude=["org_id"])
-    organization.save(update_fields=list(changes))
+    with transaction.atomic(using=database_alias()):
+        before = _lock(organization)
+        organization.save(update_fields=list(changes))
+        changed = {name: [_shown(before, name), _shown(organization, name)] for name in changes}
+        changed = {name: values for name, values in changed.items() if values[0] != values[1]}
+        if changed:
+            record(
+                AuditEvent.Action.ORGANIZATION_CHANGED,
+                actor=actor,
+                address=address,
+                organization=organization,
+                detail=EventDetail.CHANGED,
+                parameters={"changes": changed},
+            )
     return organization
 
 
 def add_member(
-    organization: Organization, user: AbstractBaseUser, *, actor: Actor, role: str = Role.MEMBER
+    organization: Organization,
+    user: AbstractBaseUser,
+    *,
+    actor: Actor,
+    address: str | None = None,
+    role: str = Role.MEMBER,
 ) -> Membership:
     """Add a person to an organization, or change the role of a member.
 
@@ -96,6 +139,7 @@ def add_member(
         organization: which organization.
         user: the person.
         actor: an operator: developers invite by e-mail address instead, so that they do not see the host's users.
+        address: the IP address they act from.
         role: one of ``Role``.
 
     Raises:
@@ -108,18 +152,26 @@ def add_member(
         _lock(organization)
         developers = Membership.objects.filter(organization=organization, user_id=user.pk, role=Role.DEVELOPER)
         was_developer = developers.exists()
-        membership = _give(organization, user, _role(role))
+        membership = _give(organization, user, _role(role), actor=actor, address=address)
         if was_developer and not developers.exists():
-            _withdraw_of(user, [organization])
+            _withdraw_of(user, [organization], actor=actor, address=address)
         return membership
 
 
-def remove_member(organization: Organization, user: AbstractBaseUser, *, actor: Actor) -> int:
+def remove_member(
+    organization: Organization, user: AbstractBaseUser, *, actor: Actor, address: str | None = None
+) -> int:
     """Delete a person's memberships of an organization, whatever their origin; return how many rows that were.
 
     The open invitations that the person has made there, and those for the person's addresses, are withdrawn.
 
     A membership from claims is created again at the next login, if the claims still say so.
+
+    Args:
+        organization: which organization.
+        user: the person.
+        actor: an operator or, where the site allows it, a developer of the organization.
+        address: the IP address they act from.
 
     Raises:
         PermissionDenied: the actor may not manage the organization's members.
@@ -128,9 +180,10 @@ def remove_member(organization: Organization, user: AbstractBaseUser, *, actor: 
         raise PermissionDenied
     with transaction.atomic(using=database_alias()):
         _lock(organization)
-        _count, by_model = Membership.objects.filter(organization=organization, user_id=user.pk).delete()
-        _withdraw_of(user, [organization])
-    return by_model.get(Membership._meta.label, 0)
+        theirs = Membership.objects.filter(organization=organization, user_id=user.pk)
+        removed = _remove(theirs, user, actor=actor, address=address)
+        _withdraw_of(user, [organization], actor=actor, address=address)
+    return removed
 
 
 def invite(
@@ -138,6 +191,7 @@ def invite(
     email: str,
     *,
     actor: Actor,
+    address: str | None = None,
     role: str = Role.MEMBER,
     valid_for: dt.timedelta = INVITATION_LASTS,
 ) -> Invitation:
@@ -147,8 +201,9 @@ def invite(
 
     Args:
         organization: which organization.
-        email: the address.
+        email: the person's.
         actor: an operator or, where the site allows it, a developer of the organization.
+        address: the IP address they act from.
         role: one of ``Role``.
         valid_for: how long the invitation is open.
 
@@ -159,7 +214,7 @@ def invite(
     if not policy.may_manage_members(actor, organization):
         raise PermissionDenied
     typed = clean_invited(email, actor=actor)
-    address = canonical_email(typed)
+    invited = canonical_email(typed)
     if valid_for <= dt.timedelta(0):
         raise ValidationError(_("An invitation has to be open for some time."))
     now = timezone.now()
@@ -169,14 +224,15 @@ def invite(
         _lock(organization)
         if not policy.may_manage_members(actor, organization):
             raise PermissionDenied
-        candidates = Invitation.objects.filter(organization=organization, email=address, accepted_at=None)
-        invitation = next((row for row in candidates if row.email == address), None)
+        candidates = Invitation.objects.filter(organization=organization, email=invited, accepted_at=None)
+        invitation = next((row for row in candidates if row.email == invited), None)
         if invitation is None:
-            invitation = Invitation(organization=organization, email=address)
+            invitation = Invitation(organization=organization, email=invited)
         invitation.role, invitation.name = _role(role), typed
         invitation.expires_at = now + valid_for
         invitation.invited_by_id = inviter
         invitation.save()
+        _record_invitation(AuditEvent.Action.INVITATION_MADE, invitation, actor=actor, address=address)
     return invitation
 
 
@@ -197,18 +253,24 @@ def clean_invited(email: str, *, actor: Actor) -> str:
     return typed
 
 
-def withdraw_invitation(invitation: Invitation, *, actor: Actor) -> None:
+def withdraw_invitation(invitation: Invitation, *, actor: Actor, address: str | None = None) -> None:
     """Delete an invitation; a membership that came of it stays.
+
+    Args:
+        invitation: open, accepted or expired.
+        actor: an operator or, where the site allows it, a developer of the organization.
+        address: the IP address they act from.
 
     Raises:
         PermissionDenied: the actor may not manage the organization's members.
     """
     if not policy.may_manage_members(actor, invitation.organization):
         raise PermissionDenied
-    invitation.delete()
+    with transaction.atomic(using=database_alias()):
+        _delete_invitation(invitation, actor=actor, address=address)
 
 
-def leave_organization(organization: Organization, *, actor: Actor) -> None:
+def leave_organization(organization: Organization, *, actor: Actor, address: str | None = None) -> None:
     """Delete the actor's own membership of an organization, and withdraw invitations as :func:`remove_member` does.
 
     A membership from claims stays: the next login would create it again.
@@ -221,11 +283,11 @@ def leave_organization(organization: Organization, *, actor: Actor) -> None:
     with transaction.atomic(using=database_alias()):
         _lock(organization)
         own: dict[str, Any] = {"organization": organization, "user_id": actor.pk, "origin": Origin.ADMIN}
-        Membership.objects.filter(**own).delete()
-        _withdraw_of(actor, [organization])
+        _remove(Membership.objects.filter(**own), actor, actor=actor, address=address)
+        _withdraw_of(actor, [organization], actor=actor, address=address)
 
 
-def decline_invitation(invitation: Invitation, *, actor: Actor) -> None:
+def decline_invitation(invitation: Invitation, *, actor: Actor, address: str | None = None) -> None:
     """Decline an invitation that the actor's login has accepted: it is shown as declined, and the membership is deleted.
 
     Raises:
@@ -234,8 +296,12 @@ def decline_invitation(invitation: Invitation, *, actor: Actor) -> None:
     if actor is None or invitation.accepted_by_id != actor.pk:
         raise PermissionDenied
     with transaction.atomic(using=database_alias()):
-        leave_organization(invitation.organization, actor=actor)
-        Invitation.objects.filter(pk=invitation.pk, declined_at=None).update(declined_at=timezone.now())
+        declined = Invitation.objects.filter(pk=invitation.pk, declined_at=None).update(declined_at=timezone.now())
+        if declined:
+            _record_invitation(
+                AuditEvent.Action.INVITATION_DECLINED, invitation, actor=actor, address=address, person=actor
+            )
+        leave_organization(invitation.organization, actor=actor, address=address)
 
 
 def accept_invitations(
@@ -286,12 +352,20 @@ def accept_invitations(
                 accepted_at=now, accepted_by=user.pk
             )
             if accepted:
-                given.append(_give(invitation.organization, user, invitation.role, lower=False))
+                _record_invitation(
+                    AuditEvent.Action.INVITATION_ACCEPTED, invitation, actor=user, address=None, person=user
+                )
+                given.append(_give(invitation.organization, user, invitation.role, lower=False, actor=user))
     return given
 
 
 def set_claimed_memberships(
-    identity: Identity, roles: Mapping[Organization, str], memberships: Sequence[Membership] | None = None
+    identity: Identity,
+    roles: Mapping[Organization, str],
+    memberships: Sequence[Membership] | None = None,
+    *,
+    actor: Actor = None,
+    address: str | None = None,
 ) -> list[Membership]:
     """Make a person's memberships from claims exactly these. Called by logins, and where an identity is taken from a person.
 
@@ -301,6 +375,8 @@ def set_claimed_memberships(
         identity: whose claims these are.
         roles: organization → one of ``Role``; the caller has checked which ones the provider may speak for.
         memberships: all that the person has, with their organizations, where the caller has just read them.
+        actor: an operator who takes the identity away; None: the claims say so.
+        address: the IP address they act from.
 
     Returns:
         The person's memberships afterwards, those that are new at the end.
@@ -329,20 +405,42 @@ def set_claimed_memberships(
         for organization, role in changed.items():
             key: dict[str, Any] = {"user_id": identity.user_id, "organization": organization, "origin": Origin.CLAIMS}
             values = {"role": role, "identity": identity}
-            if organization in claimed:
-                Membership.objects.update_or_create(**key, defaults=values)
-            else:
+            before = claimed.get(organization)
+            if before is None:
                 created.append(Membership(**key, **values))
                 created[-1].save(force_insert=True)
-        _withdraw_of(identity.user, lost)
+                _record(AuditEvent.Action.MEMBER_ADDED, created[-1], identity.user, actor=actor, address=address)
+                continue
+            membership, _created = Membership.objects.update_or_create(**key, defaults=values)
+            if before.role != role:
+                _record(
+                    AuditEvent.Action.ROLE_CHANGED,
+                    membership,
+                    identity.user,
+                    actor=actor,
+                    address=address,
+                    role_before=before.role,
+                )
+        for row in memberships:
+            if row.pk in ended:
+                _record(AuditEvent.Action.MEMBER_REMOVED, row, identity.user, actor=actor, address=address)
+        _withdraw_of(identity.user, lost, actor=actor, address=address)
     return [row for row in memberships if row.pk not in ended] + created
 
 
-def _withdraw_of(user: User | SessionActor, organizations: Sequence[Organization]) -> None:
+def _withdraw_of(user: _Person, organizations: Sequence[Organization], *, actor: Actor, address: str | None) -> None:
     """Delete the open invitations that a person has made in these organizations, and those for the person's addresses."""
     if organizations:
         open_ones = Invitation.objects.filter(organization__in=organizations, accepted_at=None)
-        open_ones.filter(Q(invited_by=user.pk) | Q(email__in=addresses_of(user.pk))).delete()
+        theirs = open_ones.filter(Q(invited_by=user.pk) | Q(email__in=addresses_of(user.pk)))
+        for invitation in theirs.select_related("organization"):
+            _delete_invitation(invitation, actor=actor, address=address)
+
+
+def _delete_invitation(invitation: Invitation, *, actor: Actor, address: str | None) -> None:
+    if invitation.accepted_at is None:
+        _record_invitation(AuditEvent.Action.INVITATION_WITHDRAWN, invitation, actor=actor, address=address)
+    invitation.delete()
 
 
 def naming_columns() -> set[str]:
@@ -360,21 +458,86 @@ def addresses_of(user_pk: Any) -> set[str]:
     return {address for address in map(canonical_email, known) if "@" in address}
 
 
-def _lock(organization: Organization) -> None:
+def _remove(theirs: QuerySet[Membership], user: _Person, *, actor: Actor, address: str | None) -> int:
+    removed = list(theirs.select_related("organization"))
+    Membership.objects.filter(pk__in=[row.pk for row in removed]).delete()
+    for membership in removed:
+        _record(AuditEvent.Action.MEMBER_REMOVED, membership, user, actor=actor, address=address)
+    return len(removed)
+
+
+def _lock(organization: Organization) -> Organization:
     """Lock an organization's row before its memberships: each change replaces its version, and two could wait for each other."""
-    Organization.objects.select_for_update().get(pk=organization.pk)
+    return Organization.objects.select_for_update().get(pk=organization.pk)
 
 
-def _give(organization: Organization, user: AbstractBaseUser, role: str, *, lower: bool = True) -> Membership:
+def _give(
+    organization: Organization,
+    user: AbstractBaseUser,
+    role: str,
+    *,
+    actor: Actor,
+    address: str | None = None,
+    lower: bool = True,
+) -> Membership:
     with transaction.atomic(using=database_alias()):
         # Locked: it could be removed just now, and there would be nothing to change.
         membership, created = Membership.objects.select_for_update().get_or_create(
             user_id=user.pk, organization=organization, origin=Origin.ADMIN, defaults={"role": role}
         )
-        if not created and membership.role != role and (lower or role == Role.DEVELOPER):
-            membership.role = role
+        if created:
+            _record(AuditEvent.Action.MEMBER_ADDED, membership, user, actor=actor, address=address)
+        elif membership.role != role and (lower or role == Role.DEVELOPER):
+            before, membership.role = membership.role, role
             membership.save(update_fields=["role"])
+            _record(AuditEvent.Action.ROLE_CHANGED, membership, user, actor=actor, address=address, role_before=before)
     return membership
+
+
+def _record(
+    action: AuditEvent.Action,
+    membership: Membership,
+    user: _Person,
+    *,
+    actor: Actor,
+    address: str | None,
+    role_before: str = "",
+) -> None:
+    parameters = {"role": membership.role, "origin": membership.origin}
+    record(
+        action,
+        actor=actor,
+        address=address,
+        organization=membership.organization,
+        person=user,
+        detail=EventDetail.ROLE_CHANGED if role_before else EventDetail.MEMBERSHIP,
+        parameters={**parameters, "role_before": role_before} if role_before else parameters,
+    )
+
+
+def _record_invitation(
+    action: AuditEvent.Action,
+    invitation: Invitation,
+    *,
+    actor: Actor,
+    address: str | None,
+    person: _Person | None = None,
+) -> None:
+    record(
+        action,
+        actor=actor,
+        address=address,
+        organization=invitation.organization,
+        person=person,
+        person_name=invitation.email,
+        detail=EventDetail.ROLE,
+        parameters={"role": invitation.role},
+    )
+
+
+def _shown(organization: Organization, name: str) -> object:
+    value = getattr(organization, name)
+    return value.slug if isinstance(value, IdentityProvider) else value
 
 
 def _role(role: str) -> str:

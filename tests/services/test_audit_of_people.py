@@ -1,0 +1,150 @@
+"""Which events the services record of people, invitations, organizations, providers and logins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from partium_auth.models import AuditEvent, Identity, Organization, Role
+from partium_auth.models.identities import identity_digest
+from partium_auth.services import erasure, members
+
+Person = Callable[..., Any]
+HERE = "192.0.2.7"
+INVITED = "bob@example.com"
+
+
+@pytest.fixture
+def root(person: Person) -> Any:
+    return person("root", is_superuser=True)
+
+
+def recorded() -> list[tuple[str, str, str, str, str | None, str]]:
+    """Return what, about whom, detail, by whom, from where, in which organization; the oldest first."""
+    return [
+        (
+            event.action,
+            event.person_name,
+            event.detail,
+            event.actor_name,
+            event.address,
+            event.organization.org_id if event.organization else "",
+        )
+        for event in AuditEvent.objects.order_by("pk")
+    ]
+
+
+def identity_of(user: Any, subject: str = "s") -> Identity:
+    issuer = "https://login.example.com"
+    return Identity.objects.create(issuer=issuer, subject=subject, digest=identity_digest(issuer, subject), user=user)
+
+
+def test_memberships_and_roles_that_an_operator_gives(acme: Organization, person: Person, root: Any) -> None:
+    ann, developer = person("ann"), str(Role.DEVELOPER)
+    for role in (Role.MEMBER, Role.MEMBER, developer):
+        members.add_member(acme, ann, actor=root, address=HERE, role=role)
+    members.remove_member(acme, ann, actor=root, address=HERE)
+    members.remove_member(acme, ann, actor=root, address=HERE)
+    by_root = ("root", HERE, "acme")
+    assert recorded() == [
+        ("member_added", "ann", "Role: member, given by an administrator.", *by_root),
+        ("role_changed", "ann", "Role: developer, before: member, given by an administrator.", *by_root),
+        ("member_removed", "ann", "Role: developer, given by an administrator.", *by_root),
+    ]
+
+
+def test_memberships_and_roles_that_claims_give(acme: Organization, person: Person) -> None:
+    identity = identity_of(person("ann"))
+    for roles in ({acme: "member"}, {acme: "member"}, {acme: "developer"}, {}, {}):
+        members.set_claimed_memberships(identity, roles)
+    by_login = ("", None, "acme")
+    assert recorded() == [
+        ("member_added", "ann", "Role: member, given by login.", *by_login),
+        ("role_changed", "ann", "Role: developer, before: member, given by login.", *by_login),
+        ("member_removed", "ann", "Role: developer, given by login.", *by_login),
+    ]
+
+
+def test_a_membership_that_another_identity_takes_over_is_no_event(acme: Organization, person: Person) -> None:
+    ann = person("ann")
+    members.set_claimed_memberships(identity_of(ann), {acme: "member"})
+    members.set_claimed_memberships(identity_of(ann, "other"), {acme: "member"})
+    assert [event[0] for event in recorded()] == ["member_added"]
+
+
+def test_invitations_that_are_made_extended_withdrawn_and_accepted(
+    acme: Organization, person: Person, root: Any
+) -> None:
+    members.invite(acme, INVITED, actor=root, address=HERE)
+    members.withdraw_invitation(
+        members.invite(acme, "Bob@example.com", actor=root, address=HERE, role=Role.DEVELOPER),
+        actor=root,
+        address=HERE,
+    )
+    accepted = members.invite(acme, INVITED, actor=root, address=HERE)
+    bob = person("bob")
+    members.accept_invitations(bob, INVITED)
+    accepted.refresh_from_db()
+    members.withdraw_invitation(accepted, actor=root)  # only removes it from the list
+    by_root, by_bob = ("root", HERE, "acme"), ("bob", None, "acme")
+    assert recorded() == [
+        ("invitation_made", INVITED, "Role: member.", *by_root),
+        ("invitation_made", INVITED, "Role: developer.", *by_root),
+        ("invitation_withdrawn", INVITED, "Role: developer.", *by_root),
+        ("invitation_made", INVITED, "Role: member.", *by_root),
+        ("invitation_accepted", INVITED, "Role: member.", *by_bob),
+        ("member_added", "bob", "Role: member, given by an administrator.", *by_bob),
+    ]
+
+
+def test_invitations_that_end_with_a_right(acme: Organization, person: Person, root: Any) -> None:
+    ann = person("ann", acme)
+    members.invite(acme, INVITED, actor=root)
+    members.invite(acme, "ann@example.com", actor=root)
+    members.remove_member(acme, ann, actor=root, address=HERE)
+    assert recorded()[2:] == [
+        ("member_removed", "ann", "Role: developer, given by login.", "root", HERE, "acme"),
+        ("invitation_withdrawn", "ann@example.com", "Role: member.", "root", HERE, "acme"),
+    ]
+
+
+def test_organizations_that_are_added_and_changed(root: Any) -> None:
+    acme = members.add_organization("acme", actor=root, address=HERE)
+    values: dict[str, Any] = {"display_name": "", "token_source": "api_key", "is_active": False}
+    members.change_organization(acme, actor=root, address=HERE, **values)
+    members.change_organization(acme, actor=root, address=HERE, **values)
+    assert recorded() == [
+        ("organization_added", "", "", "root", HERE, "acme"),
+        (
+            "organization_changed",
+            "",
+            (
+                "Changed: access tokens come from: each person's own login → the organization's API key, exchanged for "
+                "access tokens; active: yes → no."
+            ),
+            *("root", HERE, "acme"),
+        ),
+    ]
+    assert AuditEvent.objects.order_by("pk").last().detail_parameters == {  # type: ignore[union-attr]
+        "changes": {"token_source": ["user", "api_key"], "is_active": [True, False]}
+    }
+
+
+def test_an_invited_person_is_forgotten(acme: Organization, person: Person, root: Any) -> None:
+    ann = person("ann")
+    members.invite(acme, "ann@example.com", actor=root)
+    members.withdraw_invitation(members.invite(acme, "ann@example.com", actor=root), actor=root)
+    members.invite(acme, "ann.other@example.com", actor=root)
+    members.accept_invitations(ann, "ann.other@example.com")
+    members.add_member(acme, ann, actor=root, role=Role.DEVELOPER)
+    members.set_claimed_memberships(identity_of(ann), {acme: "member"})
+    members.remove_member(acme, ann, actor=root)
+    assert {event.action for event in AuditEvent.objects.exclude(person_name="")} == {
+        *("invitation_made", "invitation_withdrawn", "invitation_accepted"),
+        *("member_added", "role_changed", "member_removed"),
+    }
+    erasure.erase_person(ann, actor=None)
+    assert not AuditEvent.objects.exclude(person_name="").exists()
+    assert set(AuditEvent.objects.values_list("actor_name", flat=True)) == {"root", ""}
