@@ -296,12 +296,12 @@ def decline_invitation(invitation: Invitation, *, actor: Actor, address: str | N
     if actor is None or invitation.accepted_by_id != actor.pk:
         raise PermissionDenied
     with transaction.atomic(using=database_alias()):
+        leave_organization(invitation.organization, actor=actor, address=address)
         declined = Invitation.objects.filter(pk=invitation.pk, declined_at=None).update(declined_at=timezone.now())
         if declined:
             _record_invitation(
                 AuditEvent.Action.INVITATION_DECLINED, invitation, actor=actor, address=address, person=actor
             )
-        leave_organization(invitation.organization, actor=actor, address=address)
 
 
 def accept_invitations(

@@ -99,6 +99,20 @@ def test_invitations_that_are_made_extended_withdrawn_and_accepted(
     ]
 
 
+def test_an_invitation_that_is_declined(acme: Organization, person: Person) -> None:
+    invitation, bob = members.invite(acme, INVITED, actor=None), person("bob")
+    members.accept_invitations(bob, INVITED)
+    invitation.refresh_from_db()
+    members.decline_invitation(invitation, actor=bob, address=HERE)
+    by_bob = ("bob", HERE, "acme")
+    assert recorded()[3:] == [
+        ("member_removed", "bob", "Role: member, given by an administrator.", *by_bob),
+        ("invitation_declined", INVITED, "Role: member.", *by_bob),
+    ]
+    erasure.erase_person(bob, actor=None)
+    assert not AuditEvent.objects.exclude(person_name="").exists()
+
+
 def test_invitations_that_end_with_a_right(acme: Organization, person: Person, root: Any) -> None:
     ann = person("ann", acme)
     members.invite(acme, INVITED, actor=root)
