@@ -186,6 +186,14 @@ class Conf:
         return _seconds("PARTIUM_REAUTHENTICATE_AFTER", 0, low=60, high=365 * 86400)
 
     @property
+    def fresh_login_minutes(self) -> int | None:
+        """``PARTIUM_FRESH_LOGIN_MINUTES``: keys are added, rotated and revoked, and people invited, only within so many minutes
+        after the person has proved who they are; None: as long as the login lasts."""
+        if _get("PARTIUM_FRESH_LOGIN_MINUTES", None) is None:
+            return None
+        return _count("PARTIUM_FRESH_LOGIN_MINUTES", 0, low=5, high=1440)
+
+    @property
     def password_attempts(self) -> int:
         """``PARTIUM_PASSWORD_ATTEMPTS``: wrong Partium passwords that one address may try for one account within 5 minutes.
 

@@ -37,6 +37,18 @@ class LoginRequired(PartiumError):
         self.provider = provider
 
 
+class FreshLoginRequired(LoginRequired):
+    """The login is older than ``PARTIUM_FRESH_LOGIN_MINUTES`` allows for this step.
+
+    Attributes:
+        of_the_site: the login was not this app's, so the person has to repeat the site's own.
+    """
+
+    def __init__(self, message: str = "", *, provider: str = "", of_the_site: bool = False) -> None:
+        super().__init__(message, provider=provider)
+        self.of_the_site = of_the_site
+
+
 class NoOrganization(PartiumError):
     """The person belongs to no active organization, or may no longer open the session's organization."""
 

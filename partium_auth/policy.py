@@ -12,6 +12,7 @@ Which organizations a session may open depends on membership and login alone, fo
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Union
@@ -20,7 +21,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from partium_auth.conf import conf
-from partium_auth.exceptions import LoginRequired, NoOrganization, PartiumError
+from partium_auth.exceptions import FreshLoginRequired, LoginRequired, NoOrganization, PartiumError
 from partium_auth.models import (
     ApiKey,
     AuditEvent,
@@ -60,10 +61,12 @@ class SessionActor:
     Args:
         user: who is logged in.
         grant_id: the grant that the session names; None: it logged in through another backend.
+        logged_in_at: when it last did so, by the database's clock in seconds since the epoch; None: not known.
     """
 
     user: User
     grant_id: uuid.UUID | None
+    logged_in_at: float | None = None
 
     @property
     def pk(self) -> Any:
@@ -168,6 +171,28 @@ def _joined(user: User, **which: Any) -> OrganizationQuerySet:
     # EXISTS instead of a join: a person has one membership per origin, and DISTINCT would break further filters.
     memberships = Membership.objects.filter(user_id=user.pk, organization_id=OuterRef("pk"), **which)
     return Organization.objects.filter(Exists(memberships), is_active=True)
+
+
+def require_fresh_login(actor: Actor) -> dt.datetime | None:
+    """Return until when somebody may add, rotate and revoke keys and invite people without another login.
+
+    ``PARTIUM_FRESH_LOGIN_MINUTES`` asks for it. None: no login is asked for. Operators are exempt, and so is who acts without a
+    session.
+
+    Raises:
+        FreshLoginRequired: the person proved who they are too long ago, or it is not known when.
+    """
+    minutes = conf.fresh_login_minutes
+    if minutes is None or not isinstance(actor, SessionActor) or is_operator(actor):
+        return None
+    rows = Grant.objects.using(database_alias()).filter(user_id=actor.pk)
+    own = actor.grant_id and rows.filter(pk=actor.grant_id).values_list("provider", "auth_time").first()
+    provider, auth_time = own or ("", None)
+    until = max(auth_time or 0, actor.logged_in_at or 0) + minutes * 60
+    if until < token_manager.clock():
+        text = f"The login is older than {minutes} minutes (PARTIUM_FRESH_LOGIN_MINUTES), or its time is not known."
+        raise FreshLoginRequired(text, provider=provider, of_the_site=actor.grant_id is None)
+    return dt.datetime.fromtimestamp(until, dt.UTC)
 
 
 # -- administration -----------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.id_token import verify_id_token
 from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import Provider
+from partium_auth.oidc.signed_tokens import is_date
 from partium_auth.sealed import encryption
 from partium_auth.tokens.state import upstream_name
 from partium_auth.tokens.verified_login import VerifiedLogin
@@ -63,6 +64,7 @@ def start(
     login_hint: str = "",
     silent: bool = False,
     is_retry: bool = False,
+    fresh: bool = False,
 ) -> tuple[str, StartedLogin]:
     """Start a login; return the URL at the provider to send the browser to, and what the browser has to keep meanwhile.
 
@@ -74,6 +76,7 @@ def start(
         login_hint: the e-mail address that was typed in.
         silent: with ``prompt=none``, and with the ID token of the session's own login there as a hint.
         is_retry: the provider has asked to be sent the login once more.
+        fresh: with ``max_age``: half of ``PARTIUM_FRESH_LOGIN_MINUTES``, so that the other half is left afterwards.
 
     Raises:
         Refused: the provider's metadata is not acceptable.
@@ -91,12 +94,16 @@ def start(
         silent=silent,
         created_at=time.time(),
         is_retry=is_retry,
+        max_age_seconds=conf.fresh_login_minutes * 30 if fresh and conf.fresh_login_minutes else None,
     )
     parameters: dict[str, Any] = {**provider.extra_parameters}
     if login_hint:
         parameters["login_hint"] = login_hint
     if silent:
         parameters["prompt"] = "none"
+    configured, max_age = str(parameters.get("max_age", "")), started_login.max_age_seconds
+    if max_age is not None and not (configured.isdigit() and int(configured) < max_age):
+        parameters["max_age"] = max_age
     parameters |= {
         "response_type": "code",
         "client_id": provider.client_id,
@@ -145,13 +152,17 @@ def finish(request: HttpRequest, provider: Provider, started_login: StartedLogin
         tokens.id_token or "",
         nonce=started_login.nonce,
         access_token=tokens.access_token,
+        max_age_seconds=started_login.max_age_seconds,
     )
+    # Both are by the provider's clock.
+    auth_time = claims.get("auth_time")
+    seconds_ago = max(0.0, claims["iat"] - auth_time) if is_date(auth_time) else None
     # A site's hooks do not need the nonce, and an error report of one must not show it.
     claims.pop("nonce", None)
     read = claims_.as_the_site_reads_them(claims, provider)
     if metadata.userinfo_endpoint and (provider.use_userinfo or _lacks_claims(provider, read)):
         read = _with_userinfo(provider, metadata, tokens.access_token, claims, read)
-    return VerifiedLogin(Grant.Kind.OIDC, read, tokens, issued_at, provider)
+    return VerifiedLogin(Grant.Kind.OIDC, read, tokens, issued_at, provider, authenticated_seconds_ago=seconds_ago)
 
 
 def redirect_uri_of(request: HttpRequest, slug: str) -> str:

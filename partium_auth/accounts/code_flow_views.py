@@ -42,6 +42,7 @@ _RESPONSE = ("state", "code", "iss", "error", "error_description")
 @never_cache
 def oidc_login(request: HttpRequest, provider: str) -> HttpResponse:
     """Send the browser to a provider. ``prompt=none``: log in only if it does not have to ask the person anything.
+    ``fresh``: only with a login from the last minutes (``PARTIUM_FRESH_LOGIN_MINUTES``).
 
     Providers and portals start logins here, too (Core §4): ``iss`` has to be this provider's, ``target_link_uri`` on this site.
     """
@@ -55,6 +56,7 @@ def oidc_login(request: HttpRequest, provider: str) -> HttpResponse:
         login_hint=parameter(request, "login_hint")[:254],
         # A provider that answers prompt=none with a page of its own, or a 500, would get the browser again and again.
         silent=parameter(request, "prompt") == "none" and not started.is_left_unanswered(request, provider),
+        fresh="fresh" in request.GET,
     )
 
 
@@ -102,7 +104,10 @@ def _come_back(request: HttpRequest, provider: str, started_login: StartedLogin)
             # A silent login is repeated whatever the reason: where it lasts, the person learns of it now.
             if started_login.silent or (e.sends_again and not started_login.is_retry):
                 organization, is_retry = started_login.organization, not started_login.silent
-                return start(request, provider, next_url=next_url, organization=organization, is_retry=is_retry)
+                fresh = started_login.max_age_seconds is not None
+                return start(
+                    request, provider, next_url=next_url, organization=organization, is_retry=is_retry, fresh=fresh
+                )
             raise
         if not request.session.modified:
             # Read anew: while the provider was asked, other tabs may have written to the session.

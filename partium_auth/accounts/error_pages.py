@@ -20,9 +20,11 @@ from partium_auth.accounts.code_flow import ProviderError
 from partium_auth.accounts.error_texts import RefusalText
 from partium_auth.accounts.login_calls import NOT_ASKED, TooManyLogins
 from partium_auth.accounts.redirects import is_navigation, login_page_url, login_url, this_page
+from partium_auth.conf import conf
 from partium_auth.exceptions import (
     CredentialsRejected,
     EncryptionError,
+    FreshLoginRequired,
     LoginRequired,
     PartiumError,
     TokenUnavailable,
@@ -79,11 +81,27 @@ def logged_here(response: R) -> R:
 
 def _login(request: HttpRequest, error: LoginRequired) -> HttpResponse:
     logger.info("%s %s: %s", request.method, escape_uri_path(request.path), error)
+    if isinstance(error, FreshLoginRequired):
+        return _fresh_login(request, error)
     if not is_navigation(request):
         return JsonResponse({"error": "login_required", "login_url": login_url(request)}, status=401)
     # After a POST the person comes back to the page with the form (Referer): what was typed there is still in it.
     silent = bool(error.provider) and not _has_just_logged_in(request)
     return HttpResponseRedirect(login_url(request, provider=error.provider if silent else "", silent=silent))
+
+
+def _fresh_login(request: HttpRequest, error: FreshLoginRequired) -> HttpResponse:
+    """Explain, and let the person go on: a redirect would go in circles where a provider does not ask again."""
+    url = login_url(request, provider=error.provider, fresh=True)
+    if not is_navigation(request):
+        return JsonResponse({"error": "fresh_login_required", "login_url": url}, status=401)
+    context = {
+        "text": error_texts.FRESH_LOGIN,
+        "minutes": conf.fresh_login_minutes,
+        "of_the_site": error.of_the_site,
+        "login_url": url,
+    }
+    return render(request, "partium_auth/fresh_login.html", context, status=error_texts.FRESH_LOGIN.status)
 
 
 def _has_just_logged_in(request: HttpRequest) -> bool:

@@ -47,6 +47,9 @@ PROVIDER_MISCONFIGURED = ErrorText(
     _("This site, or your company's login service, is not set up correctly. Log in again; if that does not help, tell the "
       "people who run this site."),
 )  # fmt: skip
+FRESH_LOGIN = ErrorText(
+    403, "fresh_login_required", _("Log in again to go on"), _("This step needs a login from the last minutes.")
+)
 OF_ERRORS: tuple[tuple[type[PartiumError], ErrorText], ...] = (
     (
         exceptions.NoOrganization,
@@ -189,6 +192,12 @@ EMAIL_TAKEN = RefusalText(
     _("To keep it safe, we don't connect it to this login automatically. Log in as you did before, or ask the people who "
       "run this site, and give them the reference below."),
 )  # fmt: skip
+NOT_FRESH = RefusalText(
+    400,
+    _("Your login is too old for this"),
+    _("This site asks for a login from the last minutes, and your company's login service did not confirm one. Log out there "
+      "and log in again. If that does not help, tell the people who run this site, and give them the reference below."),
+)  # fmt: skip
 THROTTLED = RefusalText(403, _("Too many attempts"), _("Please wait a while before trying again."))
 UNVERIFIED = RefusalText(
     400,
@@ -199,6 +208,7 @@ UNVERIFIED = RefusalText(
 
 OF_REFUSALS: dict[str, RefusalText] = {
     "state": EXPIRED,
+    "auth_time": NOT_FRESH,
     "provider": RefusalText(404, _("This login does not exist"), _("Please choose another way to log in.")),
     "inactive": DEACTIVATED,
     "claims": NOT_ALLOWED,

@@ -25,7 +25,6 @@ from partium_auth.exceptions import LoginRequired
 from partium_auth.host.decorators import utf8_only
 from partium_auth.host.remote_address import address_of
 from partium_auth.models import Invitation, Membership, Organization, Origin, Role
-from partium_auth.policy import SessionActor
 from partium_auth.services import members
 
 NEW = dt.timedelta(hours=1)
@@ -103,12 +102,12 @@ def _next(next_url: str) -> dict[str, Any]:
 
 
 def _leave(request: HttpRequest, chosen: _Belonging) -> None:
-    actor, address = SessionActor(request.user, sessions.grant_id_of(request)), address_of(request)
+    actor, address = sessions.actor_of(request), address_of(request)
     if "declined" in request.POST and chosen.invitation is not None:
         members.decline_invitation(chosen.invitation, actor=actor, address=address)
     else:
         members.leave_organization(chosen.organization, actor=actor, address=address)
-    sessions.begin_without_grant(request, request.user)
+    sessions.choose_organization(request, request.user)
     text = _("You have left %(organization)s.") % {"organization": chosen.organization}
     messages.success(request, text, fail_silently=True)
 

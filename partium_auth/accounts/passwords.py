@@ -53,7 +53,7 @@ def log_in(typed: TypedPassword, hooks: matching.Hooks) -> VerifiedLogin | None:
         return None
     # Partium is the issuer, and a user name the only claim that it makes.
     claims = {"iss": conf.api_url, "sub": typed.username}
-    login = VerifiedLogin(Grant.Kind.PASSWORD, claims, tokens, issued_at)
+    login = VerifiedLogin(Grant.Kind.PASSWORD, claims, tokens, issued_at, authenticated_seconds_ago=0.0)
     try:
         matching.record_password_login(login, hooks)
     except Refused as e:

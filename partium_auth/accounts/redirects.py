@@ -85,13 +85,14 @@ def login_page_url(next_url: str = "") -> str:
     return _with_parameters(reverse("partium_auth:login"), {next_field(): next_url} if next_url else {})
 
 
-def login_url(request: HttpRequest, *, provider: str = "", silent: bool = False) -> str:
+def login_url(request: HttpRequest, *, provider: str = "", silent: bool = False, fresh: bool = False) -> str:
     """Return the URL to log in at, coming back to the page that is open now.
 
     Args:
         request: what was asked for.
         provider: slug of the provider to send the browser to; empty: the login page.
         silent: with ``prompt=none``: only if the provider does not have to ask the person anything.
+        fresh: only with a login from the last minutes.
     """
     parameters = {}
     coming_back = this_page(request) if request.method in {"GET", "HEAD"} else request.headers.get("Referer", "")
@@ -103,6 +104,8 @@ def login_url(request: HttpRequest, *, provider: str = "", silent: bool = False)
         url = reverse("partium_auth:login")
     if provider and silent:
         parameters["prompt"] = "none"
+    if provider and fresh:
+        parameters["fresh"] = "1"
     return _with_parameters(url, parameters)
 
 

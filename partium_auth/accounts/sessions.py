@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import auth
 
 from partium_auth import policy
+from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import Grant
 from partium_auth.models.database import database_alias
+from partium_auth.policy import SessionActor
 from partium_auth.tokens import grants
+from partium_auth.tokens.database_clock import database_clock
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 GRANT = grants.IN_SESSION
 ORGANIZATION = "_partium_organization"
+LOGGED_IN_AT = "_partium_logged_in_at"
+"""Under this name a session holds when it was logged in through another backend, where ``PARTIUM_FRESH_LOGIN_MINUTES`` asks for it."""
 _LOGIN = "_partium_verified_login"  # an attribute of the request, while log_in() is at work
 _NOTED_KEY = "_partium_session_key"  # an attribute of the request: the session key that the grant has
 
@@ -85,9 +90,17 @@ def begin(request: HttpRequest, login: VerifiedLogin, *, org_id: str = "") -> Gr
 
 
 def begin_without_grant(request: HttpRequest, user: Any) -> None:
-    """Choose a session's organization: it logged in through another backend, or the person has left the one it had."""
-    if not hasattr(request, _LOGIN):  # log_in() chooses it
-        _choose_organization(request, _organizations_of(user), None)
+    """Choose the organization of a session that logged in through another backend."""
+    if hasattr(request, _LOGIN):
+        return  # log_in() chooses it
+    if conf.fresh_login_minutes is not None:
+        request.session[LOGGED_IN_AT] = database_clock()
+    choose_organization(request, user)
+
+
+def choose_organization(request: HttpRequest, user: Any) -> None:
+    """Make one of the person's organizations the active one: the session's own if it still is one of them."""
+    _choose_organization(request, _organizations_of(user), None)
 
 
 def end(request: HttpRequest) -> None:
@@ -125,6 +138,12 @@ def grant_id_of(request: HttpRequest) -> uuid.UUID | None:
     """Return which grant the session names, if it names one."""
     session = getattr(request, "session", None)  # a site may serve pages without one
     return None if session is None else _uuid(session.get(GRANT))
+
+
+def actor_of(request: HttpRequest) -> SessionActor:
+    """Return who acts in a request: the person, in the session."""
+    at = request.session.get(LOGGED_IN_AT) if hasattr(request, "session") else None
+    return SessionActor(request.user, grant_id_of(request), at if isinstance(at, float) else None)
 
 
 def organization_id_of(request: HttpRequest) -> uuid.UUID | None:

@@ -43,6 +43,7 @@ class StartedLogin:
         silent: it was sent with ``prompt=none``.
         created_at: seconds since the epoch.
         is_retry: the provider has asked to be sent the login once more.
+        max_age_seconds: how long ago the person may have proved who they are (Core §3.1.2.1); None: any time.
     """
 
     state: str = field(repr=False)
@@ -53,6 +54,7 @@ class StartedLogin:
     silent: bool
     created_at: float
     is_retry: bool = False
+    max_age_seconds: int | None = None
 
     @property
     def nonce(self) -> str:

@@ -139,6 +139,7 @@ class ApiKeyAdmin(PolicyAdmin):
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         if not self.has_add_permission(request):
             raise PermissionDenied
+        fresh_until = policy.require_fresh_login(actor_of(request))
         organizations = policy.developer_organizations(actor_of(request))
         form = AddForm(organizations, request.POST or None)
         if request.method == "POST" and form.is_valid():
@@ -167,12 +168,14 @@ class ApiKeyAdmin(PolicyAdmin):
             form=form,
             submit=gettext("Test and add"),
             in_use=in_use,
+            fresh_until=fresh_until,
         )
 
     @never_atomic
     @method_decorator([sensitive_post_parameters("value"), hide_secrets_in_debug])
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         old = self._key(request, object_id)
+        fresh_until = policy.require_fresh_login(actor_of(request))
         if old.status != ApiKey.Status.ACTIVE:
             messages.error(request, gettext("You can only rotate an active key. This key is retiring or revoked."))
             return HttpResponseRedirect(self._url("change", old.pk))
@@ -198,7 +201,8 @@ class ApiKeyAdmin(PolicyAdmin):
                 )
                 return self._saved(request, new, gettext("The new key is in use. The old key is retiring."), unverified)
         title = gettext("Rotate %s") % old
-        return self._page(request, "new", title, form=form, old=old, submit=gettext("Test and rotate"))
+        submit = gettext("Test and rotate")
+        return self._page(request, "new", title, form=form, old=old, submit=submit, fresh_until=fresh_until)
 
     @staticmethod
     def _stored(form: NewKeyForm, store: Callable[[], ApiKey]) -> ApiKey | None:
@@ -294,6 +298,7 @@ class ApiKeyAdmin(PolicyAdmin):
 
     @admin.action(description=_("Revoke the selected keys …"), permissions=["view"])
     def revoke_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        policy.require_fresh_login(actor_of(request))
         if too_many(request, queryset.count(), self.list_max_show_all):
             return None
         return self._confirm_page(request, queryset)
@@ -312,6 +317,8 @@ class ApiKeyAdmin(PolicyAdmin):
         """Ask, then revoke the posted keys."""
         if not self.may_see_any(request):
             raise PermissionDenied
+        if request.method == "POST":
+            policy.require_fresh_login(actor_of(request))
         chosen = self._posted(request)
         if "confirmed" not in request.POST:
             return self._confirm_page(request, self.get_queryset(request).filter(pk__in=[key.pk for key in chosen]))

@@ -180,6 +180,11 @@ class InvitationAdmin(_MembersAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self.may_see_any(request)
 
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
+        if self.has_add_permission(request):
+            policy.require_fresh_login(actor_of(request))
+        return super().add_view(request, form_url, extra_context)
+
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return (
             ("email", "organization_name", "role", "state", "inviter", "created_at", "expires_at")

@@ -70,7 +70,7 @@ def permissions_of(request: HttpRequest) -> Permissions:
     permissions = getattr(request, "_partium_permissions", None)
     user = getattr(request, "user", None)
     if permissions is None or permissions.user is not user:
-        actor = None if user is None else SessionActor(user, sessions.grant_id_of(request))
+        actor = None if user is None else sessions.actor_of(request)
         permissions = Permissions(user, actor)
         request._partium_permissions = permissions  # type: ignore[attr-defined]
     return permissions

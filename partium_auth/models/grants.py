@@ -18,7 +18,7 @@ class Grant(models.Model):
     """What is needed to refresh an access token, and the state of that refresh.
 
     ``generation`` counts committed refreshes: every write of a token is a compare-and-swap on it. Lease columns,
-    ``issued_at`` and ``authenticated_at`` are by the database's clock, and compared with it only.
+    ``issued_at``, ``authenticated_at`` and ``auth_time`` are by the database's clock, and compared with it only.
     """
 
     class Kind(models.TextChoices):
@@ -62,6 +62,8 @@ class Grant(models.Model):
     failures = models.PositiveIntegerField(default=0)
 
     authenticated_at = models.FloatField(null=True)  # seconds since the epoch; how old the login's claims are
+    # When the person proved who they are (auth_time, Core §2), which may be long before the login; None: not told.
+    auth_time = models.FloatField(null=True)
     rejected_at = models.DateTimeField(null=True)  # the upstream said that there will be no more tokens
     revoked_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)

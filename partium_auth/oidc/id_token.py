@@ -19,7 +19,13 @@ from partium_auth.oidc.signed_tokens import LEEWAY_SECONDS, is_date, verify
 
 
 def verify_id_token(
-    provider: Provider, metadata: Metadata, token: str, *, nonce: str, access_token: str
+    provider: Provider,
+    metadata: Metadata,
+    token: str,
+    *,
+    nonce: str,
+    access_token: str,
+    max_age_seconds: float | None = None,
 ) -> dict[str, Any]:
     """Return the claims of an ID token that was issued for this login.
 
@@ -29,6 +35,7 @@ def verify_id_token(
         token: the ID token.
         nonce: the one that was sent with the authorization request.
         access_token: the one that came with it, for ``at_hash``.
+        max_age_seconds: how old the login may be, beside what the provider's own parameters say.
 
     Raises:
         Refused: named by the claim that is wrong.
@@ -39,7 +46,8 @@ def verify_id_token(
         raise Refused("nonce", "not the one of this login.")
     if "at_hash" in claims and not _is_same(claims["at_hash"], _half_hash(header["alg"], access_token)):
         raise Refused("at_hash", "not of the access token that came with it.")
-    _check_age_of_authentication(provider, claims)
+    for sent in (provider.extra_parameters.get("max_age"), max_age_seconds):
+        _check_age_of_authentication(sent, claims)
     return claims
 
 
@@ -80,11 +88,11 @@ def is_about_somebody_else(token: str, issuer: str, subject: str) -> bool:
     return (claims.get("iss"), claims.get("sub")) != (issuer, subject)
 
 
-def _check_age_of_authentication(provider: Provider, claims: Mapping[str, Any]) -> None:
+def _check_age_of_authentication(sent: Any, claims: Mapping[str, Any]) -> None:
     """Core §3.1.2.1: a client that sends ``max_age`` has to check ``auth_time``."""
     try:
-        max_age = float(provider.extra_parameters["max_age"])
-    except (KeyError, TypeError, ValueError):
+        max_age = float(sent)
+    except (TypeError, ValueError):
         return
     authenticated_at = claims.get("auth_time")
     if not is_date(authenticated_at) or authenticated_at + max_age + LEEWAY_SECONDS < time.time():

@@ -73,11 +73,13 @@ def add_key(
 
     Raises:
         PermissionDenied: the actor may not manage this organization's keys.
+        FreshLoginRequired: the actor has to log in again first.
         ValidationError: of the field ``value``, ``label`` or ``expires_at``. Codes that scripts may care about:
             ``duplicate``, ``rejected``, ``wrong_organization``, ``unreachable``.
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
     _permit(actor, organization)
+    policy.require_fresh_login(actor)
     clean = Plain(clean_value(value))
     del value
     label = clean_label(label, clean.reveal())
@@ -126,10 +128,11 @@ def rotate_key(
         address, expires_at, verify, allow_unverified: as in :func:`add_key`, for the new key.
 
     Raises:
-        PermissionDenied, ValidationError, EncryptionError: as :func:`add_key`; ``ValidationError`` also where the old key is
+        PermissionDenied, FreshLoginRequired, ValidationError, EncryptionError: as :func:`add_key`; ``ValidationError`` also where the old key is
             retiring or revoked already (code ``not_active``), or the overlap is not from 0 to 90 days.
     """
     _permit(actor, key.organization)
+    policy.require_fresh_login(actor)
     if not dt.timedelta(0) <= overlap <= LONGEST_OVERLAP:
         raise ValidationError({"overlap": _("The overlap has to be from 0 to 90 days.")})
     if key.status != ApiKey.Status.ACTIVE:
@@ -181,8 +184,10 @@ def revoke_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> None
 
     Raises:
         PermissionDenied: the actor may not manage this organization's keys.
+        FreshLoginRequired: the actor has to log in again first.
     """
     _permit(actor, key.organization)
+    policy.require_fresh_login(actor)
     with transaction.atomic(using=database_alias()):
         _permit_still(actor, key.organization)
         revoked = (
@@ -238,6 +243,7 @@ def change_key(
 
     Raises:
         PermissionDenied: the actor may not manage this organization's keys.
+        FreshLoginRequired: the expiry changes, and the actor has to log in again first.
         ValidationError: the label cannot be shown, or no database can store the expiry. An expiry in the past is
             accepted: it ends the key.
         EncryptionError: the key's value does not open, so nobody knows whether the label contains it.
@@ -252,6 +258,7 @@ def change_key(
     # The history has no labels: an old one may have been a mistake that had to go.
     detail, times = EventDetail.LABEL_CHANGED, {}
     if reexpired:
+        policy.require_fresh_login(actor)  # an expiry in the past ends the key
         detail = EventDetail.BOTH_CHANGED if relabeled else EventDetail.EXPIRY_CHANGED
         times = {"before": _utc(before.expires_at), "after": _utc(expires_at)}
     with transaction.atomic(using=database_alias()):

@@ -209,10 +209,12 @@ def invite(
 
     Raises:
         PermissionDenied: the actor may not manage the organization's members.
+        FreshLoginRequired: the actor has to log in again first.
         ValidationError: not an e-mail address, no such role, or a time that is not positive.
     """
     if not policy.may_manage_members(actor, organization):
         raise PermissionDenied
+    policy.require_fresh_login(actor)
     typed = clean_invited(email, actor=actor)
     invited = canonical_email(typed)
     if valid_for <= dt.timedelta(0):

@@ -55,6 +55,8 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
         reusable=login.provider is not None and login.provider.refresh_tokens_reusable,
         authenticated_at=database_clock(),
     )
+    if login.authenticated_seconds_ago is not None:
+        grant.auth_time = database_clock.from_local(login.issued_at.timestamp()) - login.authenticated_seconds_ago
     if session_key:
         grant.session_key = seal(grant, "session_key", session_key)
         grant.session_key_digest = session_key_digest(session_key)

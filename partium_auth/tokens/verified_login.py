@@ -28,6 +28,7 @@ class VerifiedLogin:
         identity: the row that connects issuer and subject with the user.
         organizations: the active ones that the user belongs to, joined longest ago first; None: not read yet.
         has_joined: it has accepted an invitation.
+        authenticated_seconds_ago: how long before ``issued_at`` the person proved who they are; None: the provider does not say.
         refusal: why the backend did not let the person in.
     """
 
@@ -40,6 +41,7 @@ class VerifiedLogin:
     identity: Identity | None = field(default=None, repr=False)
     organizations: list[Organization] | None = None
     has_joined: bool = False
+    authenticated_seconds_ago: float | None = None
     refusal: Refused | None = None
 
     @property
