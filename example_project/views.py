@@ -32,10 +32,11 @@ from example_project.forms import (
 )
 from example_project.parts import Card, card
 from example_project.problems import EXPIRED, Problem, keys_url, problem_of
-from partium_auth import PartiumRequest
+from partium_auth import PartiumRequest, policy
 from partium_auth.conf import conf
 from partium_auth.exceptions import LoginRequired, PartiumError, UnprocessableRequest
 from partium_auth.forms import FacetForm, chosen_filters
+from partium_auth.models import ApiKeyUsage
 
 if TYPE_CHECKING:
     from partium_auth.partium.results import SearchResult
@@ -106,9 +107,18 @@ def _render(request: PartiumRequest, template: str, context: dict[str, Any], sta
         "organization": request.partium.organization,
         "organizations": request.partium.organizations,
         "keys_url": keys_url(request),
+        "key_usage": _key_usage(request),
         "session": session_panel.describe(request),
     }
     return render(request, template, {**page, **context}, status=status)
+
+
+def _key_usage(request: PartiumRequest) -> dict[str, int] | None:
+    """Return how much the organization's keys were used in the last 30 days; None for people who do not manage them."""
+    organization = request.partium.organization
+    if organization is None or not policy.may_manage_keys(request.user, organization):
+        return None
+    return ApiKeyUsage.objects.recent().filter(api_key__organization=organization).totals()
 
 
 def _search_page(

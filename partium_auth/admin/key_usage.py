@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from partium_auth.host.local_time import local_date
 from partium_auth.models import ApiKey, ApiKeyUsage
+from partium_auth.models.key_usage import SHOWN_DAYS
 
-DAYS = 30
 HEIGHT = 60
 BAR, GAP = 8, 3
 
@@ -44,7 +44,7 @@ class Usage:
     failures: int
     most: int
     since: dt.date
-    width: int = DAYS * (BAR + GAP)
+    width: int = SHOWN_DAYS * (BAR + GAP)
     height: int = HEIGHT
     bar: int = BAR
 
@@ -57,9 +57,9 @@ def usage_of(key: ApiKey, today: dt.date | None = None) -> Usage:
         today: the last day shown.
     """
     today = today or local_date(timezone.now())
-    first = today - dt.timedelta(days=DAYS - 1)
-    counted = {row.day: row for row in ApiKeyUsage.objects.filter(api_key=key, day__gte=first, day__lte=today)}
-    days = [first + dt.timedelta(days=n) for n in range(DAYS)]
+    first = today - dt.timedelta(days=SHOWN_DAYS - 1)
+    counted = {row.day: row for row in ApiKeyUsage.objects.recent(today).filter(api_key=key)}
+    days = [first + dt.timedelta(days=n) for n in range(SHOWN_DAYS)]
     counts = [(row.searches, row.failures) if (row := counted.get(day)) else (0, 0) for day in days]
     most = max((sum(pair) for pair in counts), default=0)
     bars = [

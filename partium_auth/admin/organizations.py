@@ -8,10 +8,12 @@ from typing import Any
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -19,7 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from partium_auth import policy
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context
 from partium_auth.host.remote_address import address_of
-from partium_auth.models import ApiKey, KeyStatus, Organization
+from partium_auth.models import ApiKey, ApiKeyUsage, KeyStatus, Organization
 from partium_auth.models.key_status import key_status, needs_attention
 from partium_auth.models.keys import ApiKeyState
 from partium_auth.services import members
@@ -54,7 +56,7 @@ class DeveloperFilter(admin.SimpleListFilter):
 
 class OrganizationAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_organizations)
-    list_display = ("name", "org_id", "key_status_word", "token_source", "required_provider", "is_active")
+    list_display = ("name", "org_id", "key_status_word", "recent_use", "token_source", "required_provider", "is_active")
     list_display_links = ("name",)
     list_select_related = ("required_provider",)
     list_filter = (KeyStatusFilter, DeveloperFilter, "token_source", "is_active")
@@ -79,7 +81,11 @@ class OrganizationAdmin(PolicyAdmin):
         return self.fields if obj else self.fields[:4]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        organizations: QuerySet[Any] = super().get_queryset(request).annotate(key_status=key_status())
+        organizations: QuerySet[Any] = (
+            super()
+            .get_queryset(request)
+            .annotate(key_status=key_status(), searches=_recent("searches"), failures=_recent("failures"))
+        )
         return organizations
 
     @admin.display(description=_("name"), ordering="display_name")
@@ -89,6 +95,13 @@ class OrganizationAdmin(PolicyAdmin):
     @admin.display(description=_("keys"), ordering="key_status")
     def key_status_word(self, organization: Any) -> str:
         return _status_word(organization)
+
+    @admin.display(description=_("searches with keys, 30 days"), ordering="searches")
+    def recent_use(self, organization: Any) -> str:
+        searches, failures = number_format(organization.searches), number_format(organization.failures)
+        if not organization.failures:
+            return searches
+        return gettext("%(searches)s, %(failures)s failed") % {"searches": searches, "failures": failures}
 
     @admin.display(description=_("API keys"))
     def keys_link(self, organization: Organization) -> str:
@@ -148,6 +161,12 @@ class OrganizationAdmin(PolicyAdmin):
                 "shared": _shared(),
             },
         )
+
+
+def _recent(count: str) -> Coalesce:
+    """Return the sum of a count over an organization's keys in the last 30 days, to annotate with."""
+    usage = ApiKeyUsage.objects.recent().filter(api_key__organization=OuterRef("pk")).order_by()
+    return Coalesce(Subquery(usage.values("api_key__organization").values_list(Sum(count))), 0)
 
 
 def _status_word(organization: Any) -> str:

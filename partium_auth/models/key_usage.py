@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from django.db import models
+from django.db.models import Sum
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from partium_auth.host.local_time import local_date
 from partium_auth.models.keys import ApiKey
+
+SHOWN_DAYS = 30
+
+
+class ApiKeyUsageQuerySet(models.QuerySet["ApiKeyUsage"]):
+    def recent(self, today: dt.date | None = None) -> ApiKeyUsageQuerySet:
+        """Return the counts of the last 30 days, ``today`` included."""
+        today = today or local_date(timezone.now())
+        return self.filter(day__gt=today - dt.timedelta(days=SHOWN_DAYS), day__lte=today)
+
+    def totals(self) -> dict[str, int]:
+        """Return how many ``searches`` and ``failures`` these counts are; one query."""
+        totals = self.aggregate(searches=Sum("searches"), failures=Sum("failures"))
+        return {name: total or 0 for name, total in totals.items()}
 
 
 class ApiKeyUsage(models.Model):
@@ -15,6 +34,8 @@ class ApiKeyUsage(models.Model):
     day = models.DateField()
     searches = models.PositiveIntegerField(default=0)
     failures = models.PositiveIntegerField(default=0)
+
+    objects = models.Manager.from_queryset(ApiKeyUsageQuerySet)()
 
     class Meta:
         verbose_name = _("key usage")

@@ -677,6 +677,20 @@ def test_the_history_survives_the_person(ours: Tenant, root: Any) -> None:
     assert event.actor_id == developer_id
 
 
+def test_operators_see_how_much_each_organization_searches(root: Any, acme: Organization) -> None:
+    today = timezone.localdate()
+    used = [keys.add_key(acme, f"a-made-up-value-{n}", label=f"k{n}", actor=None, verify=False) for n in (1, 2)]
+    Organization.objects.create(org_id="globex")
+    for key, days, searches, failures in [(used[0], 0, 1200, 3), (used[1], 29, 34, 0), (used[1], 30, 5000, 1)]:
+        ApiKeyUsage.objects.create(
+            api_key=key, day=today - dt.timedelta(days=days), searches=searches, failures=failures
+        )
+    lists = reverse("admin:partium_auth_organization_changelist")
+    page = login(root).get(lists, {"o": "-3"})
+    assert [each.org_id for each in page.context["cl"].result_list] == ["acme", "globex"]
+    assert re.findall(r'field-recent_use">([^<]*)<', page.content.decode()) == ["1234, 3 failed", "0"]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_the_overview_says_who_is_about_to_lose_access(root: Any) -> None:
     from django.utils import timezone

@@ -12,8 +12,9 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from example_project.session_panel import clock
-from partium_auth.models import Membership, Organization
+from partium_auth.models import ApiKey, Membership, Organization
 from partium_auth.services import add_key
+from partium_auth.services.key_usage import count_use, write_counts
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox
 from tests.example.conftest import make_developer
@@ -183,3 +184,15 @@ def test_the_browser_page_starts_the_sdk_with_the_token_endpoint(
 )
 def test_the_clock(seconds: float, shown: str) -> None:
     assert clock(seconds) == shown
+
+
+def test_who_manages_the_keys_sees_how_much_they_are_used(keyed: PartiumUser) -> None:
+    count_use(ApiKey.objects.get().pk, ok=True)
+    write_counts()
+
+    assert "Searches in 30 days" not in keyed.client.get("/").content.decode()
+
+    make_developer(keyed)
+    page = keyed.client.get("/")
+    assert page.context["key_usage"] == {"searches": 1, "failures": 0}
+    assert "Searches in 30 days" in page.content.decode()
