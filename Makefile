@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo walkthrough bench chaos test services node browser screenshots conformance docs lint types layers check lock messages clean
+.PHONY: help demo walkthrough bench chaos test services node browser screenshots conformance docs reference lint types layers check lock messages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ conformance: ## run the OpenID conformance suite; SUITE=its git directory; needs
 docs: $(VENV)-docs/.installed ## build the documentation as a site, in site/; BASE_URL=where it will be published
 	@NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict --quiet
 	@echo "Built site/. To read it: python3 -m http.server -d site"
+
+reference: $(VENV)/.installed-dev ## write into docs/reference what is made from the code
+	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m tests.docs.reference
 
 lint: $(VENV)/.installed-dev ## check style and format (ruff)
 	@$(BIN)/ruff check --quiet .

@@ -76,7 +76,7 @@ def _warning(number: str, text: str, hint: str) -> Warning:
 
 @register(Tags.security)
 def check_encryption_keys(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
-    """E001 no usable encryption key; W002 one that is also ``SECRET_KEY``."""
+    """E001 no usable encryption key; W002 an encryption key that is also ``SECRET_KEY``."""
     try:
         encryption.current_encryption_key_id()
     except (EncryptionError, ImproperlyConfigured) as error:
@@ -104,7 +104,7 @@ def check_setting_names(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMe
 
 @register()
 def check_setting_values(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
-    """E004 a value of the wrong type or range."""
+    """E004 a setting of the wrong type or range."""
     for name, attribute in SETTINGS.items():
         try:
             getattr(conf, attribute)
@@ -132,7 +132,7 @@ def check_api_url(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]
 
 @register()
 def check_middleware(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
-    """W006 no middleware; E007 middleware in the wrong order."""
+    """W006 ``MIDDLEWARE`` without ``PartiumMiddleware``; E007 ``PartiumMiddleware`` before ``AuthenticationMiddleware``."""
     order = list(settings.MIDDLEWARE)
     if MIDDLEWARE not in order:
         yield _warning(
@@ -162,7 +162,7 @@ def check_session_cookie(app_configs: Configs, **kwargs: Any) -> Iterator[CheckM
 
 @register()
 def check_base_library(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
-    """W009 parts of the base library in the settings."""
+    """W009 a backend or middleware of the base library in the settings."""
     for old in (*settings.AUTHENTICATION_BACKENDS, *settings.MIDDLEWARE):
         if new := REPLACEMENTS.get(old):
             text = f"{old} is still in the settings; it checks less than partium_auth does."
@@ -237,7 +237,7 @@ def check_urls(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
 
 @register()
 def check_provider(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
-    """W017 the settings' provider without the backend that logs people in; W018 without a client id."""
+    """W017 the settings' provider without the backend that logs people in; W018 the settings' provider without a client id."""
     if providers.is_configured():
         if not is_oidc_login_enabled():
             yield _warning(
@@ -333,7 +333,7 @@ def check_connection_pool(app_configs: Configs, **kwargs: Any) -> Iterator[Check
 
 @register(Tags.security, deploy=True)
 def check_deployment(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
-    """W020 inline refreshes; W021 sessions in cookies; W022 unverified TLS; W023 Partium on this machine."""
+    """W020 tokens refreshed in requests; W021 sessions in cookies; W022 TLS that is not to be verified; W023 Partium over plain http."""
     if getattr(settings, "PARTIUM_EXECUTOR", "thread") == "inline":
         yield _warning(
             "W020",

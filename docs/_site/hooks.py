@@ -43,6 +43,11 @@ def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
     return without_links_out(markdown, page.file.src_uri)
 
 
+def on_page_content(html: str, **kwargs: Any) -> str:
+    """Show the roles of reStructuredText in docstrings as code; double backticks are code already."""
+    return re.sub(r":(?:attr|class|data|exc|func|meth|mod):<code>[~.]?", "<code>", html)
+
+
 def without_links_out(markdown: str, page: str) -> str:
     """Return the text of a page in which every link leads to a page of the site.
 
