@@ -25,7 +25,7 @@ PUBLIC_MODULES = (
         "partium_auth.services",
     ),
     *("partium_auth.models", "partium_auth.admin", "partium_auth.fields", "partium_auth.contrib.claims"),
-    "partium_auth.testing.sandbox",
+    *("partium_auth.testing", "partium_auth.testing.sandbox"),
 )
 """The modules with an ``__all__`` whose names are for sites. The other one, ``partium_auth.http.transport``, is inside."""
 
