@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.timesince import timesince
 from django.utils.translation import gettext, ngettext_lazy
 
-from partium_auth.host.local_time import format_local_time
+from partium_auth.host.local_time import format_exact_local_time, format_local_time
 
 NOTHING = "–"
 
@@ -32,10 +32,26 @@ def ago(at: dt.datetime | None) -> str:
     recent = timezone.now() - at < dt.timedelta(minutes=1)
     since = gettext("just now") if recent else timesince(at, depth=1, time_strings=cast("Any", AGO))
     return format_html(
-        '<time class="partium-nowrap" datetime="{}" title="{}">{}</time>', at.isoformat(), moment(at), since
+        '<time class="partium-nowrap" datetime="{}" title="{}">{}</time>', at.isoformat(), exact(at), since
     )
 
 
 def moment(at: dt.datetime | None) -> str:
     """Return when something was or will be, in the reader's time zone and language."""
     return NOTHING if at is None else format_local_time(at)
+
+
+def exact(at: dt.datetime) -> str:
+    """Return when something happened, with seconds and time zone, so that it can be found in a log."""
+    return format_exact_local_time(at)
+
+
+def copyable(text: str) -> str:
+    """Return a text with a button that copies it (``copy.js``)."""
+    return format_html(
+        '<span class="partium-copy"><code>{}</code> <button type="button" class="partium-button" aria-live="polite" '
+        'data-partium-copied="{}" hidden>{}</button></span>',
+        text,
+        gettext("Copied"),
+        gettext("Copy"),
+    )

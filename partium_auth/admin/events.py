@@ -17,6 +17,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
+from partium_auth.admin.display import exact
 from partium_auth.admin.organization_choice import OrganizationFilter
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, permissions_of
 from partium_auth.models import AuditEvent
@@ -41,7 +42,7 @@ COLUMNS = (
 class AuditEventAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_events)
     deferred = ("api_key__secret",)
-    list_display = ("at", "action", "key", "person_name", "organization_name", "who", "details", "address")
+    list_display = ("when", "action", "key", "person_name", "organization_name", "who", "details", "address")
     list_select_related = ("api_key", "organization")
     list_filter = ("action", OrganizationFilter, ("at", admin.DateFieldListFilter))
     lookups_allowed = frozenset({"action__exact", "at__gte", "at__lt", "api_key__id__exact"})
@@ -49,7 +50,7 @@ class AuditEventAdmin(PolicyAdmin):
     search_help_text = _("Label, last four characters, person or organization")
     ordering = ("-at", "-id")
     change_list_template = "admin/partium_auth/auditevent/change_list.html"
-    fields = ("at", "action", "organization_name", "key", "person_name", "details", "who", "address")
+    fields = ("when", "action", "organization_name", "key", "person_name", "details", "who", "address")
     readonly_fields = fields
 
     def may_see_any(self, request: HttpRequest) -> bool:
@@ -61,6 +62,10 @@ class AuditEventAdmin(PolicyAdmin):
     def get_queryset(self, request: HttpRequest) -> Any:
         # Django requires this for the deferred column of api_key.
         return super().get_queryset(request).select_related(*self.list_select_related)
+
+    @admin.display(description=_("when"), ordering="at")
+    def when(self, event: Any) -> str:
+        return exact(event.at)
 
     @admin.display(description=_("key"), ordering="api_key__label")
     def key(self, event: Any) -> str:

@@ -14,7 +14,7 @@ from django.utils.timesince import timeuntil
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from partium_auth.admin.display import NOTHING, ago, moment
+from partium_auth.admin.display import NOTHING, ago, copyable, moment
 from partium_auth.models import ApiKey
 from partium_auth.models.keys import ApiKeyState, KeyUse
 
@@ -110,6 +110,16 @@ def expires_in(key: Any) -> str:
 @admin.display(description=_("key"))
 def masked_value(key: Any) -> str:
     return str(key.masked) if key.status != ApiKey.Status.REVOKED else gettext("erased; it was %s") % key.masked
+
+
+@admin.display(description=_("Partium id of the organization"))
+def partium_id(key: Any) -> str:
+    return copyable(key.organization.org_id)
+
+
+@admin.display(description=_("key id"))
+def identifier(key: Any) -> str:
+    return copyable(str(key.pk))
 
 
 @admin.display(description=_("valid until"))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
@@ -21,6 +22,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from partium_auth import policy
 from partium_auth.admin import key_columns
+from partium_auth.admin.display import exact
 from partium_auth.admin.key_actions import posted_ids, revoke_keys, too_many, verify_keys, what_stops
 from partium_auth.admin.key_forms import CANNOT_ENCRYPT, AddForm, ChangeForm, FindForm, NewKeyForm, RotateForm
 from partium_auth.admin.key_usage import usage_of
@@ -58,9 +60,11 @@ class ApiKeyAdmin(PolicyAdmin):
     change_form_template = "admin/partium_auth/apikey/change_form.html"
     readonly_fields: ClassVar[Any] = (
         "organization_name",
+        key_columns.partium_id,
         key_columns.token_source,
         key_columns.status_word,
         key_columns.masked_value,
+        key_columns.identifier,
         key_columns.last_verified,
         key_columns.last_used,
         key_columns.serves_until,
@@ -107,8 +111,11 @@ class ApiKeyAdmin(PolicyAdmin):
     def _prefix(self) -> str:
         return f"{self.opts.app_label}_{self.opts.model_name}"
 
-    def _url(self, name: str, *args: Any) -> str:
-        return reverse(f"admin:{self._prefix}_{name}", args=args, current_app=self.admin_site.name)
+    def _url(self, request: HttpRequest, name: str, *args: Any) -> str:
+        """Return the URL of a page of keys, from which links and buttons lead back to the list as the person has filtered it."""
+        url = reverse(f"admin:{self._prefix}_{name}", args=args, current_app=self.admin_site.name)
+        context: Any = {"opts": self.opts, "preserved_filters": self.get_preserved_filters(request)}
+        return str(add_preserved_filters(context, url))
 
     def _page(self, request: HttpRequest, template: str, title: str, **context: Any) -> TemplateResponse:
         return TemplateResponse(
@@ -119,7 +126,7 @@ class ApiKeyAdmin(PolicyAdmin):
                 **page_context(title),
                 "opts": self.opts,
                 "media": self.media + getattr(context.get("form"), "media", forms.Media()),
-                "list_url": self._url("changelist"),
+                "cancel_url": self._url(request, "changelist"),
                 **context,
             },
         )
@@ -178,7 +185,7 @@ class ApiKeyAdmin(PolicyAdmin):
         fresh_until = policy.require_fresh_login(actor_of(request))
         if old.status != ApiKey.Status.ACTIVE:
             messages.error(request, gettext("You can only rotate an active key. This key is retiring or revoked."))
-            return HttpResponseRedirect(self._url("change", old.pk))
+            return HttpResponseRedirect(self._url(request, "change", old.pk))
         form = RotateForm(request.POST or None, initial={"label": old.label})
         if request.method == "POST" and form.is_valid():
             data = form.cleaned_data
@@ -201,8 +208,10 @@ class ApiKeyAdmin(PolicyAdmin):
                 )
                 return self._saved(request, new, gettext("The new key is in use. The old key is retiring."), unverified)
         title = gettext("Rotate %s") % old
-        submit = gettext("Test and rotate")
-        return self._page(request, "new", title, form=form, old=old, submit=submit, fresh_until=fresh_until)
+        submit, back = gettext("Test and rotate"), self._url(request, "change", old.pk)
+        return self._page(
+            request, "new", title, form=form, old=old, cancel_url=back, submit=submit, fresh_until=fresh_until
+        )
 
     @staticmethod
     def _stored(form: NewKeyForm, store: Callable[[], ApiKey]) -> ApiKey | None:
@@ -220,7 +229,7 @@ class ApiKeyAdmin(PolicyAdmin):
         else:
             text = gettext("Couldn't reach Partium to verify it. Verify it later.")
             messages.warning(request, f"{unverified or message} {text}")
-        return HttpResponseRedirect(self._url("change", key.pk))
+        return HttpResponseRedirect(self._url(request, "change", key.pk))
 
     # -- detail -------------------------------------------------------------------------------------------------------
 
@@ -230,13 +239,13 @@ class ApiKeyAdmin(PolicyAdmin):
             events = policy.visible_events(actor_of(request)).filter(api_key=key)
             context.update(
                 key=key,
-                events=list(events[:20]),
+                events=[(exact(event.at), event) for event in events[:20]],
                 usage=usage_of(key),
                 revoked=key.status == ApiKey.Status.REVOKED,
                 rotatable=key.status == ApiKey.Status.ACTIVE,
-                rotate_url=self._url("rotate", key.pk),
-                verify_url=self._url("verify"),
-                revoke_url=self._url("revoke"),
+                rotate_url=self._url(request, "rotate", key.pk),
+                verify_url=self._url(request, "verify"),
+                revoke_url=self._url(request, "revoke"),
                 events_url=self._events_url(key),
                 show_save_and_continue=False,
                 show_save_and_add_another=False,
@@ -274,7 +283,9 @@ class ApiKeyAdmin(PolicyAdmin):
                 form.add_error("value", error.error_dict["value"])
             else:
                 found = list(self.get_queryset(request).filter(pk__in=[key.pk for key in matches]))
-                found = [(key, key_columns.state_word(key.state), self._url("change", key.pk)) for key in found]
+                found = [
+                    (key, key_columns.state_word(key.state), self._url(request, "change", key.pk)) for key in found
+                ]
         return self._page(request, "find", gettext("Find a key by its value"), form=form, found=found)
 
     # -- the selected keys ------------------------------------------------------------------------------------------------
@@ -310,7 +321,7 @@ class ApiKeyAdmin(PolicyAdmin):
             raise PermissionDenied
         chosen = self._posted(request)
         verify_keys(request, chosen)
-        return self._back(chosen)
+        return HttpResponseRedirect(self._origin(request, chosen))
 
     @never_atomic
     def revoke_view(self, request: HttpRequest) -> HttpResponse:
@@ -323,7 +334,7 @@ class ApiKeyAdmin(PolicyAdmin):
         if "confirmed" not in request.POST:
             return self._confirm_page(request, self.get_queryset(request).filter(pk__in=[key.pk for key in chosen]))
         revoke_keys(request, chosen)
-        return self._back(chosen)
+        return HttpResponseRedirect(self._origin(request, chosen))
 
     def _posted(self, request: HttpRequest) -> list[ApiKey]:
         # After a login in between, the browser comes back with a GET: nothing is posted, and the list is shown.
@@ -334,14 +345,15 @@ class ApiKeyAdmin(PolicyAdmin):
         rows = policy.visible_keys(actor_of(request)).filter(pk__in=chosen.order_by().values("pk"))
         return list(rows.select_related("organization")[: self.list_max_show_all + 1])
 
-    def _back(self, chosen: list[ApiKey]) -> HttpResponse:
-        return HttpResponseRedirect(self._url("change", chosen[0].pk) if len(chosen) == 1 else self._url("changelist"))
+    def _origin(self, request: HttpRequest, chosen: list[ApiKey]) -> str:
+        one = len(chosen) == 1
+        return self._url(request, "change", chosen[0].pk) if one else self._url(request, "changelist")
 
     def _confirm_page(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
         chosen = list(queryset.exclude(status=ApiKey.Status.REVOKED).select_related("organization"))
         if not chosen:
             messages.warning(request, gettext("There is nothing to revoke."))
-            return HttpResponseRedirect(self._url("changelist"))
+            return HttpResponseRedirect(self._url(request, "changelist"))
         taking_over, losing = what_stops(chosen)
         return self._page(
             request,
@@ -351,5 +363,6 @@ class ApiKeyAdmin(PolicyAdmin):
             taking_over=taking_over,
             losing=losing,
             pending=",".join(str(key.pk) for key in chosen),
-            action=self._url("revoke"),
+            action=self._url(request, "revoke"),
+            cancel_url=self._origin(request, chosen),
         )

@@ -19,6 +19,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
+from partium_auth.admin.display import copyable
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context
 from partium_auth.host.remote_address import address_of
 from partium_auth.models import ApiKey, ApiKeyUsage, KeyStatus, Organization
@@ -75,10 +76,10 @@ class OrganizationAdmin(PolicyAdmin):
         return self.has_view_permission(request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("org_id", "keys_link") if obj else ("is_active", "keys_link")
+        return ("partium_id", "keys_link") if obj else ("is_active", "keys_link")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return self.fields if obj else self.fields[:4]
+        return ("partium_id", *self.fields[1:]) if obj else self.fields[:4]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         organizations: QuerySet[Any] = (
@@ -91,6 +92,10 @@ class OrganizationAdmin(PolicyAdmin):
     @admin.display(description=_("name"), ordering="display_name")
     def name(self, organization: Organization) -> str:
         return str(organization)
+
+    @admin.display(description=_("Partium id"))
+    def partium_id(self, organization: Organization) -> str:
+        return copyable(organization.org_id)
 
     @admin.display(description=_("keys"), ordering="key_status")
     def key_status_word(self, organization: Any) -> str:
@@ -153,7 +158,6 @@ class OrganizationAdmin(PolicyAdmin):
                 **page_context(gettext("Keys by organization")),
                 "opts": self.opts,
                 "media": self.media,
-                "list_url": reverse("admin:partium_auth_organization_changelist", current_app=self.admin_site.name),
                 "tiles": [(status, totals[status]) for status in KeyStatus],
                 "chosen": chosen,
                 "page": page,

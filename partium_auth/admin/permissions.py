@@ -101,6 +101,7 @@ class PolicyAdmin(ModelAdmin):
 
     class Media:
         css: ClassVar[dict[str, tuple[str, ...]]] = {"all": ("partium_auth/admin.css",)}
+        js: ClassVar[tuple[str, ...]] = ("partium_auth/copy.js",)
 
     def may_see_any(self, request: HttpRequest) -> bool:
         """Return whether the person sees objects of this model at all."""

@@ -206,7 +206,6 @@ class IdentityProviderAdmin(PolicyAdmin):
                 "failure": failure,
                 "failure_level": LEVELS["error"],
                 "findings": [(LEVELS[finding.level], finding) for finding in findings],
-                "list_url": reverse(name + "changelist", current_app=self.admin_site.name),
                 "back_url": back_url,
             },
         )

@@ -56,7 +56,6 @@ class KeySite(Site):
 
     site_title = _("API keys")
     site_header = _("Partium API keys")
-    index_title = _("Your organization")
     enable_nav_sidebar = False  # the tables need the room more than a handful of links does
 
     def has_permission(self, request: HttpRequest) -> bool:
@@ -64,7 +63,14 @@ class KeySite(Site):
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         # The admin of Django 6.1 puts this nonce on its scripts; django-csp's own context processor has another name for it.
-        return {"csp_nonce": nonce_of(request), **super().each_context(request)}
+        context = super().each_context(request)
+        sections = [model for app in context["available_apps"] for model in app["models"]]
+        return {"csp_nonce": nonce_of(request), "partium_sections": sections, **context}
+
+    @method_decorator(never_cache)
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]
+        """Open the list of keys: it is what people come for."""
+        return HttpResponseRedirect(reverse("admin:partium_auth_apikey_changelist", current_app=self.name))
 
     def get_urls(self) -> list[Any]:
         # Replaces Django's view, which reveals the URL of any object of the host.

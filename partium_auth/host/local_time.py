@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 
-from django.utils import formats, timezone
+from django.utils import dateformat, formats, timezone
 
 
 def local_date(at: dt.datetime) -> dt.date:
     """Return the date of a time in the active time zone."""
-    return timezone.localdate(at) if timezone.is_aware(at) else at.date()
+    return _local(at).date()
 
 
 def format_local_time(at: dt.datetime) -> str:
     """Return a time in the active time zone and language, in the format of Django's admin lists."""
-    return formats.date_format(timezone.localtime(at) if timezone.is_aware(at) else at, "DATETIME_FORMAT")
+    return formats.date_format(_local(at), "DATETIME_FORMAT")
+
+
+def format_exact_local_time(at: dt.datetime) -> str:
+    """Return a time with seconds and time zone, the date in the format of the active language."""
+    local = _local(at)
+    return f"{formats.date_format(local, 'DATE_FORMAT')}, {dateformat.format(local, 'H:i:s T')}"
+
+
+def _local(at: dt.datetime) -> dt.datetime:
+    return timezone.localtime(at) if timezone.is_aware(at) else at

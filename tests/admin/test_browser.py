@@ -115,11 +115,10 @@ def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_someb
 
     page.goto(site + reverse("partium_keys:index"))
     log_in(page, "ada")
-    page.wait_for_url(site + reverse("partium_keys:index"))
+    page.wait_for_url(site + reverse(KEY + "changelist"))
     ada = get_user_model().objects.get()
     assert (ada.email, ada.is_staff, ada.is_superuser) == ("ada@acme.example", False, False)
     assert ada.partium_memberships.get().role == Role.DEVELOPER
-    page.click("text=API keys >> nth=-1")
     picture(page, "keys-empty")
     page.click("a.addlink")
     page.fill("#id_label", "Web shop 2026")
@@ -151,6 +150,14 @@ def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_someb
     other.evaluate("window.seen = window.answers.length")
     other.wait_for_function("window.answers.length >= window.seen + 10")
     picture(page, "keys-detail")
+    # The id is copied from the keyboard.
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site)
+    copy = page.locator(".field-identifier").get_by_role("button", name="Copy")
+    copy.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".field-identifier >> text=Copied")
+    newest = ApiKey.objects.get(label="Web shop 2027")
+    assert page.evaluate("navigator.clipboard.readText()") == str(newest.pk)
 
     old = ApiKey.objects.get(label="Web shop 2026")
     page.goto(site + reverse(KEY + "change", args=[old.pk]))

@@ -152,7 +152,7 @@ def test_the_key_admin_works_and_nothing_is_reported(
     violations = watched(page)
     page.goto(site + reverse("partium_keys:index"))
     log_in(page, "ada")
-    page.wait_for_url(site + reverse("partium_keys:index"))
+    page.wait_for_url(site + reverse(KEY + "changelist"))
     ada = get_user_model().objects.get()
     assert Membership.objects.get(user=ada, organization=acme).role == Role.DEVELOPER
     page.goto(site + reverse(KEY + "add"))
@@ -163,6 +163,7 @@ def test_the_key_admin_works_and_nothing_is_reported(
     page.fill("#id_expires_at_1", "")
     page.click("text=Test and add")
     page.wait_for_selector("text=The key was added. Partium accepted it.")
+    page.wait_for_selector("text=Copy >> visible=true")  # our own script
     page.click("text=Rotate …")
     page.goto(site + reverse(KEY + "changelist"))
     page.goto(site + reverse("partium_keys:partium_auth_auditevent_changelist"))

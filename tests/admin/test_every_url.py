@@ -251,7 +251,7 @@ def test_a_superuser_gets_every_page(site: str, ours: Tenant, root: Any) -> None
         closed = url.endswith("/delete/") and any(
             part in url for part in ("apikey", "auditevent", "/organization/", "grant")
         )
-        redirects = url.endswith(("/apikey/verify/", "/apikey/revoke/", "/check/")) or (
+        redirects = url.endswith(("/keys/", "/apikey/verify/", "/apikey/revoke/", "/check/")) or (
             "/apikey/" in url and url.endswith("/history/")
         )
         nothing_to_add = url.endswith("/add/") and any(part in url for part in ("auditevent", "grant", "/identity/"))

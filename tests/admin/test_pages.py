@@ -235,6 +235,63 @@ def test_the_key_in_use_is_the_one_that_serves(acme: Organization) -> None:
         assert ApiKey.objects.in_use().get().pk == usable_keys.in_order(acme.pk)[0].pk
 
 
+def test_the_key_site_opens_with_the_keys_and_leads_to_the_organizations_other_pages(
+    client: Client, settings: Settings, acme: Organization
+) -> None:
+    page = client.get(reverse("partium_keys:index"), follow=True)
+    assert page.redirect_chain == [(reverse(KEY + "changelist"), 302)]
+
+    def sections(url: str) -> list[tuple[str, str]]:
+        shown = client.get(url).content.decode()
+        bar = shown[shown.index("partium-sections") :].partition("</nav>")[0]
+        return re.findall(r'<a href="[^"]*"([^>]*)>([^<]*)</a>', bar)
+
+    current = ' aria-current="page"'
+    assert sections(reverse(KEY + "add")) == [(current, "API keys"), ("", "Events")]
+    settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
+    url = reverse("partium_keys:partium_auth_membership_delete", args=[Membership.objects.get().pk])
+    names = ("API keys", "Events", "Invitations", "Memberships")
+    assert sections(url) == [(current if name == "Memberships" else "", name) for name in names]
+
+
+def test_a_keys_pages_lead_back_to_the_filtered_list(client: Client, acme: Organization) -> None:
+    key = keys.add_key(acme, "value-00000000000000", label="x", actor=None, verify=False)
+    listed, query = reverse(KEY + "changelist"), "?state=unverified"
+    page = client.get(listed + query).content.decode()
+    change = html.unescape(re.findall(rf'href="([^"]*{key.pk}[^"]*)"', page)[0])
+    page = client.get(change).content.decode()
+    assert f'<a href="{listed}{query}">Back to the filtered list</a>' in page
+    for url, data in ((r"/rotate/[^\"]*", None), (r"/revoke/[^\"]*", {"keys": str(key.pk)})):
+        (shown,) = re.findall(rf'(?:href|action)="([^"]*{url})"', page)
+        target = html.unescape(shown)
+        asked = client.get(target) if data is None else client.post(target, data)
+        cancel = re.findall(r'partium-cancel" href="([^"]*)"', asked.content.decode())
+        assert [html.unescape(link) for link in cancel] == [change]
+    revoked = client.post(target, {"keys": str(key.pk), "confirmed": "1"})
+    assert revoked["Location"] == change
+    assert "Back to the filtered list" not in client.get(reverse(KEY + "change", args=[key.pk])).content.decode()
+
+
+def test_events_say_second_and_time_zone(client: Client, acme: Organization, settings: Settings) -> None:
+    settings.TIME_ZONE = "Europe/Berlin"
+    key = keys.add_key(acme, "value-00000000000000", label="x", actor=None, verify=False)
+    at = timezone.localtime(AuditEvent.objects.get().at)
+    for url in (reverse("partium_keys:partium_auth_auditevent_changelist"), reverse(KEY + "change", args=[key.pk])):
+        assert f"{at:%Y}, {at:%H:%M:%S %Z}" in client.get(url).content.decode()
+
+
+def test_ids_can_be_copied(client: Client, acme: Organization, root: Any) -> None:
+    key = keys.add_key(acme, "value-00000000000000", label="x", actor=None, verify=False)
+    page = client.get(reverse(KEY + "change", args=[key.pk])).content.decode()
+    of_organization = reverse("admin:partium_auth_organization_change", args=[acme.pk])
+    for shown, value in (
+        (page, str(key.pk)),
+        (page, "acme"),
+        (login(root).get(of_organization).content.decode(), "acme"),
+    ):
+        assert re.search(rf"<code>{value}</code> <button [^>]*data-partium-copied", shown)
+
+
 @pytest.mark.parametrize("page", ["add", "find"])
 def test_own_pages_have_djangos_breadcrumbs(client: Client, page: str) -> None:
     shown = client.get(reverse(KEY + page)).content.decode()

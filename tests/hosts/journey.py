@@ -295,8 +295,7 @@ if apps.is_installed("django.contrib.admin"):
             page = visitor.get(page["Location"])
         assert page.status_code == 200
         visitor.log_in(op, organizations=["acme"], roles=["developer"])
-        index = visitor.get(f"{PREFIX}/keys/")
-        assert index.status_code == 200
+        assert visitor.get(f"{PREFIX}/keys/")["Location"] == f"{PREFIX}/keys/partium_auth/apikey/"
         value = partium_sandbox.add_key("acme")
         url = f"{PREFIX}/keys/partium_auth/apikey/add/"
         added = visitor.post(url, {"organization": Organization.objects.get().org_id, "label": "shop", "value": value})

@@ -1,0 +1,21 @@
+// Copies the text before a "Copy" button. The buttons are hidden where no script runs.
+"use strict";
+
+document.addEventListener("DOMContentLoaded", () => {
+  for (const button of document.querySelectorAll("button[data-partium-copied]")) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const text = button.previousElementSibling;
+      const label = button.textContent;
+      try {
+        await navigator.clipboard.writeText(text.textContent);
+      } catch {
+        // Without https there is no clipboard: select the text, so that the person can copy it.
+        getSelection().selectAllChildren(text);
+        return;
+      }
+      button.textContent = button.dataset.partiumCopied;
+      setTimeout(() => { button.textContent = label; }, 2000);
+    });
+  }
+});
