@@ -178,6 +178,8 @@ _OIDC_SETTINGS: dict[str, Any] = {
     "OIDC_OP_JWKS_ENDPOINT": env.str,
     "OIDC_OP_END_SESSION_ENDPOINT": env.str,
     "OIDC_OP_REVOCATION_ENDPOINT": env.str,
+    "OIDC_OP_PUSHED_AUTHORIZATION_REQUEST_ENDPOINT": env.str,
+    "OIDC_RP_CLIENT_AUTHENTICATION": env.str,
     "OIDC_RP_CLIENT_ID": env.str,
     "OIDC_RP_CLIENT_SECRET": env.str,
     "OIDC_RP_SCOPES": env.str,

@@ -60,5 +60,6 @@ ENDPOINTS = (
     "provider_token",
     "provider_userinfo",
     "provider_revocation",
+    "provider_pushed_request",
 )
 """The endpoints of :data:`upstream_called`. The first seven are Partium's; ``request`` is every other call that a site makes."""

@@ -6,8 +6,8 @@ import contextlib
 import logging
 import secrets
 import time
-from base64 import urlsafe_b64encode
-from hashlib import sha256
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 from django.conf import settings
@@ -17,13 +17,13 @@ from django.utils import timezone
 
 from partium_auth.accounts import claims as claims_
 from partium_auth.accounts import login_calls, sessions
-from partium_auth.accounts.redirects import response_of, with_hint, with_query
+from partium_auth.accounts.redirects import response_of, with_hint
 from partium_auth.accounts.started import StartedLogin
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import Grant
-from partium_auth.oidc import error_codes, providers, token_endpoint, userinfo
-from partium_auth.oidc.errors import Refused
+from partium_auth.oidc import authorization_request, error_codes, providers, token_endpoint, userinfo
+from partium_auth.oidc.errors import Refused, RegistrationRefused
 from partium_auth.oidc.id_token import verify_id_token
 from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import Provider
@@ -96,28 +96,40 @@ def start(
         is_retry=is_retry,
         max_age_seconds=conf.fresh_login_minutes * 30 if fresh and conf.fresh_login_minutes else None,
     )
-    parameters: dict[str, Any] = {**provider.extra_parameters}
-    if login_hint:
-        parameters["login_hint"] = login_hint
-    if silent:
-        parameters["prompt"] = "none"
-    configured, max_age = str(parameters.get("max_age", "")), started_login.max_age_seconds
+    more = {"login_hint": login_hint, "prompt": "none" if silent else ""}
+    configured, max_age = str(provider.extra_parameters.get("max_age", "")), started_login.max_age_seconds
     if max_age is not None and not (configured.isdigit() and int(configured) < max_age):
-        parameters["max_age"] = max_age
-    parameters |= {
-        "response_type": "code",
-        "client_id": provider.client_id,
-        "redirect_uri": started_login.redirect_uri,
-        "scope": provider.scopes,
-        "state": started_login.state,
-        "nonce": started_login.nonce,
-        "code_challenge": urlsafe_b64encode(sha256(started_login.code_verifier.encode()).digest())
-        .rstrip(b"=")
-        .decode(),
-        "code_challenge_method": "S256",
-    }
-    url = with_query(metadata.authorization_endpoint, parameters)
-    return with_hint(url, _id_token(request, provider)) if silent else url, started_login
+        more["max_age"] = str(max_age)
+    hint = _id_token(request, provider) if silent else ""
+    if metadata.pushes:
+        more["id_token_hint"] = hint
+    parameters = authorization_request.parameters_of(
+        provider,
+        redirect_uri=started_login.redirect_uri,
+        state=started_login.state,
+        nonce=started_login.nonce,
+        code_verifier=started_login.code_verifier,
+        **{name: value for name, value in more.items() if value},
+    )
+    try:
+        with _turn_to_push(provider) if metadata.pushes else nullcontext():
+            url = authorization_request.url_of(provider, metadata, parameters)
+    except RegistrationRefused:
+        if not silent:
+            raise
+        # It may be about this person's session there, or about the hint: ask the person.
+        return start(
+            request, provider, next_url=next_url, organization=organization, login_hint=login_hint, fresh=fresh
+        )
+    return url if metadata.pushes else with_hint(url, hint), started_login
+
+
+@contextlib.contextmanager
+def _turn_to_push(provider: Provider) -> Iterator[None]:
+    """Let few logins push at once. Its outages are its own: visitors start logins, and must not stop anybody's refreshes."""
+    upstream = f"{upstream_name(provider.slug)}:push"
+    with login_calls.turn(upstream), login_calls.noted_outcome(upstream):
+        yield
 
 
 def finish(request: HttpRequest, provider: Provider, started_login: StartedLogin) -> VerifiedLogin:

@@ -32,12 +32,13 @@ from partium_auth.accounts.error_pages import (
 )
 from partium_auth.accounts.login_calls import TooManyLogins
 from partium_auth.accounts.passwords import TypedPassword
-from partium_auth.accounts.redirects import after_login, next_field, next_url_of, parameter, with_query
+from partium_auth.accounts.redirects import after_login, next_field, next_url_of, parameter
 from partium_auth.exceptions import UpstreamError
 from partium_auth.host.decorators import hide_secrets_in_debug, utf8_only
 from partium_auth.host.local_time import format_local_time
 from partium_auth.models import EmailDomain
 from partium_auth.oidc import providers
+from partium_auth.oidc.authorization_request import with_query
 from partium_auth.sealed import encryption
 from partium_auth.tokens.outages import UpstreamFails
 

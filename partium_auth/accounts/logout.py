@@ -20,12 +20,13 @@ from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
 
 from partium_auth.accounts import sessions
-from partium_auth.accounts.redirects import login_page_url, to_provider, with_hint, with_query
+from partium_auth.accounts.redirects import login_page_url, to_provider, with_hint
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.host.decorators import utf8_only
 from partium_auth.host.per_process import PerProcess
 from partium_auth.models import Grant
 from partium_auth.oidc import providers
+from partium_auth.oidc.authorization_request import with_query
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.metadata import metadata_of
 from partium_auth.oidc.provider import Provider

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
@@ -14,6 +13,8 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.cache import add_never_cache_headers
 from django.utils.encoding import iri_to_uri
 from django.utils.http import escape_leading_slashes, url_has_allowed_host_and_scheme
+
+from partium_auth.oidc.authorization_request import with_query
 
 _LONGEST_TARGET = 1800
 """As a parameter of another URL, in characters: Django 5.2.8 refuses to redirect to more than 2048."""
@@ -146,11 +147,6 @@ def repeat(request: HttpRequest) -> HttpResponse:
 
 
 # --- pages of a provider --------------------------------------------------------------------------------------------------
-
-
-def with_query(url: str, parameters: dict[str, Any]) -> str:
-    """Return a URL with more parameters in its query."""
-    return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(parameters)}"
 
 
 def with_hint(url: str, id_token: str) -> str:

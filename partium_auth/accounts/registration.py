@@ -40,6 +40,7 @@ def check_urls(request: HttpRequest, slug: str) -> Iterator[Finding]:
     for name, text in (
         ("backchannel_logout", _("Back-channel logout URI, if it has one: %s")),
         ("frontchannel_logout", _("Front-channel logout URI, if it has no back-channel: %s")),
+        ("jwks", _("Key set (jwks_uri), if this site uses private_key_jwt: %s")),
     ):
         try:
             yield Finding("ok", text % request.build_absolute_uri(reverse(f"partium_auth:{name}", args=[slug])))

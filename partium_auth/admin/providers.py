@@ -5,29 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html_join
 from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_post_parameters
 
 from partium_auth import policy
 from partium_auth.accounts.registration import check_urls
-from partium_auth.admin.display import NOTHING
+from partium_auth.admin.display import NOTHING, moment
+from partium_auth.admin.key_actions import address_of
 from partium_auth.admin.key_forms import PastedField
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, permissions_of
 from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
 from partium_auth.host.decorators import hide_secrets_in_debug, never_atomic
 from partium_auth.models import EmailDomain, IdentityProvider
+from partium_auth.oidc import client_keys
 from partium_auth.oidc.metadata import is_secure
-from partium_auth.oidc.provider import ASYMMETRIC_ALGORITHMS, ENDPOINTS
+from partium_auth.oidc.provider import ASYMMETRIC_ALGORITHMS, ENDPOINTS, PRIVATE_KEY_JWT
 from partium_auth.oidc.providers import from_row
+from partium_auth.services.client_keys import create_client_key
 from partium_auth.services.provider_check import check_issuer, check_provider
 from partium_auth.services.providers import is_used, save_provider, validate_client_secret, validate_slug_and_issuer
 
@@ -129,13 +133,22 @@ class IdentityProviderAdmin(PolicyAdmin):
     ordering = ("display_name",)
     autocomplete_fields = ("organization",)
     change_form_template = "admin/partium_auth/identityprovider/change_form.html"
-    readonly_fields = ("callback_url", "secret_stored")
+    readonly_fields = ("callback_url", "secret_stored", "key_pairs")
     fieldsets = (
         (None, {"fields": ("display_name", "slug", "callback_url", "issuer", "organization", "is_active")}),
         (
             _("Client"),
             {
-                "fields": ("client_id", "secret_stored", "new_client_secret", "client_authentication", "scopes"),
+                "fields": (
+                    *(
+                        "client_id",
+                        "client_authentication",
+                        "secret_stored",
+                        "new_client_secret",
+                        "key_pairs",
+                        "scopes",
+                    ),
+                ),
                 "description": _CHANGED_URLS,
             },
         ),
@@ -167,17 +180,40 @@ class IdentityProviderAdmin(PolicyAdmin):
         return (*self.readonly_fields, "slug", "issuer") if used else self.readonly_fields
 
     def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.check_view)
+        view, name = self.admin_site.admin_view, "partium_auth_identityprovider_"
         return [
-            path("<path:object_id>/check/", view, name="partium_auth_identityprovider_check"),
+            path("<path:object_id>/check/", view(self.check_view), name=f"{name}check"),
+            path("<path:object_id>/new-key/", view(self.new_key_view), name=f"{name}new_key"),
             *super().get_urls(),
         ]
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         if provider := kwargs.get("obj"):
-            name = "admin:partium_auth_identityprovider_check"
-            context["check_url"] = reverse(name, args=[provider.pk], current_app=self.admin_site.name)
+            context["check_url"] = self._url("check", provider)
+            if provider.client_authentication.startswith(PRIVATE_KEY_JWT):
+                context["new_key_url"] = self._url("new_key", provider)
         return super().render_change_form(request, context, *args, **kwargs)
+
+    def _url(self, name: str, provider: IdentityProvider) -> str:
+        name = f"admin:partium_auth_identityprovider_{name}"
+        return reverse(name, args=[provider.pk], current_app=self.admin_site.name)
+
+    @never_atomic
+    def new_key_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Make a new key pair for ``private_key_jwt``."""
+        provider = self.get_object(request, unquote(object_id))
+        if provider is None or not self.has_view_permission(request, provider):
+            raise PermissionDenied
+        if request.method == "POST":
+            address, at_once = address_of(request), "at_once" in request.POST
+            try:
+                key = create_client_key(provider, actor=actor_of(request), address=address, at_once=at_once)
+            except PartiumError as error:
+                messages.error(request, gettext("No key pair was created: %s") % error)
+            else:
+                text = gettext("The key pair %(key)s was created. It is used from %(from)s.")
+                messages.success(request, text % {"key": key.pk, "from": moment(key.used_from)})
+        return HttpResponseRedirect(self._url("change", provider))
 
     @never_atomic
     def check_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -185,8 +221,7 @@ class IdentityProviderAdmin(PolicyAdmin):
         provider = self.get_object(request, unquote(object_id))
         if provider is None or not self.has_view_permission(request, provider):
             raise PermissionDenied
-        name = "admin:partium_auth_identityprovider_"
-        back_url = reverse(name + "change", args=[provider.pk], current_app=self.admin_site.name)
+        back_url = self._url("change", provider)
         if request.method != "POST":  # who had to log in again meanwhile comes back with a GET
             return HttpResponseRedirect(back_url)
         findings, failure = [*check_urls(request, provider.slug), *check_issuer(provider)], ""
@@ -222,6 +257,13 @@ class IdentityProviderAdmin(PolicyAdmin):
     @admin.display(description=_("stored secret"))
     def secret_stored(self, provider: IdentityProvider) -> str:
         return MASK if provider.client_secret is not None else pgettext("client secret", "none")
+
+    @admin.display(description=_("key pairs"))
+    def key_pairs(self, provider: IdentityProvider) -> str:
+        keys = client_keys.of_provider(provider.bound_to).filter(provider=provider).order_by("used_from")
+        lines = ((str(key), moment(key.used_from), moment(key.published_until)) for key in keys)
+        text = gettext("{}, used from {}, published until {}")
+        return format_html_join("; ", text, lines) or NOTHING
 
     @method_decorator([sensitive_post_parameters("new_client_secret"), hide_secrets_in_debug])
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:

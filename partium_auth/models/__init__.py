@@ -1,6 +1,7 @@
 """The tables. ``services`` writes them, ``tokens`` the grants; secrets are ``SealedField``s."""
 
 from partium_auth.models.audit_events import AuditEvent
+from partium_auth.models.client_keys import ClientKey
 from partium_auth.models.fingerprints import FingerprintKey
 from partium_auth.models.grants import Grant
 from partium_auth.models.identities import Identity, Invitation, LoginAttempts, UsedOnce
@@ -15,6 +16,7 @@ __all__ = [
     "ApiKey",
     "ApiKeyUsage",
     "AuditEvent",
+    "ClientKey",
     "EmailDomain",
     "FingerprintKey",
     "Grant",

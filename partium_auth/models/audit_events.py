@@ -49,6 +49,7 @@ class EventDetail(models.TextChoices):
         "refused_by_password",
         _("Partium user name and password. Check: %(check)s. Reference: %(reference)s."),
     )
+    CLIENT_KEY = "client_key", _("%(provider)s: %(key)s")
     CLEARED = (
         "cleared",
         _(
@@ -124,6 +125,7 @@ class AuditEvent(models.Model):
         KEY_REJECTED = "key_rejected", _("key rejected in use")
         PERSON_ERASED = "person_erased", _("personal data erased")
         EVENTS_CLEARED = "events_cleared", _("old events deleted")
+        CLIENT_KEY_CREATED = "client_key_created", _("key pair for a provider created")
         IDENTITY_CONNECTED = "identity_connected", _("identity connected")
         IDENTITY_DISCONNECTED = "identity_disconnected", _("identity disconnected")
         LOGIN = "login", _("login")

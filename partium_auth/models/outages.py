@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 class Outage(models.Model):
     """One upstream that fails: the row exists from the first failure to the first success. All times are the database's."""
 
-    upstream = models.CharField(max_length=64, primary_key=True)  # "partium", or "oidc:<slug>"
+    upstream = models.CharField(max_length=64, primary_key=True)  # "partium", "oidc:<slug>", or "oidc:<slug>:push"
     since = models.DateTimeField()
     failures = models.PositiveIntegerField(default=0)
     next_probe_at = models.DateTimeField()

@@ -31,6 +31,7 @@ ENDPOINTS = (
     "userinfo_endpoint",
     "end_session_endpoint",
     "revocation_endpoint",
+    "pushed_authorization_request_endpoint",
 )
 
 
@@ -45,6 +46,11 @@ class IdentityProvider(DecidesAccess):
     class ClientAuthentication(models.TextChoices):
         BASIC = "client_secret_basic", "client_secret_basic"
         POST = "client_secret_post", "client_secret_post"
+        PRIVATE_KEY_JWT = "private_key_jwt", _("private_key_jwt (key pair)")
+        PRIVATE_KEY_JWT_ENDPOINT = (
+            "private_key_jwt token_endpoint",
+            _("private_key_jwt, for providers that expect their token endpoint as audience"),
+        )
         NONE = "none", _("none (public client)")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -107,6 +113,14 @@ class IdentityProvider(DecidesAccess):
     )
     revocation_endpoint = models.CharField(
         _("revocation endpoint"), max_length=500, blank=True, default="", validators=[validate_endpoint]
+    )
+    pushed_authorization_request_endpoint = models.CharField(
+        _("pushed authorization request endpoint"),
+        max_length=500,
+        blank=True,
+        default="",
+        validators=[validate_endpoint],
+        help_text=_("Enter it if logins have to be pushed there (PAR) and the discovery document does not require it."),
     )
     use_userinfo = models.BooleanField(
         _("ask the userinfo endpoint"),

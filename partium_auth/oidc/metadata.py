@@ -9,14 +9,15 @@ from urllib.parse import urlsplit
 
 from partium_auth.http.loopback import is_loopback
 from partium_auth.http.public_addresses import may_be_public
-from partium_auth.oidc import documents
+from partium_auth.oidc import client_keys, documents
 from partium_auth.oidc.errors import Refused
-from partium_auth.oidc.provider import ENDPOINTS, Provider
+from partium_auth.oidc.provider import BASIC, ENDPOINT_AUDIENCE, ENDPOINTS, POST, PRIVATE_KEY_JWT, Provider
 
-BASIC = "client_secret_basic"
-POST = "client_secret_post"
 SENDS_SECRET = frozenset({BASIC, POST})
 """Ways of client authentication that send the client secret itself."""
+
+ASSERTION_ALGORITHMS = ("ES256", "PS256", "RS256")
+"""What this site can sign client assertions with; the first one that the provider takes is used."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,11 @@ class Metadata:
     userinfo_endpoint: str
     end_session_endpoint: str
     revocation_endpoint: str
+    pushed_authorization_request_endpoint: str
+    pushes: bool
+    """Authorization requests are pushed (RFC 9126): the provider requires it, or the endpoint is configured here."""
     client_authentication: str
+    assertion_audience: str
     authentication_methods: tuple[str, ...]
     """What its token endpoint offers; empty where it does not say."""
     sends_issuer: bool
@@ -49,6 +54,8 @@ def metadata_of(provider: Provider) -> Metadata:
     document: Mapping[str, Any] = documents.get(provider.discovery_url) if provider.discovery_url else {}
     metadata = interpret_metadata(provider, document)
     _check_authentication(metadata)
+    if metadata.client_authentication == PRIVATE_KEY_JWT:
+        client_keys.current(provider)
     return metadata
 
 
@@ -69,9 +76,18 @@ def interpret_metadata(provider: Provider, document: Mapping[str, Any]) -> Metad
             raise Refused(
                 "discovery", f"the {name} is at an address that is not public, and nobody configured it here."
             )
+    pushes_to = endpoints["pushed_authorization_request_endpoint"]
+    requires_push = document.get("require_pushed_authorization_requests") is True
+    if requires_push and not pushes_to:
+        raise Refused(
+            "discovery", "the provider requires pushed authorization requests, and names no endpoint for them."
+        )
+    configured = provider.client_authentication
     return Metadata(
         issuer=issuer,
-        client_authentication=provider.client_authentication or _client_authentication(document),
+        pushes=requires_push or "pushed_authorization_request_endpoint" in provider.endpoints,
+        client_authentication=configured.removesuffix(ENDPOINT_AUDIENCE) or _client_authentication(document),
+        assertion_audience=endpoints["token_endpoint"] if configured.endswith(ENDPOINT_AUDIENCE) else issuer,
         authentication_methods=_authentication_methods(document),
         sends_issuer=document.get("authorization_response_iss_parameter_supported") is True,
         **endpoints,
@@ -115,6 +131,24 @@ def _client_authentication(document: Mapping[str, Any]) -> str:
     # Discovery §3: client_secret_basic where the provider names none.
     methods = _authentication_methods(document)
     return POST if POST in methods and BASIC not in methods else BASIC
+
+
+def assertion_algorithm(document: Mapping[str, Any]) -> str:
+    """Return what to sign client assertions with, by a discovery document.
+
+    Raises:
+        Refused: the provider takes none of our algorithms (check ``client_authentication``).
+    """
+    stated = document.get("token_endpoint_auth_signing_alg_values_supported")
+    if not isinstance(stated, list) or not stated:
+        return "RS256"  # "Servers SHOULD support RS256" (Discovery §3)
+    for name in ASSERTION_ALGORITHMS:
+        if name in stated:
+            return name
+    names = ", ".join(ascii(str(name)[:40]) for name in stated[:10])
+    raise Refused(
+        "client_authentication", f"the provider takes {names}; this site signs with {', '.join(ASSERTION_ALGORITHMS)}."
+    )
 
 
 def _check_authentication(metadata: Metadata) -> None:

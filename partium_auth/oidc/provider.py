@@ -21,8 +21,17 @@ ENDPOINTS: Final[Mapping[str, str]] = {
     "userinfo_endpoint": "OIDC_OP_USER_ENDPOINT",
     "end_session_endpoint": "OIDC_OP_END_SESSION_ENDPOINT",
     "revocation_endpoint": "OIDC_OP_REVOCATION_ENDPOINT",
+    "pushed_authorization_request_endpoint": "OIDC_OP_PUSHED_AUTHORIZATION_REQUEST_ENDPOINT",
 }
 """The URLs of a provider: the name in a discovery document and in ``IdentityProvider``, and the setting."""
+
+BASIC = "client_secret_basic"
+POST = "client_secret_post"
+PRIVATE_KEY_JWT = "private_key_jwt"
+ENDPOINT_AUDIENCE = " token_endpoint"
+"""After ``private_key_jwt``: the audience of client assertions is the token endpoint, and not the issuer."""
+
+CLIENT_AUTHENTICATIONS = (BASIC, POST, PRIVATE_KEY_JWT, PRIVATE_KEY_JWT + ENDPOINT_AUDIENCE, "none")
 
 ASYMMETRIC_ALGORITHMS = (
     *(family + size for family in ("RS", "PS", "ES") for size in ("256", "384", "512")),
@@ -45,7 +54,7 @@ class Provider:
         issuer: exactly as the provider writes it; empty where only a discovery URL is configured, which then says it.
         client_id: our client id.
         client_secret: our client secret; empty for a public client.
-        client_authentication: ``client_secret_basic``, ``client_secret_post``, ``none``, or empty: as discovery says.
+        client_authentication: one of :data:`CLIENT_AUTHENTICATIONS`, or empty: as discovery says.
         scopes: separated by spaces; ``openid`` among them.
         extra_parameters: sent with every authorization request.
         signing_algorithms: what an ID token may be signed with.

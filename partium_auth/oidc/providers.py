@@ -16,8 +16,11 @@ from django.db import Error as AnyDatabaseError
 from partium_auth.models import EmailDomain, IdentityProvider, Organization
 from partium_auth.oidc.provider import (
     ASYMMETRIC_ALGORITHMS,
+    BASIC,
+    CLIENT_AUTHENTICATIONS,
     ENDPOINTS,
     HMAC_ALGORITHMS,
+    POST,
     Provider,
     discovery_url_of,
 )
@@ -134,11 +137,13 @@ def from_settings() -> Provider:
     ``OIDC_OP_AUTHORIZATION_ENDPOINT``,       take precedence over discovery. With ``…_USER_ENDPOINT`` the userinfo
     ``…_TOKEN_ENDPOINT``, ``…_USER_ENDPOINT``, endpoint is also asked at each login
     ``…_JWKS_ENDPOINT``, ``…_END_SESSION_ENDPOINT``, ``…_REVOCATION_ENDPOINT``
+    ``OIDC_OP_PUSHED_AUTHORIZATION_REQUEST_ENDPOINT``  logins are pushed there (PAR)
     ``OIDC_RP_SCOPES``                        default ``"openid email"``
     ``OIDC_RP_SIGN_ALGO``                     one name or a list; default: every asymmetric algorithm. HMAC with
                                               the client secret only where it is named here
     ``OIDC_RP_IDP_SIGN_KEY``                  the one key, where the provider has no key set
     ``OIDC_VERIFY_KID``                       False: a key is found without looking at ``kid``
+    ``OIDC_RP_CLIENT_AUTHENTICATION``         one of CLIENT_AUTHENTICATIONS; unset: by the secret and the next setting
     ``OIDC_TOKEN_USE_BASIC_AUTH``             client_secret_basic or _post; unset: as discovery says, else _post
     ``OIDC_AUTH_REQUEST_EXTRA_PARAMS``        sent with every authorization request
     ``OIDC_REFRESH_TOKENS_REUSABLE``          a refresh token may be sent twice
@@ -155,12 +160,17 @@ def from_settings() -> Provider:
         discovery_url = discovery_url_of(issuer)
     client_secret = _setting("OIDC_RP_CLIENT_SECRET")
     basic = getattr(settings, "OIDC_TOKEN_USE_BASIC_AUTH", None)
-    if not client_secret:
+    client_authentication = _setting("OIDC_RP_CLIENT_AUTHENTICATION")
+    if client_authentication and client_authentication not in CLIENT_AUTHENTICATIONS:
+        raise ImproperlyConfigured(f"OIDC_RP_CLIENT_AUTHENTICATION must be one of {', '.join(CLIENT_AUTHENTICATIONS)}.")
+    if client_authentication:
+        pass
+    elif not client_secret:
         client_authentication = "none"
     elif basic is None:
-        client_authentication = "" if discovery_url else "client_secret_post"
+        client_authentication = "" if discovery_url else POST
     else:
-        client_authentication = "client_secret_basic" if basic else "client_secret_post"
+        client_authentication = BASIC if basic else POST
     extra = getattr(settings, "OIDC_AUTH_REQUEST_EXTRA_PARAMS", {})
     if not isinstance(extra, Mapping):
         raise ImproperlyConfigured("OIDC_AUTH_REQUEST_EXTRA_PARAMS must be a dictionary.")

@@ -1,4 +1,6 @@
-"""Redeem codes, refresh tokens, revoke tokens: the calls that send our client secret (RFC 6749, 7636 and 7009).
+"""Redeem codes, refresh and revoke tokens, push authorization requests: the calls that authenticate this site as a client.
+
+RFC 6749, 7009, 7523, 7636 and 9126.
 
 No redirect is followed. No answer is quoted; of an error only the ``error`` code is read.
 """
@@ -6,7 +8,7 @@ No redirect is followed. No answer is quoted; of an error only the ``error`` cod
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -14,16 +16,24 @@ from urllib.parse import quote
 from partium_auth.exceptions import CredentialsRejected, UnexpectedResponse, UpstreamError
 from partium_auth.host.upstream import EXCHANGE_SECONDS, send_upstream_called, transport
 from partium_auth.http.transport import Response, parse_retry_after
-from partium_auth.oidc import error_codes
+from partium_auth.oidc import client_keys, error_codes
 from partium_auth.oidc.errors import Refused, RegistrationRefused
 from partium_auth.oidc.id_token import is_about_somebody_else
 from partium_auth.oidc.metadata import Metadata, metadata_of
-from partium_auth.oidc.provider import Provider
+from partium_auth.oidc.provider import BASIC, POST, PRIVATE_KEY_JWT, Provider
 from partium_auth.partium.token_response import TokenResponse, parse_token_response
 
 logger = logging.getLogger("partium_auth.oidc")
 
 REVOCATION_SECONDS = 3.0
+LONGEST_REQUEST_URI = 1000
+
+_NAMES = {
+    "token_endpoint": "provider_token",
+    "revocation_endpoint": "provider_revocation",
+    "pushed_authorization_request_endpoint": "provider_pushed_request",
+}
+"""Endpoints, and what ``upstream_called`` calls them."""
 
 
 def redeem_code(
@@ -48,7 +58,7 @@ def redeem_code(
         "code_verifier": code_verifier,
     }
     del code, code_verifier  # an error report shows every frame's variables; _post() empties the form
-    response = _post(provider, metadata, metadata.token_endpoint, form, EXCHANGE_SECONDS)
+    response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS)
     tokens = _read_tokens(provider, metadata, response, frozenset({"invalid_grant"}))
     if not tokens.id_token:
         raise UnexpectedResponse(f"The token endpoint of {provider.slug!r} answered without an id_token.", status=200)
@@ -88,7 +98,7 @@ def refresh(
         form.clear()
         e.sent = False  # it was the discovery document that could not be fetched; the refresh token was not sent
         raise
-    response = _post(provider, metadata, metadata.token_endpoint, form, EXCHANGE_SECONDS, before_send=before_send)
+    response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS, before_send=before_send)
     try:
         tokens = _read_tokens(provider, metadata, response, error_codes.REFRESH_REJECTED)
     except UpstreamError as e:
@@ -111,7 +121,7 @@ def revoke(provider: Provider, refresh_token: str) -> bool:
         if not metadata.revocation_endpoint:
             return True  # the provider does not offer it
         form = {"token": refresh_token, "token_type_hint": "refresh_token"}
-        response = _post(provider, metadata, metadata.revocation_endpoint, form, REVOCATION_SECONDS)
+        response = _post(provider, metadata, "revocation_endpoint", form, REVOCATION_SECONDS)
     except (UpstreamError, Refused) as e:
         logger.warning("The refresh token could not be revoked at %s: %s", provider.slug, e)
         return False
@@ -120,10 +130,32 @@ def revoke(provider: Provider, refresh_token: str) -> bool:
     return response.status == 200
 
 
+def push(provider: Provider, metadata: Metadata, parameters: Mapping[str, Any]) -> str:
+    """Push an authorization request (RFC 9126 §2); return its ``request_uri`` for the browser's URL.
+
+    Args:
+        provider: where the login is started.
+        metadata: the provider's.
+        parameters: of the authorization request.
+
+    Raises:
+        UpstreamError: the provider refused, failed, or answered without a ``request_uri``.
+    """
+    form = {name: str(value) for name, value in parameters.items()}
+    response = _post(provider, metadata, "pushed_authorization_request_endpoint", form, EXCHANGE_SECONDS)
+    if response.status not in {200, 201}:
+        raise _failure(provider, metadata, response, _error_code(response))
+    body = response.json()
+    request_uri = body.get("request_uri") if isinstance(body, dict) else None
+    if not isinstance(request_uri, str) or not 0 < len(request_uri) <= LONGEST_REQUEST_URI:
+        raise UnexpectedResponse(f"{response.url} answered without a request_uri.", status=response.status)
+    return request_uri
+
+
 def _post(
     provider: Provider,
     metadata: Metadata,
-    url: str,
+    endpoint: str,
     form: dict[str, str],
     total_seconds: float,
     *,
@@ -131,16 +163,19 @@ def _post(
 ) -> Response:
     """Send a form with our client authentication, and empty the form whatever happens."""
     basic: list[str] = []
-    endpoint = "provider_token" if url == metadata.token_endpoint else "provider_revocation"
+    url: str = getattr(metadata, endpoint)
     try:
-        if metadata.client_authentication == "client_secret_basic" and provider.client_secret:
+        if metadata.client_authentication == BASIC and provider.client_secret:
             # RFC 6749 §2.3.1: both are form-encoded before they become user name and password. A space becomes "%20":
             # some providers do not decode "+".
             basic += [_encoded(provider.client_id), _encoded(provider.client_secret)]
         else:
             form["client_id"] = provider.client_id
-            if metadata.client_authentication == "client_secret_post" and provider.client_secret:
+            if metadata.client_authentication == POST and provider.client_secret:
                 form["client_secret"] = provider.client_secret
+            elif metadata.client_authentication == PRIVATE_KEY_JWT:
+                form["client_assertion_type"] = client_keys.ASSERTION_TYPE
+                form["client_assertion"] = client_keys.assertion(provider, metadata.assertion_audience)
         return transport().send(
             "POST",
             url,
@@ -150,7 +185,7 @@ def _post(
             credential=True,
             public_only=not provider.is_typed(url),
             before_send=before_send,
-            observe=partial(send_upstream_called, Provider, "", endpoint),
+            observe=partial(send_upstream_called, Provider, "", _NAMES[endpoint]),
         )
     finally:
         form.clear()
@@ -168,19 +203,24 @@ def _read_tokens(
         raise CredentialsRejected(
             f"{response.url} does not accept this code or refresh token any more ({error}).", status=401
         )
+    raise _failure(provider, metadata, response, error)
+
+
+def _failure(provider: Provider, metadata: Metadata, response: Response, error: str) -> UpstreamError:
+    """Return the exception of an error that is not about one person: about our registration, or about everybody."""
     message = f"{response.url} answered {response.status}" + (f" ({error})." if error else ".")
     status = 503 if error in error_codes.OUTAGE else response.status
     kind: type[UpstreamError] = UpstreamError
     if 400 <= status < 500 and status != 429:  # about our registration, or nobody knows
         message += f" Check client id, client secret and client authentication of {provider.slug}."
-        if metadata.client_authentication == "client_secret_basic" and _is_changed_by_encoding(provider):
+        if metadata.client_authentication == BASIC and _is_changed_by_encoding(provider):
             message += (
                 " Both are sent percent-encoded (RFC 6749 §2.3.1); a provider that does not decode them needs "
                 "client_secret_post (OIDC_TOKEN_USE_BASIC_AUTH = False), or a secret of letters and digits."
             )
         status = 400
         kind = RegistrationRefused if error else UnexpectedResponse
-    raise kind(message, status=status, retry_after=parse_retry_after(response.headers))
+    return kind(message, status=status, retry_after=parse_retry_after(response.headers))
 
 
 def _encoded(text: str) -> str:

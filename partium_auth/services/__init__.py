@@ -4,6 +4,7 @@ Admin, commands, logins and a site's own code call it. Each function is told who
 ``partium_auth.policy`` decides what they may do.
 """
 
+from partium_auth.services.client_keys import create_client_key
 from partium_auth.services.encryption_keys import reseal
 from partium_auth.services.erasure import clear_events, erase_person
 from partium_auth.services.grants import revoke_grants
@@ -34,6 +35,7 @@ __all__ = [
     "change_organization",
     "clear_events",
     "connect_identity",
+    "create_client_key",
     "decline_invitation",
     "disconnect_identity",
     "erase_person",

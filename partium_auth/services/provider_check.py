@@ -17,9 +17,10 @@ from django.utils.translation import ngettext
 
 from partium_auth.host import upstream
 from partium_auth.models import Grant, IdentityProvider
-from partium_auth.oidc import documents
+from partium_auth.oidc import client_keys, documents
+from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.metadata import SENDS_SECRET, Metadata, interpret_metadata
-from partium_auth.oidc.provider import ASYMMETRIC_ALGORITHMS, Provider
+from partium_auth.oidc.provider import ASYMMETRIC_ALGORITHMS, PRIVATE_KEY_JWT, Provider
 from partium_auth.oidc.signatures import matching_keys
 from partium_auth.services.providers import others_with_issuer
 
@@ -64,6 +65,8 @@ def check_provider(provider: Provider) -> Iterator[Finding]:
         keys = found if isinstance(found, list) else []
         yield _signing_keys(keys)
     yield from _requirements(provider, document, metadata)
+    if metadata.client_authentication == PRIVATE_KEY_JWT:
+        yield from _client_key(provider, document)
     yield from _algorithms(provider, document, keys)
     yield from _pkce(document)
     yield from _scopes(provider, document)
@@ -158,13 +161,12 @@ def _algorithms(provider: Provider, document: Mapping[str, Any], keys: Sequence[
 
 def _requirements(provider: Provider, document: Mapping[str, Any], metadata: Metadata) -> Iterator[Finding]:
     """Compare what the provider requires with what this app can do."""
-    for name in ("require_pushed_authorization_requests", "require_signed_request_object"):
-        if document.get(name) is True:
-            yield Finding(
-                "error",
-                _("It requires what this app does not do: %s.") % name,
-                _("Switch the requirement off for this client at the provider."),
-            )
+    if document.get("require_signed_request_object") is True:
+        yield Finding(
+            "error",
+            _("It requires what this app does not do: %s.") % "require_signed_request_object",
+            _("Switch the requirement off for this client at the provider."),
+        )
     for name, ours, advice in (
         ("response_types_supported", {"code"}, _("Allow the authorization code flow at the provider.")),
         ("grant_types_supported", {"authorization_code"}, _("Allow the authorization code flow at the provider.")),
@@ -172,7 +174,7 @@ def _requirements(provider: Provider, document: Mapping[str, Any], metadata: Met
             "token_endpoint_auth_methods_supported",
             {metadata.client_authentication},
             _(
-                "Choose a client authentication that the provider offers (OIDC_TOKEN_USE_BASIC_AUTH for the default provider)."
+                "Choose a client authentication that the provider offers (OIDC_RP_CLIENT_AUTHENTICATION for the default provider)."
             ),
         ),
     ):
@@ -191,6 +193,24 @@ def _requirements(provider: Provider, document: Mapping[str, Any], metadata: Met
             _(
                 "Enter it (OIDC_RP_CLIENT_SECRET for the default provider), or make this a public client at the provider."
             ),
+        )
+
+
+def _client_key(provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Compare the key pair for ``private_key_jwt`` with what the provider takes."""
+    advice = _("Create a key pair: on the provider's page in the admin, or with manage.py partium_client_key.")
+    try:
+        key = client_keys.current(provider)
+    except Refused:
+        yield Finding("error", _("There is no key pair for private_key_jwt."), advice)
+        return
+    stated = document.get("token_endpoint_auth_signing_alg_values_supported")
+    if isinstance(stated, list) and stated and key.algorithm not in stated:
+        yield Finding(
+            "error",
+            _("It takes client assertions signed with %(offered)s; the key pair here is for %(ours)s.")
+            % {"offered": ", ".join(map(ascii, stated)), "ours": key.algorithm},
+            advice,
         )
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator
-from hashlib import sha256
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from django.utils.translation import gettext as _
 
 from partium_auth.exceptions import CredentialsRejected, UpstreamError
 from partium_auth.host import upstream
-from partium_auth.oidc import error_codes, token_endpoint
+from partium_auth.oidc import authorization_request, error_codes, token_endpoint
 from partium_auth.oidc.errors import RegistrationRefused
 from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import Provider
@@ -50,21 +48,22 @@ def _token_request(provider: Provider, metadata: Metadata, redirect_uri: str) ->
 
 
 def _authorization_request(provider: Provider, metadata: Metadata, redirect_uri: str) -> Finding:
-    challenge = urlsafe_b64encode(sha256(secrets.token_bytes()).digest()).rstrip(b"=").decode()
-    parameters = {
-        **provider.extra_parameters,
-        "response_type": "code",
-        "client_id": provider.client_id,
-        "redirect_uri": redirect_uri,
-        "scope": provider.scopes,
-        "state": secrets.token_urlsafe(),
-        "nonce": secrets.token_urlsafe(),
-        "code_challenge": challenge,
-        "code_challenge_method": "S256",
-        "prompt": "none",
-    }
-    separator = "&" if urlsplit(metadata.authorization_endpoint).query else "?"
-    url = f"{metadata.authorization_endpoint}{separator}{urlencode(parameters)}"
+    parameters = authorization_request.parameters_of(
+        provider,
+        redirect_uri=redirect_uri,
+        state=secrets.token_urlsafe(),
+        nonce=secrets.token_urlsafe(),
+        code_verifier=secrets.token_urlsafe(48),
+        prompt="none",
+    )
+    try:
+        url = authorization_request.url_of(provider, metadata, parameters)
+    except UpstreamError as error:
+        return Finding(
+            "error",
+            _("It rejects a pushed authorization request: %s") % error,
+            _("Compare scopes and extra parameters with what the provider allows for this client."),
+        )
     try:
         response = upstream.transport().send(
             "GET",

@@ -33,7 +33,8 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
         client_secret: a new secret; None keeps the old one.
 
     A change of what decides who gets secrets (organization, issuer, a URL) needs the client secret again and ends all logins
-    at this provider, because the stored secret and the stored refresh tokens are sealed for the old values.
+    at this provider, because the stored secret and the stored refresh tokens are sealed for the old values. A key pair for
+    ``private_key_jwt`` is deleted for the same reason: make a new one.
 
     Raises:
         PermissionDenied: the actor is not an operator.
@@ -62,6 +63,7 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
         provider.save()
         if before is not None and before.bound_to != provider.bound_to:
             grants.revoke(Grant.objects.filter(provider=before.slug), delete_sessions=True)
+            provider.client_keys.all().delete()  # they do not open any more
     return provider
 
 

@@ -115,6 +115,11 @@ class BendableProvider:
         self.response_headers: dict[str, dict[str, str]] = {}
         self.sends_issuer = False
         self.client_authentication = "client_secret_basic"
+        self.client_jwks: list[dict[str, Any]] = []
+        self.assertion_audience = self.url
+        self.used_assertions: set[str] = set()
+        self.requires_push = False
+        self.pushed: dict[str, dict[str, str]] = {}
         self.decode_basic: Callable[[str], str] = unquote_plus
         self.refresh_tokens: dict[str, str] = {}
         self.revoked: list[str] = []
@@ -135,6 +140,9 @@ class BendableProvider:
         """Log a person in at the authorization endpoint and return the parameters of the redirect back."""
         request = {name: values[0] for name, values in parse_qs(urlsplit(url).query, strict_parsing=True).items()}
         assert url.startswith(f"{self.url}/authorize?")
+        if self.requires_push or "request_uri" in request:
+            assert request.keys() == {"client_id", "request_uri"}
+            request = {**self.pushed.pop(request["request_uri"]), "client_id": request["client_id"]}
         assert request["response_type"] == "code"
         assert request["client_id"] == CLIENT_ID
         assert request["code_challenge_method"] == "S256"
@@ -157,6 +165,8 @@ class BendableProvider:
             "revocation_endpoint": f"{self.url}/revoke",
             "authorization_response_iss_parameter_supported": self.sends_issuer,
             "token_endpoint_auth_methods_supported": [self.client_authentication],
+            **({"require_pushed_authorization_requests": True} if self.requires_push else {}),
+            "pushed_authorization_request_endpoint": f"{self.url}/par",
             **self.metadata,
         }
         return {name: value for name, value in document.items() if value is not None}
@@ -214,6 +224,7 @@ class BendableProvider:
                 "/token": lambda: self.token(http, form),
                 "/userinfo": lambda: self.userinfo(http),
                 "/revoke": lambda: self.revoke(http, form),
+                "/par": lambda: self.push(http, form),
             }.get(path, lambda: Answer(404))()
         if answer.hangs:
             self.released.wait(20)
@@ -241,9 +252,37 @@ class BendableProvider:
             ) and "client_secret" not in form
         if "Authorization" in http.headers or form.get("client_id") != CLIENT_ID:
             return False
+        if self.client_authentication == "private_key_jwt":
+            return self.is_signed_by_client(form)
         return form.get("client_secret") == (
             CLIENT_SECRET if self.client_authentication == "client_secret_post" else None
         )
+
+    def is_signed_by_client(self, form: dict[str, str]) -> bool:
+        """RFC 7523 §3, and each assertion works once."""
+        token = form.get("client_assertion", "")
+        if form.get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer":
+            return False
+        if "client_secret" in form or token in self.used_assertions:
+            return False
+        self.used_assertions.add(token)
+        kid = jwt.get_unverified_header(token)["kid"]
+        (key,) = (key for key in self.client_jwks if key["kid"] == kid)
+        public = jwt.PyJWK(key)
+        required = ["iss", "sub", "aud", "exp", "iat", "jti"]
+        claims = jwt.decode(
+            token, public.key, [key["alg"]], audience=self.assertion_audience, options={"require": required}
+        )
+        assert isinstance(claims["aud"], str)
+        return bool(claims["iss"] == claims["sub"] == CLIENT_ID and 0 < claims["exp"] - claims["iat"] <= 300)
+
+    def push(self, http: BaseHTTPRequestHandler, form: dict[str, str]) -> Answer:
+        """RFC 9126 §2."""
+        if not self.is_client(http, form):
+            return Answer(401, {"error": "invalid_client"})
+        request_uri = f"urn:ietf:params:oauth:request_uri:{self.secret()}"
+        self.pushed[request_uri] = form
+        return Answer(201, {"request_uri": request_uri, "expires_in": 60})
 
     def token(self, http: BaseHTTPRequestHandler, form: dict[str, str]) -> Answer:
         self.forms.append(form)
