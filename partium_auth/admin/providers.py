@@ -20,12 +20,12 @@ from django.views.decorators.debug import sensitive_post_parameters
 from partium_auth import policy
 from partium_auth.accounts.registration import check_urls
 from partium_auth.admin.display import NOTHING, moment
-from partium_auth.admin.key_actions import address_of
 from partium_auth.admin.key_forms import PastedField
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, permissions_of
 from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
 from partium_auth.host.decorators import hide_secrets_in_debug, never_atomic
+from partium_auth.host.remote_address import address_of
 from partium_auth.models import EmailDomain, IdentityProvider
 from partium_auth.oidc import client_keys
 from partium_auth.oidc.metadata import is_secure
