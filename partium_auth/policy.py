@@ -33,7 +33,7 @@ from partium_auth.models import (
     Organization,
     Role,
 )
-from partium_auth.models.audit_events import KEY_ACTIONS
+from partium_auth.models.audit_events import NOT_OF_PEOPLE
 from partium_auth.models.database import database_alias
 from partium_auth.tokens.access import read_login
 from partium_auth.tokens.manager import token_manager
@@ -301,9 +301,9 @@ def visible_keys(user: Actor) -> QuerySet[ApiKey]:
 def visible_events(user: Actor) -> QuerySet[AuditEvent]:
     """Return the events that somebody may see: operators all, developers those of their organizations.
 
-    Events of people are for those who may manage the organization's members.
+    Those that manage no members see what happened to keys and to the organization itself.
     """
-    events = AuditEvent.objects.all() if _sees_people(user) else AuditEvent.objects.filter(action__in=KEY_ACTIONS)
+    events = AuditEvent.objects.all() if _sees_people(user) else AuditEvent.objects.filter(action__in=NOT_OF_PEOPLE)
     return _of_organizations(events, user, developer_organizations(user))
 
 

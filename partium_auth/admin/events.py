@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -39,18 +41,33 @@ COLUMNS = (
 )
 
 
+class PersonFilter(admin.SimpleListFilter):
+    """Events by and about one person, whose name in the list leads here; the account may be gone, and the name erased."""
+
+    title = _("person")
+    parameter_name = "person"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        chosen = self.value()
+        return [(chosen, gettext("by or about the person with the id %(id)s") % {"id": chosen})] if chosen else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        chosen = (self.value() or "").replace("\0", "")  # PostgreSQL raises an error for NUL in a text
+        return queryset.filter(Q(actor_id=chosen) | Q(person_id=chosen)) if chosen else queryset
+
+
 class AuditEventAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_events)
     deferred = ("api_key__secret",)
-    list_display = ("when", "action", "key", "person_name", "organization_name", "who", "details", "address")
+    list_display = ("when", "action", "key", "person", "organization_name", "who", "details", "address")
     list_select_related = ("api_key", "organization")
-    list_filter = ("action", OrganizationFilter, ("at", admin.DateFieldListFilter))
+    list_filter = ("action", OrganizationFilter, PersonFilter, ("at", admin.DateFieldListFilter))
     lookups_allowed = frozenset({"action__exact", "at__gte", "at__lt", "api_key__id__exact"})
     search_fields = ("api_key__label", "api_key__hint", "actor_name", "person_name", "organization__display_name")
     search_help_text = _("Label, last four characters, person or organization")
     ordering = ("-at", "-id")
     change_list_template = "admin/partium_auth/auditevent/change_list.html"
-    fields = ("when", "action", "organization_name", "key", "person_name", "details", "who", "address")
+    fields = ("when", "action", "organization_name", "key", "person", "details", "who", "address")
     readonly_fields = fields
 
     def may_see_any(self, request: HttpRequest) -> bool:
@@ -77,9 +94,18 @@ class AuditEventAdmin(PolicyAdmin):
 
     @admin.display(description=_("who"), ordering="actor_name")
     def who(self, event: Any) -> str:
-        if event.actor_name:
-            return str(event.actor_name)
-        return gettext("a person whose name is erased") if event.actor_id else gettext("the system")
+        return self._linked(event.actor_id, event.actor_name) or gettext("the system")
+
+    @admin.display(description=_("person concerned"), ordering="person_name")
+    def person(self, event: Any) -> str:
+        return self._linked(event.person_id, event.person_name)
+
+    def _linked(self, person_id: str, name: str) -> str:
+        if not person_id:
+            return name
+        url = reverse("admin:partium_auth_auditevent_changelist", current_app=self.admin_site.name)
+        shown = name or gettext("a person whose name is erased")
+        return format_html('<a href="{}?{}"><bdi>{}</bdi></a>', url, urlencode({"person": person_id}), shown)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.csv_view)

@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
@@ -33,7 +34,14 @@ from partium_auth.oidc.provider import ASYMMETRIC_ALGORITHMS, ENDPOINTS, PRIVATE
 from partium_auth.oidc.providers import from_row
 from partium_auth.services.client_keys import create_client_key
 from partium_auth.services.provider_check import check_issuer, check_provider
-from partium_auth.services.providers import is_used, save_provider, validate_client_secret, validate_slug_and_issuer
+from partium_auth.services.providers import (
+    delete_provider,
+    is_used,
+    record_change,
+    save_provider,
+    validate_client_secret,
+    validate_slug_and_issuer,
+)
 
 LEVELS = {"ok": ("active", _("good")), "warning": ("expiring", _("look at this")), "error": ("failing", _("wrong"))}
 
@@ -271,4 +279,17 @@ class IdentityProviderAdmin(PolicyAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         pasted = form.cleaned_data.get("new_client_secret")
-        save_provider(obj, actor=actor_of(request), client_secret=pasted.reveal() if pasted else None)
+        who: dict[str, Any] = {"actor": actor_of(request), "address": address_of(request)}
+        save_provider(obj, client_secret=pasted.reveal() if pasted else None, **who)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        super().save_formset(request, form, formset, change)
+        if formset.has_changed():
+            record_change(form.instance, ["email_domains"], actor=actor_of(request), address=address_of(request))
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        delete_provider(obj, actor=actor_of(request), address=address_of(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for provider in queryset.select_related("organization"):
+            self.delete_model(request, provider)

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from partium_auth.host.local_time import format_local_time
 from partium_auth.models.keys import ApiKey
 from partium_auth.models.organizations import Organization, Origin, Role
+from partium_auth.models.providers import IdentityProvider
 
 
 class EventDetail(models.TextChoices):
@@ -76,6 +77,8 @@ def describe(code: str, parameters: Mapping[str, Any]) -> str:
             shown[name] = dict(words.choices).get(shown[name], shown[name])
     if "changes" in shown:
         shown["changes"] = "; ".join(_change(name, *values) for name, values in shown["changes"].items())
+    if "fields" in shown:
+        shown["fields"] = ", ".join(_name_of(IdentityProvider, name) for name in shown["fields"])
     return str(EventDetail(code).label) % shown
 
 
@@ -84,10 +87,18 @@ _WORDS: dict[str, type[models.TextChoices]] = {"role": Role, "role_before": Role
 
 def _change(name: str, before: Any, after: Any) -> str:
     """Return how a field of an organization was changed, in words."""
-    field = Organization._meta.get_field(name)
-    words = dict(getattr(field, "flatchoices", ()))
+    field = next((field for field in Organization._meta.concrete_fields if field.name == name), None)
+    words = {} if field is None else dict(field.flatchoices)
     shown = [words.get(value, yesno(value) if isinstance(value, bool) else value or "–") for value in (before, after)]
-    return f"{getattr(field, 'verbose_name', name)}: {shown[0]} → {shown[1]}"
+    return f"{_name_of(Organization, name)}: {shown[0]} → {shown[1]}"
+
+
+def _name_of(model: type[models.Model], name: str) -> str:
+    """Return what people call a field, or the rows that belong to it; a field that is gone is called as it was."""
+    for field in model._meta.get_fields():
+        if field.name == name:
+            return str(getattr(field, "verbose_name", "") or field.related_model._meta.verbose_name_plural)  # type: ignore[union-attr]
+    return name
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
@@ -213,6 +224,12 @@ class AuditEvent(models.Model):
 
 
 KEY_ACTIONS = tuple(action.value for action in AuditEvent.Action if action.value.startswith("key_"))
+NOT_OF_PEOPLE = (
+    *KEY_ACTIONS,
+    AuditEvent.Action.ORGANIZATION_ADDED.value,
+    AuditEvent.Action.ORGANIZATION_CHANGED.value,
+)
+"""What developers who may not manage members see of their organization."""
 
 
 def _refuse() -> NoReturn:

@@ -23,7 +23,7 @@ from partium_auth.services.members import (
     set_claimed_memberships,
     withdraw_invitation,
 )
-from partium_auth.services.providers import save_provider
+from partium_auth.services.providers import delete_provider, save_provider
 
 __all__ = [
     "Outcome",
@@ -37,6 +37,7 @@ __all__ = [
     "connect_identity",
     "create_client_key",
     "decline_invitation",
+    "delete_provider",
     "disconnect_identity",
     "erase_person",
     "find_by_value",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -13,23 +14,34 @@ from django.views.decorators.debug import sensitive_variables
 from partium_auth import policy
 from partium_auth.conf import conf
 from partium_auth.fields import seal
-from partium_auth.models import Grant, Identity, IdentityProvider
+from partium_auth.models import AuditEvent, Grant, Identity, IdentityProvider
+from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
 from partium_auth.oidc import providers
 from partium_auth.sealed.values import Plain
+from partium_auth.services.audit import record
 from partium_auth.tokens import grants
 
 if TYPE_CHECKING:
     from partium_auth.policy import Actor
 
+_COLUMNS = tuple(
+    column.name
+    for column in IdentityProvider._meta.concrete_fields
+    if column.name not in {"client_secret", "created_at"}
+)
+
 
 @sensitive_variables("client_secret")
-def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: str | None = None) -> IdentityProvider:
+def save_provider(
+    provider: IdentityProvider, *, actor: Actor, address: str | None = None, client_secret: str | None = None
+) -> IdentityProvider:
     """Store an identity provider, new or changed.
 
     Args:
         provider: as it should become; a secret that is stored already stays.
         actor: an operator; None: the system.
+        address: the IP address they act from.
         client_secret: a new secret; None keeps the old one.
 
     A change of what decides who gets secrets (organization, issuer, a URL) needs the client secret again and ends all logins
@@ -64,7 +76,65 @@ def save_provider(provider: IdentityProvider, *, actor: Actor, client_secret: st
         if before is not None and before.bound_to != provider.bound_to:
             grants.revoke(Grant.objects.filter(provider=before.slug), delete_sessions=True)
             provider.client_keys.all().delete()  # they do not open any more
+        if before is None:
+            _record(AuditEvent.Action.PROVIDER_ADDED, provider, actor, address)
+        else:
+            columns = [name for name in _COLUMNS if getattr(provider, name) != getattr(before, name)]
+            changed = [*columns, "client_secret"] if secret is not None else columns
+            record_change(provider, changed, actor=actor, address=address)
     return provider
+
+
+def delete_provider(provider: IdentityProvider, *, actor: Actor, address: str | None = None) -> None:
+    """Delete an identity provider, and its e-mail domains. Where people have logged in through it, make it inactive instead.
+
+    Args:
+        provider: which one.
+        actor: an operator; None: the system.
+        address: the IP address they act from.
+
+    Raises:
+        PermissionDenied: the actor is not an operator.
+        ProtectedError: an organization requires it.
+    """
+    if not policy.is_operator(actor):
+        raise PermissionDenied
+    with transaction.atomic(using=database_alias()):
+        _record(AuditEvent.Action.PROVIDER_DELETED, provider, actor, address)
+        provider.delete()
+
+
+def record_change(
+    provider: IdentityProvider, fields: Sequence[str], *, actor: Actor, address: str | None = None
+) -> None:
+    """Record which fields of a provider were changed; none is no event.
+
+    Args:
+        provider: as it is now.
+        fields: their names; ``email_domains`` where the admin has changed those. Values are not recorded: they may be secrets.
+        actor: who changed them.
+        address: the IP address they act from.
+    """
+    if fields:
+        _record(AuditEvent.Action.PROVIDER_CHANGED, provider, actor, address, fields)
+
+
+def _record(
+    action: AuditEvent.Action,
+    provider: IdentityProvider,
+    actor: Actor,
+    address: str | None,
+    fields: Sequence[str] = (),
+) -> None:
+    parameters = {"provider": provider.slug}
+    record(
+        action,
+        actor=actor,
+        address=address,
+        organization=provider.organization,
+        detail=EventDetail.PROVIDER_CHANGED if fields else EventDetail.BY_PROVIDER,
+        parameters={**parameters, "fields": list(fields)} if fields else parameters,
+    )
 
 
 def validate_client_secret(provider: IdentityProvider, *, has_new_secret: bool) -> None:

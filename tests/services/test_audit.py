@@ -167,11 +167,12 @@ def test_events_of_people_are_seen_by_those_who_manage_members(
     of_people = AuditEvent.objects.create(action="member_added", organization=acme)
     of_others = AuditEvent.objects.create(action="member_added", organization=globex)
     of_site = AuditEvent.objects.create(action="provider_changed")
-    assert set(policy.visible_events(developer)) == {of_key}
+    of_organization = AuditEvent.objects.create(action="organization_changed", organization=acme)
+    assert set(policy.visible_events(developer)) == {of_key, of_organization}
     settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
-    assert set(policy.visible_events(developer)) == {of_key, of_people}
+    assert set(policy.visible_events(developer)) == {of_key, of_organization, of_people}
     assert not policy.visible_events(member).exists()
-    assert set(policy.visible_events(root)) == {of_key, of_people, of_others, of_site}
+    assert set(policy.visible_events(root)) == {of_key, of_organization, of_people, of_others, of_site}
     Membership.objects.filter(user=developer).delete()
     assert not policy.visible_events(developer).exists()
 

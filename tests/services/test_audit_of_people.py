@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.exceptions import PermissionDenied
 
-from partium_auth.models import AuditEvent, Identity, Organization, Role
+from partium_auth.models import AuditEvent, Grant, Identity, IdentityProvider, Organization, Role
 from partium_auth.models.identities import identity_digest
-from partium_auth.services import erasure, members
+from partium_auth.services import delete_provider, erasure, members, revoke_grants, save_provider
 
 Person = Callable[..., Any]
 HERE = "192.0.2.7"
@@ -144,6 +145,52 @@ def test_organizations_that_are_added_and_changed(root: Any) -> None:
     assert AuditEvent.objects.order_by("pk").last().detail_parameters == {  # type: ignore[union-attr]
         "changes": {"token_source": ["user", "api_key"], "is_active": [True, False]}
     }
+
+
+def test_providers_that_are_added_changed_and_deleted(acme: Organization, root: Any) -> None:
+    provider = IdentityProvider(slug="acme", display_name="Acme", issuer="https://login.acme.example", client_id="c")
+    provider.organization = acme
+    save_provider(provider, actor=root, address=HERE, client_secret="first-secret-value")
+    save_provider(provider, actor=root, address=HERE)
+    provider.is_active, provider.scopes, provider.extra_parameters = False, "openid", {"secret": "parameter-value"}
+    save_provider(provider, actor=root, address=HERE, client_secret="other-secret-value")
+    delete_provider(provider, actor=root, address=HERE)
+    assert recorded() == [
+        ("provider_added", "", "Identity provider acme.", "root", HERE, "acme"),
+        (
+            "provider_changed",
+            "",
+            "Identity provider acme. Changed: scopes, extra parameters, active, client secret.",
+            *("root", HERE, "acme"),
+        ),
+        ("provider_deleted", "", "Identity provider acme.", "root", HERE, "acme"),
+    ]
+    assert not IdentityProvider.objects.exists()
+    stored = str(list(AuditEvent.objects.values()))
+    assert not [secret for secret in ("secret-value", "parameter-value") if secret in stored]
+
+
+def test_only_operators_delete_providers(acme: Organization, person: Person) -> None:
+    provider = IdentityProvider(slug="acme", display_name="Acme", issuer="https://login.acme.example", client_id="c")
+    provider.organization = acme
+    save_provider(provider, actor=None)
+    with pytest.raises(PermissionDenied):
+        delete_provider(provider, actor=person("dev", acme))
+    assert IdentityProvider.objects.get() == provider
+
+
+def test_logins_that_an_operator_ends_are_one_event_a_person(acme: Organization, person: Person, root: Any) -> None:
+    ann, bob = person("ann"), person("bob")
+    grants = [Grant.objects.create(kind=Grant.Kind.PASSWORD, user=user) for user in (ann, ann, bob)]
+    revoke_grants([grant.pk for grant in grants[:2]], actor=root, address=HERE)
+    revoke_grants([grant.pk for grant in grants], actor=root, address=HERE)
+    revoke_grants([grant.pk for grant in grants], actor=root, address=HERE)
+    assert recorded() == [
+        ("grants_revoked", "ann", "", "root", HERE, ""),
+        ("grants_revoked", "bob", "", "root", HERE, ""),
+    ]
+    erasure.erase_person(bob, actor=None)
+    assert list(AuditEvent.objects.exclude(person_name="").values_list("person_name", flat=True)) == ["ann"]
 
 
 def test_an_invited_person_is_forgotten(acme: Organization, person: Person, root: Any) -> None:

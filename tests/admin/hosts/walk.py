@@ -65,7 +65,7 @@ def main() -> None:  # noqa: C901  # one long walk
     provider = IdentityProvider.objects.create(slug="acme", display_name="A", issuer="https://i.example", client_id="c")
     objects: dict[type, Any] = {
         ApiKey: key,
-        AuditEvent: AuditEvent.objects.get(),
+        AuditEvent: AuditEvent.objects.get(action="key_added"),
         Organization: acme,
         Membership: Membership.objects.get(),
         Invitation: members.invite(acme, "a@example.com", actor=dev),
