@@ -14,7 +14,6 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
-from django.views.decorators.debug import sensitive_variables
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 
 from partium_auth.accounts import claims as claims_
@@ -47,7 +46,6 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
         self.request: HttpRequest | None = None
         self.login: VerifiedLogin | None = None
 
-    @sensitive_variables()
     def authenticate(self, request: HttpRequest | None, **kwargs: Any) -> Any:
         """Return the user of a verified login that our own callback passes as ``partium_login_token``; else None.
 
@@ -127,7 +125,6 @@ class PartiumPasswordBackend(ModelBackend):
 
     partium_login_kind = Grant.Kind.PASSWORD
 
-    @sensitive_variables()
     def authenticate(self, request: HttpRequest | None, **kwargs: Any) -> Any:  # type: ignore[override]
         """Return the user whom Partium knows by ``partium_password_login``; None if it does not, or for anything else.
 

@@ -8,7 +8,8 @@ from django.core.exceptions import FieldError
 from django.db import models
 
 from partium_auth.sealed import encryption
-from partium_auth.sealed.values import MASK, Sealed, context, context_of, seal, sealed_with
+from partium_auth.sealed.plain import MASK
+from partium_auth.sealed.values import Sealed, context, context_of, seal, sealed_with
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

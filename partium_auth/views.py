@@ -14,7 +14,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonRes
 from django.shortcuts import resolve_url
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
-from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
 
 from partium_auth.accounts.error_pages import error_response
@@ -70,7 +69,6 @@ class OrganizationRequiredMixin:
 @require_POST
 @csrf_protect
 @never_cache
-@sensitive_variables("issued")
 def token(request: HttpRequest) -> HttpResponse:
     """Answer with the session's access token; never with an API key.
 

@@ -14,12 +14,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_POST
 
 from partium_auth.accounts.used_once import use_once
 from partium_auth.exceptions import EncryptionError, UpstreamError
 from partium_auth.host.decorators import utf8_only
+from partium_auth.host.posted_secrets import secret_post_parameters
 from partium_auth.models import Grant, UsedOnce
 from partium_auth.models.database import database_alias
 from partium_auth.models.identities import identity_digest
@@ -28,17 +28,17 @@ from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.logout_token import usable_until, verify_logout_token
 from partium_auth.oidc.metadata import metadata_of
 from partium_auth.oidc.provider import Provider
+from partium_auth.sealed.plain import Plain
 from partium_auth.tokens import grants
 
 logger = logging.getLogger("partium_auth.login")
 
 
+@secret_post_parameters("logout_token")
 @csrf_exempt
 @login_not_required
 @utf8_only
 @require_POST
-@sensitive_post_parameters("logout_token")
-@sensitive_variables()
 def backchannel_logout(request: HttpRequest, provider: str) -> HttpResponse:
     """End the sessions that a logout token (``logout_token`` in the form) names, and only those.
 
@@ -48,8 +48,8 @@ def backchannel_logout(request: HttpRequest, provider: str) -> HttpResponse:
     try:
         op = providers.get(provider)
         metadata = metadata_of(op)
-        token = request.POST.get("logout_token", "")
-        algorithm, claims = verify_logout_token(op, metadata, token)
+        token = Plain.of(request.POST.get("logout_token", ""))
+        algorithm, claims = verify_logout_token(op, metadata, token.reveal())
         ended = _end(op, algorithm, claims)
     except (Refused, LookupError) as e:
         check, detail = (e.check, e.detail) if isinstance(e, Refused) else ("provider", str(e))

@@ -29,6 +29,7 @@ from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import Provider
 from partium_auth.oidc.signed_tokens import is_date
 from partium_auth.sealed import encryption
+from partium_auth.sealed.plain import Plain
 from partium_auth.tokens.state import upstream_name
 from partium_auth.tokens.verified_login import VerifiedLogin
 
@@ -150,13 +151,13 @@ def finish(request: HttpRequest, provider: Provider, started_login: StartedLogin
     error = response_of(request).get("error")
     if error is not None:
         raise ProviderError(error, response_of(request).get("error_description", ""))
-    code = response_of(request).get("code", "")
+    code = Plain.of(response_of(request).get("code", ""))
     if not code:
         raise Refused("code", "missing.")
     issued_at = timezone.now()
     with login_calls.noted_outcome(upstream_name(provider.slug)):
         tokens = token_endpoint.redeem_code(
-            provider, metadata, code, started_login.redirect_uri, started_login.code_verifier
+            provider, metadata, code, started_login.redirect_uri, Plain(started_login.code_verifier)
         )
     claims = verify_id_token(
         provider,

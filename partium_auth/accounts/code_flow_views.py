@@ -12,7 +12,6 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods
 
 from partium_auth.accounts import code_flow, login_calls, sessions, started
@@ -23,11 +22,13 @@ from partium_auth.accounts.login_calls import NOT_ASKED
 from partium_auth.accounts.redirects import after_login, next_url_of, parameter, response_of, to_provider
 from partium_auth.accounts.started import StartedLogin
 from partium_auth.host.csp import nonce_of
-from partium_auth.host.decorators import hide_secrets_in_debug, utf8_only
+from partium_auth.host.decorators import utf8_only
+from partium_auth.host.posted_secrets import secret_post_parameters
 from partium_auth.oidc import providers
 from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
 from partium_auth.sealed import encryption
+from partium_auth.sealed.plain import Plain
 from partium_auth.tokens.state import upstream_name
 from partium_auth.tokens.verified_login import VerifiedLogin
 
@@ -60,14 +61,12 @@ def oidc_login(request: HttpRequest, provider: str) -> HttpResponse:
     )
 
 
+@secret_post_parameters("code")
 @login_not_required
 @utf8_only
 @require_http_methods(["GET", "POST"])
 @csrf_exempt  # the state is the check
 @never_cache
-@hide_secrets_in_debug
-@sensitive_post_parameters()
-@sensitive_variables()
 def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
     """Log in the person whose browser a provider sends back. Without a ``state`` of this browser nothing happens."""
     if request.method == "POST" and _SAME_SITE not in request.POST:
@@ -88,7 +87,6 @@ def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
 oidc_callback.is_partium_callback = True  # type: ignore[attr-defined]  # see code_flow.redirect_uri_of
 
 
-@sensitive_variables()
 def _come_back(request: HttpRequest, provider: str, started_login: StartedLogin) -> HttpResponse:
     next_url = started_login.next
     asks_provider = bool(response_of(request).get("code")) and "error" not in response_of(request)
@@ -129,7 +127,7 @@ def _post_again(request: HttpRequest) -> HttpResponse:
 
     Browsers send no ``SameSite=Lax`` cookie with a POST of another site, and the started login is in one.
     """
-    parameters = [(name, request.POST[name]) for name in _RESPONSE if name in request.POST]
+    parameters = [(name, Plain.of(request.POST[name]).reveal()) for name in _RESPONSE if name in request.POST]
     nonce = nonce_of(request)
     context = {"parameters": [*parameters, (_SAME_SITE, "1")], "nonce": "" if nonce is None else str(nonce)}
     return render(request, "partium_auth/form_post.html", context)

@@ -18,7 +18,6 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
-from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.decorators.http import require_http_methods
 
 from partium_auth.accounts import code_flow_views, sessions, throttling
@@ -34,8 +33,9 @@ from partium_auth.accounts.login_calls import TooManyLogins
 from partium_auth.accounts.passwords import TypedPassword
 from partium_auth.accounts.redirects import after_login, next_field, next_url_of, parameter
 from partium_auth.exceptions import UpstreamError
-from partium_auth.host.decorators import hide_secrets_in_debug, utf8_only
+from partium_auth.host.decorators import utf8_only
 from partium_auth.host.local_time import format_local_time
+from partium_auth.host.posted_secrets import SecretField, secret_post_parameters
 from partium_auth.models import EmailDomain
 from partium_auth.oidc import providers
 from partium_auth.oidc.authorization_request import with_query
@@ -53,16 +53,15 @@ class PasswordForm(forms.Form):
     """Partium user name and password."""
 
     username = forms.CharField(max_length=254, label=_("Partium user name"))
-    password = forms.CharField(max_length=1024, strip=False, label=_("Password"))
+    password = SecretField(max_length=1024, strip=False, label=_("Password"))
 
 
+@secret_post_parameters("password")
 @login_not_required
 @utf8_only
 @require_http_methods(["GET", "HEAD", "POST"])
-@sensitive_post_parameters("password")
 @csrf_protect
 @never_cache
-@hide_secrets_in_debug
 def login(request: HttpRequest) -> HttpResponse:
     """The login page. ``next``: where to go afterwards; ``organization``: an organization's own login link."""
     next_url, org_id = next_url_of(request), parameter(request, "organization")[:190]
@@ -136,7 +135,6 @@ _NOTHING_SET_UP = (
 )
 
 
-@sensitive_variables("typed")
 def _log_in_with_password(
     request: HttpRequest, typed: TypedPassword, next_url: str, org_id: str
 ) -> HttpResponse | dict[str, Any]:

@@ -16,7 +16,6 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_protect
-from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
 
 from partium_auth.accounts import sessions
@@ -42,7 +41,6 @@ _turns = PerProcess(lambda: threading.BoundedSemaphore(MOST_WAITING))
 @require_POST
 @csrf_protect
 @never_cache
-@sensitive_variables()
 def logout(request: HttpRequest) -> HttpResponse:
     """Log out here, whatever the provider does, and then at the provider where it offers that."""
     target = resolve_url(settings.LOGOUT_REDIRECT_URL or login_page_url())

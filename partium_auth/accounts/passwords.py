@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from django.utils import timezone
-from django.views.decorators.debug import sensitive_variables
 
 from partium_auth.accounts import login_calls, matching
 from partium_auth.conf import conf
@@ -13,6 +12,7 @@ from partium_auth.exceptions import CredentialsRejected
 from partium_auth.host import upstream
 from partium_auth.models import Grant
 from partium_auth.oidc.errors import Refused
+from partium_auth.sealed.plain import Plain
 from partium_auth.tokens.state import PARTIUM
 from partium_auth.tokens.verified_login import VerifiedLogin
 
@@ -29,12 +29,11 @@ class TypedPassword:
     """
 
     username: str
-    password: str = field(repr=False)
+    password: str | Plain = field(repr=False)
     login: VerifiedLogin | None = None
     refusal: Refused | None = None
 
 
-@sensitive_variables()
 def log_in(typed: TypedPassword, hooks: matching.Hooks) -> VerifiedLogin | None:
     """Verify a user name and a password at Partium and find or create the account; None where either fails.
 
@@ -48,7 +47,7 @@ def log_in(typed: TypedPassword, hooks: matching.Hooks) -> VerifiedLogin | None:
     issued_at = timezone.now()
     try:
         with login_calls.turn(PARTIUM), login_calls.noted_outcome(PARTIUM):
-            tokens = upstream.authentication_api().exchange_password(typed.username, typed.password)
+            tokens = upstream.authentication_api().exchange_password(typed.username, Plain.of(typed.password))
     except (CredentialsRejected, ValueError):
         return None
     # Partium is the issuer, and a user name the only claim that it makes.

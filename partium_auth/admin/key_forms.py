@@ -11,30 +11,12 @@ from django.contrib.admin.widgets import AdminSplitDateTime
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.debug import sensitive_variables
 
 from partium_auth.admin.organization_choice import OrganizationField
 from partium_auth.exceptions import EncryptionError
+from partium_auth.host.posted_secrets import SecretField
 from partium_auth.models import ApiKey, Organization
-from partium_auth.sealed.values import Plain
 from partium_auth.services import key_validation
-
-
-class PastedField(forms.CharField):
-    """A field for a key or secret. Its value is never sent back to the browser."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        widget = forms.PasswordInput(
-            render_value=False,
-            attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none", "class": "vTextField"},
-        )
-        super().__init__(widget=widget, strip=True, **kwargs)
-        self.validators = []
-
-    @sensitive_variables()
-    def clean(self, value: Any) -> Any:
-        pasted = super().clean(value)
-        return Plain(pasted) if pasted else None
 
 
 class ExpiryWidget(AdminSplitDateTime):
@@ -73,7 +55,6 @@ class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # the stubs' class
         fields = ("label", "expires_at")
         widgets: ClassVar = {"expires_at": ExpiryWidget()}
 
-    @sensitive_variables()
     def clean_label(self) -> str:
         try:
             return key_validation.clean_label_of(self.instance, self.cleaned_data["label"])
@@ -101,7 +82,7 @@ class NewKeyForm(forms.Form):
     label = forms.CharField(
         label=_("Label"), max_length=100, help_text=_("A name for this key, for example “Production 2026”.")
     )
-    value = PastedField(
+    value = SecretField(
         label=_("API key"),
         help_text=_("Paste it as Partium shows it. It is stored encrypted and never shown again."),
     )
@@ -116,7 +97,6 @@ class NewKeyForm(forms.Form):
         self.fields["label"].widget.attrs["class"] = "vTextField"
         self.fields["expires_at"] = expiry_field()
 
-    @sensitive_variables()
     def clean(self) -> None:
         # The service checks this too, but is not called if another field has an error; then this page shows the label.
         if "label" not in self.errors:
@@ -164,4 +144,4 @@ class RotateForm(NewKeyForm):
 
 
 class FindForm(forms.Form):
-    value = PastedField(label=_("API key"))
+    value = SecretField(label=_("API key"))

@@ -15,10 +15,8 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.decorators import method_decorator
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.debug import sensitive_post_parameters
 
 from partium_auth import policy
 from partium_auth.admin import key_columns
@@ -29,7 +27,8 @@ from partium_auth.admin.key_usage import usage_of
 from partium_auth.admin.organization_choice import OrganizationFilter
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, permissions_of
 from partium_auth.exceptions import EncryptionError
-from partium_auth.host.decorators import hide_secrets_in_debug, never_atomic
+from partium_auth.host.decorators import never_atomic
+from partium_auth.host.posted_secrets import hide_in_urls
 from partium_auth.host.remote_address import address_of
 from partium_auth.models import ApiKey
 from partium_auth.services import keys
@@ -99,13 +98,14 @@ class ApiKeyAdmin(PolicyAdmin):
         def at(route: str, view: Callable[..., Any], name: str) -> URLPattern:
             return path(route, self.admin_site.admin_view(view), name=f"{self._prefix}_{name}")
 
-        return [
+        urls = [
             at("find/", self.find_view, "find"),
             at("verify/", self.verify_view, "verify"),
             at("revoke/", self.revoke_view, "revoke"),
             at("<path:object_id>/rotate/", self.rotate_view, "rotate"),
             *super().get_urls(),
         ]
+        return hide_in_urls(urls, "value")
 
     @property
     def _prefix(self) -> str:
@@ -142,7 +142,6 @@ class ApiKeyAdmin(PolicyAdmin):
     # -- add and rotate: Partium is asked, so neither may be inside a transaction ------------------------------------------
 
     @never_atomic
-    @method_decorator([sensitive_post_parameters("value"), hide_secrets_in_debug])
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         if not self.has_add_permission(request):
             raise PermissionDenied
@@ -155,7 +154,7 @@ class ApiKeyAdmin(PolicyAdmin):
                 form,
                 lambda: keys.add_key(
                     data["organization"],
-                    data["value"].reveal(),
+                    data["value"],
                     label=data["label"],
                     expires_at=data["expires_at"],
                     allow_unverified=data["allow_unverified"],
@@ -179,7 +178,6 @@ class ApiKeyAdmin(PolicyAdmin):
         )
 
     @never_atomic
-    @method_decorator([sensitive_post_parameters("value"), hide_secrets_in_debug])
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         old = self._key(request, object_id)
         fresh_until = policy.require_fresh_login(actor_of(request))
@@ -193,7 +191,7 @@ class ApiKeyAdmin(PolicyAdmin):
                 form,
                 lambda: keys.rotate_key(
                     old,
-                    data["value"].reveal(),
+                    data["value"],
                     label=data["label"],
                     expires_at=data["expires_at"],
                     overlap=dt.timedelta(hours=data["overlap_hours"]),
@@ -270,7 +268,6 @@ class ApiKeyAdmin(PolicyAdmin):
 
     # -- find by value --------------------------------------------------------------------------------------------------
 
-    @method_decorator([sensitive_post_parameters("value"), hide_secrets_in_debug])
     def find_view(self, request: HttpRequest) -> HttpResponse:
         if not self.may_see_any(request):
             raise PermissionDenied
@@ -278,7 +275,7 @@ class ApiKeyAdmin(PolicyAdmin):
         found: list[Any] | None = None
         if request.method == "POST" and form.is_valid():
             try:
-                matches = keys.find_by_value(form.cleaned_data["value"].reveal(), actor=actor_of(request))
+                matches = keys.find_by_value(form.cleaned_data["value"], actor=actor_of(request))
             except ValidationError as error:
                 form.add_error("value", error.error_dict["value"])
             else:

@@ -12,20 +12,18 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
-from django.utils.decorators import method_decorator
 from django.utils.html import format_html_join
 from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.debug import sensitive_post_parameters
 
 from partium_auth import policy
 from partium_auth.accounts.registration import check_urls
 from partium_auth.admin.display import NOTHING, moment
-from partium_auth.admin.key_forms import PastedField
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, permissions_of
 from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
-from partium_auth.host.decorators import hide_secrets_in_debug, never_atomic
+from partium_auth.host.decorators import never_atomic
+from partium_auth.host.posted_secrets import SecretField, hide_in_urls
 from partium_auth.host.remote_address import address_of
 from partium_auth.models import EmailDomain, IdentityProvider
 from partium_auth.oidc import client_keys
@@ -73,7 +71,7 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
         widget=forms.CheckboxSelectMultiple,
         help_text=_("Which algorithms an ID token may be signed with. None chosen: all of these."),
     )
-    new_client_secret = PastedField(
+    new_client_secret = SecretField(
         label=_("Client secret"),
         required=False,
         help_text=_("Empty: the stored one stays. It is stored encrypted and never shown again."),
@@ -189,11 +187,12 @@ class IdentityProviderAdmin(PolicyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         view, name = self.admin_site.admin_view, "partium_auth_identityprovider_"
-        return [
+        urls = [
             path("<path:object_id>/check/", view(self.check_view), name=f"{name}check"),
             path("<path:object_id>/new-key/", view(self.new_key_view), name=f"{name}new_key"),
             *super().get_urls(),
         ]
+        return hide_in_urls(urls, "new_client_secret")
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         if provider := kwargs.get("obj"):
@@ -273,14 +272,9 @@ class IdentityProviderAdmin(PolicyAdmin):
         text = gettext("{}, used from {}, published until {}")
         return format_html_join("; ", text, lines) or NOTHING
 
-    @method_decorator([sensitive_post_parameters("new_client_secret"), hide_secrets_in_debug])
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return super().changeform_view(request, *args, **kwargs)
-
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         pasted = form.cleaned_data.get("new_client_secret")
-        who: dict[str, Any] = {"actor": actor_of(request), "address": address_of(request)}
-        save_provider(obj, client_secret=pasted.reveal() if pasted else None, **who)
+        save_provider(obj, actor=actor_of(request), address=address_of(request), client_secret=pasted)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         super().save_formset(request, form, formset, change)

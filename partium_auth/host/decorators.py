@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import copy
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -12,7 +11,6 @@ from django.core.exceptions import BadRequest
 from django.db import connections, transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.views.debug import get_exception_reporter_filter
 
 V = TypeVar("V", bound=Callable[..., Any])
 
@@ -41,16 +39,3 @@ def utf8_only(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
         return view(request, *args, **kwargs)
 
     return in_utf8
-
-
-def hide_secrets_in_debug(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Return a view whose sensitive variables are hidden on Django's page for developers, too: people type real passwords there."""
-
-    @wraps(view)
-    def hiding(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        hides = copy.copy(get_exception_reporter_filter(request))
-        hides.is_active = lambda request: True  # type: ignore[method-assign]
-        request.exception_reporter_filter = hides
-        return view(request, *args, **kwargs)
-
-    return hiding

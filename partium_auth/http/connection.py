@@ -157,7 +157,7 @@ def _connect_through_proxy(
         target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         if proxy.username:
-            lines.append(f"Proxy-Authorization: {basic_credentials(*get_auth_from_url(url))}")
+            lines.append(f"Proxy-Authorization: {basic_credentials(*get_auth_from_url(url)).reveal()}")
         sock = _connect(proxy.hostname or "", proxy.port or 80, deadline, connect_seconds)
         stream = DeadlineSocket(sock, deadline, read_seconds)
         stream.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))

@@ -12,6 +12,7 @@ import requests
 
 from partium_auth.exceptions import UpstreamError
 from partium_auth.http.loopback import is_loopback
+from partium_auth.sealed.plain import Plain
 
 Body: TypeAlias = bytes | str | Mapping[str, Any]
 
@@ -32,6 +33,7 @@ def prepare(
     method: str,
     url: str,
     headers: Mapping[str, str],
+    authorization: Plain | None,
     params: Mapping[str, Any] | None,
     json: Any,
     data: Body | None,
@@ -49,9 +51,9 @@ def prepare(
             url=_checked_url(url),
             headers=headers,
             params=params,
-            data=data,
+            data=_revealed(data),
             files=files,
-            json=json,
+            json=_revealed(json),
         )
     except requests.exceptions.InvalidJSONError:
         problem = "The JSON has a value that JSON has no form for, such as NaN."
@@ -61,23 +63,33 @@ def prepare(
         raise ValueError(problem)
     # Once more on what is really going to be called: two parsers must not disagree about the host.
     prepared.headers.setdefault("Host", urlsplit(_checked_url(str(prepared.url))).netloc)
+    if authorization is not None:
+        prepared.headers["Authorization"] = authorization.reveal()
     return prepared
 
 
-def basic_credentials(username: str, password: str) -> str:
+def _revealed(body: Any) -> Any:
+    if not isinstance(body, dict):
+        return body
+    return {name: value.reveal() if isinstance(value, Plain) else value for name, value in body.items()}
+
+
+def basic_credentials(username: str, password: str | Plain) -> Plain:
     """Return the ``Authorization`` header of a user name and password in UTF-8 (RFC 7617)."""
     if ":" in username:
         raise ValueError("A user name for Basic authentication cannot have a colon in it (RFC 7617 §2).")
-    if _CONTROL.search(username) or _CONTROL.search(password):
+    password = Plain.of(password)
+    if _CONTROL.search(username) or _CONTROL.search(password.reveal()):
         raise ValueError("User name and password cannot have control characters in them (RFC 7617 §2).")
-    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
+    return Plain("Basic " + base64.b64encode(f"{username}:{password.reveal()}".encode()).decode("ascii"))
 
 
-def bearer_credentials(token: str) -> str:
+def bearer_credentials(token: str | Plain) -> Plain:
     """Return the ``Authorization`` header of a bearer token or API key (RFC 6750 §2.1)."""
-    if not _BEARER.fullmatch(token):
+    token = Plain.of(token)
+    if not _BEARER.fullmatch(token.reveal()):
         raise ValueError("A bearer has to be printable ASCII without spaces, and not empty.")
-    return f"Bearer {token}"
+    return Plain(f"Bearer {token.reveal()}")
 
 
 def endpoint_of(url: str) -> str:

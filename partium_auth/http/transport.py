@@ -33,6 +33,7 @@ from partium_auth.http.request import (
     prepare,
 )
 from partium_auth.http.response import Response, parse_retry_after, raise_for_status
+from partium_auth.sealed.plain import Plain
 from partium_auth.version import __version__
 
 __all__ = ["Call", "InsecureURL", "Response", "Transport", "endpoint_of", "parse_retry_after", "raise_for_status"]
@@ -100,8 +101,8 @@ class Transport:
         json: Any = None,
         data: Body | None = None,
         files: Any = None,
-        basic: tuple[str, str] | None = None,
-        bearer: str | None = None,
+        basic: tuple[str, str | Plain] | None = None,
+        bearer: str | Plain | None = None,
         total_seconds: float | None = None,
         max_bytes: int | None = None,
         credential: bool = False,
@@ -121,7 +122,7 @@ class Transport:
             headers: ASCII names and values.
             params: the query. Never a credential: URLs end up in logs.
             json: sent as ``application/json``.
-            data: form fields or bytes.
+            data: form fields or bytes. Values of a form, or of a JSON object, may be :class:`Plain`.
             files: multipart parts as ``requests`` takes them; held in memory.
             basic: user name and password for ``Authorization: Basic``, encoded as UTF-8 (RFC 7617 §2.1).
             bearer: token for ``Authorization: Bearer`` (RFC 6750 §2.1).
@@ -149,13 +150,10 @@ class Transport:
         if credential:
             all_headers["Connection"] = "close"
         all_headers.update(headers or {})
-        if basic is not None:
-            all_headers["Authorization"] = basic_credentials(*basic)
-        if bearer is not None:
-            all_headers["Authorization"] = bearer_credentials(bearer)
+        authorization = bearer_credentials(bearer) if bearer is not None else basic and basic_credentials(*basic)
         began = time.perf_counter()
         outcome = self._exchange(
-            prepare(method, url, all_headers, params, json, data, files),
+            prepare(method, url, all_headers, authorization, params, json, data, files),
             Deadline(self.total_seconds if total_seconds is None else total_seconds),
             self.max_bytes if max_bytes is None else max_bytes,
             keep=not credential,

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth.fields import SealedField, seal
 from partium_auth.sealed import encryption
+from partium_auth.sealed.plain import Plain
 
 
 class FingerprintKey(models.Model):
@@ -31,7 +32,7 @@ class FingerprintKey(models.Model):
         return "fingerprint key"
 
 
-def fingerprint(purpose: str, value: str) -> str:
+def fingerprint(purpose: str, value: str | Plain) -> str:
     """Return the keyed fingerprint of a value, 64 hexadecimal digits.
 
     Args:
@@ -41,7 +42,8 @@ def fingerprint(purpose: str, value: str) -> str:
     Raises:
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
-    return encryption.keyed_hash(_key(), purpose, value)
+    value = Plain.of(value)
+    return encryption.keyed_hash(_key(), purpose, value.reveal())
 
 
 def _key() -> bytes:
@@ -49,7 +51,7 @@ def _key() -> bytes:
     row = FingerprintKey.objects.using(using).first()
     if row is None:
         row = FingerprintKey(id=uuid.uuid4())
-        row.value = seal(row, "value", secrets.token_hex(32))
+        row.value = seal(row, "value", Plain(secrets.token_hex(32)))
         try:
             with transaction.atomic(using=using):
                 row.save(force_insert=True, using=using)

@@ -22,6 +22,7 @@ from partium_auth.oidc.id_token import is_about_somebody_else
 from partium_auth.oidc.metadata import Metadata, metadata_of
 from partium_auth.oidc.provider import BASIC, POST, PRIVATE_KEY_JWT, Provider
 from partium_auth.partium.token_response import TokenResponse, parse_token_response
+from partium_auth.sealed.plain import Plain
 
 logger = logging.getLogger("partium_auth.oidc")
 
@@ -37,7 +38,7 @@ _NAMES = {
 
 
 def redeem_code(
-    provider: Provider, metadata: Metadata, code: str, redirect_uri: str, code_verifier: str
+    provider: Provider, metadata: Metadata, code: str | Plain, redirect_uri: str, code_verifier: str | Plain
 ) -> TokenResponse:
     """Redeem an authorization code. The answer has an ``id_token``, which is not verified yet.
 
@@ -51,13 +52,13 @@ def redeem_code(
     Raises:
         UpstreamError: the token endpoint refused, failed, or answered with something that is no token response.
     """
-    form = {
+    code, code_verifier = Plain.of(code), Plain.of(code_verifier)
+    form: dict[str, str | Plain] = {
         "grant_type": "authorization_code",
         "code": code,
         "redirect_uri": redirect_uri,
         "code_verifier": code_verifier,
     }
-    del code, code_verifier  # an error report shows every frame's variables; _post() empties the form
     response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS)
     tokens = _read_tokens(provider, metadata, response, frozenset({"invalid_grant"}))
     if not tokens.id_token:
@@ -67,7 +68,7 @@ def redeem_code(
 
 def refresh(
     provider: Provider,
-    refresh_token: str,
+    refresh_token: str | Plain,
     *,
     who: tuple[str, str] | None = None,
     before_send: Callable[[], object] | None = None,
@@ -86,18 +87,16 @@ def refresh(
         RegistrationRefused: our registration has to be changed, here or there; says nothing about this login.
         UpstreamError: anything else. Its status is never 401; nor is that of UnexpectedResponse, an error without a reason.
     """
-    form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-    del refresh_token
+    refresh_token = Plain.of(refresh_token)
     try:
         metadata = metadata_of(provider)
     except Refused as e:
-        form.clear()
         kind = RegistrationRefused if e.check == "client_authentication" else UpstreamError
         raise kind(f"The identity provider {provider.slug!r} cannot be used: {e}", sent=False) from None
     except UpstreamError as e:
-        form.clear()
         e.sent = False  # it was the discovery document that could not be fetched; the refresh token was not sent
         raise
+    form: dict[str, str | Plain] = {"grant_type": "refresh_token", "refresh_token": refresh_token}
     response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS, before_send=before_send)
     try:
         tokens = _read_tokens(provider, metadata, response, error_codes.REFRESH_REJECTED)
@@ -111,16 +110,17 @@ def refresh(
     return tokens
 
 
-def revoke(provider: Provider, refresh_token: str) -> bool:
+def revoke(provider: Provider, refresh_token: str | Plain) -> bool:
     """Revoke a refresh token at the provider (RFC 7009); return False where that has to be tried again later.
 
     Raises nothing for what the provider does: a log-out must work while it is down.
     """
+    refresh_token = Plain.of(refresh_token)
     try:
         metadata = metadata_of(provider)
         if not metadata.revocation_endpoint:
             return True  # the provider does not offer it
-        form = {"token": refresh_token, "token_type_hint": "refresh_token"}
+        form: dict[str, str | Plain] = {"token": refresh_token, "token_type_hint": "refresh_token"}
         response = _post(provider, metadata, "revocation_endpoint", form, REVOCATION_SECONDS)
     except (UpstreamError, Refused) as e:
         logger.warning("The refresh token could not be revoked at %s: %s", provider.slug, e)
@@ -156,40 +156,36 @@ def _post(
     provider: Provider,
     metadata: Metadata,
     endpoint: str,
-    form: dict[str, str],
+    form: Mapping[str, str | Plain],
     total_seconds: float,
     *,
     before_send: Callable[[], object] | None = None,
 ) -> Response:
-    """Send a form with our client authentication, and empty the form whatever happens."""
-    basic: list[str] = []
+    """Send a form with our client authentication."""
+    basic: tuple[str, Plain] | None = None
     url: str = getattr(metadata, endpoint)
-    try:
-        if metadata.client_authentication == BASIC and provider.client_secret:
-            # RFC 6749 §2.3.1: both are form-encoded before they become user name and password. A space becomes "%20":
-            # some providers do not decode "+".
-            basic += [_encoded(provider.client_id), _encoded(provider.client_secret)]
-        else:
-            form["client_id"] = provider.client_id
-            if metadata.client_authentication == POST and provider.client_secret:
-                form["client_secret"] = provider.client_secret
-            elif metadata.client_authentication == PRIVATE_KEY_JWT:
-                form["client_assertion_type"] = client_keys.ASSERTION_TYPE
-                form["client_assertion"] = client_keys.assertion(provider, metadata.assertion_audience)
-        return transport().send(
-            "POST",
-            url,
-            data=form,
-            basic=(basic[0], basic[1]) if basic else None,
-            total_seconds=total_seconds,
-            credential=True,
-            public_only=not provider.is_typed(url),
-            before_send=before_send,
-            observe=partial(send_upstream_called, Provider, "", _NAMES[endpoint]),
-        )
-    finally:
-        form.clear()
-        basic.clear()
+    if metadata.client_authentication == BASIC and provider.client_secret:
+        # RFC 6749 §2.3.1: both are form-encoded before they become user name and password. A space becomes "%20":
+        # some providers do not decode "+".
+        basic = _encoded(provider.client_id), Plain(_encoded(provider.client_secret))
+    else:
+        form = {**form, "client_id": provider.client_id}
+        if metadata.client_authentication == POST and provider.client_secret:
+            form["client_secret"] = Plain(provider.client_secret)
+        elif metadata.client_authentication == PRIVATE_KEY_JWT:
+            form["client_assertion_type"] = client_keys.ASSERTION_TYPE
+            form["client_assertion"] = Plain(client_keys.assertion(provider, metadata.assertion_audience))
+    return transport().send(
+        "POST",
+        url,
+        data=form,
+        basic=basic,
+        total_seconds=total_seconds,
+        credential=True,
+        public_only=not provider.is_typed(url),
+        before_send=before_send,
+        observe=partial(send_upstream_called, Provider, "", _NAMES[endpoint]),
+    )
 
 
 def _read_tokens(

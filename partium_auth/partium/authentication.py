@@ -8,6 +8,7 @@ from typing import Any
 
 from partium_auth.http.transport import Call, Transport
 from partium_auth.partium.token_response import TokenResponse, parse_token_response
+from partium_auth.sealed.plain import Plain
 
 
 class AuthenticationAPI:
@@ -43,42 +44,35 @@ class AuthenticationAPI:
         self._refresh_url = f"{base_url}/{refresh_path.removeprefix('/')}"
 
     def exchange_password(
-        self, username: str, password: str, *, before_send: Callable[[], object] | None = None
+        self, username: str, password: str | Plain, *, before_send: Callable[[], object] | None = None
     ) -> TokenResponse:
         """Exchange a Partium user's name and password, sent as Basic in UTF-8 (RFC 7617).
 
         Raises:
             ValueError: a colon in the user name, or a control character in either.
         """
-        credential = {"basic": (username, password)}
-        del username, password
-        return self._post("Partium login", self._auth_url, credential, before_send)
+        password = Plain.of(password)
+        return self._post("Partium login", self._auth_url, before_send, basic=(username, password))
 
-    def exchange_api_key(self, key: str, *, before_send: Callable[[], object] | None = None) -> TokenResponse:
+    def exchange_api_key(self, key: str | Plain, *, before_send: Callable[[], object] | None = None) -> TokenResponse:
         """Exchange an API key, sent as a bearer.
 
         Raises:
             ValueError: the key is empty, or has characters that a header cannot hold.
         """
-        credential = {"bearer": key}
-        del key
-        return self._post("Partium API key exchange", self._auth_url, credential, before_send)
+        key = Plain.of(key)
+        return self._post("Partium API key exchange", self._auth_url, before_send, bearer=key)
 
-    def refresh(self, refresh_token: str, *, before_send: Callable[[], object] | None = None) -> TokenResponse:
+    def refresh(self, refresh_token: str | Plain, *, before_send: Callable[[], object] | None = None) -> TokenResponse:
         """Get new tokens for a refresh token; Partium may or may not rotate it."""
-        credential = {"json": {"refresh_token": refresh_token}}
-        del refresh_token
-        return self._post("Partium token refresh", self._refresh_url, credential, before_send)
+        refresh_token = Plain.of(refresh_token)
+        json = {"refresh_token": refresh_token}
+        return self._post("Partium token refresh", self._refresh_url, before_send, json=json)
 
-    def _post(
-        self, what: str, url: str, credential: dict[str, Any], before_send: Callable[[], object] | None
-    ) -> TokenResponse:
+    def _post(self, what: str, url: str, before_send: Callable[[], object] | None, **credential: Any) -> TokenResponse:
         endpoint = "refresh" if url == self._refresh_url else "exchange"
         observe = None if self._observe is None else functools.partial(self._observe, endpoint)
-        try:
-            response = self._transport.send(
-                "POST", url, credential=True, before_send=before_send, observe=observe, **credential
-            )
-        finally:
-            credential.clear()  # an error report prints every frame's variables
+        response = self._transport.send(
+            "POST", url, credential=True, before_send=before_send, observe=observe, **credential
+        )
         return parse_token_response(response, what=what)

@@ -23,6 +23,7 @@ from partium_auth.partium.part import Part
 from partium_auth.partium.report import Report
 from partium_auth.partium.results import FacetValue, Pages, SearchResult, parse_search_result
 from partium_auth.partium.search import PROJECTION, SearchParameters
+from partium_auth.sealed.plain import Plain
 
 __all__ = ["Bearer", "BearerSource", "FindClient", "Part", "SearchResult"]
 
@@ -426,7 +427,7 @@ class FindClient:
                 observe = functools.partial(self._observe, bearer, endpoint)
             further = {} if body is None else body(bearer.organization)
             return self._transport.send(
-                method, url, headers=all_headers, bearer=bearer.value, observe=observe, **further, **options
+                method, url, headers=all_headers, bearer=Plain(bearer.value), observe=observe, **further, **options
             )
 
         return send

@@ -16,10 +16,9 @@ import secrets
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from django.views.decorators.debug import sensitive_variables
-
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
+from partium_auth.sealed.plain import Plain
 
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet
@@ -39,8 +38,7 @@ def generate_key() -> str:
     return f"k{secrets.token_hex(4)}:{Fernet.generate_key().decode()}"
 
 
-@sensitive_variables("plaintext")
-def seal(plaintext: str, context: str) -> str:
+def seal(plaintext: str | Plain, context: str) -> str:
     """Seal a secret for one field of one row, with the first key of ``PARTIUM_ENCRYPTION_KEYS``.
 
     Args:
@@ -50,8 +48,9 @@ def seal(plaintext: str, context: str) -> str:
     Raises:
         EncryptionError: no usable key is configured.
     """
+    plaintext = Plain.of(plaintext)
     kid, fernet = next(iter(_keyring(conf.encryption_keys).items()))
-    token = fernet.encrypt(context.encode() + _SEPARATOR + plaintext.encode())
+    token = fernet.encrypt(context.encode() + _SEPARATOR + plaintext.reveal().encode())
     return f"{VERSION}.{kid}.{token.decode()}"
 
 

@@ -7,15 +7,12 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from django.views.decorators.debug import sensitive_variables
-
 from partium_auth.exceptions import EncryptionError
 from partium_auth.sealed import encryption
+from partium_auth.sealed.plain import MASK, Plain
 
 if TYPE_CHECKING:
     from django.db import models
-
-MASK = "••••••••"
 
 
 class Sealed:
@@ -51,6 +48,10 @@ class Sealed:
             raise EncryptionError("This sealed value was loaded without its row. Read it from a model instance.")
         return encryption.unseal(self._text, self._context)
 
+    def plain(self) -> Plain:
+        """Return the secret, to pass it on. Raises as :meth:`reveal`."""
+        return Plain(self.reveal())
+
     def __str__(self) -> str:
         return MASK
 
@@ -64,32 +65,7 @@ class Sealed:
         return hash(self._text)
 
 
-class Plain:
-    """A secret that somebody typed, before it is sealed or sent. Its ``str`` and ``repr`` are masks.
-
-    An error report shows the variables of every frame, whatever ``sensitive_variables`` says (Sentry does not read it).
-    """
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """Return the secret itself. Do not give it a name in a frame that goes on."""
-        return self._value
-
-    def __str__(self) -> str:
-        return MASK
-
-    __repr__ = __str__
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-
-@sensitive_variables("plaintext")
-def seal(row: models.Model, field: str, plaintext: str) -> Sealed:
+def seal(row: models.Model, field: str, plaintext: str | Plain) -> Sealed:
     """Seal a secret for one field of one row.
 
     Args:
@@ -100,7 +76,7 @@ def seal(row: models.Model, field: str, plaintext: str) -> Sealed:
     Raises:
         EncryptionError: no usable key is configured.
     """
-    context = context_of(row, field)
+    plaintext, context = Plain.of(plaintext), context_of(row, field)
     return Sealed(encryption.seal(plaintext, context), context)
 
 

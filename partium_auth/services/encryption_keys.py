@@ -199,7 +199,7 @@ def _reseal_rows(model: type[models.Model], names: list[str], pks: list[Any], cu
                 if not isinstance(value, Sealed) or value.encryption_key_id == current:
                     continue
                 try:
-                    changes[name] = seal(row, name, value.reveal())
+                    changes[name] = seal(row, name, value.plain())
                 except EncryptionError:
                     result.failed.append(f"{model._meta.label} {row.pk} {name}")
             if changes:

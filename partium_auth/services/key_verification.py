@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 from django.utils import translation
 from django.utils.translation import gettext as _
-from django.views.decorators.debug import sensitive_variables
 
 from partium_auth.exceptions import CredentialsRejected, NotPermitted, UpstreamError
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Organization
 from partium_auth.models.audit_events import EventDetail, describe
 from partium_auth.partium.bearers import Bearer
+from partium_auth.sealed.plain import Plain
 
 if TYPE_CHECKING:
     from partium_auth.partium.client import FindClient
@@ -58,17 +58,16 @@ class Outcome:
         return self.verification in {ApiKey.Verification.REJECTED, ApiKey.Verification.WRONG_ORGANIZATION}
 
 
-@sensitive_variables()
-def verify_at_partium(organization: Organization, value: str) -> Outcome:
+def verify_at_partium(organization: Organization, value: str | Plain) -> Outcome:
     """Exchange a key and make one search in the organization with the token, 5 s in all.
 
     Partium exchanges the key of another organization, or of another API, too; then the search is answered with 403.
     """
-    until = time.monotonic() + VERIFICATION_SECONDS
+    value, until = Plain.of(value), time.monotonic() + VERIFICATION_SECONDS
     kinds = ApiKey.Verification
     try:
         api = upstream.authentication_api(VERIFICATION_SECONDS, organization=organization.org_id)
-        token = api.exchange_api_key(value).access_token
+        token = _OneToken(Plain(api.exchange_api_key(value).access_token), organization.org_id)
     except (CredentialsRejected, NotPermitted) as error:
         return Outcome(kinds.REJECTED, EventDetail.EXCHANGE_REFUSED, error.status)
     except UpstreamError as error:
@@ -77,7 +76,7 @@ def verify_at_partium(organization: Organization, value: str) -> Outcome:
     if left <= 0:
         return Outcome(kinds.UNVERIFIED, EventDetail.TOO_SLOW)
     try:
-        find = upstream.find_client(_OneToken(token, organization.org_id), f"organization {organization.org_id!r}")
+        find = upstream.find_client(token, f"organization {organization.org_id!r}")
         find.search(text="a", limit=1, projection=["results.id"], total_seconds=left)
     except NotPermitted as error:
         is_for_catalog = _opens_catalog(find, until - time.monotonic())
@@ -105,12 +104,12 @@ def _no_answer(error: UpstreamError, detail: EventDetail) -> Outcome:
 class _OneToken:
     """The one token of a verification, as the bearer of the Find client."""
 
-    def __init__(self, value: str, organization: str) -> None:
+    def __init__(self, value: Plain, organization: str) -> None:
         self._value = value
         self._organization = organization
 
     def current(self) -> Bearer:
-        return Bearer(self._value, self._organization)
+        return Bearer(self._value.reveal(), self._organization)
 
     def replace(self, rejected: Bearer) -> NoReturn:
         raise CredentialsRejected("Partium answered 401 to a token that it had just issued.", status=401)

@@ -15,7 +15,6 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.debug import sensitive_variables
 
 from partium_auth import policy, signals
 from partium_auth.fields import seal
@@ -24,7 +23,7 @@ from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
 from partium_auth.models.fingerprints import fingerprint
 from partium_auth.models.keys import mask
-from partium_auth.sealed.values import Plain
+from partium_auth.sealed.plain import Plain
 from partium_auth.services import key_verification
 from partium_auth.services.audit import record
 from partium_auth.services.key_validation import (
@@ -47,10 +46,9 @@ DEFAULT_OVERLAP = dt.timedelta(hours=24)
 LONGEST_OVERLAP = dt.timedelta(days=90)
 
 
-@sensitive_variables("value", "clean")
 def add_key(
     organization: Organization,
-    value: str,
+    value: str | Plain,
     *,
     label: str,
     actor: Actor,
@@ -78,18 +76,18 @@ def add_key(
             ``duplicate``, ``rejected``, ``wrong_organization``, ``unreachable``.
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
+    value = Plain.of(value)
     _permit(actor, organization)
     policy.require_fresh_login(actor)
-    clean = Plain(clean_value(value))
-    del value
-    label = clean_label(label, clean.reveal())
+    value = clean_value(value)
+    label = clean_label(label, value)
     check_expiry(expires_at)
-    digest = fingerprint("api-key", clean.reveal())
+    digest = fingerprint("api-key", value)
     _refuse_duplicate(organization, digest)
-    outcome = _verify_before_storing(organization, clean, label, verify, allow_unverified, actor, address)
+    outcome = _verify_before_storing(organization, value, label, verify, allow_unverified, actor, address)
     with transaction.atomic(using=database_alias()):
         _permit_still(actor, organization)
-        key = _insert(organization, clean, digest, label, expires_at, outcome, actor)
+        key = _insert(organization, value, digest, label, expires_at, outcome, actor)
         record(
             AuditEvent.Action.KEY_ADDED,
             key=key,
@@ -102,10 +100,9 @@ def add_key(
     return key
 
 
-@sensitive_variables("value", "clean")
 def rotate_key(
     key: ApiKey,
-    value: str,
+    value: str | Plain,
     *,
     actor: Actor,
     overlap: dt.timedelta = DEFAULT_OVERLAP,
@@ -131,19 +128,19 @@ def rotate_key(
         PermissionDenied, FreshLoginRequired, ValidationError, EncryptionError: as :func:`add_key`; ``ValidationError`` also where the old key is
             retiring or revoked already (code ``not_active``), or the overlap is not from 0 to 90 days.
     """
+    value = Plain.of(value)
     _permit(actor, key.organization)
     policy.require_fresh_login(actor)
     if not dt.timedelta(0) <= overlap <= LONGEST_OVERLAP:
         raise ValidationError({"overlap": _("The overlap has to be from 0 to 90 days.")})
     if key.status != ApiKey.Status.ACTIVE:
         raise _not_active()
-    clean = Plain(clean_value(value))
-    del value
-    label = clean_label(key.label if label is None else label, clean.reveal())
+    value = clean_value(value)
+    label = clean_label(key.label if label is None else label, value)
     check_expiry(expires_at)
-    digest = fingerprint("api-key", clean.reveal())
+    digest = fingerprint("api-key", value)
     _refuse_duplicate(key.organization, digest)
-    outcome = _verify_before_storing(key.organization, clean, label, verify, allow_unverified, actor, address)
+    outcome = _verify_before_storing(key.organization, value, label, verify, allow_unverified, actor, address)
     now = timezone.now()
     with transaction.atomic(using=database_alias()):
         _permit_still(actor, key.organization)
@@ -154,7 +151,7 @@ def rotate_key(
         if not retired:
             raise _not_active()
         # Saving the new key tells of both.
-        new = _insert(key.organization, clean, digest, label, expires_at, outcome, actor, replaces=key)
+        new = _insert(key.organization, value, digest, label, expires_at, outcome, actor, replaces=key)
         hours = overlap.total_seconds() / 3600
         record(
             AuditEvent.Action.KEY_ROTATED,
@@ -214,7 +211,7 @@ def verify_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> Outc
     _permit(actor, key.organization)
     if key.status == ApiKey.Status.REVOKED or key.secret is None:
         raise ValidationError(_("The key is revoked."), code="revoked")
-    outcome = key_verification.verify_at_partium(key.organization, key.secret.reveal())
+    outcome = key_verification.verify_at_partium(key.organization, key.secret.plain())
     now = timezone.now()
     with transaction.atomic(using=database_alias()):
         _permit_still(actor, key.organization)
@@ -268,22 +265,19 @@ def change_key(
     key.label, key.expires_at = label, expires_at
 
 
-@sensitive_variables("value", "clean")
-def find_by_value(value: str, *, actor: Actor) -> list[ApiKey]:
+def find_by_value(value: str | Plain, *, actor: Actor) -> list[ApiKey]:
     """Return the keys with this value that the actor may see, newest first.
 
     Raises:
         ValidationError: this cannot be an API key.
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
-    clean = Plain(clean_value(value))
-    del value
-    digest = fingerprint("api-key", clean.reveal())
+    value = Plain.of(value)
+    digest = fingerprint("api-key", clean_value(value))
     candidates = policy.visible_keys(actor).filter(fingerprint=digest).select_related("organization")
     return [key for key in candidates if hmac.compare_digest(key.fingerprint, digest)]
 
 
-@sensitive_variables("value")
 def _verify_before_storing(
     organization: Organization,
     value: Plain,
@@ -295,7 +289,7 @@ def _verify_before_storing(
 ) -> Outcome:
     if not verify:
         return Outcome(ApiKey.Verification.UNVERIFIED, EventDetail.NOT_TRIED)
-    outcome = key_verification.verify_at_partium(organization, value.reveal())
+    outcome = key_verification.verify_at_partium(organization, value)
     if outcome.refused:
         # Recorded although no key is stored: somebody may have tried a key that is not theirs.
         with transaction.atomic(using=database_alias()):
@@ -305,7 +299,7 @@ def _verify_before_storing(
                 actor=actor,
                 address=address,
                 detail=EventDetail.REFUSED,
-                parameters=_in_history(label, hint_of(value.reveal()), outcome),
+                parameters=_in_history(label, hint_of(value), outcome),
             )
         raise ValidationError({"value": ValidationError(refusal(outcome), code=outcome.verification.value)})
     if outcome.verification == ApiKey.Verification.UNVERIFIED and not allow_unverified:
@@ -313,7 +307,6 @@ def _verify_before_storing(
     return outcome
 
 
-@sensitive_variables("value")
 def _insert(
     organization: Organization,
     value: Plain,
@@ -327,7 +320,7 @@ def _insert(
     key = ApiKey(
         organization=organization,
         label=label,
-        hint=hint_of(value.reveal()),
+        hint=hint_of(value),
         fingerprint=digest,
         expires_at=expires_at,
         verification=outcome.verification,
@@ -335,7 +328,7 @@ def _insert(
         replaces=replaces,
         created_by_id=None if actor is None else actor.pk,
     )
-    key.secret = seal(key, "secret", value.reveal())
+    key.secret = seal(key, "secret", value)
     try:
         with transaction.atomic(using=database_alias()):
             key.save(force_insert=True)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.utils.translation import gettext as _
-from django.views.decorators.debug import sensitive_variables
 
 from partium_auth import policy
 from partium_auth.conf import conf
@@ -18,7 +17,7 @@ from partium_auth.models import AuditEvent, Grant, Identity, IdentityProvider
 from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
 from partium_auth.oidc import providers
-from partium_auth.sealed.values import Plain
+from partium_auth.sealed.plain import Plain
 from partium_auth.services.audit import record
 from partium_auth.tokens import grants
 
@@ -32,9 +31,8 @@ _COLUMNS = tuple(
 )
 
 
-@sensitive_variables("client_secret")
 def save_provider(
-    provider: IdentityProvider, *, actor: Actor, address: str | None = None, client_secret: str | None = None
+    provider: IdentityProvider, *, actor: Actor, address: str | None = None, client_secret: str | Plain | None = None
 ) -> IdentityProvider:
     """Store an identity provider, new or changed.
 
@@ -55,8 +53,7 @@ def save_provider(
             ``secret_needed``).
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
-    secret = None if client_secret is None else Plain(client_secret)
-    del client_secret
+    client_secret = None if client_secret is None else Plain.of(client_secret)
     if not policy.is_operator(actor):
         raise PermissionDenied
     before = IdentityProvider.objects.filter(pk=provider.pk).first()
@@ -66,11 +63,11 @@ def save_provider(
             if getattr(provider, name) != getattr(before, name):
                 raise ValidationError({name: _("People have logged in through this provider: this cannot change.")})
     validate_slug_and_issuer(provider)
-    validate_client_secret(provider, has_new_secret=secret is not None)
+    validate_client_secret(provider, has_new_secret=client_secret is not None)
     if not provider.pk:  # Django's inline forms take a new row's primary key away
         provider.pk = uuid.uuid4()
-    if secret is not None:
-        provider.client_secret = seal(provider, "client_secret", secret.reveal())
+    if client_secret is not None:
+        provider.client_secret = seal(provider, "client_secret", client_secret)
     with transaction.atomic(using=database_alias()):
         provider.save()
         if before is not None and before.bound_to != provider.bound_to:

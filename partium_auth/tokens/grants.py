@@ -20,6 +20,7 @@ from partium_auth.exceptions import EncryptionError
 from partium_auth.fields import seal
 from partium_auth.models import ApiKey, Grant
 from partium_auth.models.database import database_alias
+from partium_auth.sealed.plain import Plain
 from partium_auth.tokens.database_clock import database_clock
 
 if TYPE_CHECKING:
@@ -58,15 +59,15 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
     if login.authenticated_seconds_ago is not None:
         grant.auth_time = database_clock.from_local(login.issued_at.timestamp()) - login.authenticated_seconds_ago
     if session_key:
-        grant.session_key = seal(grant, "session_key", session_key)
+        grant.session_key = seal(grant, "session_key", Plain(session_key))
         grant.session_key_digest = session_key_digest(session_key)
     if login.tokens is not None:
         if login.tokens.id_token:
-            grant.id_token = seal(grant, "id_token", login.tokens.id_token)
+            grant.id_token = seal(grant, "id_token", Plain(login.tokens.id_token))
             grant.signed_with = _algorithm_of(login.tokens.id_token)
-        grant.access_token = seal(grant, "access_token", login.tokens.access_token)
+        grant.access_token = seal(grant, "access_token", Plain(login.tokens.access_token))
         if login.tokens.refresh_token:
-            grant.refresh_token = seal(grant, "refresh_token", login.tokens.refresh_token)
+            grant.refresh_token = seal(grant, "refresh_token", Plain(login.tokens.refresh_token))
         grant.issued_at = database_clock.from_local(login.issued_at.timestamp())
         grant.lifetime_seconds = login.tokens.lifetime_seconds
         grant.generation = 1
@@ -112,7 +113,9 @@ def _store_session_key(grant_id: uuid.UUID, session_key: str) -> None:
     try:
         with transaction.atomic(using=database_alias()):
             outdated = _rows().filter(pk=grant_id, revoked_at__isnull=True).exclude(session_key_digest=digest)
-            outdated.update(session_key=seal(Grant(pk=grant_id), "session_key", session_key), session_key_digest=digest)
+            outdated.update(
+                session_key=seal(Grant(pk=grant_id), "session_key", Plain(session_key)), session_key_digest=digest
+            )
     except (AnyDatabaseError, EncryptionError) as error:
         logger.warning("The new session key of grant %s was not stored: %s", grant_id, type(error).__name__)
 

@@ -17,6 +17,7 @@ from django.utils import timezone
 from partium_auth.fields import seal
 from partium_auth.models import Grant
 from partium_auth.models.database import database_alias
+from partium_auth.sealed.plain import Plain
 from partium_auth.tokens.state import Now
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def commit(
         pause_seconds: until the next refresh may begin; None: whenever it is due.
     """
     values: dict[str, Any] = {
-        "access_token": seal(grant, "access_token", tokens.access_token),
+        "access_token": seal(grant, "access_token", Plain(tokens.access_token)),
         "issued_at": issued_at,
         "lifetime_seconds": tokens.lifetime_seconds,
         "generation": generation + 1,
@@ -83,7 +84,7 @@ def commit(
     else:
         current = current.filter(rejected_at__isnull=True)
         if tokens.refresh_token:
-            values["refresh_token"] = seal(grant, "refresh_token", tokens.refresh_token)
+            values["refresh_token"] = seal(grant, "refresh_token", Plain(tokens.refresh_token))
         values["unrotated"] = unrotated
         if reusable is not None:
             values["reusable"] = reusable

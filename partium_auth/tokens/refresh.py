@@ -26,6 +26,7 @@ from partium_auth.exceptions import KeyRejected, LoginRequired, PartiumError, Up
 from partium_auth.fields import seal
 from partium_auth.host.per_process import PerProcess
 from partium_auth.models import ApiKey, Grant
+from partium_auth.sealed.plain import Plain
 from partium_auth.tokens import grants, lease, refreshed_id_token, send_credential, windows
 from partium_auth.tokens.outages import Outages
 from partium_auth.tokens.state import GrantState
@@ -237,7 +238,7 @@ class Refresher:
             generation=seen.generation + 1,
             issued_at=issued_at,
             lifetime_seconds=tokens.lifetime_seconds,
-            token=seal(grant, "access_token", tokens.access_token).text,
+            token=seal(grant, "access_token", Plain(tokens.access_token)).text,
             sent=False,
             busy=False,
             waiting=forced,

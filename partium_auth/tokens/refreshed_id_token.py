@@ -11,6 +11,7 @@ from partium_auth.exceptions import PartiumError
 from partium_auth.fields import seal
 from partium_auth.models import Grant
 from partium_auth.models.database import database_alias
+from partium_auth.sealed.plain import Plain
 
 if TYPE_CHECKING:
     from partium_auth.partium.token_response import TokenResponse
@@ -44,7 +45,7 @@ def keep(grant: Grant, tokens: TokenResponse, generation: int) -> None:
             op, metadata_of(op), tokens.id_token, who=who, access_token=tokens.access_token
         )
         rows = Grant.objects.using(database_alias()).filter(pk=grant.pk, generation=generation, revoked_at=None)
-        is_newest = rows.update(id_token=seal(grant, "id_token", tokens.id_token))
+        is_newest = rows.update(id_token=seal(grant, "id_token", Plain(tokens.id_token)))
     except (PartiumError, LookupError) as error:
         logger.warning("The ID token of a refresh at %s is not used: %s", grant.provider, error)
         return

@@ -32,7 +32,7 @@ def revoke_at_provider(grant: Grant) -> bool:
     try:
         op = providers.get(grant.provider)
         is_done = grant.refresh_token is None or not op.issued(grant)
-        is_done = is_done or token_endpoint.revoke(op, grant.refresh_token.reveal())
+        is_done = is_done or token_endpoint.revoke(op, grant.refresh_token.plain())
     except (LookupError, EncryptionError):
         is_done = True  # there is nobody to tell, or nothing to say
     if is_done:

@@ -34,10 +34,10 @@ def send_credential(grant: Grant, before_send: Callable[[], None]) -> TokenRespo
         if grant.api_key.secret is None:
             raise KeyRejected("The API key was revoked.")
         api = upstream.authentication_api(organization=grant.api_key.organization.org_id)
-        return api.exchange_api_key(grant.api_key.secret.reveal(), before_send=before_send)
+        return api.exchange_api_key(grant.api_key.secret.plain(), before_send=before_send)
     if grant.refresh_token is None:
         raise LoginRequired(NOT_REFRESHABLE)
-    refresh_token = grant.refresh_token.reveal()
+    refresh_token = grant.refresh_token.plain()
     if grant.kind == Grant.Kind.PASSWORD:
         return upstream.authentication_api().refresh(refresh_token, before_send=before_send)
     from partium_auth.oidc import providers, token_endpoint

@@ -1,9 +1,8 @@
-"""Where the database fails, no variable of a frame of this app shows a secret; Django's own frames: ``tests/admin/test_sentry.py``."""
+"""Where the database fails, no variable of any frame shows a secret; see ``tests/admin/test_sentry.py``, too."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from partium_auth.models import ApiKey, IdentityProvider, Organization
 from partium_auth.services import add_key, keys, rotate_key, save_provider, verify_key
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
+from tests.reports import frames_that_show
 
 pytestmark = pytest.mark.django_db
 CLIENT_SECRET = "client-secret-0123456789"
@@ -25,16 +25,10 @@ def fail(*args: object, **kwargs: object) -> Any:
 
 
 def frames_with(secret: str, run: Callable[[], object]) -> list[str]:
-    """Run what fails, and return the frames below the caller's in which a variable shows the secret."""
+    """Run what fails, and return every frame in which a variable shows the secret."""
     with pytest.raises(DatabaseError) as caught:
         run()
-    found, step = [], caught.value.__traceback__
-    while isinstance(step, TracebackType):
-        frame, step = step.tb_frame, step.tb_next
-        ours = "/partium_auth/" in frame.f_code.co_filename
-        if ours and any(secret in repr(value) for value in frame.f_locals.values()):
-            found.append(frame.f_code.co_qualname if hasattr(frame.f_code, "co_qualname") else frame.f_code.co_name)
-    return found
+    return frames_that_show(caught.value, [secret])
 
 
 @pytest.fixture

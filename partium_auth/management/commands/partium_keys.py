@@ -18,13 +18,13 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser, no_translations
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
-from django.views.decorators.debug import sensitive_variables
 
 from partium_auth import policy
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import ApiKey, Organization
 from partium_auth.models.key_status import KeyStatus, key_status, needs_attention
 from partium_auth.models.keys import ApiKeyState
+from partium_auth.sealed.plain import Plain
 from partium_auth.services import key_validation, keys
 
 OK, FAILED, USAGE, REJECTED, NOT_PERMITTED, NEEDS_ATTENTION = 0, 1, 2, 3, 4, 5
@@ -142,7 +142,6 @@ class Command(BaseCommand):
             raise CommandError(f"Organizations that need attention: {len(found)}.", returncode=NEEDS_ATTENTION)
         return OK
 
-    @sensitive_variables("value")
     def _add(self, actor: Any, options: dict[str, Any]) -> int:
         organization = self._organization(actor, options["organization"])
         value = self._value()
@@ -176,7 +175,6 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(results, indent=2, ensure_ascii=False))
         return worst
 
-    @sensitive_variables("value")
     def _rotate(self, actor: Any, options: dict[str, Any]) -> int:
         key = self._key(actor, options["key"])
         overlap = dt.timedelta(hours=options["overlap_hours"])
@@ -223,11 +221,11 @@ class Command(BaseCommand):
             raise CommandError(f"There is no key {pk}.", returncode=USAGE)
         return key
 
-    def _value(self) -> str:
+    def _value(self) -> Plain:
         if sys.stdin.isatty():
-            return _asked(getpass.getpass, "API key: ")
+            return Plain(_asked(getpass.getpass, "API key: "))
         with contextlib.suppress(UnicodeDecodeError):  # left first: it holds what was read
-            return sys.stdin.read(key_validation.LONGEST_VALUE + 256)
+            return Plain(sys.stdin.read(key_validation.LONGEST_VALUE + 256))
         raise CommandError("There are unusual characters in this key. Is it text in UTF-8?", returncode=USAGE)
 
     def _print(self, rows: Any, options: dict[str, Any]) -> int:
