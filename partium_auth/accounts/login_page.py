@@ -152,18 +152,18 @@ def _log_in_with_password(
             if typed.refusal is None:
                 return {"title": _("The user name or the password is wrong."), "advice": _("Please try again.")}
             raise typed.refusal
-        throttling.forget_attempt(request, typed.username)
         typed.login.user = user  # with the backend that Django has noted on it
         sessions.log_in(request, typed.login, org_id=org_id)
+        answer: HttpResponse | dict[str, Any] = after_login(next_url, has_joined=typed.login.has_joined)
     except UpstreamError as e:
-        throttling.forget_attempt(request, typed.username)
         _text, reference = explain_refusal(e)
         title, advice = _OF_UPSTREAM_ERRORS.get(type(e), _UNREACHABLE)
         retry_after = e.retry_after or RETRY_SECONDS
-        return {"title": title, "advice": advice, "reference": reference, "retry_after": retry_after}
+        answer = {"title": title, "advice": advice, "reference": reference, "retry_after": retry_after}
     except LOGIN_FAILURES as e:
-        return refusal_response(request, e, next_url=next_url)
-    return after_login(next_url, has_joined=typed.login.has_joined)
+        answer = refusal_response(request, e, next_url=next_url)
+    throttling.forget_attempt(request, typed.username)  # the password was right, or nobody has checked it
+    return answer
 
 
 def _listed_providers(next_url: str, org_id: str) -> list[dict[str, str]]:

@@ -20,6 +20,7 @@ from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
 from partium_auth.oidc import client_keys, documents, providers
 from partium_auth.oidc.metadata import assertion_algorithm
+from partium_auth.sealed.plain import Plain
 from partium_auth.services.audit import record
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def create_client_key(
     document = documents.get(provider.discovery_url) if provider.discovery_url else {}
     algorithm, now = assertion_algorithm(document), timezone.now()
     key = ClientKey(provider=row, bound_to=provider.bound_to, algorithm=algorithm, used_from=now)
-    key.private_key = seal(key, "private_key", json.dumps(_MAKE[key.algorithm]()))
+    key.private_key = seal(key, "private_key", Plain(json.dumps(_MAKE[key.algorithm]())))
     with transaction.atomic(using=database_alias()):
         others = client_keys.of_provider(provider.bound_to).select_for_update()
         others.filter(published_until__lte=now).delete()

@@ -55,6 +55,19 @@ def test_right_passwords_and_outages_count_for_nothing(ann: PartiumSandbox, db: 
     assert not LoginAttempts.objects.filter(count__gt=0).exists()
 
 
+@pytest.mark.parametrize("refusing", [{"OIDC_CREATE_USER": False}, {"PARTIUM_ENCRYPTION_KEYS": []}])
+def test_a_right_password_that_is_refused_here_counts_for_nothing(
+    ann: PartiumSandbox, db: None, settings: Settings, refusing: dict[str, Any]
+) -> None:
+    settings.PARTIUM_PASSWORD_ATTEMPTS = 2
+    for name, value in refusing.items():
+        setattr(settings, name, value)
+    responses = [post(PASSWORD) for _ in range(4)]
+    assert not any(response.logged_in for response in responses)
+    assert {response.status_code for response in responses} & {200, 429} == set()
+    assert not LoginAttempts.objects.filter(count__gt=0).exists()
+
+
 def test_one_address_that_tries_many_names_fills_no_table(ann: PartiumSandbox, db: None, settings: Settings) -> None:
     settings.PARTIUM_PASSWORD_ATTEMPTS = 1
     statuses = [post("x", f"name-{n}").status_code for n in range(15)]
