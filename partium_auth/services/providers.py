@@ -77,7 +77,7 @@ def save_provider(
             _record(AuditEvent.Action.PROVIDER_ADDED, provider, actor, address)
         else:
             columns = [name for name in _COLUMNS if getattr(provider, name) != getattr(before, name)]
-            changed = [*columns, "client_secret"] if secret is not None else columns
+            changed = [*columns, "client_secret"] if client_secret is not None else columns
             record_change(provider, changed, actor=actor, address=address)
     return provider
 
