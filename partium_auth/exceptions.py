@@ -87,6 +87,10 @@ class TokenUnavailable(PartiumError):
         self.is_misconfigured = False
 
 
+class NothingToSearch(PartiumError, ValueError):
+    """A search has neither text (only space) nor image, filters or ``within``: an empty form, usually. Nothing was sent."""
+
+
 class UpstreamError(PartiumError):
     """Partium or an identity provider answered with an error or something unreadable, or did not answer.
 

@@ -92,6 +92,15 @@ OF_ERRORS: tuple[tuple[type[PartiumError], ErrorText], ...] = (
         ),
     ),
     (
+        exceptions.NothingToSearch,
+        ErrorText(
+            422,
+            "nothing_to_search",
+            _("There is nothing to search for"),
+            _("Type a name, a part number or a few words."),
+        ),
+    ),
+    (
         exceptions.PayloadTooLarge,
         ErrorText(413, "payload_too_large", _("The picture is too large"), _("Choose one of at most 5.5 MiB.")),
     ),

@@ -163,7 +163,8 @@ class FindClient:
         Args: see :class:`~partium_auth.partium.search.SearchParameters`.
 
         Raises:
-            ValueError: there is nothing to search for, or ``matches`` names an organization.
+            NothingToSearch: no text but space, no image, no filters, no ``within``; also a ``ValueError``.
+            ValueError: ``matches`` names an organization.
             PayloadTooLarge: over 5.5 MiB; ``sent`` is False where that was known before.
             UnsupportedImage: Partium does not recognize the format, or the image is empty (``sent`` is False then).
         """

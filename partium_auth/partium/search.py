@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol, TypeAlias
 
-from partium_auth.exceptions import PayloadTooLarge, UnsupportedImage
+from partium_auth.exceptions import NothingToSearch, PayloadTooLarge, UnsupportedImage
 
 MAX_PAYLOAD_BYTES: Final = 11 * 1024 * 1024 // 2
 """5.5 MiB a request (Partium, Find API: image search)."""
@@ -94,7 +94,8 @@ class SearchParameters:
             language: where the search names none.
 
         Raises:
-            ValueError: there is nothing to search for, or ``matches`` names an organization.
+            NothingToSearch: no text but space, no image, no filters, no ``within``.
+            ValueError: ``matches`` names an organization.
             PayloadTooLarge: image and input are over 5.5 MiB.
             UnsupportedImage: the image is empty.
         """
@@ -105,7 +106,7 @@ class SearchParameters:
         del query["matches"]["organization"]  # the sentence above MULTIPART_BYTES counts it
         if self.image is None:
             if not query["matches"]:
-                raise ValueError("There is nothing to search for: give text, image, or both; or filters, or within.")
+                raise NothingToSearch("There is nothing to search for: give text, image, or both; or filters, or within.")
             return asked
         rest = MULTIPART_BYTES + len(json.dumps(query, allow_nan=False))
         return replace(asked, image=_read(self.image, MAX_PAYLOAD_BYTES - rest))
@@ -120,7 +121,7 @@ class SearchParameters:
         if self.facets and FACETS not in projection:
             projection.append(FACETS)
         matches: dict[str, Any] = {"organization": organization}
-        if self.text:
+        if self.text and not self.text.isspace():
             matches["text"] = self.text
         if self.filters:
             chosen = {label: _texts(values) for label, values in self.filters.items()}

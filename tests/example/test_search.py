@@ -159,3 +159,10 @@ def test_people_search_in_their_own_organization_and_are_told_apart_where_they_s
 @pytest.mark.parametrize("path", ["/", "/more/", "/session-state/", "/in-the-browser/"])
 def test_the_wrong_method_is_refused(browser: Client, path: str) -> None:
     assert browser.delete(path).status_code == 405
+
+
+@pytest.mark.parametrize("query", ["text=", "text=%20", "text=+&filter.Voltage=", "within=%20"])
+def test_an_empty_search_is_a_message(browser: Client, query: str) -> None:
+    page = browser.get(f"/?{query}")
+    assert page.status_code in {200, 422}
+    assert "Nothing was searched yet" in page.content.decode() or "nothing to search for" in page.content.decode()

@@ -22,6 +22,7 @@ from partium_auth.exceptions import (
     ConnectionFailed,
     CredentialsRejected,
     LengthRequired,
+    NothingToSearch,
     NotPermitted,
     PayloadTooLarge,
     RateLimited,
@@ -34,7 +35,7 @@ from partium_auth.exceptions import (
 from partium_auth.partium.client import Bearer, FindClient
 from partium_auth.partium.part import Attributes, Part
 from partium_auth.partium.results import SearchResult
-from partium_auth.partium.search import MAX_PAYLOAD_BYTES, MULTIPART_BYTES
+from partium_auth.partium.search import MAX_PAYLOAD_BYTES, MULTIPART_BYTES, SearchParameters
 from tests.http.upstream import Peer, Request
 from tests.partium.conftest import API, FOUND
 
@@ -100,10 +101,18 @@ def test_filters_alone_are_a_search(api: API) -> None:
     assert api.last.json["matches"] == {"organization": "acme", "filters": ["a"]}
 
 
-def test_a_search_for_nothing_is_refused(api: API) -> None:
-    with pytest.raises(ValueError, match="give text, image, or both"):
-        api.find().search()
+@pytest.mark.parametrize(
+    "inputs", [{}, {"text": ""}, {"text": " \n\u3000"}, {"text": None, "filters": {}, "within": []}]
+)
+def test_a_search_for_nothing_is_refused(api: API, inputs: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="give text, image, or both") as caught:
+        api.find().search(**inputs)
+    assert isinstance(caught.value, NothingToSearch)
     assert not api.source.calls
+
+
+def test_a_photo_beside_which_only_space_was_typed_is_searched_alone(api: API) -> None:
+    assert "text" not in SearchParameters(text="  ", image=b"x").query("acme")["matches"]
 
 
 def test_a_client_does_not_search_in_another_organization(api: API) -> None:

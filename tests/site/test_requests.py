@@ -37,6 +37,7 @@ EVERY_ERROR = {
     "CredentialsRejected": (503, "credentials_rejected"),
     "NotPermitted": (403, "not_permitted"),
     "LengthRequired": (503, "upstream_error"),
+    "NothingToSearch": (422, "nothing_to_search"),
     "PayloadTooLarge": (413, "payload_too_large"),
     "UnsupportedImage": (415, "unsupported_image"),
     "UnprocessableRequest": (422, "unprocessable"),
