@@ -57,6 +57,8 @@ class Assumptions:
                 raise ValueError(f"Unknown name {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
             if not isinstance(value, str) or not value:
                 raise ValueError(f"{name!r} has to be a string.")
+            if name.endswith("_path") and not value.startswith("/"):
+                raise ValueError(f"{name!r} has to begin with a slash.")
             if name.endswith("_path") and (wrong := _places(value) - PLACES):
                 raise ValueError(f"{name!r} has no place {min(wrong)!r}; it may have {', '.join(sorted(PLACES))}.")
         return cls(**{**known, **changes})

@@ -17,6 +17,7 @@ from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
+from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_resolver, get_script_prefix, resolve, reverse
 from django.utils.module_loading import import_string
 
@@ -109,7 +110,12 @@ def check_setting_values(app_configs: Configs, **kwargs: Any) -> Iterator[CheckM
         try:
             getattr(conf, attribute)
         except ImproperlyConfigured as error:
-            yield _error("E004", str(error), f"Correct {name} in the settings.")
+            yield _error("E004", str(error), f"Correct {name} in the settings, or remove it.")
+    if providers.is_configured():
+        try:
+            providers.from_settings()
+        except ImproperlyConfigured as error:
+            yield _error("E004", str(error), "Correct it in the settings, or remove it.")
 
 
 @register()
@@ -233,6 +239,23 @@ def check_urls(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
             "partium_auth's URLs are not included.",
             'Add path("partium/", include("partium_auth.urls")) to the urlpatterns.',
         )
+
+
+@register(Tags.urls)
+def check_targets(app_configs: Configs, **kwargs: Any) -> Iterator[CheckMessage]:
+    """E027 a setting that names a page names none."""
+    for name in ("LOGIN_URL", "LOGIN_REDIRECT_URL", "LOGOUT_REDIRECT_URL"):
+        target = getattr(settings, name)
+        try:
+            found = not target or resolve_url(target).startswith(("/", "https://", "http://"))
+        except NoReverseMatch:
+            found = False
+        if not found:
+            yield _error(
+                "E027",
+                f"{name} ({target}) is no name of a URL, and no path that begins with a slash.",
+                f'Write {name} = "partium_auth:login".' if name == "LOGIN_URL" else f'Write {name} = "/", for example.',
+            )
 
 
 @register()

@@ -6,11 +6,13 @@ Every ``PARTIUM_…`` setting is a property of :class:`Conf`; its docstring is t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
     from partium_auth.assumptions import Assumptions
@@ -27,38 +29,47 @@ def _wrong(name: str, expected: str) -> ImproperlyConfigured:
     return ImproperlyConfigured(f"{name} must be {expected}.")
 
 
-def _text(name: str, default: str) -> str:
+def _text(name: str, default: str, *, pattern: str = "(?s:.*)", expected: str = "a string") -> str:
     value = _get(name, default)
-    if not isinstance(value, str):
-        raise _wrong(name, "a string")
+    if not isinstance(value, str) or re.fullmatch(pattern, value) is None:
+        raise _wrong(name, f"{expected}, such as {default!r}" if default else expected)
     return value
+
+
+def _path(name: str, default: str) -> str:
+    # Without the slash, the credential would go to another host: https://api.partium.io1/auth.
+    return _text(name, default, pattern=r"/(?!/)\S+", expected="a path that begins with one slash")
+
+
+def _optional_text(name: str, expected: str) -> str | None:
+    return None if _get(name, None) is None else _text(name, "", expected=f"{expected}, or None")
 
 
 def _flag(name: str, default: bool) -> bool:
     value = _get(name, default)
     if not isinstance(value, bool):
-        raise _wrong(name, "True or False")
+        raise _wrong(name, "True or False, without quotes")
     return value
 
 
 def _seconds(name: str, default: float, *, low: float, high: float) -> float:
     value = _get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise _wrong(name, f"a number of seconds from {low:g} to {high:g}")
+        raise _wrong(name, f"a number of seconds from {low:g} to {high:g}, such as {default or low:g}")
     return float(value)
 
 
 def _count(name: str, default: int, *, low: int, high: int) -> int:
     value = _get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise _wrong(name, f"a number from {low} to {high}")
+        raise _wrong(name, f"a whole number from {low} to {high}, such as {default or low}")
     return value
 
 
 def _texts(name: str, default: Sequence[str]) -> tuple[str, ...]:
     value = _get(name, default)
     if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(v, str) for v in value):
-        raise _wrong(name, "a list of strings")
+        raise _wrong(name, f"a list of strings, such as {list(default) or ['one', 'two']}")
     return tuple(value)
 
 
@@ -73,12 +84,12 @@ class Conf:
     @property
     def auth_path(self) -> str:
         """``PARTIUM_AUTH_PATH``: where credentials are exchanged for tokens. Partium's pages name ``/1/auth`` and ``/auth/``."""
-        return _text("PARTIUM_AUTH_PATH", "/1/auth")
+        return _path("PARTIUM_AUTH_PATH", "/1/auth")
 
     @property
     def refresh_path(self) -> str:
         """``PARTIUM_REFRESH_PATH``: where tokens are refreshed."""
-        return _text("PARTIUM_REFRESH_PATH", "/auth/refresh")
+        return _path("PARTIUM_REFRESH_PATH", "/auth/refresh")
 
     @property
     def encryption_keys(self) -> tuple[str, ...]:
@@ -125,13 +136,20 @@ class Conf:
         return _count("PARTIUM_MAX_WAITING", 0, low=1, high=1000)
 
     @property
-    def claims(self) -> str:
+    def claims(self) -> Callable[..., Mapping[str, Any]] | None:
         """``PARTIUM_CLAIMS``: dotted path of a function that reads a provider's claims; empty: they are read as they come.
 
         ``read(claims, provider)`` returns a dictionary of claims in which organizations, roles, names and addresses are as this
         app expects them; ``partium_auth.contrib.claims`` has some, and says how to write one.
         """
-        return _text("PARTIUM_CLAIMS", "")
+        path = _text("PARTIUM_CLAIMS", "")
+        try:
+            found = import_string(path) if path else None
+        except ImportError:
+            found = path  # no function
+        if found is not None and not callable(found):
+            raise _wrong("PARTIUM_CLAIMS", "the path of a function, such as 'partium_auth.contrib.claims.keycloak'")
+        return found
 
     @property
     def organizations_claim(self) -> str:
@@ -172,10 +190,7 @@ class Conf:
     def password_organization(self) -> str | None:
         """``PARTIUM_PASSWORD_ORGANIZATION``: id of the organization that everybody joins who logs in with Partium user name
         and password; None: such people need an invitation, or a membership added in the admin."""
-        value = _get("PARTIUM_PASSWORD_ORGANIZATION", None)
-        if value is not None and not isinstance(value, str):
-            raise _wrong("PARTIUM_PASSWORD_ORGANIZATION", "the id of an organization, or None")
-        return value
+        return _optional_text("PARTIUM_PASSWORD_ORGANIZATION", "the id of an organization, such as 'acme'")
 
     @property
     def reauthenticate_after_seconds(self) -> float | None:
@@ -210,15 +225,13 @@ class Conf:
     @property
     def find_sdk_url(self) -> str:
         """``PARTIUM_FIND_SDK_URL``: where browsers load Partium's Find SDK from; empty: the page includes it itself."""
-        return _text("PARTIUM_FIND_SDK_URL", "")
+        expected = "an address that begins with https:// or a slash, or an empty string"
+        return _text("PARTIUM_FIND_SDK_URL", "", pattern=r"((https?:/)?/\S+)?", expected=expected)
 
     @property
     def language(self) -> str | None:
         """``PARTIUM_LANGUAGE``: the language of searches; None: Django's active language."""
-        value = _get("PARTIUM_LANGUAGE", None)
-        if value is not None and not isinstance(value, str):
-            raise _wrong("PARTIUM_LANGUAGE", "a language code, or None")
-        return value
+        return _optional_text("PARTIUM_LANGUAGE", "a language code, such as 'de'")
 
     @property
     def assumptions(self) -> Assumptions:
@@ -228,7 +241,7 @@ class Conf:
 
         value = _get("PARTIUM_ASSUMPTIONS", {})
         if not isinstance(value, Mapping):
-            raise _wrong("PARTIUM_ASSUMPTIONS", "a dictionary")
+            raise _wrong("PARTIUM_ASSUMPTIONS", "a dictionary, such as {'relevance_field': 'relevancy'}")
         try:
             return Assumptions.changed(value)
         except ValueError as error:

@@ -10,6 +10,7 @@ from django.urls import include, path
 from pytest_django import Settings
 
 from partium_auth import checks
+from partium_auth.conf import SETTINGS
 
 pytestmark = pytest.mark.django_db
 
@@ -65,13 +66,64 @@ def test_an_unknown_setting_is_a_warning_with_a_guess(settings: Settings) -> Non
         ("PARTIUM_FRESH_LOGIN_MINUTES", True),
         ("PARTIUM_PASSWORD_ORGANIZATION", 1),
         ("PARTIUM_LANGUAGE", 1),
+        ("PARTIUM_AUTH_PATH", "1/auth"),
+        ("PARTIUM_AUTH_PATH", "https://api.partium.io/1/auth"),
+        ("PARTIUM_REFRESH_PATH", "auth/refresh"),
+        ("PARTIUM_REFRESH_PATH", "//auth/refresh"),
+        ("PARTIUM_FIND_SDK_URL", "cdn.example/sdk.js"),
+        ("PARTIUM_CLAIMS", "site.claims.no_such_function"),
+        ("PARTIUM_CLAIMS", "partium_auth.conf.PREFIX"),
+        ("PARTIUM_ASSUMPTIONS", {"page_path": "pages/{session_id}"}),
     ],
 )
 def test_a_value_of_the_wrong_type_is_an_error_that_names_the_setting(
     settings: Settings, name: str, value: Any
 ) -> None:
     setattr(settings, name, value)
+    assert f"Correct {name} in the settings" in ids()["partium_auth.E004"]
+
+
+@pytest.mark.parametrize("value", [3.5j, b"secret", {"secret": 1}, ["secret", 7]], ids=str)
+@pytest.mark.parametrize("name", [name for name in SETTINGS if name != "PARTIUM_ENCRYPTION_KEYS"])
+def test_every_setting_names_itself_says_what_to_write_and_quotes_nothing(
+    settings: Settings, name: str, value: Any
+) -> None:
+    setattr(settings, name, value)
+    text = ids()["partium_auth.E004"]
+    assert text.startswith(f"{name} must be ") or (name, type(value)) == ("PARTIUM_ASSUMPTIONS", dict)
+    assert len(text.split(" must be ")[-1]) > 15
+    assert f"Correct {name}" in text
+    assert "secret" not in text or name == "PARTIUM_ASSUMPTIONS"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OIDC_RP_SIGN_ALGO", "RS999"),
+        ("OIDC_AUTH_REQUEST_EXTRA_PARAMS", "prompt=login"),
+        ("OIDC_OP_ISSUER", 7),
+        ("OIDC_RP_SCOPES", ["openid"]),
+    ],
+)
+def test_settings_of_the_provider_name_themselves(settings: Settings, name: str, value: Any) -> None:
+    settings.OIDC_RP_CLIENT_ID = "x"
+    setattr(settings, name, value)
     assert name in ids()["partium_auth.E004"]
+
+
+@pytest.mark.parametrize("name", ["LOGIN_URL", "LOGIN_REDIRECT_URL", "LOGOUT_REDIRECT_URL"])
+@pytest.mark.parametrize("value", ["partium_auth:home", "nowhere", "accounts/login/", "login.example.com"])
+def test_a_target_that_is_neither_a_page_nor_a_path_is_an_error(settings: Settings, name: str, value: str) -> None:
+    setattr(settings, name, value)
+    text = ids()["partium_auth.E027"]
+    assert text.startswith(f"{name} ({value})")
+    assert f"Write {name} = " in text
+
+
+@pytest.mark.parametrize("value", ["/nowhere/", "partium_auth:login", "https://login.example.com/", None])
+def test_paths_names_and_addresses_are_targets(settings: Settings, value: str | None) -> None:
+    settings.LOGIN_URL, settings.LOGOUT_REDIRECT_URL = value or "/", value
+    assert ids() == {}
 
 
 @pytest.mark.parametrize(

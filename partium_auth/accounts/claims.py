@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.utils.module_loading import import_string
 
 from partium_auth.conf import conf
 from partium_auth.oidc.errors import Refused
@@ -36,12 +35,15 @@ def as_the_site_reads_them(claims: Mapping[str, Any], provider: Provider) -> dic
     Raises:
         Refused: the function refuses the person, by PermissionDenied or SuspiciousOperation.
     """
-    if not conf.claims:
+    read_claims = conf.claims
+    if read_claims is None:
         return dict(claims)
     try:
-        return dict(import_string(conf.claims)(claims, provider))
+        return dict(read_claims(claims, provider))
     except (PermissionDenied, SuspiciousOperation) as e:
-        raise Refused("claims", f"{conf.claims}() raised {type(e).__name__}.") from None
+        raise Refused(
+            "claims", f"{getattr(read_claims, '__name__', 'PARTIUM_CLAIMS')}() raised {type(e).__name__}."
+        ) from None
 
 
 def read(claims: Mapping[str, Any], path: str) -> Any:

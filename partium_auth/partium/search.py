@@ -106,7 +106,9 @@ class SearchParameters:
         del query["matches"]["organization"]  # the sentence above MULTIPART_BYTES counts it
         if self.image is None:
             if not query["matches"]:
-                raise NothingToSearch("There is nothing to search for: give text, image, or both; or filters, or within.")
+                raise NothingToSearch(
+                    "There is nothing to search for: give text, image, or both; or filters, or within."
+                )
             return asked
         rest = MULTIPART_BYTES + len(json.dumps(query, allow_nan=False))
         return replace(asked, image=_read(self.image, MAX_PAYLOAD_BYTES - rest))

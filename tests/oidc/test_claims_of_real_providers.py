@@ -76,6 +76,14 @@ def refuse_everybody(claims: Any, provider: Any) -> Any:
     raise PermissionDenied("private words")
 
 
+def test_a_function_that_does_not_exist_is_a_page_and_a_log_line(
+    browser: Browser, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.PARTIUM_CLAIMS = "site.claims.no_such_function"
+    assert browser.log_in().status_code == 503
+    assert "PARTIUM_CLAIMS must be the path of a function" in caplog.text
+
+
 def test_a_function_that_refuses_a_person_is_a_refusal_with_its_name(
     browser: Browser, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
