@@ -97,7 +97,7 @@ def _fresh_login(request: HttpRequest, error: FreshLoginRequired) -> HttpRespons
         return JsonResponse({"error": "fresh_login_required", "login_url": url}, status=401)
     context = {
         "text": error_texts.FRESH_LOGIN,
-        "minutes": conf.fresh_login_minutes,
+        "minutes": conf.fresh_login_minutes or 0,  # a site may raise it without the setting
         "of_the_site": error.of_the_site,
         "login_url": url,
     }

@@ -25,6 +25,7 @@ SCRIPT = {"Accept": "application/json", "Sec-Fetch-Mode": "cors"}
 EVERY_ERROR = {
     "PartiumError": (503, "upstream_error"),
     "LoginRequired": (401, "login_required"),
+    "FreshLoginRequired": (401, "fresh_login_required"),
     "NoOrganization": (403, "no_organization"),
     "NoUsableKey": (503, "no_usable_key"),
     "KeyRejected": (503, "key_rejected"),
@@ -44,6 +45,7 @@ EVERY_ERROR = {
     "RateLimited": (503, "rate_limited"),
     "ServiceUnavailable": (503, "upstream_error"),
 }
+PAGE_STATUSES = {"LoginRequired": 302, "FreshLoginRequired": 403}
 
 
 def test_a_view_has_a_token_and_finds_a_part(partium_user: PartiumUser, partium_sandbox: PartiumSandbox) -> None:
@@ -120,7 +122,7 @@ def test_no_partium_error_becomes_a_500_or_shows_its_details(
     if headers == SCRIPT:
         assert (response.status_code, response.json()["error"]) == (status, code)
     else:
-        assert response.status_code == (302 if status == 401 else status)
+        assert response.status_code == PAGE_STATUSES.get(name, status)
     assert "SECRET-DETAIL" not in response.content.decode()
     assert "no-store" in response["Cache-Control"]
     assert ("Retry-After" in response) == (response.status_code == 503)
