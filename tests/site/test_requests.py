@@ -16,6 +16,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from partium_auth import afor_organization, exceptions, for_organization
 from partium_auth.accounts import error_pages
 from partium_auth.models import Grant, Membership, Organization
+from partium_auth.services.keys import add_key
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox
 
@@ -181,8 +182,6 @@ def test_the_token_endpoint_takes_post_with_csrf_only(partium_user: PartiumUser)
 def test_the_token_endpoint_never_gives_an_api_key(
     partium_user: PartiumUser, partium_sandbox: PartiumSandbox, source: str, settings: Settings
 ) -> None:
-    from partium_auth.services.keys import add_key
-
     value = partium_sandbox.add_key("acme")
     add_key(partium_user.organization, value, label="shared", actor=None, verify=False)
     Organization.objects.update(token_source=source)
@@ -193,6 +192,29 @@ def test_the_token_endpoint_never_gives_an_api_key(
 
 def test_the_token_endpoint_answers_401_in_json_when_nobody_is_logged_in(client: Client) -> None:
     assert client.post("/partium/token/", headers=SCRIPT).status_code == 401
+
+
+@pytest.mark.parametrize("state", ["due", "failing", "rejected key"])
+def test_a_flood_of_token_requests_costs_partium_one_call(
+    partium_user: PartiumUser, partium_sandbox: PartiumSandbox, state: str
+) -> None:
+    Grant.objects.update(issued_at=time.time() - (550 if state == "due" else 600))
+    if state == "failing":
+        partium_sandbox.fail("refresh", status=503, retry_after=60)
+    elif state == "rejected key":
+        add_key(partium_user.organization, "no-such-key-" + "0" * 20, label="k", actor=None, verify=False)
+        Organization.objects.update(token_source="api_key")
+    before = partium_sandbox.count()
+    answers = {partium_user.client.post("/partium/token/", headers=SCRIPT).status_code for _request in range(30)}
+    assert answers == {200 if state == "due" else 503}
+    assert partium_sandbox.count() == before + 1
+
+
+def test_a_flood_without_a_login_costs_no_query(
+    client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_num_queries(0):
+        assert client.post("/partium/token/", headers=SCRIPT).status_code == 401
 
 
 # --- the switch of organization ----------------------------------------------------------------------------------------------
@@ -300,8 +322,6 @@ def test_a_login_that_has_run_out_is_refreshed_silently_but_not_over_and_over(
 
 @pytest.mark.django_db(transaction=True)
 def test_an_organization_is_acted_for_in_async_code_too(partium_sandbox: PartiumSandbox) -> None:
-    from partium_auth.services.keys import add_key
-
     organization = Organization.objects.create(org_id="acme")
     add_key(organization, partium_sandbox.add_key("acme"), label="shop", actor=None)
 
