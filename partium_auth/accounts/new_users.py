@@ -10,7 +10,7 @@ from typing import Any
 from django.contrib.auth import get_user_model
 
 from partium_auth.models.identities import identity_digest
-from partium_auth.models.texts import canonical_email, has_unseen
+from partium_auth.models.texts import canonical_email, misleads
 
 _LONGEST_EMAIL = 254
 _USERNAME = re.compile(r"[\w.@+-]{1,150}")
@@ -80,11 +80,7 @@ def set_names(user: Any, claims: Mapping[str, Any]) -> list[str]:
     changed = []
     for column in user._meta.concrete_fields:
         value = names.get(column.name)
-        if (
-            isinstance(value, str)
-            and not has_unseen(value)
-            and getattr(user, column.name) != value[: column.max_length]
-        ):
+        if isinstance(value, str) and not misleads(value) and getattr(user, column.name) != value[: column.max_length]:
             setattr(user, column.name, value[: column.max_length])
             changed.append(column.name)
     return changed

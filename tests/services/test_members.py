@@ -304,6 +304,7 @@ def test_a_partium_user_name_accepts_its_own_invitation_only(typed: str, acme: O
         ("k@example.com", "\u212a@example.com"),
         ("paul@example.com", "\uff50aul@example.com"),
         ("paul@example.com", "pa\u200bul@example.com"),
+        ("paul@example.com", "p\u0430ul@example.com"),  # a Cyrillic letter
     ],
 )
 def test_an_address_that_normalization_changes_is_nobodys(
@@ -315,9 +316,16 @@ def test_an_address_that_normalization_changes_is_nobodys(
         members.invite(acme, lookalike, actor=None)
 
 
-@pytest.mark.parametrize("name", ["Acme\u202egnp", "Ac\u200bme", "\u3164"])
-def test_names_of_organizations_have_no_invisible_characters(name: str, acme: Organization) -> None:
+@pytest.mark.parametrize("name", ["Acme\u202egnp", "Ac\u200bme", "\u3164", "\u0430cme", "The Acm\u03b5", "ACM\u0415"])
+def test_names_of_organizations_look_like_no_others(name: str, acme: Organization) -> None:
     with pytest.raises(ValidationError):
         members.change_organization(acme, actor=None, display_name=name)
     with pytest.raises(ValidationError):
         members.add_organization(name, actor=None)
+
+
+@pytest.mark.parametrize(
+    "name", ["Завод Acme", "Αθήνα 2", "ABC株式会社", "Müller & Söhne", "50 µm", "Ω-Tech", "ＡＢＣ工場", "حافة"]
+)
+def test_names_in_any_language_are_names(name: str, acme: Organization) -> None:
+    members.change_organization(acme, actor=None, display_name=name)
