@@ -19,6 +19,7 @@ from partium_auth.accounts.code_flow import ProviderError
 from partium_auth.accounts.enabled_logins import is_oidc_login_enabled
 from partium_auth.accounts.error_pages import LOGIN_FAILURES, refusal_response
 from partium_auth.accounts.login_calls import NOT_ASKED
+from partium_auth.accounts.login_events import record_refusal
 from partium_auth.accounts.redirects import after_login, next_url_of, parameter, response_of, to_provider
 from partium_auth.accounts.started import StartedLogin
 from partium_auth.host.csp import nonce_of
@@ -89,6 +90,7 @@ oidc_callback.is_partium_callback = True  # type: ignore[attr-defined]  # see co
 
 def _come_back(request: HttpRequest, provider: str, started_login: StartedLogin) -> HttpResponse:
     next_url = started_login.next
+    login: VerifiedLogin | None = None
     asks_provider = bool(response_of(request).get("code")) and "error" not in response_of(request)
     turn = login_calls.turn(upstream_name(provider)) if asks_provider else nullcontext()
     try:
@@ -117,6 +119,9 @@ def _come_back(request: HttpRequest, provider: str, started_login: StartedLogin)
     except NOT_ASKED:
         raise
     except LOGIN_FAILURES as e:
+        if login is not None and isinstance(e, Refused):
+            who: dict[str, str] = {"issuer": login.issuer, "subject": login.subject}
+            record_refusal(request, e.check, provider=login.provider, **who)
         return refusal_response(request, e, provider=provider, next_url=next_url)
     _store_tokens_as_base_library(request, login)
     return after_login(next_url, has_joined=login.has_joined)

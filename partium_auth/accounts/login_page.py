@@ -30,8 +30,10 @@ from partium_auth.accounts.error_pages import (
     refusal_response,
 )
 from partium_auth.accounts.login_calls import TooManyLogins
+from partium_auth.accounts.login_events import record_refusal
 from partium_auth.accounts.passwords import TypedPassword
 from partium_auth.accounts.redirects import after_login, next_field, next_url_of, parameter
+from partium_auth.conf import conf
 from partium_auth.exceptions import UpstreamError
 from partium_auth.host.decorators import utf8_only
 from partium_auth.host.local_time import format_local_time
@@ -141,6 +143,7 @@ def _log_in_with_password(
     """Return the answer, or what the form says about the error."""
     until = throttling.count_attempt(request, typed.username)
     if until is not None:
+        _record_refusal(request, "throttled", typed)
         again = _("Nothing was sent. You can try again from %(time)s on.") % {"time": format_local_time(until)}
         wait = max(1, math.ceil((until - timezone.now()).total_seconds()))
         return {"title": _("Too many wrong passwords."), "advice": again, "retry_after": wait, "status": 429}
@@ -150,7 +153,9 @@ def _log_in_with_password(
         user = auth.authenticate(request, username=typed.username, partium_password_login=typed)
         if user is None or typed.login is None:
             if typed.refusal is None:
+                _record_refusal(request, "password", typed)
                 return {"title": _("The user name or the password is wrong."), "advice": _("Please try again.")}
+            _record_refusal(request, typed.refusal.check, typed)
             raise typed.refusal
         typed.login.user = user  # with the backend that Django has noted on it
         sessions.log_in(request, typed.login, org_id=org_id)
@@ -164,6 +169,11 @@ def _log_in_with_password(
         answer = refusal_response(request, e, next_url=next_url)
     throttling.forget_attempt(request, typed.username)  # the password was right, or nobody has checked it
     return answer
+
+
+@sensitive_variables("typed")
+def _record_refusal(request: HttpRequest, check: str, typed: TypedPassword) -> None:
+    record_refusal(request, check, issuer=conf.api_url, subject=typed.username)
 
 
 def _listed_providers(next_url: str, org_id: str) -> list[dict[str, str]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import auth
 
 from partium_auth import policy
+from partium_auth.accounts.login_events import record_login
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import Grant
@@ -85,7 +86,7 @@ def begin(request: HttpRequest, login: VerifiedLogin, *, org_id: str = "") -> Gr
     organizations = _organizations_of(login.user) if login.organizations is None else login.organizations
     owner_id = login.provider.organization_id if login.provider is not None else None
     wanted = next((row for row in organizations if row.pk == owner_id or (not owner_id and row.org_id == org_id)), None)
-    _choose_organization(request, organizations, wanted)
+    record_login(request, login, _choose_organization(request, organizations, wanted))
     return grant
 
 
@@ -167,7 +168,7 @@ def _organizations_of(user: Any) -> list[Organization]:
 
 def _choose_organization(
     request: HttpRequest, organizations: Sequence[Organization], wanted: Organization | None
-) -> None:
+) -> Organization | None:
     """Make the wanted organization the active one; else the session's own stays, else the one joined longest ago."""
     kept_id = organization_id_of(request)
     kept = next((row for row in organizations if row.pk == kept_id), None)
@@ -176,6 +177,7 @@ def _choose_organization(
         request.session[ORGANIZATION] = str(chosen.pk)
     else:
         request.session.pop(ORGANIZATION, None)
+    return chosen
 
 
 def _session_key(request: HttpRequest) -> str | None:

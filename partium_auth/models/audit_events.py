@@ -44,11 +44,11 @@ class EventDetail(models.TextChoices):
     BY_PASSWORD = "by_password", _("Partium user name and password.")
     REFUSED_BY_PROVIDER = (
         "refused_by_provider",
-        _("Identity provider %(provider)s. Check: %(check)s. Reference: %(reference)s."),
+        _("Identity provider %(provider)s. Check: %(check)s."),
     )
     REFUSED_BY_PASSWORD = (
         "refused_by_password",
-        _("Partium user name and password. Check: %(check)s. Reference: %(reference)s."),
+        _("Partium user name and password. Check: %(check)s."),
     )
     CLIENT_KEY = "client_key", _("%(provider)s: %(key)s")
     CLEARED = (
