@@ -94,9 +94,12 @@ def as_json(event: AuditEvent) -> dict[str, Any]:
     }
 
 
-def delete_before(moment: dt.datetime) -> int:
-    """Delete the events from before a moment; return how many. Only retention calls this, and records that it did."""
-    return _changeable().filter(at__lt=moment).delete()[0]
+def delete_before(moment: dt.datetime, *, at_most: int) -> int:
+    """Delete the oldest events from before a moment; return how many. Only retention calls this, and records that it did."""
+    old = _changeable().filter(at__lt=moment)
+    for last in old.order_by("pk").values_list("pk", flat=True)[at_most - 1 : at_most]:
+        old = old.filter(pk__lte=last)
+    return old.delete()[0]
 
 
 def erase_names(person: AbstractBaseUser, addresses: Collection[str]) -> int:

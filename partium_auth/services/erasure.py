@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     from partium_auth.policy import Actor
 
 
+EVENTS_AT_ONCE = 10_000
+
+
 def clear_events(*, older_than_days: int, actor: Actor) -> tuple[int, int]:
-    """Delete old events and erase the addresses of invitations that ended long ago. One event records it.
+    """Delete old events and erase the addresses of invitations that ended long ago.
+
+    Each transaction deletes at most :data:`EVENTS_AT_ONCE`, and records in an event how many.
 
     Args:
         older_than_days: the age in days from which an event is deleted; at least 1.
@@ -42,18 +47,22 @@ def clear_events(*, older_than_days: int, actor: Actor) -> tuple[int, int]:
     if not policy.may_manage_organizations(actor):
         raise PermissionDenied
     moment = timezone.now() - dt.timedelta(days=older_than_days)
-    with transaction.atomic(using=database_alias()):
-        events = audit.delete_before(moment)
-        invitations = _ended_before(moment).exclude(email="").update(email="", name="")
-        if events or invitations:
-            audit.record(
-                AuditEvent.Action.EVENTS_CLEARED,
-                actor=actor,
-                address=None,
-                detail=EventDetail.CLEARED,
-                parameters={"days": older_than_days, "events": events, "invitations": invitations},
-            )
-    return events, invitations
+    events = invitations = 0
+    while True:
+        with transaction.atomic(using=database_alias()):
+            deleted = audit.delete_before(moment, at_most=EVENTS_AT_ONCE)
+            erased = _ended_before(moment).exclude(email="").update(email="", name="")
+            if deleted or erased:
+                audit.record(
+                    AuditEvent.Action.EVENTS_CLEARED,
+                    actor=actor,
+                    address=None,
+                    detail=EventDetail.CLEARED,
+                    parameters={"days": older_than_days, "events": deleted, "invitations": erased},
+                )
+        events, invitations = events + deleted, invitations + erased
+        if deleted < EVENTS_AT_ONCE:
+            return events, invitations
 
 
 def erase_person(person: AbstractBaseUser, *, actor: Actor) -> int:

@@ -17,6 +17,7 @@ from django.core.exceptions import PermissionDenied
 from django.core.management import CommandError, call_command
 from django.db import connection, connections, models, transaction
 from django.db.models import ProtectedError
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
 from partium_auth import policy, signals
@@ -244,6 +245,18 @@ def test_the_addresses_of_invitations_that_ended_long_ago_are_erased(
         assert str(row) == "– → Acme"
     assert set(Invitation.objects.exclude(email="")) == {lately, is_open}
     assert AuditEvent.objects.get().detail_parameters == {"days": 30, "events": 0, "invitations": 2}
+
+
+def test_many_old_events_are_deleted_in_short_transactions_each_of_which_records_it(
+    acme: Organization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "EVENTS_AT_ONCE", 2)
+    for _ in range(5):
+        aged(audit.record(CHANGED, actor=None, address=None, organization=acme), 31)
+    with CaptureQueriesContext(connection) as captured:
+        assert clear_events("--older-than", "30").startswith("Deleted 5 events")
+    assert len([query for query in captured.captured_queries if query["sql"].startswith("DELETE")]) == 3
+    assert [event.detail_parameters["events"] for event in AuditEvent.objects.order_by("pk")] == [2, 2, 1]
 
 
 def test_clearing_that_finds_nothing_records_nothing(acme: Organization, event: AuditEvent) -> None:

@@ -14,7 +14,7 @@ from partium_auth.services import clear_events
 class Command(BaseCommand):
     help = (
         "Delete events that are older than so many days, and erase the addresses of invitations that were accepted or expired "
-        "before. Records one event that says so. Run it once a day."
+        "before. Records in an event how many. Run it once a day."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
