@@ -171,7 +171,6 @@ def _log_in_with_password(
     return answer
 
 
-@sensitive_variables("typed")
 def _record_refusal(request: HttpRequest, check: str, typed: TypedPassword) -> None:
     record_refusal(request, check, issuer=conf.api_url, subject=typed.username)
 
