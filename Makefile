@@ -13,7 +13,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo walkthrough bench chaos test services node browser screenshots conformance docs reference lint types layers check lock messages clean
+.PHONY: help demo walkthrough bench chaos test services node browser screenshots conformance docs reference dist lint types layers check lock messages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,11 @@ docs: $(VENV)-docs/.installed ## build the documentation as a site, in site/; BA
 
 reference: $(VENV)/.installed-dev ## write into docs/reference what is made from the code
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m tests.docs.reference
+
+dist: $(VENV)/.installed-dev ## build the committed state into dist/; BASE_URL=where the documentation is published
+	@rm -rf dist && build=$$(mktemp -d) && trap 'rm -rf "$$build"' EXIT && git archive HEAD | tar -x -C "$$build" && \
+	{ [ -z "$(BASE_URL)" ] || $(BIN)/python docs/_site/readme.py "$(BASE_URL)" >"$$build/README.md"; } && \
+	$(BIN)/python -m build --no-isolation --outdir dist "$$build" >/dev/null && ls dist
 
 lint: $(VENV)/.installed-dev ## check style and format (ruff)
 	@$(BIN)/ruff check --quiet .

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
 from pathlib import Path
 from types import ModuleType
@@ -12,15 +12,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def hooks() -> ModuleType:
+@pytest.fixture
+def hooks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """What ``mkdocs.yml`` names as its hooks."""
-    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs/_site/hooks.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    monkeypatch.syspath_prepend(ROOT / "docs/_site")
+    return importlib.import_module("hooks")
 
 
 @pytest.mark.parametrize(
@@ -57,6 +53,21 @@ def test_the_build_finds_what_a_style_sheet_fetches_from_elsewhere(hooks: Module
 )
 def test_links_lead_to_pages_of_the_site(hooks: ModuleType, page: str, link: str, there: str) -> None:
     assert hooks.without_links_out(link, page) == there
+
+
+def test_a_package_index_gets_links_to_the_site(hooks: ModuleType) -> None:
+    readme = importlib.import_module("readme")
+    there = readme.with_absolute_links((ROOT / "README.md").read_text(), "https://docs.example/1.0/")
+    links = re.findall(r"\]\(([^)]+)\)", there)
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert "https://docs.example/1.0/settings/#people-who-log-in-some-other-way" in links
+    assert "https://docs.example/1.0/images/results.png" in links
+    assert "https://docs.example/1.0/vulnerabilities/" in links
+    pages = {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*")} | set(hooks.FROM_ROOT.values())
+    for link in links:
+        if link.startswith("https://docs.example/1.0/"):
+            path = link.removeprefix("https://docs.example/1.0/").partition("#")[0]
+            assert (f"{path[:-1]}.md" if path.endswith("/") else path) in pages
 
 
 def test_the_navigation_names_every_page() -> None:
