@@ -64,6 +64,7 @@ def every_failure(prepare: Callable[[], Callable[[], object]]) -> Iterator[list[
                 transaction.set_rollback(True)
         finally:
             got_request_exception.disconnect(noted)
+            token_manager.refresher.pending.clear()
         if not fault.has_failed:
             assert number > 1
             return

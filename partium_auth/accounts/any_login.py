@@ -11,8 +11,11 @@ from django.db import OperationalError, ProgrammingError, connections, router, t
 
 from partium_auth.accounts import claims as claims_
 from partium_auth.accounts import memberships_from_claims, sessions
-from partium_auth.models import Identity, Membership, Organization
+from partium_auth.models import Grant, Identity, Membership, Organization
+from partium_auth.models.database import database_alias
+from partium_auth.oidc.errors import Refused
 from partium_auth.oidc.provider import Provider
+from partium_auth.services.grants import revoke_grants
 from partium_auth.tokens.refreshed_id_token import claims_refreshed
 
 logger = logging.getLogger("partium_auth")
@@ -45,7 +48,14 @@ def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> Non
 
 
 def _claims_refreshed(sender: object, identity: Identity, provider: Provider, claims: Any, **kwargs: object) -> None:
-    read = claims_.as_the_site_reads_them(claims, provider)
+    try:
+        read = claims_.as_the_site_reads_them(claims, provider)
+    except Refused as refusal:
+        logins = Grant.objects.using(database_alias()).filter(identity=identity, provider=provider.slug, revoked_at=None)
+        ended = revoke_grants(logins.values_list("pk", flat=True), actor=None)
+        memberships_from_claims.withdraw(identity, provider)
+        logger.warning("%d logins of user %s at %s ended: %s", ended, identity.user_id, provider.slug, refusal)
+        return
     memberships_from_claims.follow_refresh(identity, provider, read)
 
 

@@ -103,6 +103,13 @@ def follow_refresh(identity: Identity, provider: Provider, claims: Mapping[str, 
         _set_privileges(identity.user, claims)
 
 
+def withdraw(identity: Identity, provider: Provider) -> None:
+    """Withdraw what earlier claims gave: the site's ``PARTIUM_CLAIMS`` refuses the person now."""
+    set_claimed_memberships(identity, {})
+    if provider.is_site_wide:
+        _set_privileges(identity.user, {})
+
+
 def follow_password_login(identity: Identity, username: str) -> tuple[list[Organization], bool]:
     """The same for a Partium user name, which makes no claims: ``PARTIUM_PASSWORD_ORGANIZATION`` and invitations count."""
     memberships = _memberships(identity.user)

@@ -25,7 +25,7 @@ claims_refreshed = Signal()
 def keep(grant: Grant, tokens: TokenResponse, generation: int) -> None:
     """Verify the ID token of a refresh that is stored, keep it as the newest hint, and apply its claims.
 
-    One that cannot be verified (it may be encrypted) is logged and changes nothing: the refresh itself has succeeded.
+    One that cannot be verified (it may be encrypted) or stored is logged and changes nothing: the refresh itself has succeeded.
 
     Args:
         grant: whose refresh token was sent, with its identity.
@@ -46,8 +46,9 @@ def keep(grant: Grant, tokens: TokenResponse, generation: int) -> None:
         )
         rows = Grant.objects.using(database_alias()).filter(pk=grant.pk, generation=generation, revoked_at=None)
         is_newest = rows.update(id_token=seal(grant, "id_token", Plain(tokens.id_token)))
-    except (PartiumError, LookupError) as error:
-        logger.warning("The ID token of a refresh at %s is not used: %s", grant.provider, error)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the refresh is stored and must not be reported as failed
+        why = error if isinstance(error, PartiumError | LookupError) else type(error).__name__
+        logger.warning("The ID token of a refresh at %s is not used: %s", grant.provider, why)
         return
     if is_newest:
         claims_refreshed.send_robust(sender=Grant, identity=grant.identity, provider=op, claims=claims)

@@ -6,7 +6,11 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
+from django.db import OperationalError, connection
 
+from partium_auth import signals
 from partium_auth.models import Grant, Membership, Organization
 from partium_auth.models.database import database_alias
 from partium_auth.tokens import state
@@ -89,3 +93,52 @@ def test_a_role_that_ended_at_the_provider_ends_here(
     browser.log_in(claims={"organizations": ["acme"], "roles": ["dev"]})
     refresh(op, roles=[])
     assert roles() == {"acme": "member"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_error_while_the_id_token_is_kept_is_no_failed_refresh(
+    browser: Browser, op: BendableProvider, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser.log_in()
+    told: list[object] = []
+
+    def fail(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith("UPDATE") and '"id_token" = %s' in sql.partition("WHERE")[0]:
+            raise OperationalError("the connection is lost")
+        return execute(sql, params, many, context)
+
+    def hear(grant_id: object, **kwargs: object) -> None:
+        told.append(grant_id)
+
+    signals.token_refreshed.connect(hear)
+    try:
+        with connection.execute_wrapper(fail):
+            refresh(op)
+    finally:
+        signals.token_refreshed.disconnect(hear)
+    assert told == [Grant.objects.get().pk]
+    assert "failed" not in caplog.text
+    assert "The ID token of a refresh at default is not used: OperationalError" in caplog.text
+
+
+def refusing_claims(claims: dict[str, Any], provider: object) -> dict[str, Any]:
+    if claims.get("has_left"):
+        raise PermissionDenied
+    return claims
+
+
+def test_whom_the_site_refuses_at_a_refresh_loses_the_login_and_what_the_claims_gave(
+    browser: Browser, op: BendableProvider, acme: Organization, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.PARTIUM_CLAIMS = f"{__name__}.refusing_claims"
+    settings.PARTIUM_STAFF_ROLES = ["staff"]
+    browser.log_in(claims={"organizations": ["acme"], "roles": ["staff"]})
+    assert roles() == {"acme": "member"}
+    assert get_user_model().objects.get().is_staff
+    refresh(op, has_left=True)
+    assert roles() == {}
+    assert not get_user_model().objects.get().is_staff
+    assert Grant.objects.get().revoked_at is not None
+    assert browser.user is None
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "ended" in caplog.text
