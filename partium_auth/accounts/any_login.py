@@ -51,7 +51,9 @@ def _claims_refreshed(sender: object, identity: Identity, provider: Provider, cl
     try:
         read = claims_.as_the_site_reads_them(claims, provider)
     except Refused as refusal:
-        logins = Grant.objects.using(database_alias()).filter(identity=identity, provider=provider.slug, revoked_at=None)
+        logins = Grant.objects.using(database_alias()).filter(
+            identity=identity, provider=provider.slug, revoked_at=None
+        )
         ended = revoke_grants(logins.values_list("pk", flat=True), actor=None)
         memberships_from_claims.withdraw(identity, provider)
         logger.warning("%d logins of user %s at %s ended: %s", ended, identity.user_id, provider.slug, refusal)

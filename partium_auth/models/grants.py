@@ -34,12 +34,17 @@ class Grant(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=16, choices=Kind.choices)
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="partium_grants"
+        # Whoever deletes an account or an identity ends its logins; their refresh tokens are still to be revoked.
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="partium_grants",
     )
     api_key = models.OneToOneField(ApiKey, on_delete=models.CASCADE, null=True, related_name="grant")
     provider = models.CharField(max_length=49, blank=True, default="")  # slug, of an OIDC login
     bound_to = models.CharField(max_length=36, blank=True, default="")  # a provider's digest, or a key's organization
-    identity = models.ForeignKey(Identity, on_delete=models.CASCADE, null=True, related_name="grants")
+    identity = models.ForeignKey(Identity, on_delete=models.SET_NULL, null=True, related_name="grants")
+    issuer = models.CharField(max_length=255, blank=True, default="")  # of an OIDC login; stays without its identity
     session_id = models.CharField(max_length=255, blank=True, default="")  # the provider's sid
     session_key = SealedField(null=True)  # Django's, so that a logout from elsewhere can delete the session
     session_key_digest = models.CharField(max_length=32, blank=True, default="")  # tells whether the key has changed

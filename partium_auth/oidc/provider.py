@@ -112,7 +112,8 @@ class Provider:
     def issued(self, grant: Grant) -> bool:
         """Tell whether a grant is of a login here, and not at another provider or URL that had this slug then."""
         is_same = (grant.provider, grant.bound_to) == (self.slug, self.bound_to)
-        return is_same and (grant.identity is None or grant.identity.issuer in self.issuers)
+        issuer = grant.issuer if grant.identity is None else grant.identity.issuer
+        return is_same and (not issuer or issuer in self.issuers)
 
     def refuse_unless_complete(self) -> None:
         """Raises Refused where the configuration lacks what a login needs."""

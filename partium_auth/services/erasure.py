@@ -14,11 +14,12 @@ from django.db.models.signals import pre_delete
 from django.utils import timezone
 
 from partium_auth import policy
-from partium_auth.models import AuditEvent, Invitation
+from partium_auth.models import AuditEvent, Grant, Invitation
 from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
 from partium_auth.services import audit
 from partium_auth.services.members import addresses_of
+from partium_auth.tokens import grants
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -100,7 +101,7 @@ def erase_person(person: AbstractBaseUser, *, actor: Actor) -> int:
 
 
 def connect_signals() -> None:
-    """Erase a person whose account is deleted. Called by ``ready()``."""
+    """Erase a person whose account is deleted, and end their logins. Called by ``ready()``."""
     user_model = get_user_model()
     for model in apps.get_models():
         if model._meta.concrete_model is user_model:  # Django sends the signal for a proxy model, where that is deleted
@@ -108,6 +109,7 @@ def connect_signals() -> None:
 
 
 def _account_deleted(instance: AbstractBaseUser, **kwargs: object) -> None:
+    grants.revoke(Grant.objects.filter(user=instance.pk))
     # Before: the deletion removes by which identities and invitations the person's addresses are known.
     erase_person(instance, actor=None)
 

@@ -52,6 +52,7 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
         provider=login.provider.slug if login.provider is not None else "",
         bound_to=login.provider.bound_to if login.provider is not None else "",
         identity=login.identity,
+        issuer=login.identity.issuer if login.identity is not None else "",
         session_id=login.session_id,
         reusable=login.provider is not None and login.provider.refresh_tokens_reusable,
         authenticated_at=database_clock(),

@@ -88,7 +88,13 @@ def commit(
         values["unrotated"] = unrotated
         if reusable is not None:
             values["reusable"] = reusable
-    return bool(current.update(**values))
+    if current.update(**values):
+        return True
+    if grant.kind == Grant.Kind.OIDC and tokens.refresh_token:
+        # Revoked meanwhile: the new refresh token has to be revoked at the provider, too (tokens.revocation).
+        revoked = _rows().filter(pk=grant.pk, generation=generation, revoked_at__isnull=False)
+        revoked.update(refresh_token=values["refresh_token"], generation=generation + 1)
+    return False
 
 
 def record_failure(

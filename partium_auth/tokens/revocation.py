@@ -36,7 +36,9 @@ def revoke_at_provider(grant: Grant) -> bool:
     except (LookupError, EncryptionError):
         is_done = True  # there is nobody to tell, or nothing to say
     if is_done:
-        Grant.objects.using(database_alias()).filter(pk=grant.pk).update(refresh_token=None)
+        # A refresh that ended meanwhile has stored a newer one, under the next generation.
+        told = Grant.objects.using(database_alias()).filter(pk=grant.pk, generation=grant.generation)
+        told.update(refresh_token=None)
     return is_done
 
 

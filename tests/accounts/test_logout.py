@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from django.contrib.auth import SESSION_KEY
+from django.contrib.auth import SESSION_KEY, get_user_model
 from django.core.management import call_command
 from django.db.models import Model
 from django.test import Client
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
+from partium_auth import signals
 from partium_auth.accounts import sessions
-from partium_auth.models import Grant, Organization, UsedOnce
+from partium_auth.exceptions import LoginRequired
+from partium_auth.models import Grant, Identity, Organization, UsedOnce
 from partium_auth.oidc import documents, token_endpoint
+from partium_auth.services import disconnect_identity
+from partium_auth.tokens import grants, revocation, state
+from partium_auth.tokens.manager import token_manager
 from tests.oidc.conftest import Browser, add_provider
 from tests.oidc.provider import CLIENT_ID, LOGOUT_EVENT, Answer, BendableProvider
 from tests.tokens.conftest import ago
@@ -189,6 +195,77 @@ def test_a_login_that_the_provider_or_an_administrator_has_ended_is_revoked_late
     assert tell(op).status_code == 200
     call_command("partium_clear_grants")
     assert op.revoked == [token]
+
+
+ENDINGS: dict[str, Callable[[Identity], object]] = {
+    "disconnected": lambda identity: disconnect_identity(identity, actor=None),
+    "deleted account": lambda identity: identity.user.delete(),
+    "deleted accounts": lambda identity: get_user_model().objects.filter(pk=identity.user_id).delete(),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_login_whose_identity_or_account_is_deleted_is_revoked_later(
+    browser: Browser, op: BendableProvider, ending: str
+) -> None:
+    browser.log_in()
+    token = Grant.objects.get().refresh_token.reveal()
+    ENDINGS[ending](Identity.objects.get())
+    assert not Identity.objects.exists()
+    assert Grant.objects.get().revoked_at is not None
+    call_command("partium_clear_grants")
+    assert op.revoked == [token]
+    assert not Grant.objects.exists()
+
+
+def test_a_login_whose_identity_is_deleted_is_told_to_whom_it_was_at_only(
+    browser: Browser, op: BendableProvider, other_op: BendableProvider, settings: Settings
+) -> None:
+    browser.log_in()
+    disconnect_identity(Identity.objects.get(), actor=None)
+    settings.OIDC_OP_ISSUER = other_op.url
+    call_command("partium_clear_grants")
+    assert op.revoked == other_op.revoked == []
+    assert "/revoke" not in other_op.calls
+
+
+@pytest.mark.parametrize("is_revoked_there", [False, True])
+def test_a_refresh_that_ends_after_its_login_is_revoked_too(
+    browser: Browser, op: BendableProvider, is_revoked_there: bool
+) -> None:
+    browser.log_in()
+    before = Grant.objects.get()
+
+    def log_out_meanwhile(endpoint: str, **kwargs: object) -> None:
+        if endpoint == "provider_token":
+            grants.revoke(Grant.objects.all())
+            if is_revoked_there:
+                assert revocation.revoke_at_provider(before)
+
+    Grant.objects.update(issued_at=1.0)
+    seen = state.read(before.pk)
+    assert seen is not None
+    signals.upstream_called.connect(log_out_meanwhile)
+    try:
+        with pytest.raises(LoginRequired):
+            token_manager.obtain(seen)
+    finally:
+        signals.upstream_called.disconnect(log_out_meanwhile)
+    (new,) = op.refresh_tokens
+    assert new not in op.revoked
+    call_command("partium_clear_grants")
+    assert new in op.revoked
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_revocation_erases_no_newer_refresh_token(browser: Browser, op: BendableProvider, is_late: bool) -> None:
+    """The one of a refresh that ends between the look at the login and the provider's answer."""
+    browser.log_in()
+    before = Grant.objects.get()
+    if is_late:
+        Grant.objects.update(generation=2)
+    assert revocation.revoke_at_provider(before)
+    assert Grant.objects.filter(refresh_token__isnull=False).exists() is is_late
 
 
 @pytest.mark.parametrize("because", ["down", "offers none"])
