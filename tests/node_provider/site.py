@@ -8,6 +8,7 @@ from django.urls import include, path
 from django.views.decorators.csrf import csrf_protect
 
 from partium_auth import PartiumRequest
+from partium_auth.admin import key_site
 
 PAGE = Template(
     "<!doctype html><html lang='en'><title>{{ name }}</title><p id='who'>{{ user.email|default:'nobody' }}</p>"
@@ -25,4 +26,8 @@ def page(request: PartiumRequest, name: str) -> HttpResponse:
     return HttpResponse(PAGE.render(RequestContext(request, {"name": name, "organization": organization})))
 
 
-urlpatterns = [path("partium/", include("partium_auth.urls")), path("page/<str:name>/", page)]
+urlpatterns = [
+    path("partium/", include("partium_auth.urls")),
+    path("keys/", key_site.urls),
+    path("page/<str:name>/", page),
+]

@@ -12,6 +12,7 @@ from pytest_django import Settings
 from partium_auth.exceptions import CredentialsRejected
 from partium_auth.models import Grant, Identity, Membership
 from partium_auth.oidc import providers, token_endpoint
+from partium_auth.services import add_member
 
 pytestmark = [pytest.mark.node, pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -101,6 +102,29 @@ def test_where_the_provider_has_to_ask_it_is_no_longer_silent(context: Any, live
     page.click("text=Continue")
     page.wait_for_url(f"{live_server.url}/page/token/")
     assert page.inner_text("#who") == "ann@example.com"
+
+
+def test_adding_a_key_asks_for_a_fresh_login_and_comes_back(
+    context: Any, live_server: Any, issuer: str, settings: Settings
+) -> None:
+    settings.PARTIUM_FRESH_LOGIN_MINUTES = 10
+    page = log_in(context, live_server.url)
+    claimed = Membership.objects.get()
+    add_member(claimed.organization, claimed.user, actor=None, role="developer")
+    add = f"{live_server.url}/keys/partium_auth/apikey/add/"
+    page.goto(add)
+    page.click("a.partium-button")  # the provider says when, and need not ask
+    page.wait_for_selector("input[name=value]")
+    assert page.url == add
+    settings.OIDC_AUTH_REQUEST_EXTRA_PARAMS = {"max_age": 0}
+    Grant.objects.update(auth_time=time.time() - 601)
+    page.goto(add)
+    page.click("a.partium-button")
+    page.fill("input[name=login]", "ann")  # now it has to; the consent stays
+    page.fill("input[name=password]", "anything")
+    page.click("button[type=submit]")
+    page.wait_for_selector("input[name=value]")
+    assert page.url == add
 
 
 def test_two_tabs_log_in_at_once_and_each_returns_to_its_own_page(context: Any, live_server: Any, issuer: str) -> None:
