@@ -18,9 +18,10 @@ class PartiumAuthConfig(AppConfig):
         from partium_auth import checks  # noqa: F401  # registers
         from partium_auth.accounts import any_login
         from partium_auth.models import versions
-        from partium_auth.services import erasure, key_usage
+        from partium_auth.services import erasure, key_usage, notices
 
         versions.connect_signals()
         key_usage.connect_signals()
         erasure.connect_signals()
+        notices.connect_signals()
         any_login.connect_signals()

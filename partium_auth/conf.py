@@ -223,6 +223,11 @@ class Conf:
         return _flag("PARTIUM_DEVELOPERS_MANAGE_MEMBERS", False)
 
     @property
+    def notices_by_email(self) -> bool:
+        """``PARTIUM_NOTICES_BY_EMAIL``: e-mail each notice to the organization's developers, with Django's e-mail settings."""
+        return _flag("PARTIUM_NOTICES_BY_EMAIL", False)
+
+    @property
     def find_sdk_url(self) -> str:
         """``PARTIUM_FIND_SDK_URL``: where browsers load Partium's Find SDK from; empty: the page includes it itself."""
         expected = "an address that begins with https:// or a slash, or an empty string"

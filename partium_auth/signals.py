@@ -24,6 +24,15 @@ audit_event = Signal()
 key_event = Signal()
 """As :data:`audit_event`, for events of API keys only."""
 
+notice = Signal()
+"""An organization's developers should know something. Sent once per change, after the commit. ``sender=AuditEvent``,
+``kind: str`` (one of :data:`NOTICES`), ``organization: Organization | None`` (None: for the site's operators, because
+organizations must not learn of each other), ``key_id: uuid.UUID | None``, ``person_id: str`` (primary key of a new developer;
+otherwise empty)."""
+
+NOTICES = ("developer_added", "key_added", "key_expires", "key_failing", "key_duplicate")
+"""The kinds of :data:`notice`. ``key_expires`` needs ``manage.py partium_notices``, run daily."""
+
 token_refreshed = Signal()
 """A grant has a new access token. ``sender=Grant``, ``grant_id: uuid.UUID``, ``kind: str`` (``oidc``, ``password`` or
 ``api_key``), ``upstream: str`` (``partium``, or ``oidc:`` and the provider's slug), ``organization: str`` (Partium's id

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, connections, transaction
-from django.db.models import F, Q
+from django.db.models import F
 from django.utils import timezone
 
 from partium_auth import signals
@@ -50,8 +50,8 @@ def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
     rows = ApiKey.objects.using(database_alias()).filter(pk=api_key_id)
     with transaction.atomic(using=database_alias()):
         # Of several processes that see the same rejection, one updates the row and records the event.
-        first = rows.filter(Q(rejected_at=None) | Q(rejected_at__lte=now - _ONE_OUTAGE)).update(rejected_at=now)
-        if not first:
+        was_well = rows.filter(rejected_at=None).update(rejected_at=now)
+        if not was_well and not rows.filter(rejected_at__lte=now - _ONE_OUTAGE).update(rejected_at=now):
             rows.filter(rejected_at__lte=now - REJECTION_REMEMBERED).update(rejected_at=now)
             return
         key = rows.select_related("organization").defer("secret").get()
@@ -59,7 +59,7 @@ def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
             AuditEvent.Action.KEY_REJECTED,
             key=key,
             detail=EventDetail.REJECTED_IN_USE,
-            parameters={"status": status},
+            parameters={"status": status} if was_well else {"status": status, "again": True},
             actor=None,
             address=None,
         )
