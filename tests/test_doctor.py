@@ -160,7 +160,8 @@ def test_whatever_is_not_ok_says_what_to_do(op: BendableProvider, settings: Sett
     settings.PARTIUM_ENCRYPTION_KEYS = []
     Organization.objects.create(org_id="keyless", token_source=Organization.TokenSource.API_KEY)
     bad = [finding for finding in doctor.examine() if finding.level != "ok"]
-    assert {"encryption", "partium", "organizations", "login", "provider default"} == {f.subject for f in bad}
+    named = {"encryption", "partium", "organizations", "people", "login", "pages of the site", "provider default"}
+    assert named == {f.subject for f in bad}
     assert [finding for finding in bad if not finding.advice] == []
 
 

@@ -38,6 +38,7 @@ def check_urls(request: HttpRequest, slug: str) -> Iterator[Finding]:
     target = request.build_absolute_uri(resolve_url(settings.LOGOUT_REDIRECT_URL or login_page_url()))
     yield Finding("ok", _("Post-logout redirect URI to register: %s") % target)
     for name, text in (
+        ("oidc_login", _("Initiate login URI, if people start there: %s")),
         ("backchannel_logout", _("Back-channel logout URI, if it has one: %s")),
         ("frontchannel_logout", _("Front-channel logout URI, if it has no back-channel: %s")),
         ("jwks", _("Key set (jwks_uri), if this site uses private_key_jwt: %s")),

@@ -12,7 +12,7 @@ from functools import partial
 from urllib.parse import urljoin, urlsplit
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import DisallowedHost, ImproperlyConfigured
 from django.db import Error as AnyDatabaseError
 from django.db import connections
 from django.shortcuts import resolve_url
@@ -26,6 +26,7 @@ from partium_auth.accounts.registration import check_urls
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, PartiumError, UpstreamError
 from partium_auth.host import upstream
+from partium_auth.management import reachability
 from partium_auth.models import ApiKey, IdentityProvider, Organization
 from partium_auth.models.database import are_migrations_applied, database_alias
 from partium_auth.oidc import providers
@@ -42,6 +43,7 @@ REFRESH_PATHS = ("/auth/refresh", "/1/auth/refresh")
 NO_CREDENTIALS_STATUSES = {400, 401, 422}
 """What an endpoint that takes credentials answers to a request without any."""
 
+LOCALHOST = "localhost"
 MAX_REDIRECTS = 20
 """Browsers follow as many."""
 
@@ -49,16 +51,18 @@ ADVICE: Mapping[type[Exception], str] = {
     EncryptionError: "Correct PARTIUM_ENCRYPTION_KEYS.",
     PartiumError: "Check PARTIUM_API_URL, and whether this machine can reach it.",
     ImproperlyConfigured: "Correct this setting.",
+    DisallowedHost: "Add the host to ALLOWED_HOSTS.",
     AnyDatabaseError: "Check DATABASES.",
 }
 """What to do about an exception that kept a question from being answered; the first that fits counts."""
 
 
-def examine(*, probe: bool = False) -> Iterator[Finding]:
+def examine(*, probe: bool = False, base_url: str = "") -> Iterator[Finding]:
     """Ask every question, one finding at a time. An exception becomes a finding, and the next question is asked.
 
     Args:
         probe: also send requests with this site's registration to the providers.
+        base_url: where people reach the site, such as ``https://parts.example.com``; default: the first of ``ALLOWED_HOSTS``.
     """
     database = replace(_database(), subject="database")
     yield database
@@ -69,15 +73,20 @@ def examine(*, probe: bool = False) -> Iterator[Finding]:
     yield from _answer("organizations", _organizations)
     yield from _answer("pages", _pages)
     yield from _answer("providers", _ways_to_log_in)
+    yield from _answer("people", reachability.check_login_page)
+    yield from _answer("people", reachability.check_people)
     yield from _answer("login", _login_page)
+    yield from _answer("pages of the site", reachability.check_targets)
     yield from _answer("providers", _provider_names)
+    if not base_url and _host() == LOCALHOST:
+        text = "ALLOWED_HOSTS does not name this site's host, so the URLs to register begin with https://localhost."
+        yield Finding("ok", text, "Run: manage.py partium_doctor --base-url https://…", subject="address")
     if providers.is_configured():
-        yield from _answer(
-            f"provider {providers.DEFAULT}", partial(_provider, providers.DEFAULT, providers.from_settings, probe)
-        )
+        default = partial(_provider, providers.DEFAULT, providers.from_settings, probe, base_url)
+        yield from _answer(f"provider {providers.DEFAULT}", default)
     for row in IdentityProvider.objects.filter(is_active=True).order_by("slug"):
         yield from _answer(
-            f"provider {row.slug}", partial(_provider, row.slug, partial(providers.from_row, row), probe)
+            f"provider {row.slug}", partial(_provider, row.slug, partial(providers.from_row, row), probe, base_url)
         )
         yield from _answer(f"provider {row.slug}", partial(check_issuer, row))
 
@@ -132,6 +141,13 @@ def _encryption_keys() -> Iterator[Finding]:
                 "warning",
                 f"{count} stored secrets are sealed with the older key {key_id!r}.",
                 "Run: manage.py partium_reencrypt",
+            )
+        if key_id in configured and not encryption_keys.opens(key_id):
+            yield Finding(
+                "error",
+                f"The key {key_id!r} in PARTIUM_ENCRYPTION_KEYS does not open what was sealed with a key of this name.",
+                "Set the value that it had before. If that is lost, see “Changing the encryption key” in the "
+                "administration guide.",
             )
     for key_id in configured:
         if key_id != current and not counts[key_id]:
@@ -259,7 +275,7 @@ def _login_page() -> Iterator[Finding]:
 
 
 def _host() -> str:
-    return next((name.lstrip(".") for name in settings.ALLOWED_HOSTS if name != "*"), "localhost")
+    return next((name.lstrip(".") for name in settings.ALLOWED_HOSTS if name != "*"), LOCALHOST)
 
 
 def _provider_names() -> Iterator[Finding]:
@@ -273,11 +289,12 @@ def _provider_names() -> Iterator[Finding]:
         )
 
 
-def _provider(slug: str, load: Callable[[], Provider], probe: bool) -> Iterator[Finding]:
-    """Answer: can people log in through this identity provider?"""
+def _provider(slug: str, load: Callable[[], Provider], probe: bool, base_url: str) -> Iterator[Finding]:
+    """Answer: can people log in through this identity provider, and which URLs are registered there?"""
     from django.test import RequestFactory
 
-    request = RequestFactory(SERVER_NAME=_host()).get("/", secure=True)
+    base = urlsplit(base_url or f"https://{_host()}")
+    request = RequestFactory(HTTP_HOST=base.netloc).get("/", secure=base.scheme == "https")
     try:
         provider = load()
         yield from check_provider(provider)

@@ -179,6 +179,8 @@ def _requirements(provider: Provider, document: Mapping[str, Any], metadata: Met
         ),
     ):
         offered = document.get(name)
+        if ours == {"none"} and not provider.client_secret:
+            continue  # below, in other words
         if isinstance(offered, list) and offered and not ours.intersection(map(str, offered)):
             text = _("Its %(name)s are %(offered)s; this site needs %(ours)s.")
             yield Finding(
@@ -186,7 +188,10 @@ def _requirements(provider: Provider, document: Mapping[str, Any], metadata: Met
                 text % {"name": name, "offered": ", ".join(map(ascii, offered)), "ours": ", ".join(ours)},
                 advice,
             )
-    if metadata.client_authentication in SENDS_SECRET and not provider.client_secret:
+    methods = document.get("token_endpoint_auth_methods_supported")
+    takes_public = not isinstance(methods, list) or "none" in methods
+    sends_secret = metadata.client_authentication in SENDS_SECRET
+    if not provider.client_secret and (sends_secret or (metadata.client_authentication == "none" and not takes_public)):
         yield Finding(
             "error",
             _("The client secret is missing."),

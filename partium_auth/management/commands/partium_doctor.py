@@ -23,6 +23,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="one JSON object per line")
         parser.add_argument(
+            "--base-url",
+            default="",
+            help="where people reach this site, for the URLs to register at a provider; default: the first of ALLOWED_HOSTS",
+        )
+        parser.add_argument(
             "--probe",
             action="store_true",
             help="also send each provider a made-up code with this site's client secret, and an authorization request with "
@@ -33,7 +38,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         styles = {"ok": self.style.SUCCESS, "warning": self.style.WARNING, "error": self.style.ERROR}
         errors = 0
-        for finding in doctor.examine(probe=options["probe"]):
+        for finding in doctor.examine(probe=options["probe"], base_url=options["base_url"]):
             errors += finding.level == "error"
             if options["json"]:
                 self.stdout.write(json.dumps(dataclasses.asdict(finding)))
