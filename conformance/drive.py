@@ -1,4 +1,4 @@
-"""drive.py PLAN [variant=value …] [--only name,name] [--tag text] [--set NAME=json …] [--client key=json …]
+"""drive.py PLAN [variant=value …] [--only name,name] [--tag text] [--set NAME=json …] [--client key=json …] [--key-pair algorithm]
 Runs the modules of one plan of the OpenID Foundation's suite against the site; a line each, and everything in $CONFORMANCE_WORK/results.jsonl."""
 import json, re, sys, time, threading, requests, urllib3
 sys.path.insert(0, __import__("os").path.dirname(__import__("os").path.abspath(__file__)))
@@ -10,13 +10,14 @@ def api(method, path, **kw):
     r = A.request(method, API + "/api/" + path, timeout=60, **kw)
     if r.status_code >= 400: raise RuntimeError(f"{method} {path} {r.status_code} {r.text[:600]}")
     return r.json()
-args = sys.argv[1:]; plan = args.pop(0); variant, only, tag, sets, client, extra, keep, pause, register = {}, None, "", {}, {}, {}, False, 0, None
+args = sys.argv[1:]; plan = args.pop(0); variant, only, tag, sets, client, extra, keep, pause, register, key_pair = {}, None, "", {}, {}, {}, False, 0, None, None
 while args:
     a = args.pop(0)
     if a == "--only": only = args.pop(0).split(",")
     elif a == "--keep": keep = True
     elif a == "--register": register = json.loads(args.pop(0))
     elif a == "--pause": pause = float(args.pop(0))
+    elif a == "--key-pair": key_pair = args.pop(0)
     elif a == "--tag": tag = args.pop(0)
     elif a == "--set": k, v = args.pop(0).split("=", 1); sets[k] = json.loads(v)
     elif a == "--client": k, v = args.pop(0).split("=", 1); client[k] = json.loads(v)
@@ -27,6 +28,14 @@ SLUG = S.os.environ.get("SLUG", "default")  # another name: a provider kept in t
 S.up()
 from django.conf import settings
 for k, v in sets.items(): setattr(settings, k, v)
+if key_pair:  # private_key_jwt; the suite publishes its document only while a module runs, so the algorithm is given
+    from types import SimpleNamespace
+    from partium_auth.services import client_keys
+    settings.OIDC_RP_CLIENT_AUTHENTICATION = "private_key_jwt"
+    client_keys.documents = SimpleNamespace(get=lambda url: {"token_endpoint_auth_signing_alg_values_supported": [key_pair]})
+    client_keys.create_client_key(None, actor=None)
+    from partium_auth.oidc.client_keys import published
+    client["jwks"] = {"keys": published("")}
 if SLUG != "default":
     from partium_auth.fields import seal; from partium_auth.models import IdentityProvider
     row = IdentityProvider(slug=SLUG, display_name="Conformance", issuer=S.ISSUER, client_id=S.CLIENT[0])

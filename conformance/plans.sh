@@ -5,7 +5,7 @@ CL="client_registration=static_client request_type=plain_http_request"; L="clien
 D() { n=$1; shift; timeout 420 "$PY" "$here/drive.py" "$@" >"$W/out/$n.txt" 2>&1; grep -hoE '(FINISHED|INTERRUPTED|WAITING|DRIVER) +[A-Z-]+' "$W/out/$n.txt" | sort | uniq -c | sed "s/^/$n:/"; }
 SITE=https://localhost:46602
 D config oidcc-client-config-certification-test-plan $L
-D rotation oidcc-client-config-certification-test-plan $L --keep --tag keep
+D rotation oidcc-client-config-certification-test-plan $L --keep --pause 31 --tag keep  # a login fetches a document older than 30 s
 D basic oidcc-client-basic-certification-test-plan $CL
 D formpost oidcc-client-formpost-basic-certification-test-plan $CL
 D backchannel oidcc-client-back-channel-logout-rp-basic $L

@@ -85,7 +85,7 @@ def start(
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
     encryption.current_encryption_key_id()  # without a key the login could not be stored when it comes back
-    metadata = metadata_of(provider)
+    metadata = metadata_of(provider, starts_login=True)
     started_login = StartedLogin(
         state=secrets.token_urlsafe(32),
         provider=provider.slug,

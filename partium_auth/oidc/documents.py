@@ -1,6 +1,6 @@
 """JSON documents that providers publish: discovery documents and key sets, cached per process by URL.
 
-A document is fresh for :data:`FRESH_SECONDS`, then fetched anew. While the provider cannot be reached the cached one is used,
+A document is fresh for :data:`FRESH_SECONDS`, to somebody who starts a login for :data:`LOGIN_FRESH_SECONDS`, then fetched anew. While the provider cannot be reached the cached one is used,
 for at most :data:`STALE_SECONDS`. One thread fetches; the others use the cached document, or wait for a moment where there is
 none, so that a provider that hangs costs one waiting thread.
 """
@@ -25,6 +25,9 @@ from partium_auth.oidc.provider import Provider
 logger = logging.getLogger("partium_auth.oidc")
 
 FRESH_SECONDS = 3600
+LOGIN_FRESH_SECONDS = 30
+"""So a change of a provider's document is seen by the next logins; a refresh in the background does not wait for it."""
+
 STALE_SECONDS = 7 * 24 * 3600
 PAUSE_SECONDS = 30
 """Between two fetches of a document that is not due, unless the first one brought something new. Each reason to fetch has a pause
@@ -87,18 +90,19 @@ class _Document:
 _cache = PerProcess(lambda: (threading.Lock(), lru_cache(maxsize=MAX_DOCUMENTS)(_Document)))
 
 
-def get(url: str, *, public_only: bool = False) -> dict[str, Any]:
+def get(url: str, *, public_only: bool = False, starts_login: bool = False) -> dict[str, Any]:
     """Return the JSON object at a URL, from the cache while it is fresh.
 
     Args:
         url: of the document.
         public_only: somebody else wrote the URL; see ``Transport.send``.
+        starts_login: for somebody who starts a login.
 
     Raises:
         UpstreamError: it is not cached and could not be fetched.
     """
     document = _document(url, public_only)
-    if document.age_seconds < FRESH_SECONDS:
+    if document.age_seconds < (LOGIN_FRESH_SECONDS if starts_login else FRESH_SECONDS):
         return document.data
     if document.age_seconds < STALE_SECONDS:
         return _fetch_unless_paused(document, document.data, _DUE, wait_seconds=0) or document.data

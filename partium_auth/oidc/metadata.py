@@ -42,8 +42,12 @@ class Metadata:
     """It promises the ``iss`` parameter in authorization responses (RFC 9207 §3)."""
 
 
-def metadata_of(provider: Provider) -> Metadata:
+def metadata_of(provider: Provider, *, starts_login: bool = False) -> Metadata:
     """Return a provider's metadata; what is not configured is discovered.
+
+    Args:
+        provider: whose.
+        starts_login: for somebody who starts a login; see :func:`documents.get`.
 
     Raises:
         Refused: the document's issuer is another one (Discovery §4.3), an endpoint is missing or not ``https``, or the provider
@@ -51,7 +55,8 @@ def metadata_of(provider: Provider) -> Metadata:
         UpstreamError: the document is not known and could not be fetched.
     """
     provider.refuse_unless_complete()
-    document: Mapping[str, Any] = documents.get(provider.discovery_url) if provider.discovery_url else {}
+    url = provider.discovery_url
+    document: Mapping[str, Any] = documents.get(url, starts_login=starts_login) if url else {}
     metadata = interpret_metadata(provider, document)
     _check_authentication(metadata)
     if metadata.client_authentication == PRIVATE_KEY_JWT:

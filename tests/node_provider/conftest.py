@@ -16,6 +16,7 @@ from pytest_django import Settings
 
 from partium_auth.models import Organization
 from partium_auth.oidc import documents
+from partium_auth.services import create_client_key
 
 HERE = Path(__file__).parent
 CLIENT_SECRET = "a secret of the tests, as long as it should be"
@@ -59,8 +60,11 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def issuer(node_modules: Path, live_server: Any, settings: Settings, tmp_path: Path) -> Iterator[str]:
-    """A provider of its own for each test, and the site's settings for it."""
+def issuer(
+    node_modules: Path, live_server: Any, settings: Settings, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """A provider of its own for each test, and the site's settings for it; with the parameter "strict" see ``provider.mjs``."""
+    strict = getattr(request, "param", "") == "strict"
     errors = tmp_path / "errors.txt"
     with errors.open("w") as stderr:
         process = subprocess.Popen(
@@ -69,14 +73,18 @@ def issuer(node_modules: Path, live_server: Any, settings: Settings, tmp_path: P
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        process.stdin.write(json.dumps({"site": live_server.url, "clientSecret": CLIENT_SECRET}))
+        process.stdin.write(json.dumps({"site": live_server.url, "clientSecret": CLIENT_SECRET, "strict": strict}))
         process.stdin.close()
         url = process.stdout.readline().strip()
         assert url.startswith("http://127.0.0.1:"), errors.read_text()
         documents.forget()
         settings.OIDC_OP_ISSUER = url
         settings.OIDC_RP_CLIENT_ID = "site"
-        settings.OIDC_RP_CLIENT_SECRET = CLIENT_SECRET
+        if strict:
+            settings.OIDC_RP_CLIENT_AUTHENTICATION = "private_key_jwt"
+            create_client_key(None, actor=None)
+        else:
+            settings.OIDC_RP_CLIENT_SECRET = CLIENT_SECRET
         settings.ROOT_URLCONF = "tests.node_provider.site"
         settings.LOGIN_REDIRECT_URL = "/page/home/"
         Organization.objects.create(org_id="acme", display_name="Acme")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from pytest_django import Settings
 
 from partium_auth.exceptions import CredentialsRejected
-from partium_auth.models import Grant, Identity, Membership
+from partium_auth.models import ClientKey, Grant, Identity, Membership
 from partium_auth.oidc import providers, token_endpoint
-from partium_auth.services import add_member
+from partium_auth.services import add_member, create_client_key
+from partium_auth.services.client_keys import OVERLAP
 
 pytestmark = [pytest.mark.node, pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -151,6 +153,36 @@ def test_logging_out_here_logs_out_there(context: Any, live_server: Any, issuer:
     page.click("a.partium-button")
     assert page.wait_for_selector("input[name=login]")
     assert Grant.objects.get().revoked_at is not None
+
+
+@pytest.mark.parametrize("issuer", ["strict"], indirect=True)
+def test_with_pushed_requests_and_a_key_pair_instead_of_a_secret(context: Any, live_server: Any, issuer: str) -> None:
+    create_client_key(None, actor=None)  # it is published, and signs from tomorrow on
+    seen: list[str] = []
+    context.on("request", lambda request: seen.append(request.url))
+    page = log_in(context, live_server.url, "/page/token/")
+    assert page.inner_text("#who") == "ann@example.com"
+    (url,) = (url for url in seen if url.startswith(f"{issuer}/auth?"))
+    assert parse_qs(urlsplit(url).query).keys() == {"client_id", "request_uri"}
+
+    def refresh() -> str:
+        Grant.objects.update(issued_at=time.time() - 599)
+        page.goto(f"{live_server.url}/page/token/")
+        grant = Grant.objects.get()
+        assert grant.refresh_token is not None
+        return str(grant.refresh_token.reveal())
+
+    before = refresh()
+    for key in ClientKey.objects.all():
+        key.used_from -= OVERLAP
+        key.save()
+    after = refresh()
+    assert before != after
+    assert Grant.objects.get().generation == 3
+    page.click("text=Log out")
+    page.wait_for_selector("button[name=logout]")
+    with pytest.raises(CredentialsRejected):  # it was revoked there
+        token_endpoint.refresh(providers.get("default"), after)
 
 
 def test_logging_out_at_the_provider_logs_out_here(context: Any, live_server: Any, issuer: str) -> None:

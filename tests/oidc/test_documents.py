@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from partium_auth.exceptions import TimedOut, UpstreamError
-from partium_auth.oidc import documents
+from partium_auth.oidc import documents, providers, token_endpoint
 from tests.oidc.conftest import Browser
 from tests.oidc.provider import Answer, BendableProvider
 
@@ -49,6 +49,32 @@ def test_they_are_fetched_anew_when_they_are_no_longer_fresh(
     monkeypatch.setattr(documents, "FRESH_SECONDS", 0)
     op.jwks = []
     assert documents.get(url) == {"keys": []}
+
+
+def test_the_start_of_a_login_sees_a_changed_document_and_a_refresh_does_not_fetch_it(
+    browser: Browser, op: BendableProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.log_in()
+    documents_fetched = op.calls.count("/.well-known/openid-configuration")
+    browser.start()
+    assert op.calls.count("/.well-known/openid-configuration") == documents_fetched
+    monkeypatch.setattr(documents, "LOGIN_FRESH_SECONDS", 0)
+    op.metadata = {"issuer": "https://evil.example"}
+    (refresh_token,) = op.refresh_tokens
+    token_endpoint.refresh(providers.get("default"), refresh_token)
+    assert browser.client.get("/partium/login/default/").status_code == 503
+
+
+def test_a_login_starts_with_the_cached_document_while_the_provider_is_down(
+    browser: Browser, op: BendableProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser.log_in()
+    monkeypatch.setattr(documents, "LOGIN_FRESH_SECONDS", 0)
+    op.answers["/.well-known/openid-configuration"] = Answer(closes=True)
+    assert browser.start().startswith(f"{op.url}/authorize")
+    calls = len(op.calls)
+    assert browser.start().startswith(f"{op.url}/authorize")
+    assert len(op.calls) == calls  # it is left alone for half a minute
 
 
 def test_an_unknown_key_id_fetches_once_in_half_a_minute(browser: Browser, op: BendableProvider) -> None:
