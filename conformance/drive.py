@@ -18,6 +18,10 @@ while args:
     elif a == "--register": register = json.loads(args.pop(0))
     elif a == "--pause": pause = float(args.pop(0))
     elif a == "--key-pair": key_pair = args.pop(0)
+    elif a == "--op-key":  # what the suite signs with, where it does not make a key itself
+        import jwt; from cryptography.hazmat.primitives.asymmetric import rsa
+        k = jwt.algorithms.RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048), as_dict=True); k.pop("key_ops", None)
+        extra["server"] = {"jwks": {"keys": [{**k, "kid": "op", "use": "sig", "alg": "PS256"}]}}
     elif a == "--tag": tag = args.pop(0)
     elif a == "--set": k, v = args.pop(0).split("=", 1); sets[k] = json.loads(v)
     elif a == "--client": k, v = args.pop(0).split("=", 1); client[k] = json.loads(v)

@@ -14,4 +14,6 @@ D thirdparty oidcc-client-test-3rd-party-init-login-test-plan response_type=code
 D rpinit oidcc-client-rp-initiated-logout-rp-basic $L
 D refresh oidcc-client-refreshtoken-test-plan $J
 D post oidcc-client-test-plan response_type=code response_mode=default client_auth_type=client_secret_post $CL
+D keypair oidcc-client-test-plan response_type=code response_mode=default client_auth_type=private_key_jwt $CL --key-pair RS256
+D fapi2 fapi2-security-profile-final-client-test-plan client_auth_type=private_key_jwt fapi_profile=plain_fapi fapi_client_type=oidc sender_constrain=dpop authorization_request_type=simple --key-pair PS256 --op-key --client 'scope="openid email profile"' --only happy-path
 "$PY" "$here/report.py" >"$W/table.md"; echo "$W/table.md"

@@ -29,6 +29,8 @@ logger = logging.getLogger("partium_auth.oidc")
 REVOCATION_SECONDS = 3.0
 LONGEST_REQUEST_URI = 1000
 
+_NO_DPOP = "Partium takes bearer tokens only: switch DPoP off for this client at the provider."
+
 _NAMES = {
     "token_endpoint": "provider_token",
     "revocation_endpoint": "provider_revocation",
@@ -145,8 +147,7 @@ def push(provider: Provider, metadata: Metadata, parameters: Mapping[str, Any]) 
     response = _post(provider, metadata, "pushed_authorization_request_endpoint", form, EXCHANGE_SECONDS)
     if response.status not in {200, 201}:
         raise _failure(provider, metadata, response, _error_code(response))
-    body = response.json()
-    request_uri = body.get("request_uri") if isinstance(body, dict) else None
+    request_uri = _member(response, "request_uri")
     if not isinstance(request_uri, str) or not 0 < len(request_uri) <= LONGEST_REQUEST_URI:
         raise UnexpectedResponse(f"{response.url} answered without a request_uri.", status=response.status)
     return request_uri
@@ -193,6 +194,8 @@ def _read_tokens(
 ) -> TokenResponse:
     """Return the tokens of an answer, or raise what its error means: one of ``rejections`` is about what was sent."""
     if response.status == 200:
+        if str(_member(response, "token_type")).lower() == "dpop":
+            raise RegistrationRefused(f"{response.url} issued a token that is bound to a key. {_NO_DPOP}", status=400)
         return parse_token_response(response, what="Identity provider")
     error = _error_code(response)
     if 400 <= response.status < 500 and error in rejections:
@@ -214,6 +217,8 @@ def _failure(provider: Provider, metadata: Metadata, response: Response, error: 
                 " Both are sent percent-encoded (RFC 6749 §2.3.1); a provider that does not decode them needs "
                 "client_secret_post (OIDC_TOKEN_USE_BASIC_AUTH = False), or a secret of letters and digits."
             )
+        if error in {"invalid_dpop_proof", "use_dpop_nonce"}:
+            message += f" {_NO_DPOP}"
         status = 400
         kind = RegistrationRefused if error else UnexpectedResponse
     return kind(message, status=status, retry_after=parse_retry_after(response.headers))
@@ -228,9 +233,12 @@ def _is_changed_by_encoding(provider: Provider) -> bool:
 
 
 def _error_code(response: Response) -> str:
+    return error_codes.readable(_member(response, "error"))
+
+
+def _member(response: Response, name: str) -> Any:
     try:
         body: Any = response.json()
     except UpstreamError:
-        return ""
-    error = body.get("error") if isinstance(body, dict) else None
-    return error_codes.readable(error)
+        return None
+    return body.get(name) if isinstance(body, dict) else None

@@ -139,6 +139,23 @@ def test_a_caller_can_abort_just_before_the_request_is_sent(op: BendableProvider
     assert op.forms == []
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(400, {"error": "invalid_dpop_proof"}),
+        Answer(400, {"error": "use_dpop_nonce"}, headers={"DPoP-Nonce": "x"}),
+        Answer(200, {"access_token": "x", "token_type": "DPoP"}),
+    ],
+)
+def test_a_provider_that_binds_tokens_to_a_key_is_told_what_to_change(
+    op: BendableProvider, refresh_token: str, answer: Answer
+) -> None:
+    op.answers["/token"] = answer
+    with pytest.raises(RegistrationRefused, match="switch DPoP off for this client") as caught:
+        refresh(refresh_token)
+    assert caught.value.status == 400
+
+
 @pytest.mark.parametrize("call", ["refresh", "revoke"])
 def test_a_provider_that_takes_no_secret_gets_none(
     op: BendableProvider, refresh_token: str, caplog: pytest.LogCaptureFixture, call: str
