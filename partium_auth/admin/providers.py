@@ -269,7 +269,7 @@ class IdentityProviderAdmin(PolicyAdmin):
     def key_pairs(self, provider: IdentityProvider) -> str:
         if provider._state.adding:
             return NOTHING
-        keys = client_keys.of_provider(provider.bound_to).filter(provider=provider).order_by("used_from")
+        keys = client_keys.of_provider(provider.bound_to).order_by("used_from")
         lines = ((str(key), moment(key.used_from), moment(key.published_until)) for key in keys)
         text = gettext("{}, used from {}, published until {}")
         return format_html_join("; ", text, lines) or NOTHING

@@ -52,7 +52,7 @@ def urls_of(site: Any, tenant: Tenant) -> Iterator[str]:
             yield reverse(f"{site.name}:{name}", args=[kind.pk, tenant.key.pk])
         elif name == "app_list":
             yield reverse(f"{site.name}:{name}", args=["partium_auth"])
-        elif model is not None and name.rpartition("_")[2] in {"change", "delete", "history", "rotate", "check"}:
+        elif model is not None and name.rpartition("_")[2] in {"change", "delete", "history", "rotate", "check", "key"}:
             yield reverse(f"{site.name}:{name}", args=[tenant.object_of(model).pk])
         else:
             yield reverse(f"{site.name}:{name}")
@@ -251,7 +251,7 @@ def test_a_superuser_gets_every_page(site: str, ours: Tenant, root: Any) -> None
         closed = url.endswith("/delete/") and any(
             part in url for part in ("apikey", "auditevent", "/organization/", "grant")
         )
-        redirects = url.endswith(("/keys/", "/apikey/verify/", "/apikey/revoke/", "/check/")) or (
+        redirects = url.endswith(("/keys/", "/apikey/verify/", "/apikey/revoke/", "/check/", "/new-key/")) or (
             "/apikey/" in url and url.endswith("/history/")
         )
         nothing_to_add = url.endswith("/add/") and any(part in url for part in ("auditevent", "grant", "/identity/"))
