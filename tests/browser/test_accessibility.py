@@ -23,6 +23,7 @@ ADAS = [
     "/machines/",
     f"/machines/?root={TRACTOR}&name=Tractor",
     "/part/AF1001/",
+    "/partium/memberships/",
     "/keys/",
     KEYS,
     f"{KEYS}add/",
