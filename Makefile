@@ -10,10 +10,13 @@ LOCKED := $(PIP) --require-hashes --only-binary :all: -r
 UV := uv==0.13.9
 COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 --custom-compile-command "make lock" $(ARGS)
+# Outside of the clone, for every clone of this machine; 170 MB.
+KEYCLOAK := 26.5.5
+KEYCLOAK_HOME ?= $(HOME)/.cache/partium_auth/keycloak-$(KEYCLOAK)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo walkthrough bench chaos test services node browser screenshots conformance docs reference dist lint types layers check lock messages clean
+.PHONY: help demo walkthrough bench chaos test services node browser screenshots conformance docs reference dist lint types layers check lock messages clean providers
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,13 +35,16 @@ chaos: $(VENV)/.installed-dev ## break things around a site and measure what its
 
 test: $(VENV)/.installed-dev ## run the tests that need neither a browser nor Node.js; ARGS="-k name" for some of them
 	@# Some of them wait for processes: three at a time keep two processors busy.
-	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not browser and not node" $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m "not browser and not node and not providers" $(ARGS)
 
 services: ## start PostgreSQL, MariaDB and Redis for the tests and show how to use them; Ctrl-C stops them
 	@.ci/services.py
 
 node: $(VENV)/.installed-dev ## run the tests with npm packages (oidc-provider, Vite); needs Node.js and Debian's chromium
 	@$(BIN)/python -m pytest -m node $(ARGS)
+
+providers: $(VENV)/.installed-dev $(KEYCLOAK_HOME)/bin/kc.sh ## run the tests against Keycloak, downloaded once; needs Java 17 and Maven
+	@KEYCLOAK_HOME="$(KEYCLOAK_HOME)" $(BIN)/python -m pytest -m providers $(ARGS) tests/keycloak
 
 browser: $(VENV)/.installed-dev ## run the tests in a browser; needs Debian's chromium
 	@# Playwright's event loop stays in its thread: one process for each suite.
@@ -125,6 +131,16 @@ $(VENV)/.installed-lowest: requirements-lowest.txt pyproject.toml | $(BIN)/pytho
 	@$(LOCKED) requirements-lowest.txt
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
+
+$(KEYCLOAK_HOME)/bin/kc.sh:
+	@command -v java >/dev/null && command -v mvn >/dev/null \
+	|| { echo "Java or Maven is missing (Debian: apt install openjdk-17-jre-headless maven)."; exit 1; }
+	@echo "Downloading Keycloak $(KEYCLOAK) …"
+	@new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && cd "$$new" && \
+	mvn --quiet --batch-mode org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack \
+	-Dartifact=org.keycloak:keycloak-quarkus-dist:$(KEYCLOAK):zip -DoutputDirectory="$$new" -DmarkersDirectory="$$new" >log 2>&1 \
+	|| { echo "Keycloak $(KEYCLOAK) could not be downloaded with Maven: $$(grep -m 1 ERROR log)"; exit 1; } && \
+	mkdir -p "$(dir $(KEYCLOAK_HOME))" && mv keycloak-$(KEYCLOAK) "$(KEYCLOAK_HOME)"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
