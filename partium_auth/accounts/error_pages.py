@@ -42,7 +42,7 @@ repeated_log = RepeatedLog(logger)
 RETRY_SECONDS = 5
 """``Retry-After`` where nobody knows better."""
 LONGEST_RELOAD_SECONDS = 10
-"""A page that a token is missing for reloads by itself, if the wait is not longer than this."""
+"""A page that a token is missing for, or a login's callback, reloads by itself if the wait is not longer than this."""
 _SILENT_AGAIN_SECONDS = 60.0
 
 R = TypeVar("R", bound=HttpResponseBase)
@@ -145,15 +145,18 @@ def refusal_response(
         next_url: where the person wanted to go; kept for the next try.
     """
     text, reference = explain_refusal(failure, provider=provider)
-    context = {
+    context: dict[str, object] = {
         "title": text.title,
         "advice": text.advice,
         "reference": reference,
         "login_url": login_page_url(next_url),
     }
+    retry_after = getattr(failure, "retry_after", None) or RETRY_SECONDS
+    if isinstance(failure, NOT_ASKED) and request.method == "GET" and retry_after <= LONGEST_RELOAD_SECONDS:
+        context["reload_seconds"] = retry_after  # nothing is used up: of several tabs, each arrives
     response = render(request, "partium_auth/login_failed.html", context, status=text.status)
     if isinstance(failure, UpstreamError) and text is not error_texts.MISCONFIGURED:
-        response["Retry-After"] = str(failure.retry_after or RETRY_SECONDS)
+        response["Retry-After"] = str(retry_after)
     return logged_here(response)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from partium_auth.tokens.outages import UpstreamFails
 from partium_auth.tokens.waiting import holds_server_thread
 
 BUSY_RETRY_SECONDS = 5
+"""At most; by chance, so that those who were turned away do not come back all at once."""
 
 
 class TooManyLogins(UpstreamError):
@@ -24,7 +26,7 @@ class TooManyLogins(UpstreamError):
     def __init__(self, upstream: str) -> None:
         super().__init__(
             f"As many logins ask {upstream} already as PARTIUM_REFRESH_THREADS and PARTIUM_MAX_WAITING allow.",
-            retry_after=BUSY_RETRY_SECONDS,
+            retry_after=1 + secrets.randbelow(BUSY_RETRY_SECONDS),
             sent=False,
         )
 
