@@ -90,6 +90,25 @@ def begin(request: HttpRequest, login: VerifiedLogin, *, org_id: str = "") -> Gr
     return grant
 
 
+def logged_in_since(request: HttpRequest, login: VerifiedLogin, since: float) -> bool:
+    """Tell whether the session got a usable grant of the same identity and provider after a moment.
+
+    Args:
+        request: the session's.
+        login: with its user and identity.
+        since: seconds since the epoch.
+    """
+    grant = oidc_grant_of(request) if request.user.pk == login.user.pk else None
+    return (
+        grant is not None
+        and grant.rejected_at is None
+        and grant.identity == login.identity
+        and login.provider is not None
+        and login.provider.issued(grant)
+        and grant.created_at.timestamp() > since
+    )
+
+
 def begin_without_grant(request: HttpRequest, user: Any) -> None:
     """Choose the organization of a session that logged in through another backend."""
     if hasattr(request, _LOGIN):

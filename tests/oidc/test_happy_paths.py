@@ -11,6 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.test import Client
+from django.utils import timezone
 from pytest_django import Settings
 
 from partium_auth.accounts import sessions, started
@@ -86,7 +87,7 @@ def test_a_provider_without_a_userinfo_endpoint_is_enough(browser: Browser, op: 
 
 
 def test_a_warm_login_costs_one_call(browser: Browser, op: BendableProvider) -> None:
-    op.claims["organizations"] = []
+    op.claims |= {"organizations": [], "roles": []}
     browser.log_in()
     op.calls.clear()
     Browser(op).log_in()
@@ -180,7 +181,7 @@ def test_keys_for_encryption_and_of_other_kinds_are_passed_over(browser: Browser
 
 
 def test_a_new_key_is_fetched_once_and_then_kept(browser: Browser, op: BendableProvider) -> None:
-    op.claims["organizations"] = []
+    op.claims |= {"organizations": [], "roles": []}
     browser.log_in()
     op.key_number, op.jwks = 1, [jwk("RS256"), jwk("RS256", 1)]
     op.calls.clear()
@@ -225,6 +226,28 @@ def test_a_server_whose_clock_is_a_little_behind_takes_up_what_another_one_start
         url = browser.start()
     assert browser.come_back(browser.op.authorize(url)).status_code == 302
     assert browser.user is not None
+
+
+def test_the_second_tab_keeps_the_login_of_the_first(browser: Browser, op: BendableProvider) -> None:
+    """Keycloak's other tabs go on by themselves; a grant for each would be left over."""
+    first, second = browser.start(), browser.start(next="/second/")
+    browser.come_back(op.authorize(first))
+    assert browser.come_back(op.authorize(second)).headers["Location"] == "/second/"
+    assert Grant.objects.count() == 1
+
+
+def test_the_second_tab_replaces_a_login_that_has_ended_or_is_somebody_elses(
+    browser: Browser, op: BendableProvider
+) -> None:
+    first, second, third = browser.start(), browser.start(), browser.start()
+    browser.come_back(op.authorize(first))
+    Grant.objects.update(rejected_at=timezone.now())
+    browser.come_back(op.authorize(second))
+    assert Grant.objects.filter(revoked_at=None, rejected_at=None).count() == 1
+    browser.come_back(op.authorize(third, sub="bob-2", email="bob@example.com"))
+    assert browser.user is not None
+    assert browser.user.email == "bob@example.com"
+    assert Grant.objects.get(revoked_at=None).user == browser.user
 
 
 def test_two_tabs_each_return_to_their_own_page(browser: Browser, op: BendableProvider) -> None:
