@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from contextlib import nullcontext
 from typing import Any
 
@@ -47,7 +48,14 @@ def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> Non
         logger.warning("partium_auth's tables are not there yet. Run: manage.py migrate")
 
 
-def _claims_refreshed(sender: object, identity: Identity, provider: Provider, claims: Any, **kwargs: object) -> None:
+def _claims_refreshed(
+    sender: object,
+    identity: Identity,
+    provider: Provider,
+    claims: Any,
+    from_userinfo: Collection[str],
+    **kwargs: object,
+) -> None:
     try:
         read = claims_.as_the_site_reads_them(claims, provider)
     except Refused as refusal:
@@ -58,7 +66,8 @@ def _claims_refreshed(sender: object, identity: Identity, provider: Provider, cl
         memberships_from_claims.withdraw(identity, provider)
         logger.warning("%d logins of user %s at %s ended: %s", ended, identity.user_id, provider.slug, refusal)
         return
-    memberships_from_claims.follow_refresh(identity, provider, read)
+    unknown = dict.fromkeys(from_userinfo, claims_.UNKNOWN)
+    memberships_from_claims.follow_refresh(identity, provider, read | unknown)
 
 
 def _logged_out(sender: object, request: Any, user: Any, **kwargs: object) -> None:

@@ -172,10 +172,20 @@ def finish(request: HttpRequest, provider: Provider, started_login: StartedLogin
     seconds_ago = max(0.0, claims["iat"] - auth_time) if is_date(auth_time) else None
     # A site's hooks do not need the nonce, and an error report of one must not show it.
     claims.pop("nonce", None)
-    read = claims_.as_the_site_reads_them(claims, provider)
+    read = alone = claims_.as_the_site_reads_them(claims, provider)
     if metadata.userinfo_endpoint and (provider.use_userinfo or _lacks_claims(provider, read)):
         read = _with_userinfo(provider, metadata, tokens.access_token, claims, read)
-    return VerifiedLogin(Grant.Kind.OIDC, read, tokens, issued_at, provider, authenticated_seconds_ago=seconds_ago)
+    rights = conf.organizations_claim, conf.roles_claim
+    from_userinfo = [name for name in rights if claims_.names(alone, name) != claims_.names(read, name)]
+    return VerifiedLogin(
+        Grant.Kind.OIDC,
+        read,
+        tokens,
+        issued_at,
+        provider,
+        authenticated_seconds_ago=seconds_ago,
+        from_userinfo=from_userinfo,
+    )
 
 
 def redirect_uri_of(request: HttpRequest, slug: str) -> str:
@@ -239,5 +249,7 @@ def _with_userinfo(
 
 def _lacks_claims(provider: Provider, claims: dict[str, Any]) -> bool:
     if "email" in provider.scopes.split() and "email" not in claims:
+        return True
+    if claims_.is_missing(claims, conf.roles_claim):
         return True
     return provider.is_site_wide and claims_.is_missing(claims, conf.organizations_claim)

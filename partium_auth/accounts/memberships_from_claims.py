@@ -62,6 +62,12 @@ def follow_claims(
                 why,
             )
     claimed = _claimed_by(identity, memberships)
+    if claims_.is_missing(claims, conf.roles_claim) and any(row.role == Role.DEVELOPER for row in claimed):
+        logger.warning(
+            "A login through %s makes a developer a member: the claim %r (PARTIUM_ROLES_CLAIM) is missing.",
+            provider.slug,
+            conf.roles_claim,
+        )
     roles = _claimed_roles(owner, claims, provider.slug, known.values(), claimed)
     memberships = set_claimed_memberships(identity, roles, memberships)
     email = claims_.verified_email(believed)

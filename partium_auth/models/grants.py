@@ -50,6 +50,7 @@ class Grant(models.Model):
     session_key_digest = models.CharField(max_length=32, blank=True, default="")  # tells whether the key has changed
     signed_with = models.CharField(max_length=8, blank=True, default="")  # the algorithm of its ID tokens
     id_token = SealedField(null=True)  # the id_token_hint of a log-out
+    from_userinfo = models.JSONField(default=list)  # claims with rights that the ID token of a refresh does not know
 
     access_token = SealedField(null=True)
     refresh_token = SealedField(null=True)

@@ -54,6 +54,7 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
         identity=login.identity,
         issuer=login.identity.issuer if login.identity is not None else "",
         session_id=login.session_id,
+        from_userinfo=list(login.from_userinfo),
         reusable=login.provider is not None and login.provider.refresh_tokens_reusable,
         authenticated_at=database_clock(),
     )

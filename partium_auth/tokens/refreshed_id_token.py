@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("partium_auth.tokens")
 
 claims_refreshed = Signal()
-"""``identity: Identity``, ``provider: Provider``, ``claims: dict``, verified and of the same person. Only for this app."""
+"""``identity: Identity``, ``provider: Provider``, ``claims: dict``, verified and of the same person, and the grant's
+``from_userinfo``. Only for this app."""
 
 
 def keep(grant: Grant, tokens: TokenResponse, generation: int) -> None:
@@ -51,4 +52,6 @@ def keep(grant: Grant, tokens: TokenResponse, generation: int) -> None:
         logger.warning("The ID token of a refresh at %s is not used: %s", grant.provider, why)
         return
     if is_newest:
-        claims_refreshed.send_robust(sender=Grant, identity=grant.identity, provider=op, claims=claims)
+        claims_refreshed.send_robust(
+            sender=Grant, identity=grant.identity, provider=op, claims=claims, from_userinfo=grant.from_userinfo
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ class VerifiedLogin:
         user: whose account it is; the backend sets it, and what follows.
         identity: the row that connects issuer and subject with the user.
         organizations: the active ones that the user belongs to, joined longest ago first; None: not read yet.
+        from_userinfo: the claims with rights of which the ID token alone says something else.
         has_joined: it has accepted an invitation.
         authenticated_seconds_ago: how long before ``issued_at`` the person proved who they are; None: the provider does not say.
         refusal: why the backend did not let the person in.
@@ -40,6 +41,7 @@ class VerifiedLogin:
     user: Any = None  # of the host's own model
     identity: Identity | None = field(default=None, repr=False)
     organizations: list[Organization] | None = None
+    from_userinfo: Collection[str] = ()
     has_joined: bool = False
     authenticated_seconds_ago: float | None = None
     refusal: Refused | None = None

@@ -142,3 +142,34 @@ def test_whom_the_site_refuses_at_a_refresh_loses_the_login_and_what_the_claims_
     assert browser.user is None
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
     assert "ended" in caplog.text
+
+
+def test_a_role_that_only_userinfo_has_is_read_at_a_login_and_kept_at_a_refresh(
+    browser: Browser, op: BendableProvider, acme: Organization, globex: Organization
+) -> None:
+    op.userinfo_claims |= {"roles": ["developer"]}
+    browser.log_in(claims={"organizations": ["acme", "globex"]})
+    assert roles() == {"acme": "developer", "globex": "developer"}
+    refresh(op, organizations=["globex"], roles=[])  # what userinfo had is unknown, not empty
+    assert roles() == {"globex": "developer"}
+
+
+def test_keycloak_groups_that_only_userinfo_has_are_kept_at_a_refresh(
+    browser: Browser, op: BendableProvider, acme: Organization, globex: Organization, settings: Any
+) -> None:
+    settings.PARTIUM_CLAIMS = "partium_auth.contrib.claims.keycloak"
+    op.userinfo_claims |= {"groups": ["/globex"]}
+    browser.log_in(claims={"organization": ["acme"]})
+    assert set(roles()) == {"acme", "globex"}
+    refresh(op, organization=["acme"])
+    assert set(roles()) == {"acme", "globex"}
+
+
+def test_a_login_without_the_roles_of_before_says_so(
+    browser: Browser, op: BendableProvider, acme: Organization, caplog: pytest.LogCaptureFixture
+) -> None:
+    op.claims["organizations"] = ["acme"]
+    browser.log_in(claims={"roles": ["developer"]})
+    browser.log_in()
+    assert roles() == {"acme": "member"}
+    assert "makes a developer a member: the claim 'roles' (PARTIUM_ROLES_CLAIM) is missing" in caplog.text
