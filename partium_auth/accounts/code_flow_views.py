@@ -115,7 +115,8 @@ def _come_back(request: HttpRequest, provider: str, started_login: StartedLogin)
         _find_account(request, login)
         if started_login.silent and request.user.is_authenticated and request.user.pk != login.user.pk:
             raise Refused("somebody_else", "a silent login came back as another person than the session's.")
-        if not started_login.organization and sessions.logged_in_since(request, login, started_login.created_at):
+        asks_for_more = started_login.organization or started_login.max_age_seconds is not None
+        if not asks_for_more and sessions.logged_in_since(request, login, started_login.created_at):
             return after_login(next_url)  # another tab was first: a grant for each tab would be left over
         sessions.log_in(request, login, org_id=started_login.organization)
     except NOT_ASKED:
