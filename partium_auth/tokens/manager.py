@@ -7,17 +7,14 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import concurrent.futures
 import contextlib
 import functools
 import logging
 import math
-import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,9 +40,9 @@ from partium_auth.tokens.memo import Memo
 from partium_auth.tokens.outages import UpstreamFails
 from partium_auth.tokens.refresh import Refresher, elapsed_clock
 from partium_auth.tokens.state import AccessToken, GrantState
+from partium_auth.tokens.under_way import EXIT_SECONDS, RefreshesUnderWay, RunningRefresh
 from partium_auth.tokens.waiting import WaitingCallers, holds_server_thread
 from partium_auth.tokens.windows import Window
-from partium_auth.tokens.workers import Executor, Saturated
 
 logger = logging.getLogger("partium_auth.tokens")
 
@@ -62,14 +59,13 @@ QUEUED_SECONDS = 10.0
 FAILED_WAIT_SECONDS = 5.0
 """After a wait timed out, callers of this process do not wait for the same generation for this long."""
 _REMEMBERED = 1000
-_EXIT_SECONDS = 9.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Pause:
     """Wait for a refresh of this process. None: another process refreshes; sleep, then read the row again."""
 
-    refresh: Future[GrantState | None] | None
+    refresh: RunningRefresh | None
     seconds: float
 
     @property
@@ -89,15 +85,6 @@ class _Found:
     too_many_waiting: bool = False  # too many callers wait already
 
 
-class _Refreshes:
-    """The refreshes under way in this process, by grant."""
-
-    def __init__(self, at_exit: Callable[[], None]) -> None:
-        self.lock = threading.Lock()
-        self.by_grant: dict[uuid.UUID, Future[GrantState | None]] = {}
-        atexit.register(at_exit)
-
-
 class TokenManager:
     """Returns access tokens of grants, and refreshes them according to their windows.
 
@@ -113,10 +100,9 @@ class TokenManager:
         self._elapsed = elapsed
         self.refresher = Refresher(clock, elapsed)
         self.outages = self.refresher.outages
-        self._executor = Executor(threads=lambda: conf.refresh_threads)
+        self._under_way = RefreshesUnderWay(self.refresher, elapsed, queued_seconds=QUEUED_SECONDS)
         self._waiting = PerProcess(WaitingCallers)
         self._failed_waits: Memo[float] = Memo(_REMEMBERED)
-        self._refreshes = PerProcess(functools.partial(_Refreshes, self.drain))
 
     # --- for callers ---------------------------------------------------------------------------------------------
 
@@ -245,7 +231,7 @@ class TokenManager:
     @property
     def refreshing(self) -> set[uuid.UUID]:
         """The grants that are being refreshed in this process."""
-        return set(self._refreshes().by_grant)
+        return self._under_way.grants
 
     @property
     def waiting(self) -> WaitingCallers:
@@ -255,15 +241,11 @@ class TokenManager:
     @property
     def queued(self) -> dict[str, int]:
         """How many refreshes of each upstream wait for a thread of this process."""
-        return self._executor.queued
+        return self._under_way.queued
 
-    def drain(self, seconds: float = _EXIT_SECONDS) -> None:
-        """Wait for the answers that are on their way, and store them: a process that ends would lose a rotated refresh token."""
-        deadline = time.monotonic() + seconds
-        concurrent.futures.wait(list(self._refreshes().by_grant.values()), timeout=seconds)
-        while self.refresher.pending and time.monotonic() < deadline:
-            self.refresher.commit_pending()
-            time.sleep(0.05)
+    def drain(self, seconds: float = EXIT_SECONDS) -> None:
+        """Wait for the answers that are on their way, and store them; see :meth:`RefreshesUnderWay.drain`."""
+        self._under_way.drain(seconds)
 
     def forget(self) -> None:
         """Forget failures of upstreams, and who waited in vain; for tests."""
@@ -300,7 +282,8 @@ class TokenManager:
                 # SQLite: the caller's open transaction blocks the refresh thread, so refresh here if the credential is
                 # reusable: after a roll-back it can be sent again.
                 here = window is Window.UNUSABLE and seen.reusable and _blocked_by_own_transaction()
-                refresh = self._refresh_once(seen, window, forced=refused, here=here)
+                is_due = _may_refresh(seen, window)
+                refresh = self._under_way.join_or_start(seen, is_due=is_due, forced=refused, here=here)
             if window is Window.ADVISORY or (window is Window.MANDATORY and refresh is None):
                 break
             waited, give_up_at = True, min(give_up_at, self._elapsed() + patience())
@@ -336,76 +319,8 @@ class TokenManager:
     def _raise_if_wait_failed(self, seen: GrantState) -> None:
         """Raise if others have waited for the refresh that is under way, and got no token."""
         until = self._failed_waits.get((seen.grant_id, seen.generation))
-        if until is not None and until > self._elapsed() and (seen.busy or seen.grant_id in self._refreshes().by_grant):
+        if until is not None and until > self._elapsed() and (seen.busy or seen.grant_id in self._under_way.grants):
             raise TokenUnavailable("Another caller waited for this access token a moment ago, without success.")
-
-    # --- one refresh per grant ------------------------------------------------------------------------------------
-
-    def _refresh_once(
-        self, seen: GrantState, window: Window, *, forced: bool, here: bool
-    ) -> Future[GrantState | None] | None:
-        """Join the refresh that is under way in this process, or start one where it is due; ``here`` in this thread."""
-        refreshes = self._refreshes()
-        inline = conf.executor == "inline"
-        with refreshes.lock:
-            refresh = refreshes.by_grant.get(seen.grant_id)
-            if refresh is not None:
-                return refresh
-            if not _may_refresh(seen, window) or (inline and window is Window.ADVISORY):
-                return None
-            refresh = refreshes.by_grant[seen.grant_id] = Future()
-        job = functools.partial(self._run, seen, refresh, forced, self._elapsed())
-        if inline or here:
-            job()
-            if not inline and refresh.exception() is not None:
-                # The failure was written in the caller's transaction and may be rolled back. Refresh again in a thread, so that
-                # other processes see it.
-                self._refresh_once(seen, window, forced=forced, here=False)
-        else:
-            try:
-                self._executor.submit(seen.upstream, job)
-            except Exception as error:
-                # Also where a setting is wrong: a refresh that stays registered is waited for by every later caller.
-                self._end(seen, refresh, None, error)
-                if not isinstance(error, Saturated):
-                    raise
-        return refresh
-
-    def _run(self, seen: GrantState, refresh: Future[GrantState | None], forced: bool, queued_at: float) -> None:
-        result: GrantState | None = None
-        failure: BaseException | None = None
-        try:
-            if self._elapsed() - queued_at <= QUEUED_SECONDS:
-                result = self.refresher.refresh(
-                    seen, forced=forced, stored=lambda result: self._end(seen, refresh, result, None)
-                )
-        except BaseException as error:  # it belongs to whoever waits
-            failure = error
-            if not isinstance(error, PartiumError):
-                logger.warning("Refreshing grant %s failed: %s", seen.grant_id, type(error).__name__)
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            self._end(seen, refresh, result, failure)
-
-    def _end(
-        self,
-        seen: GrantState,
-        refresh: Future[GrantState | None],
-        result: GrantState | None,
-        failure: BaseException | None,
-    ) -> None:
-        refreshes = self._refreshes()
-        with refreshes.lock:
-            if refresh.done():  # its waiters have had it as soon as it was stored
-                return
-            refreshes.by_grant.pop(seen.grant_id, None)
-        if failure is None:
-            refresh.set_result(result)
-        else:
-            # Its frames hold the credential, and an error report of the waiting request would show them.
-            failure.__traceback__ = failure.__cause__ = failure.__context__ = None
-            refresh.set_exception(failure)
 
     # --- waiting -------------------------------------------------------------------------------------------------
 
@@ -450,12 +365,14 @@ def _prefer_retryable(first: PartiumError | None, second: PartiumError) -> Parti
 def _may_refresh(seen: GrantState, window: Window) -> bool:
     if not seen.refreshable or seen.refused or seen.busy or seen.waiting:
         return False
+    if window is Window.ADVISORY and conf.executor == "inline":
+        return False
     # With the outcome of the last refresh unknown, the refresh token may be used up, and sending it again may end the whole
     # family of tokens: do that only when the access token is unusable anyway.
     return not seen.outcome_unknown or seen.reusable or window is Window.UNUSABLE
 
 
-def _ended_refresh(grant_id: uuid.UUID, refresh: Future[GrantState | None]) -> _Found:
+def _ended_refresh(grant_id: uuid.UUID, refresh: RunningRefresh) -> _Found:
     failure = refresh.exception()
     if failure is not None:
         return _look(grant_id, failure)
@@ -479,7 +396,7 @@ def _ended(seen: GrantState) -> PartiumError:
 
 def _pause(
     seen: GrantState,
-    refresh: Future[GrantState | None] | None,
+    refresh: RunningRefresh | None,
     found: _Found,
     left_seconds: float,
     *,
