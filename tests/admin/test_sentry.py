@@ -231,7 +231,7 @@ def test_whatever_fails(
         return tokens
 
     monkeypatch.setattr(authentication, "parse_token_response", parse)
-    monkeypatch.setattr(manager, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(manager, "PATIENCE_SECONDS", 1.0)
     prepare: Callable[[Stage], Run] = WAYS.get(way) or (lambda stage: stage.posted(way))
     found, failures = set(), 0
     for errors in every_failure(lambda: prepare(stage)):
