@@ -6,12 +6,16 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from django.db import transaction
+
 from partium_auth import policy
 from partium_auth.accounts import claims as claims_
 from partium_auth.conf import conf
-from partium_auth.models import EmailDomain, Identity, Membership, Organization, Origin, Role
+from partium_auth.models import AuditEvent, EmailDomain, Identity, Membership, Organization, Origin, Role
+from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
 from partium_auth.oidc.provider import Provider
+from partium_auth.services.audit import record
 from partium_auth.services.members import accept_invitations, set_claimed_memberships
 
 logger = logging.getLogger("partium_auth.login")
@@ -198,12 +202,21 @@ def _set_privileges(user: Any, claims: Mapping[str, Any]) -> None:
     roles = claims_.names(claims, conf.roles_claim)
     if roles is None:
         return
-    changed = []
+    changed: dict[str, list[bool]] = {}
     for attribute, giving in (("is_staff", conf.staff_roles), ("is_superuser", conf.superuser_roles)):
         wanted = not set(giving).isdisjoint(roles)
         if giving and hasattr(user, attribute) and getattr(user, attribute) != wanted:
             setattr(user, attribute, wanted)
-            changed.append(attribute)
+            changed[attribute] = [not wanted, wanted]
             logger.warning("%s of user %s is now %s, by the roles of a login.", attribute, user.pk, wanted)
     if changed:
-        user.save(update_fields=changed)
+        with transaction.atomic(using=database_alias()):
+            user.save(update_fields=list(changed))
+            record(
+                AuditEvent.Action.PRIVILEGES_CHANGED,
+                actor=None,
+                address=None,
+                person=user,
+                detail=EventDetail.CHANGED,
+                parameters={"changes": changed},
+            )

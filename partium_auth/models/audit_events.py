@@ -77,7 +77,7 @@ def describe(code: str, parameters: Mapping[str, Any]) -> str:
         if name in shown:
             shown[name] = dict(words.choices).get(shown[name], shown[name])
     if "changes" in shown:
-        shown["changes"] = "; ".join(_change(name, *values) for name, values in shown["changes"].items())
+        shown["changes"] = "; ".join(_change(name, *values) for name, values in sorted(shown["changes"].items()))
     if "fields" in shown:
         shown["fields"] = ", ".join(_name_of(IdentityProvider, name) for name in shown["fields"])
     return str(EventDetail(code).label) % shown
@@ -87,7 +87,7 @@ _WORDS: dict[str, type[models.TextChoices]] = {"role": Role, "role_before": Role
 
 
 def _change(name: str, before: Any, after: Any) -> str:
-    """Return how a field of an organization was changed, in words."""
+    """Return how a field of an organization, or a privilege, was changed, in words."""
     field = next((field for field in Organization._meta.concrete_fields if field.name == name), None)
     words = {} if field is None else dict(field.flatchoices)
     shown = [words.get(value, yesno(value) if isinstance(value, bool) else value or "–") for value in (before, after)]
@@ -147,6 +147,7 @@ class AuditEvent(models.Model):
         MEMBER_ADDED = "member_added", _("member added")
         ROLE_CHANGED = "role_changed", _("role changed")
         MEMBER_REMOVED = "member_removed", _("member removed")
+        PRIVILEGES_CHANGED = "privileges_changed", _("staff or superuser status changed by login")
         INVITATION_MADE = "invitation_made", _("invitation made")
         INVITATION_ACCEPTED = "invitation_accepted", _("invitation accepted")
         INVITATION_DECLINED = "invitation_declined", _("invitation declined")

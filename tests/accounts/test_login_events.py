@@ -95,6 +95,22 @@ def test_a_refusal_at_an_organizations_provider_is_seen_by_the_organization(
     AuditEvent.objects.get(action="login_refused", detail_parameters={"check": "inactive", "provider": "acme-own"})
 
 
+def test_privileges_that_roles_give_and_take_are_events(browser: Browser, settings: Settings) -> None:
+    settings.PARTIUM_SUPERUSER_ROLES = ["admins"]
+    for roles in (["admins"], ["admins"], []):
+        browser.log_in(claims={"roles": roles})
+    changed = AuditEvent.objects.filter(action="privileges_changed").order_by("pk")
+    assert [event.detail for event in changed] == [
+        "Changed: is_superuser: no → yes.",
+        "Changed: is_superuser: yes → no.",
+    ]
+    user = browser.user
+    assert user is not None
+    assert {(event.person_id, event.person_name) for event in changed} == {(str(user.pk), user.username)}
+    erase_person(user, actor=None)
+    assert not AuditEvent.objects.exclude(person_name="").exists()
+
+
 def test_strangers_add_no_event(browser: Browser, partium_sandbox: PartiumSandbox, settings: Settings) -> None:
     settings.PARTIUM_PASSWORD_ATTEMPTS = 0
     settings.OIDC_CREATE_USER = False

@@ -136,8 +136,8 @@ def test_organizations_that_are_added_and_changed(root: Any) -> None:
             "organization_changed",
             "",
             (
-                "Changed: access tokens come from: each person's own login → the organization's API key, exchanged for "
-                "access tokens; active: yes → no."
+                "Changed: active: yes → no; access tokens come from: each person's own login → the organization's API "
+                "key, exchanged for access tokens."
             ),
             *("root", HERE, "acme"),
         ),
