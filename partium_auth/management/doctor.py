@@ -21,7 +21,7 @@ from django.utils import translation
 
 from partium_auth import clients
 from partium_auth.accounts.code_flow import redirect_uri_of
-from partium_auth.accounts.enabled_logins import is_password_login_enabled
+from partium_auth.accounts.enabled_logins import is_oidc_login_enabled, is_password_login_enabled
 from partium_auth.accounts.registration import check_urls
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, PartiumError, UpstreamError
@@ -78,7 +78,7 @@ def examine(*, probe: bool = False, base_url: str = "") -> Iterator[Finding]:
     yield from _answer("login", _login_page)
     yield from _answer("pages of the site", reachability.check_targets)
     yield from _answer("providers", _provider_names)
-    if not base_url and _host() == LOCALHOST:
+    if not base_url and _host() == LOCALHOST and is_oidc_login_enabled() and providers.site_wide():
         text = "ALLOWED_HOSTS does not name this site's host, so the URLs to register begin with https://localhost."
         yield Finding("ok", text, "Run: manage.py partium_doctor --base-url https://…", subject="address")
     if providers.is_configured():

@@ -131,7 +131,7 @@ def check_targets() -> Iterator[Finding]:
             yield Finding(
                 "warning",
                 f"{who} is sent to {name} ({target}), and this site has no such page.",
-                f'Set {name} = "{page}", or another page of your site.',
+                f'Add the page, or set {name} = "{page}".' if target != page else "Add the page, or name another one.",
             )
 
 
