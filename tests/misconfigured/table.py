@@ -209,6 +209,7 @@ DOCTOR = (
         "Add one in the admin",
     ),
     Row("no API key", _without_key, "organizations", "No usable API key: acme"),
+    Row("no API key in any organization", _without_key, "people", "no organization has a usable API key"),
     Row("nobody can log in", lambda site: site.without_our_logins(), "providers", "has to log people in"),
     Row("an organization of nobody", _second_organization, "people", "Nobody can get into globex: no member"),
     Row("a member who was deactivated", _nobody_active, "people", "Nobody can get into acme"),
