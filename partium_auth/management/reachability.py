@@ -136,7 +136,7 @@ def check_targets() -> Iterator[Finding]:
 
 
 def _ids(rows: QuerySet[Any]) -> set[Any]:
-    return set(rows.values_list("organization_id", flat=True))
+    return set(rows.order_by().values_list("organization_id", flat=True).distinct())
 
 
 def _active(prefix: str) -> dict[str, bool]:
