@@ -233,6 +233,7 @@ DOCTOR = (
     Row(
         "a login page that is missing", _set(LOGIN_URL="/accounts/login/"), "pages of the site", "LOGIN_URL (/accounts"
     ),
+    Row("a home that no URL has", _set(LOGIN_REDIRECT_URL="nowhere"), "pages of the site", "(nowhere) names no URL"),
     Row("Django's default home", _set(LOGIN_REDIRECT_URL="/accounts/profile/"), "pages of the site", "no such page"),
     Row("no client secret", _without_secret, "provider default", "The client secret is missing"),
     Row(
