@@ -93,13 +93,13 @@ def _decode_with_published_key(
     public_only = not provider.is_typed(jwks_uri)
     key_set = documents.get(jwks_uri, public_only=public_only)
     try:
-        return _decode(token, algorithm, _published(provider, key_set, algorithm, kid))
+        return _decode_published(provider, key_set, token, algorithm, kid)
     except Refused:
         # The provider may have changed its keys since, also under the same kid or without any.
         newer = documents.get_newer(jwks_uri, than=key_set, reason=reason, public_only=public_only)
         if newer is None:
             raise
-    return _decode(token, algorithm, _published(provider, newer, algorithm, kid))
+    return _decode_published(provider, newer, token, algorithm, kid)
 
 
 def _moved_jwks_uri(provider: Provider, metadata: Metadata, reason: str) -> str:
@@ -147,14 +147,21 @@ def _configured(key: str | Mapping[str, Any], algorithm: str) -> Any:
     return key
 
 
-def _published(provider: Provider, key_set: Mapping[str, Any], algorithm: str, kid: object) -> Any:
+def _decode_published(
+    provider: Provider, key_set: Mapping[str, Any], token: str, algorithm: str, kid: object
+) -> dict[str, Any]:
     keys = key_set.get("keys")
     found = matching_keys(keys if isinstance(keys, list) else [], algorithm, kid, verify_kid=provider.verify_kid)
-    if not found:
+    # A key that is listed twice is one.
+    distinct = list({tuple(str(key.get(name)) for name in _KEY_MATERIAL): key for key in reversed(found)}.values())
+    if not distinct:
         raise Refused("kid", "the provider publishes no key that matches.")
-    if len({tuple(key.get(name) for name in _KEY_MATERIAL) for key in found}) > 1:  # a key that is listed twice is one
+    if len(distinct) > 1 and provider.verify_kid:
         raise Refused("kid", "several of the provider's keys match.")
-    return _parse(found[0], algorithm)
+    for key in distinct[1:]:
+        with contextlib.suppress(Refused):
+            return _decode(token, algorithm, _parse(key, algorithm))
+    return _decode(token, algorithm, _parse(distinct[0], algorithm))
 
 
 def _is_for(key: Mapping[str, Any], algorithm: str) -> bool:
