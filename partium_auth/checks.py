@@ -51,7 +51,10 @@ UNREAD_SETTINGS: Mapping[str, tuple[Any, str]] = {
     "OIDC_AUTHENTICATE_CLASS": (None, "Set OIDC_AUTH_REQUEST_EXTRA_PARAMS, or link to partium_auth:oidc_login."),
     "OIDC_PROXY": (None, "Set the environment variable HTTPS_PROXY, and remove the setting."),
     "OIDC_TIMEOUT": (None, "Remove it: every call has a total deadline."),
-    "OIDC_RENEW_ID_TOKEN_EXPIRY_SECONDS": (None, "Set PARTIUM_REAUTHENTICATE_AFTER, and remove it."),
+    "OIDC_RENEW_ID_TOKEN_EXPIRY_SECONDS": (
+        None,
+        "Set PARTIUM_REAUTHENTICATE_AFTER, and remove it; partium_auth.middleware.RecentLoginMiddleware checks every page.",
+    ),
     "OIDC_EXEMPT_URLS": (None, "Remove it: no page is redirected but those that ask for a token or an organization."),
     "OIDC_MAX_STATES": (None, "Remove it: every tab keeps its own started login."),
     "OIDC_STATE_SIZE": (None, "Remove it: the size is fixed."),

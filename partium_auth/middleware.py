@@ -7,9 +7,13 @@ from collections.abc import Awaitable, Callable
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.deprecation import MiddlewareMixin
 
+from partium_auth import policy
 from partium_auth.accounts import sessions
-from partium_auth.exceptions import PartiumError, TokenUnavailable
+from partium_auth.exceptions import LoginRequired, PartiumError, TokenUnavailable
+from partium_auth.models import Grant
+from partium_auth.models.database import database_alias
 from partium_auth.session import PartiumSession
 from partium_auth.tokens.manager import token_manager
 
@@ -63,3 +67,28 @@ class PartiumMiddleware:
             else:
                 return repeat(request)
         return error_response(request, exception)
+
+
+class RecentLoginMiddleware(MiddlewareMixin):
+    """Lets ``PARTIUM_REAUTHENTICATE_AFTER`` hold on every page, as the base library's ``SessionRefresh`` did; one query a page.
+
+    Put it after :class:`PartiumMiddleware`. Views with Django's ``login_not_required``, and logins that are not this app's,
+    are left alone.
+    """
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., object], args: object, kwargs: object
+    ) -> HttpResponse | None:
+        """Send the person to log in again, or answer a script with 401."""
+        grant_id = sessions.grant_id_of(request)
+        if grant_id is None or not getattr(view, "login_required", True):
+            return None
+        rows = Grant.objects.using(database_alias()).filter(pk=grant_id)
+        for authenticated_at, provider in rows.values_list("authenticated_at", "provider"):
+            try:
+                policy.require_recent_login(authenticated_at, provider, now=token_manager.clock())
+            except LoginRequired as error:
+                from partium_auth.accounts.error_pages import error_response
+
+                return error_response(request, error)
+        return None

@@ -154,11 +154,20 @@ def _require_permitted(
         raise NoOrganization("A login through an organization's own identity provider opens that one only.")
     if required_provider is not None and required_provider != own.state.provider:
         raise _wrong_provider(required_provider)
+    require_recent_login(own.authenticated_at, own.state.provider, now=now)
+
+
+def require_recent_login(authenticated_at: float | None, provider: str, *, now: float) -> None:
+    """Raise LoginRequired where a login is older than ``PARTIUM_REAUTHENTICATE_AFTER`` allows.
+
+    Args:
+        authenticated_at: when it was made; seconds since the epoch.
+        provider: slug of its identity provider, where the next login is.
+        now: seconds since the epoch.
+    """
     limit_seconds = conf.reauthenticate_after_seconds
-    if limit_seconds is not None and now - (own.authenticated_at or 0) > limit_seconds:
-        raise LoginRequired(
-            "This login is older than PARTIUM_REAUTHENTICATE_AFTER allows.", provider=own.state.provider
-        )
+    if limit_seconds is not None and now - (authenticated_at or 0) > limit_seconds:
+        raise LoginRequired("This login is older than PARTIUM_REAUTHENTICATE_AFTER allows.", provider=provider)
 
 
 def _wrong_provider(required: str) -> LoginRequired:

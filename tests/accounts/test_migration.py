@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,7 +14,7 @@ from pytest_django import Settings
 from partium_auth.models import Grant, Identity
 from tests.accounts.migrated_site import users
 from tests.oidc.conftest import Browser
-from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, BendableProvider, callback_url
+from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, BendableProvider, callback_url, jwk
 
 pytestmark = [pytest.mark.urls("tests.accounts.migrated_site")]
 CLAIMS = {"employee": "e17", "groups": ["customers"], "given_name": "Ann"}
@@ -128,3 +129,38 @@ def test_the_sites_own_log_out_url_goes_on(site: BendableProvider, settings: Set
 
 def test_the_apps_own_pages_are_there_as_well(client: Client, site: BendableProvider) -> None:
     assert client.get("/oidc/login/").status_code == 200
+
+
+def test_the_age_of_a_login_can_be_limited_on_every_page(site: BendableProvider, settings: Settings) -> None:
+    """As ``SessionRefresh`` did; the page of this site asks for no token."""
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "partium_auth.middleware.RecentLoginMiddleware"]
+    settings.PARTIUM_REAUTHENTICATE_AFTER = 3600
+    browser = OldBrowser(site)
+    browser.log_in()
+    assert browser.client.get("/").status_code == 200
+    Grant.objects.update(authenticated_at=time.time() - 3601)
+    response = browser.client.get("/?page=2", headers={"Accept": "text/html", "Sec-Fetch-Mode": "navigate"})
+    assert response.status_code == 302
+    url = urlsplit(response.headers["Location"])
+    assert (url.path, parse_qs(url.query)["prompt"], parse_qs(url.query)["next"]) == (
+        "/oidc/login/default/",
+        ["none"],
+        ["/?page=2"],
+    )
+    assert browser.client.get("/", headers={"Accept": "application/json"}).status_code == 401
+    assert browser.client.get("/oidc/login/").status_code == 200
+    browser.log_in(prompt="none")
+    assert browser.client.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("keys", [[0], [1, 0], [0, 1]])
+@pytest.mark.parametrize("kid", ["another", None])
+def test_without_a_look_at_the_kid_each_key_of_the_algorithm_is_tried(
+    site: BendableProvider, settings: Settings, keys: list[int], kid: str | None
+) -> None:
+    """``OIDC_VERIFY_KID = False`` is for a provider whose tokens and keys do not agree on the ``kid``."""
+    site.jwks, site.header = [jwk("RS256", number) for number in keys], {"kid": kid}
+    settings.OIDC_VERIFY_KID = False
+    browser = OldBrowser(site)
+    assert browser.log_in().status_code == 302
+    assert browser.user is not None
