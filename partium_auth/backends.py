@@ -102,7 +102,7 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
 
     def update_user(self, user: Any, claims: Any) -> Any:
         """Hook: bring a known user up to date, and return the user."""
-        if changed := new_users.set_names(user, claims):
+        if changed := new_users.set_names(user, claims) + new_users.set_email(user, claims_.verified_email(claims)):
             user.save(update_fields=changed)
         return user
 

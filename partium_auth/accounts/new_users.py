@@ -84,3 +84,21 @@ def set_names(user: Any, claims: Mapping[str, Any]) -> list[str]:
             setattr(user, column.name, value[: column.max_length])
             changed.append(column.name)
     return changed
+
+
+def set_email(user: Any, email: str) -> list[str]:
+    """Set a person's address to the one that the provider vouches for, unless another account has it; return the fields that changed.
+
+    Args:
+        user: with an address or without.
+        email: verified; empty: nothing is set.
+    """
+    model = get_user_model()
+    name = model.get_email_field_name()
+    old = getattr(user, name, None)  # None: the model has no address
+    if old is None or not canonical_email(email) or len(email) > _LONGEST_EMAIL or old.lower() == email.lower():
+        return []
+    if model._default_manager.filter(**{f"{name}__iexact": email}).exclude(pk=user.pk).exists():
+        return []
+    setattr(user, name, email)
+    return [name]

@@ -355,3 +355,18 @@ def test_settings_let_claims_give_privileges_and_take_them_away(
 )
 def test_a_claim_is_a_string_a_list_or_nested(given: dict[str, Any], path: str, names: list[str] | None) -> None:
     assert claims.names(given, path) == names
+
+
+def test_an_address_that_changed_at_the_provider_changes_here_unless_another_account_has_it(
+    browser: Browser, op: BendableProvider
+) -> None:
+    browser.log_in(claims={"email": "ann@example.com"})
+    get_user_model().objects.create_user("bob", "bob@example.com")
+    for said in (
+        {"email": "anna@example.com"},
+        {"email": "x@example.com", "email_verified": False},
+        {"email": "Bob@example.com"},
+    ):
+        browser.log_in(claims=said)
+        assert browser.user is not None
+        assert browser.user.email == "anna@example.com"
