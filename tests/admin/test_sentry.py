@@ -17,6 +17,7 @@ import pytest
 import sentry_sdk
 from django.core.management import call_command
 from django.test import Client
+from django.test.utils import override_settings
 from django.urls import reverse
 from pytest_django import Settings
 from sentry_sdk.envelope import Envelope
@@ -25,7 +26,9 @@ from sentry_sdk.transport import Transport
 import partium_auth
 from partium_auth import services
 from partium_auth.models import ApiKey, Grant, IdentityProvider, Organization
+from partium_auth.oidc.client_keys import public_jwk
 from partium_auth.partium import authentication, token_response
+from partium_auth.services.client_keys import create_client_key
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import manager
 from tests.admin.conftest import Tenant, login
@@ -159,6 +162,18 @@ class Stage:
         answer = self.op.authorize(browser.get("/partium/login/default/")["Location"])
         return lambda: browser.get("/partium/callback/default/", answer)
 
+    def signed_login(self) -> Run:
+        """With ``private_key_jwt``."""
+        self.op.metadata = {"token_endpoint_auth_signing_alg_values_supported": ["ES256"]}
+        key = create_client_key(None, actor=None)
+        private = json.loads(key.private_key.reveal())
+        self.learnt.add(private["d"])
+        self.op.client_jwks = [public_jwk(key)]
+        self.op.client_authentication = "private_key_jwt"
+        with override_settings(OIDC_RP_CLIENT_AUTHENTICATION="private_key_jwt"):
+            login = self.oidc_login()
+        return override_settings(OIDC_RP_CLIENT_AUTHENTICATION="private_key_jwt")(login)
+
     def form_post(self) -> Run:
         browser = self.client()
         answer = self.op.authorize(browser.get("/partium/login/default/")["Location"])
@@ -204,7 +219,14 @@ WAYS: dict[str, Callable[[Stage], Run]] = {
     for way in (
         *(Stage.find, Stage.verify, Stage.verify_key, Stage.add_key, Stage.rotate_key, Stage.find_by_value),
         *(Stage.save_provider, Stage.command_add, Stage.command_rotate, Stage.reencrypt, Stage.password_login),
-        *(Stage.oidc_login, Stage.form_post, Stage.logout, Stage.backchannel_logout, Stage.oidc_refresh),
+        *(
+            Stage.oidc_login,
+            Stage.signed_login,
+            Stage.form_post,
+            Stage.logout,
+            Stage.backchannel_logout,
+            Stage.oidc_refresh,
+        ),
         *(Stage.password_refresh, Stage.key_exchange, Stage.search_with_key),
     )
 }
