@@ -17,6 +17,28 @@ from partium_auth.http.loopback import is_loopback
 from partium_auth.services.provider_check import Finding
 
 
+def urls_to_register(request: HttpRequest, slug: str) -> Iterator[tuple[str, str]]:
+    """Yield the URLs to register at a provider, in full, each after what it is called.
+
+    Args:
+        request: of this site; it says scheme and host.
+        slug: of the provider.
+    """
+    yield _("Redirect URI to register"), redirect_uri_of(request, slug)
+    target = resolve_url(settings.LOGOUT_REDIRECT_URL or login_page_url())
+    yield _("Post-logout redirect URI to register"), request.build_absolute_uri(target)
+    for name, text in (
+        ("oidc_login", _("Initiate login URI, if people start there")),
+        ("backchannel_logout", _("Back-channel logout URI, if it has one")),
+        ("frontchannel_logout", _("Front-channel logout URI, if it has no back-channel")),
+        ("jwks", _("Key set (jwks_uri), if this site uses private_key_jwt")),
+    ):
+        try:
+            yield text, request.build_absolute_uri(reverse(f"partium_auth:{name}", args=[slug]))
+        except NoReverseMatch:
+            continue
+
+
 def check_urls(request: HttpRequest, slug: str) -> Iterator[Finding]:
     """Name the URLs to register, and say what is wrong with them.
 
@@ -24,29 +46,18 @@ def check_urls(request: HttpRequest, slug: str) -> Iterator[Finding]:
         request: of this site; it says scheme and host.
         slug: of the provider.
     """
+    for text, url in urls_to_register(request, slug):
+        yield Finding("ok", f"{text}: {url}")
     redirect_uris = set()
     for language, _name in settings.LANGUAGES:
         with translation.override(language):
             redirect_uris.add(redirect_uri_of(request, slug))
-    yield Finding("ok", _("Redirect URI to register: %s") % redirect_uri_of(request, slug))
     if len(redirect_uris) > 1:
         yield Finding(
             "warning",
             _("The redirect URI is another one in each language: %s") % ", ".join(sorted(redirect_uris)),
             _("Include partium_auth.urls outside of i18n_patterns(), or register each of them."),
         )
-    target = request.build_absolute_uri(resolve_url(settings.LOGOUT_REDIRECT_URL or login_page_url()))
-    yield Finding("ok", _("Post-logout redirect URI to register: %s") % target)
-    for name, text in (
-        ("oidc_login", _("Initiate login URI, if people start there: %s")),
-        ("backchannel_logout", _("Back-channel logout URI, if it has one: %s")),
-        ("frontchannel_logout", _("Front-channel logout URI, if it has no back-channel: %s")),
-        ("jwks", _("Key set (jwks_uri), if this site uses private_key_jwt: %s")),
-    ):
-        try:
-            yield Finding("ok", text % request.build_absolute_uri(reverse(f"partium_auth:{name}", args=[slug])))
-        except NoReverseMatch:
-            continue
     is_forwarded = request.headers.get("X-Forwarded-Proto") == "https" or settings.SESSION_COOKIE_SECURE
     if not request.is_secure() and (is_forwarded or not is_loopback(request.get_host().partition(":")[0])):
         yield Finding(

@@ -46,11 +46,17 @@ def exact(at: dt.datetime) -> str:
     return format_exact_local_time(at)
 
 
-def copyable(text: str) -> str:
-    """Return a text with a button that copies it (``copy.js``)."""
+def copyable(text: str, template: str = "") -> str:
+    """Return a text with a button that copies it (``copy.js``).
+
+    Args:
+        text: what is copied.
+        template: the text with ``SHORT-NAME`` in it, to follow what is typed into the form's field for the short name.
+    """
     return format_html(
-        '<span class="partium-copy"><code>{}</code> <button type="button" class="partium-button" aria-live="polite" '
+        '<span class="partium-copy"><code data-partium-template="{}">{}</code> <button type="button" class="partium-button" aria-live="polite" '
         'data-partium-copied="{}" hidden>{}</button></span>',
+        template,
         text,
         gettext("Copied"),
         gettext("Copy"),

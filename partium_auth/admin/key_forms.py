@@ -9,13 +9,12 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib.admin.widgets import AdminSplitDateTime
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.admin.organization_choice import OrganizationField
 from partium_auth.exceptions import EncryptionError
 from partium_auth.host.posted_secrets import SecretField
-from partium_auth.models import ApiKey, Organization
+from partium_auth.models import ApiKey
 from partium_auth.services import key_validation
 
 
@@ -128,9 +127,9 @@ class NewKeyForm(forms.Form):
 
 
 class AddForm(NewKeyForm):
-    def __init__(self, organizations: QuerySet[Organization], *args: Any, **kwargs: Any) -> None:
+    def __init__(self, organization: OrganizationField, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields = {"organization": OrganizationField(organizations), **self.fields}
+        self.fields = {"organization": organization, **self.fields}
 
 
 class RotateForm(NewKeyForm):

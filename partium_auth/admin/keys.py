@@ -24,7 +24,7 @@ from partium_auth.admin.display import exact
 from partium_auth.admin.key_actions import posted_ids, revoke_keys, too_many, verify_keys, what_stops
 from partium_auth.admin.key_forms import CANNOT_ENCRYPT, AddForm, ChangeForm, FindForm, NewKeyForm, RotateForm
 from partium_auth.admin.key_usage import usage_of
-from partium_auth.admin.organization_choice import OrganizationFilter
+from partium_auth.admin.organization_choice import OrganizationField, OrganizationFilter
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, permissions_of
 from partium_auth.exceptions import EncryptionError
 from partium_auth.host.decorators import never_atomic
@@ -147,7 +147,7 @@ class ApiKeyAdmin(PolicyAdmin):
             raise PermissionDenied
         fresh_until = policy.require_fresh_login(actor_of(request))
         organizations = policy.developer_organizations(actor_of(request))
-        form = AddForm(organizations, request.POST or None)
+        form = AddForm(OrganizationField(organizations, self, request), request.POST or None)
         if request.method == "POST" and form.is_valid():
             data = form.cleaned_data
             key = self._stored(

@@ -11,14 +11,17 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
+from partium_auth.accounts.redirects import login_page_url
+from partium_auth.admin.display import copyable
 from partium_auth.admin.organization_choice import OrganizationField, OrganizationFilter
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, permissions_of
+from partium_auth.host.local_time import local_date
 from partium_auth.host.remote_address import address_of
 from partium_auth.models import Invitation, Membership, Role
 from partium_auth.services import members
@@ -64,6 +67,15 @@ class InvitationForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean_email(self) -> str:
         return members.clean_invited(self.cleaned_data["email"], actor=self.actor)
 
+    def clean(self) -> dict[str, Any] | None:
+        data = super().clean() or self.cleaned_data
+        organization, email, role = (data.get(name) for name in ("organization", "email", "role"))
+        self.member = members.member_known_as(organization, email) if organization and email else None
+        if self.member is not None and role in (self.member.role, Role.MEMBER):  # an invitation lowers no role
+            text = _("This person is a member of %(organization)s already, with the role %(role)s.")
+            self.add_error("email", text % {"organization": organization, "role": self.member.get_role_display()})
+        return data
+
 
 class _MembersAdmin(PolicyAdmin):
     def may_see_any(self, request: HttpRequest) -> bool:
@@ -82,7 +94,9 @@ class _MembersAdmin(PolicyAdmin):
         organizations = policy.member_organizations(actor_of(request))
         # The class is made for this request, because the choices depend on the person.
         return type(
-            form.__name__, (form,), {"organization": OrganizationField(organizations), "actor": actor_of(request)}
+            form.__name__,
+            (form,),
+            {"organization": OrganizationField(organizations, self, request), "actor": actor_of(request)},
         )
 
 
@@ -167,6 +181,7 @@ class MembershipAdmin(_MembersAdmin):
 class InvitationAdmin(_MembersAdmin):
     visible = staticmethod(policy.visible_invitations)
     form = InvitationForm
+    opens_after_add = True
     list_display = ("email", "organization_name", "role", "state", "inviter", "expires_at")
     list_select_related = ("organization", "invited_by")
     list_filter = ("role", OrganizationFilter)
@@ -192,6 +207,24 @@ class InvitationAdmin(_MembersAdmin):
             else ("email", "organization", "role")
         )
 
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        invitation = kwargs.get("obj")
+        if invitation is not None and invitation.is_open:
+            text = gettext(
+                "You are invited to %(organization)s. Log in at %(url)s as %(email)s, at the latest on %(date)s. The login "
+                "tells you that you were invited, and you can decline."
+            )
+            context["text_to_send"] = copyable(
+                text
+                % {
+                    "organization": invitation.organization,
+                    "url": request.build_absolute_uri(login_page_url()),
+                    "email": invitation.email,
+                    "date": date_format(local_date(invitation.expires_at)),
+                }
+            )
+        return super().render_change_form(request, context, *args, **kwargs)
+
     @admin.display(description=_("invited by"))
     def inviter(self, invitation: Invitation) -> str:
         return str(invitation.invited_by or "–")
@@ -202,10 +235,10 @@ class InvitationAdmin(_MembersAdmin):
             word, color = gettext("declined"), "expired"
         elif invitation.accepted_at is not None:
             word, color = gettext("accepted"), "active"
-        elif invitation.expires_at <= timezone.now():
-            word, color = gettext("expired"), "expired"
-        else:
+        elif invitation.is_open:
             word, color = gettext("open"), "unverified"
+        else:
+            word, color = gettext("expired"), "expired"
         return format_html('<span class="partium-state partium-{}">{}</span>', color, word)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -216,6 +249,8 @@ class InvitationAdmin(_MembersAdmin):
             actor=actor_of(request),
             address=address_of(request),
         )
+        if form.member is not None:
+            messages.info(request, gettext("This person is a member already: the invitation makes them a developer."))
         obj.pk, obj.organization, obj.expires_at = stored.pk, stored.organization, stored.expires_at
         obj._state.adding = False
 

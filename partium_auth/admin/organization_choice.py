@@ -7,12 +7,13 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
-from partium_auth.admin.permissions import actor_of
+from partium_auth.admin.permissions import actor_of, permissions_of
 from partium_auth.models import Organization
 
 MANY = 50
@@ -52,12 +53,18 @@ class OrganizationFilter(admin.SimpleListFilter):
 
 
 class OrganizationField(forms.ModelChoiceField):  # type: ignore[type-arg]
-    """A field for one of the organizations: a select box for up to 50, above that a text box for Partium's id."""
+    """A field for one of the organizations: a select box for up to 50.
 
-    def __init__(self, organizations: QuerySet[Organization], **kwargs: Any) -> None:
+    Above that operators search, and others type Partium's id: they have no page of organizations to search in.
+    """
+
+    def __init__(self, organizations: QuerySet[Organization], model_admin: Any, request: HttpRequest) -> None:
         few = list(organizations[: MANY + 1])
-        kwargs.setdefault("label", _("Organization"))
-        if len(few) > MANY:
+        kwargs: dict[str, Any] = {"label": _("Organization")}
+        if len(few) > MANY and permissions_of(request).is_operator:
+            widget = AutocompleteSelect(model_admin.opts.get_field("organization"), model_admin.admin_site)
+            super().__init__(organizations, widget=widget, **kwargs)
+        elif len(few) > MANY:
             kwargs.setdefault("help_text", _("Partium's id of the organization, such as acme."))
             super().__init__(organizations, to_field_name="org_id", widget=forms.TextInput, **kwargs)
         else:

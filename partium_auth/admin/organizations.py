@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
@@ -19,6 +20,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
+from partium_auth.admin.confirmation import ConfirmedForm
 from partium_auth.admin.display import copyable
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context
 from partium_auth.host.remote_address import address_of
@@ -55,7 +57,45 @@ class DeveloperFilter(admin.SimpleListFilter):
         return queryset.filter(policy.lacks_developer()) if self.value() == "none" else queryset
 
 
+class OrganizationForm(ConfirmedForm):
+    class Meta:
+        model = Organization
+        fields = ("org_id", "display_name", "token_source", "required_provider", "is_active")
+
+    def losses(self, data: dict[str, Any]) -> Iterator[str]:
+        stored, source, provider = self.instance, data.get("token_source"), data.get("required_provider")
+        name = {"organization": stored}
+        if stored.is_active and not data.get("is_active", True):
+            yield (
+                gettext("All members lose access to %(organization)s at once, and its keys are not used any more.")
+                % name
+            )
+        if source and source != stored.token_source:
+            if source == Organization.TokenSource.USER:
+                yield (
+                    gettext(
+                        "People in %(organization)s search with their own logins. A login that Partium does not accept cannot search."
+                    )
+                    % name
+                )
+            elif ApiKey.objects.usable().filter(organization=stored).exists():
+                yield (
+                    gettext("Everybody in %(organization)s searches with its API key instead of their own login.")
+                    % name
+                )
+            else:
+                yield gettext("%(organization)s has no usable key: searches stop for everybody.") % name
+        if provider and provider != stored.required_provider:
+            yield gettext(
+                "Sessions that logged in elsewhere lose access to %(organization)s until people log in through %(provider)s."
+            ) % {
+                **name,
+                "provider": provider,
+            }
+
+
 class OrganizationAdmin(PolicyAdmin):
+    form = OrganizationForm
     visible = staticmethod(policy.visible_organizations)
     list_display = ("name", "org_id", "key_status_word", "recent_use", "token_source", "required_provider", "is_active")
     list_display_links = ("name",)
@@ -79,7 +119,7 @@ class OrganizationAdmin(PolicyAdmin):
         return ("partium_id", "keys_link") if obj else ("is_active", "keys_link")
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        return ("partium_id", *self.fields[1:]) if obj else self.fields[:4]
+        return ("partium_id", *self.fields[1:], "confirmed") if obj else self.fields[:4]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         organizations: QuerySet[Any] = (

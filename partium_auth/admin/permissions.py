@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.contrib import admin
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
@@ -94,6 +94,9 @@ class PolicyAdmin(ModelAdmin):
     lookups_allowed: ClassVar[frozenset[str]] = frozenset()
     """Look-ups allowed in a list's query string beside its filters: with others one could guess hidden values."""
 
+    opens_after_add: ClassVar[bool] = False
+    """Whether an added object's own page follows, because there is more to do with it, instead of the list."""
+
     show_full_result_count = False
     list_per_page = 50
     list_max_show_all = 200
@@ -120,6 +123,13 @@ class PolicyAdmin(ModelAdmin):
         return lookup in self.lookups_allowed or any(
             lookup == getattr(choice, "parameter_name", None) for choice in self.list_filter
         )
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        if self.opens_after_add and "_addanother" not in request.POST:
+            posted = request.POST.copy()
+            posted["_continue"] = "1"
+            request.POST = posted  # type: ignore[assignment]
+        return super().response_add(request, obj, post_url_continue)
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         columns: list[Any] = list(super().get_list_display(request))

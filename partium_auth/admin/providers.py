@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from django import forms
@@ -11,14 +12,15 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html_join
 from django.utils.translation import gettext, pgettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
-from partium_auth.accounts.registration import check_urls
-from partium_auth.admin.display import NOTHING, moment
+from partium_auth.accounts.registration import check_urls, urls_to_register
+from partium_auth.admin.confirmation import ConfirmedForm
+from partium_auth.admin.display import NOTHING, copyable, moment
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, permissions_of
 from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
@@ -44,6 +46,10 @@ from partium_auth.services.providers import (
 LEVELS = {"ok": ("active", _("good")), "warning": ("expiring", _("look at this")), "error": ("failing", _("wrong"))}
 
 
+SHORT_NAME = "SHORT-NAME"
+"""Stands in a provider's URLs until its short name is typed; ``copy.js`` knows it."""
+
+
 class AlgorithmsField(forms.MultipleChoiceField):
     """Names that are stored in one text, separated by spaces."""
 
@@ -63,7 +69,7 @@ _CHANGED_URLS = _(
 )
 
 
-class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
+class ProviderForm(ConfirmedForm):
     signing_algorithms = AlgorithmsField(
         label=_("Signing algorithms"),
         required=False,
@@ -84,6 +90,20 @@ class ProviderForm(forms.ModelForm):  # type: ignore[type-arg]
             *("client_id", "client_authentication", "scopes", "extra_parameters", "signing_algorithms"),
             *("use_userinfo", "refresh_tokens_reusable", *ENDPOINTS),
         )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance._state.adding:
+            self.instance.is_active = False  # until it is checked
+
+    def losses(self, data: dict[str, Any]) -> Iterator[str]:
+        if self.instance.is_active and not data.get("is_active", True):
+            yield (
+                gettext(
+                    "Nobody can log in through %s any more, and everybody who has logged in through it loses access at once."
+                )
+                % self.instance
+            )
 
     def clean(self) -> dict[str, Any] | None:
         data = super().clean() or self.cleaned_data
@@ -139,9 +159,10 @@ class IdentityProviderAdmin(PolicyAdmin):
     ordering = ("display_name",)
     autocomplete_fields = ("organization",)
     change_form_template = "admin/partium_auth/identityprovider/change_form.html"
-    readonly_fields = ("callback_url", "secret_stored", "key_pairs")
+    readonly_fields = ("secret_stored", "key_pairs")
+    opens_after_add = True
     fieldsets = (
-        (None, {"fields": ("display_name", "slug", "callback_url", "issuer", "organization", "is_active")}),
+        (None, {"fields": ("display_name", "slug", "issuer", "organization", "is_active", "confirmed")}),
         (
             _("Client"),
             {
@@ -182,8 +203,9 @@ class IdentityProviderAdmin(PolicyAdmin):
         return self.has_view_permission(request, obj) and (obj is None or not is_used(obj))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        used = obj is not None and is_used(obj)
-        return (*self.readonly_fields, "slug", "issuer") if used else self.readonly_fields
+        if obj is None:
+            return (*self.readonly_fields, "is_active")
+        return (*self.readonly_fields, "slug", "issuer") if is_used(obj) else self.readonly_fields
 
     def get_urls(self) -> list[URLPattern]:
         view, name = self.admin_site.admin_view, "partium_auth_identityprovider_"
@@ -195,7 +217,13 @@ class IdentityProviderAdmin(PolicyAdmin):
         return hide_in_urls(urls, "new_client_secret")
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        if provider := kwargs.get("obj"):
+        provider = kwargs.get("obj")
+        slug = provider.slug if provider and provider.slug else SHORT_NAME
+        templates = urls_to_register(request, SHORT_NAME)
+        context["urls"] = [
+            (text, copyable(template.replace(SHORT_NAME, slug), template)) for text, template in templates
+        ]
+        if provider:
             context["check_url"] = self._url("check", provider)
             if provider.client_authentication.startswith(PRIVATE_KEY_JWT):
                 context["new_key_url"] = self._url("new_key", provider)
@@ -231,6 +259,8 @@ class IdentityProviderAdmin(PolicyAdmin):
         back_url = self._url("change", provider)
         if request.method != "POST":  # who had to log in again meanwhile comes back with a GET
             return HttpResponseRedirect(back_url)
+        if "activate" in request.POST:
+            return self._activate(request, provider, back_url)
         findings, failure = [*check_urls(request, provider.slug), *check_issuer(provider)], ""
         try:
             for finding in check_provider(from_row(provider)):
@@ -249,17 +279,21 @@ class IdentityProviderAdmin(PolicyAdmin):
                 "failure_level": LEVELS["error"],
                 "findings": [(LEVELS[finding.level], finding) for finding in findings],
                 "back_url": back_url,
+                "provider": provider,
+                "passed": not failure and all(finding.level != "error" for finding in findings),
             },
         )
 
-    @admin.display(description=_("callback URL"))
-    def callback_url(self, provider: IdentityProvider) -> str:
-        if not provider.slug:
-            return NOTHING
+    def _activate(self, request: HttpRequest, provider: IdentityProvider, back_url: str) -> HttpResponse:
         try:
-            return reverse("partium_auth:oidc_callback", args=[provider.slug])
-        except NoReverseMatch:
-            return NOTHING
+            provider.is_active = True
+            save_provider(provider, actor=actor_of(request), address=address_of(request))
+        except ValidationError as error:
+            messages.error(request, " ".join(error.messages))
+        else:
+            self.log_change(request, provider, gettext("Activated."))
+            messages.success(request, gettext("%s is active: people can log in through it.") % provider)
+        return HttpResponseRedirect(back_url)
 
     @admin.display(description=_("stored secret"))
     def secret_stored(self, provider: IdentityProvider) -> str:

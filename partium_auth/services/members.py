@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
@@ -253,6 +255,17 @@ def clean_invited(email: str, *, actor: Actor) -> str:
     if actor is not None and address in addresses_of(actor.pk):
         raise ValidationError(_("This is your own address. Somebody else has to invite you."))
     return typed
+
+
+def member_known_as(organization: Organization, email: str) -> Membership | None:
+    """Return the membership of a person who has this address, a developer's first; None: no member has it."""
+    address = canonical_email(email)
+    by_account = reduce(or_, (Q(**{f"user__{column}__iexact": address}) for column in naming_columns()))
+    logins = Identity.objects.filter(subject__iexact=address).values("user")
+    invited = Invitation.objects.filter(email=address).exclude(accepted_by=None).values("accepted_by")
+    rows = Membership.objects.filter(organization=organization).order_by("role")
+    found = rows.filter(by_account | Q(user__in=logins) | Q(user__in=invited)).select_related("user")
+    return next((row for row in found if address in addresses_of(row.user_id)), None)
 
 
 def withdraw_invitation(invitation: Invitation, *, actor: Actor, address: str | None = None) -> None:

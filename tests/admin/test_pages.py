@@ -7,6 +7,7 @@ import datetime as dt
 import html
 import io
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from partium_auth.admin import grants as grant_admin
-from partium_auth.admin import key_actions
+from partium_auth.admin import key_actions, organization_choice
 from partium_auth.admin.keys import ApiKeyAdmin
 from partium_auth.models import (
     ApiKey,
@@ -39,6 +40,7 @@ from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import grants
 from partium_auth.tokens import keys as usable_keys
 from tests.admin.conftest import Tenant, login
+from tests.oidc.provider import BendableProvider
 
 KEY = "partium_keys:partium_auth_apikey_"
 
@@ -46,6 +48,13 @@ KEY = "partium_keys:partium_auth_apikey_"
 @pytest.fixture
 def acme(db: None, partium_sandbox: PartiumSandbox) -> Organization:
     return Organization.objects.create(org_id="acme", display_name="Acme", token_source="api_key")
+
+
+@pytest.fixture
+def op() -> Iterator[BendableProvider]:
+    provider = BendableProvider()
+    yield provider
+    provider.stop()
 
 
 @pytest.fixture
@@ -572,9 +581,147 @@ def test_operators_create_and_change_organizations_whose_id_never_changes(root: 
     organization = Organization.objects.get()
     assert organization.is_active
     change = reverse("admin:partium_auth_organization_change", args=[organization.pk])
-    client.post(change, {"org_id": "other", "display_name": "Newer", "token_source": "user", "required_provider": ""})
+    changed = {"org_id": "other", "display_name": "Newer", "token_source": "user", "required_provider": ""}
+    asked = client.post(change, changed).content.decode()
+    assert "All members lose access to New at once" in asked
+    assert "People in New search with their own logins" in asked
+    assert 'type="checkbox" name="confirmed"' in asked
+    organization.refresh_from_db()
+    assert (organization.display_name, organization.is_active) == ("New", True)
+    assert client.post(change, {**changed, "confirmed": "on"}).status_code == 302
     organization.refresh_from_db()
     assert (organization.org_id, organization.display_name, organization.is_active) == ("new", "Newer", False)
+
+
+def test_what_takes_no_access_away_is_saved_at_once(root: Any) -> None:
+    acme = Organization.objects.create(org_id="acme", token_source="api_key")
+    change = reverse("admin:partium_auth_organization_change", args=[acme.pk])
+    posted = {"display_name": "Newer", "token_source": "api_key", "required_provider": "", "is_active": "on"}
+    assert login(root).post(change, posted).status_code == 302
+    acme.refresh_from_db()
+    assert acme.display_name == "Newer"
+
+
+def test_a_new_required_provider_and_a_source_without_a_key_are_confirmed(ours: Tenant, root: Any) -> None:
+    keys.revoke_key(ours.key, actor=None)
+    change = reverse("admin:partium_auth_organization_change", args=[ours.organization.pk])
+    posted = {"display_name": "D", "token_source": "api_key", "required_provider": ours.provider.pk, "is_active": "on"}
+    asked = login(root).post(change, posted).content.decode()
+    assert "aardvark display has no usable key: searches stop for everybody." in asked
+    assert "lose access to aardvark display until people log in through aardvark login" in asked
+
+
+PROVIDER = {
+    "display_name": "Acme login",
+    "slug": "acme",
+    "issuer": "http://127.0.0.1:9/nobody",
+    "organization": "",
+    "client_id": "portal",
+    "client_authentication": "client_secret_basic",
+    "scopes": "openid",
+    "extra_parameters": "{}",
+    "email_domains-TOTAL_FORMS": "0",
+    "email_domains-INITIAL_FORMS": "0",
+}
+
+
+def test_a_new_provider_is_inactive_until_it_is_activated_after_its_check(root: Any, op: BendableProvider) -> None:
+    client, start = login(root), "admin:partium_auth_identityprovider_"
+    added = client.post(
+        reverse(start + "add"), {**PROVIDER, "issuer": op.issuer, "is_active": "on", "new_client_secret": "secret"}
+    )
+    provider = IdentityProvider.objects.get()
+    assert provider.is_active is False
+    assert added["Location"] == reverse(start + "change", args=[provider.pk])
+    check = reverse(start + "check", args=[provider.pk])
+    assert "The check has passed." in client.post(check).content.decode()
+    assert "people can log in through it" in client.post(check, {"activate": "1"}, follow=True).content.decode()
+    assert IdentityProvider.objects.get().is_active
+    assert 'value="1"><button' not in client.post(check).content.decode()
+
+
+def test_an_operator_may_insist_on_a_provider_whose_check_has_failed(ours: Tenant, root: Any) -> None:
+    client, start = login(root), "admin:partium_auth_identityprovider_"
+    client.post(reverse(start + "add"), PROVIDER)
+    provider = IdentityProvider.objects.get(slug="acme")
+    check = reverse(start + "check", args=[provider.pk])
+    assert "Activate anyway" in client.post(check).content.decode()
+    IdentityProvider.objects.filter(pk=provider.pk).update(issuer=ours.provider.issuer)
+    refused = client.post(check, {"activate": "1"}, follow=True).content.decode()
+    assert "which is active, has this issuer too" in refused
+    IdentityProvider.objects.filter(pk=provider.pk).update(issuer="http://127.0.0.1:9/nobody")
+    client.post(check, {"activate": "1"})
+    provider.refresh_from_db()
+    assert provider.is_active
+
+
+def test_deactivating_a_provider_is_confirmed(ours: Tenant, root: Any) -> None:
+    change = reverse("admin:partium_auth_identityprovider_change", args=[ours.provider.pk])
+    posted = {**PROVIDER, "slug": "aardvark-idp", "issuer": ours.provider.issuer, "organization": ours.organization.pk}
+    page = login(root).post(change, posted).content.decode()
+    assert "Nobody can log in through aardvark login any more" in page
+    assert IdentityProvider.objects.get().is_active
+    assert login(root).post(change, {**posted, "confirmed": "on"}).status_code == 302
+    assert not IdentityProvider.objects.get().is_active
+
+
+def test_the_urls_to_register_are_shown_in_full_before_the_first_save(root: Any, ours: Tenant) -> None:
+    client, start = login(root), "admin:partium_auth_identityprovider_"
+    page = client.get(reverse(start + "add")).content.decode()
+    assert ">http://testserver/partium/callback/SHORT-NAME/</code>" in page
+    assert ">http://testserver/partium/backchannel-logout/SHORT-NAME/</code>" in page
+    page = client.get(reverse(start + "change", args=[ours.provider.pk])).content.decode()
+    assert ">http://testserver/partium/callback/aardvark-idp/</code>" in page
+
+
+def test_operators_search_among_many_organizations_for_a_new_key(
+    root: Any, partium_sandbox: PartiumSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(organization_choice, "MANY", 1)
+    acme = Organization.objects.create(org_id="acme")
+    Organization.objects.create(org_id="globex")
+    client = login(root)
+    page = client.get(reverse(KEY + "add")).content.decode()
+    assert 'data-autocomplete-light-function="select2"' in page or "admin-autocomplete" in page
+    assert "select2" in page
+    asked = {"term": "acm", "app_label": "partium_auth", "model_name": "apikey", "field_name": "organization"}
+    (found,) = client.get(reverse("partium_keys:autocomplete"), asked).json()["results"]
+    add(client, partium_sandbox.add_key("acme"), organization=found["id"])
+    assert ApiKey.objects.get().organization == acme
+    for model in ("membership", "invitation"):
+        assert "admin-autocomplete" in client.get(reverse(f"admin:partium_auth_{model}_add")).content.decode()
+
+
+@pytest.mark.usefixtures("_managing")
+def test_the_text_for_the_person_is_shown_after_an_invitation(client: Client, acme: Organization) -> None:
+    invited = {"organization": "acme", "email": "new@example.com", "role": "member"}
+    page = client.post(reverse("partium_keys:partium_auth_invitation_add"), invited, follow=True)
+    text = html.unescape(page.content.decode())
+    assert "Nothing was sent: copy this text" in text
+    assert "You are invited to Acme. Log in at http://testserver/partium/login/ as new@example.com" in text
+    Invitation.objects.update(accepted_at=timezone.now())
+    change = reverse("partium_keys:partium_auth_invitation_change", args=[Invitation.objects.get().pk])
+    assert "Nothing was sent" not in client.get(change).content.decode()
+
+
+@pytest.mark.usefixtures("_managing")
+def test_who_invites_a_member_is_told_so(client: Client, acme: Organization) -> None:
+    url = reverse("partium_keys:partium_auth_invitation_add")
+    person = get_user_model().objects.create_user("p", "P@example.com")
+    Membership.objects.create(user=person, organization=acme)
+
+    def invite(email: str, role: str) -> str:
+        posted = {"organization": "acme", "email": email, "role": role}
+        return html.unescape(client.post(url, posted, follow=True).content.decode())
+
+    assert "This person is a member of Acme already, with the role member." in invite("p@example.com", "member")
+    assert not Invitation.objects.exists()
+    assert "the invitation makes them a developer" in invite("p@example.com", "developer")
+    assert Invitation.objects.get().role == "developer"
+    get_user_model().objects.create_user(
+        "q", "q@example.com"
+    )  # of no organization: nothing is told of others' accounts
+    assert "already" not in invite("q@example.com", "member")
 
 
 def test_a_client_secret_is_written_and_never_read(root: Any) -> None:

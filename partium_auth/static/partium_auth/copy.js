@@ -1,7 +1,18 @@
 // Copies the text before a "Copy" button. The buttons are hidden where no script runs.
+// URLs of a provider follow what is typed as its short name.
 "use strict";
 
 document.addEventListener("DOMContentLoaded", () => {
+  const name = document.getElementById("id_slug");
+  const follow = () => {
+    for (const url of document.querySelectorAll('code[data-partium-template]:not([data-partium-template=""])')) {
+      url.textContent = url.dataset.partiumTemplate.replace("SHORT-NAME", name.value.trim() || "SHORT-NAME");
+    }
+  };
+  if (name) {
+    name.addEventListener("input", follow);
+    follow();
+  }
   for (const button of document.querySelectorAll("button[data-partium-copied]")) {
     button.hidden = false;
     button.addEventListener("click", async () => {
