@@ -11,7 +11,7 @@ from partium_auth.host.local_time import local_date
 from partium_auth.models import ApiKey, ApiKeyUsage
 from partium_auth.models.key_usage import SHOWN_DAYS
 
-HEIGHT = 60
+HEIGHT = 90
 BAR, GAP = 8, 3
 
 
@@ -43,10 +43,19 @@ class Usage:
     searches: int
     failures: int
     most: int
+    top: int
     since: dt.date
     width: int = SHOWN_DAYS * (BAR + GAP)
     height: int = HEIGHT
     bar: int = BAR
+
+    @property
+    def half(self) -> int:
+        return self.top // 2
+
+    @property
+    def axis(self) -> list[dt.date]:
+        return [self.bars[n].day for n in (0, len(self.bars) // 2, -1)]
 
 
 def usage_of(key: ApiKey, today: dt.date | None = None) -> Usage:
@@ -62,21 +71,23 @@ def usage_of(key: ApiKey, today: dt.date | None = None) -> Usage:
     days = [first + dt.timedelta(days=n) for n in range(SHOWN_DAYS)]
     counts = [(row.searches, row.failures) if (row := counted.get(day)) else (0, 0) for day in days]
     most = max((sum(pair) for pair in counts), default=0)
+    step = 10 ** (len(str(most)) - 1)
+    top = next(step * n for n in (2, 4, 6, 8, 10) if step * n >= most)  # even, so that its half is a whole number
     bars = [
         Bar(
             day,
             searches,
             failures,
             n * (BAR + GAP),
-            _pixels(searches, most),
-            _pixels(failures, most),
+            _pixels(searches, top),
+            _pixels(failures, top),
         )
         for n, (day, (searches, failures)) in enumerate(zip(days, counts, strict=True))
     ]
     since = max(first, local_date(key.created_at))
-    return Usage(bars, sum(pair[0] for pair in counts), sum(pair[1] for pair in counts), most, since)
+    return Usage(bars, sum(pair[0] for pair in counts), sum(pair[1] for pair in counts), most, top, since)
 
 
-def _pixels(count: int, most: int) -> int:
+def _pixels(count: int, top: int) -> int:
     # At least 2 pixels, so that one failure among thousands is visible.
-    return max(2, round(count / most * (HEIGHT - 4))) if count else 0
+    return max(2, round(count / top * HEIGHT)) if count else 0

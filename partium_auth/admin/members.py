@@ -9,8 +9,9 @@ from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Case, QuerySet, TextChoices, Value, When
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.translation import gettext
@@ -103,15 +104,17 @@ class _MembersAdmin(PolicyAdmin):
 class MembershipAdmin(_MembersAdmin):
     visible = staticmethod(policy.visible_members)
     form = MembershipForm
-    list_display = ("user", "organization_name", "role", "origin", "created_at")
+    list_display = ("person_name", "organization_name", "role", "origin", "created_at")
     list_select_related = ("user", "organization")
     list_filter = ("role", "origin", OrganizationFilter)
     lookups_allowed = frozenset({"role__exact", "origin__exact"})
+    search_help_text = _("User name or organization")
     ordering = ("-created_at",)
     delete_confirmation_template = "admin/partium_auth/membership/delete_confirmation.html"
     delete_selected_confirmation_template = "admin/partium_auth/membership/delete_selected_confirmation.html"
 
-    @admin.display(description=_("person"))
+    # A method, because Django writes foreign keys on one line, however long.
+    @admin.display(description=_("person"), ordering="user")
     def person_name(self, membership: Membership) -> str:
         return str(membership.user)
 
@@ -178,15 +181,35 @@ class MembershipAdmin(_MembersAdmin):
             self.delete_model(request, membership)
 
 
+class InvitationState(TextChoices):
+    OPEN = "open", _("open")
+    ACCEPTED = "accepted", _("accepted")
+    DECLINED = "declined", _("declined")
+    EXPIRED = "expired", _("expired")
+
+
+class InvitationStateFilter(admin.SimpleListFilter):
+    title = _("status")
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[Any]:
+        return list(InvitationState.choices)
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> QuerySet[Any]:
+        rows: QuerySet[Any] = queryset
+        return rows if self.value() is None else rows.filter(current=self.value())
+
+
 class InvitationAdmin(_MembersAdmin):
     visible = staticmethod(policy.visible_invitations)
     form = InvitationForm
     opens_after_add = True
     list_display = ("email", "organization_name", "role", "state", "inviter", "expires_at")
     list_select_related = ("organization", "invited_by")
-    list_filter = ("role", OrganizationFilter)
+    list_filter = (InvitationStateFilter, "role", OrganizationFilter)
     lookups_allowed = frozenset({"role__exact"})
     search_fields = ("email", "organization__display_name", "organization__org_id")
+    search_help_text = _("E-mail address or organization")
     ordering = ("-created_at",)
     delete_confirmation_template = "admin/partium_auth/invitation/delete_confirmation.html"
     delete_selected_confirmation_template = "admin/partium_auth/invitation/delete_selected_confirmation.html"
@@ -194,6 +217,16 @@ class InvitationAdmin(_MembersAdmin):
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self.may_see_any(request)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        current = Case(
+            When(declined_at__isnull=False, then=Value(InvitationState.DECLINED)),
+            When(accepted_at__isnull=False, then=Value(InvitationState.ACCEPTED)),
+            When(expires_at__gt=timezone.now(), then=Value(InvitationState.OPEN)),
+            default=Value(InvitationState.EXPIRED),
+        )
+        invitations: QuerySet[Any] = super().get_queryset(request).annotate(current=current)
+        return invitations
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
         if self.has_add_permission(request):
@@ -209,7 +242,7 @@ class InvitationAdmin(_MembersAdmin):
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         invitation = kwargs.get("obj")
-        if invitation is not None and invitation.is_open:
+        if invitation is not None and invitation.current == InvitationState.OPEN:
             text = gettext(
                 "You are invited to %(organization)s. Log in at %(url)s as %(email)s, at the latest on %(date)s. The login "
                 "tells you that you were invited, and you can decline."
@@ -230,16 +263,10 @@ class InvitationAdmin(_MembersAdmin):
         return str(invitation.invited_by or "–")
 
     @admin.display(description=_("status"))
-    def state(self, invitation: Invitation) -> str:
-        if invitation.declined_at is not None:
-            word, color = gettext("declined"), "expired"
-        elif invitation.accepted_at is not None:
-            word, color = gettext("accepted"), "active"
-        elif invitation.is_open:
-            word, color = gettext("open"), "unverified"
-        else:
-            word, color = gettext("expired"), "expired"
-        return format_html('<span class="partium-state partium-{}">{}</span>', color, word)
+    def state(self, invitation: Any) -> str:
+        state = InvitationState(invitation.current)
+        color = {InvitationState.OPEN: "unverified", InvitationState.ACCEPTED: "active"}.get(state, "expired")
+        return format_html('<span class="partium-state partium-{}">{}</span>', color, state.label)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         stored = members.invite(

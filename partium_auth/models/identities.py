@@ -7,7 +7,6 @@ import uuid
 
 from django.conf import settings
 from django.db import models
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.models.organizations import Organization, Role
@@ -79,11 +78,6 @@ class Invitation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.email or '–'} → {self.organization}"
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the next login with the address accepts it."""
-        return self.accepted_at is None and self.declined_at is None and self.expires_at > timezone.now()
 
 
 class UsedOnce(models.Model):

@@ -298,7 +298,7 @@ def test_ids_can_be_copied(client: Client, acme: Organization, root: Any) -> Non
         (page, "acme"),
         (login(root).get(of_organization).content.decode(), "acme"),
     ):
-        assert re.search(rf"<code>{value}</code> <button [^>]*data-partium-copied", shown)
+        assert re.search(rf"<code[^>]*>{value}</code> <button [^>]*data-partium-copied", shown)
 
 
 @pytest.mark.parametrize("page", ["add", "find"])
@@ -337,6 +337,18 @@ def test_the_picture_of_a_keys_use_says_which_color_is_what(ours: Tenant, root: 
     assert ": searches 30, failures 2</title>" in page
 
 
+def test_the_picture_of_a_keys_use_has_axes_and_its_numbers_in_a_table(ours: Tenant, root: Any) -> None:
+    ApiKeyUsage.objects.update(searches=1_300)
+    page = login(root).get(reverse(KEY + "change", args=[ours.key.pk])).content.decode()
+    assert "<span>2000</span><span>1000</span><span>0</span>" in page
+    today = timezone.localdate()
+    for day in (today, today - dt.timedelta(days=29)):
+        assert f"<span>{day:%B} {day.day}</span>" in page
+    row = re.search(r'<tr><th scope="row">[^<]*</th><td>([^<]*)</td><td>([^<]*)</td></tr>', page)
+    assert row is not None
+    assert row.groups() == ("1300", "2")
+
+
 def test_a_key_that_is_sent_as_it_is_is_not_called_unused(ours: Tenant, root: Any) -> None:
     url = reverse(KEY + "change", args=[ours.key.pk])
     ApiKeyUsage.objects.all().delete()
@@ -345,10 +357,10 @@ def test_a_key_that_is_sent_as_it_is_is_not_called_unused(ours: Tenant, root: An
     ApiKey.objects.update(last_used_at=timezone.now())
     page = login(root).get(url).content.decode()
     assert "It has not been used yet." not in page
-    assert "No token was requested with this key in the last 30 days." in page
-    assert "those are not counted" not in page
+    assert "made no search with this key in the last 30 days" in html.unescape(page)
     Organization.objects.update(token_source="api_key_direct")
-    assert "those are not counted" in login(root).get(url).content.decode()
+    page = login(root).get(url).content.decode()
+    assert "the key itself" not in page, "searches are counted, however the key is sent"
 
 
 def select(client: Client, action: str, chosen: list[ApiKey]) -> Any:
@@ -702,6 +714,40 @@ def test_the_text_for_the_person_is_shown_after_an_invitation(client: Client, ac
     Invitation.objects.update(accepted_at=timezone.now())
     change = reverse("partium_keys:partium_auth_invitation_change", args=[Invitation.objects.get().pk])
     assert "Nothing was sent" not in client.get(change).content.decode()
+
+
+@pytest.mark.usefixtures("_managing")
+def test_invitations_and_members_are_found_by_person_organization_and_state(
+    client: Client, acme: Organization, theirs: Tenant, dev: Any
+) -> None:
+    Membership.objects.create(user=dev, organization=theirs.organization, role=Role.DEVELOPER)
+    now = timezone.now()
+    soon, past = now + dt.timedelta(days=1), now - dt.timedelta(days=1)
+    times: dict[str, dict[str, Any]] = {
+        "open": {"expires_at": soon},
+        "accepted": {"expires_at": past, "accepted_at": past},
+        "declined": {"expires_at": soon, "accepted_at": past, "declined_at": now},
+        "expired": {"expires_at": past},
+    }
+    for name, values in times.items():
+        Invitation.objects.create(organization=acme, email=f"{name}@example.com", **values)
+    url = reverse("partium_keys:partium_auth_invitation_changelist")
+
+    def found(url: str, **query: str) -> set[str]:
+        return {
+            str(getattr(row, "email", None) or row.user) for row in client.get(url, query).context["cl"].result_list
+        }
+
+    for name in times:
+        assert found(url, state=name, organization=str(acme.pk)) == {f"{name}@example.com"}
+        shown = client.get(url, {"state": name, "organization": str(acme.pk)}).content.decode()
+        assert f'">{name}</span>' in shown
+    assert found(url, q="badger") == {theirs.invitation.email}
+    members_url = reverse("partium_keys:partium_auth_membership_changelist")
+    assert found(members_url, q="badger-mem") == {"badger-member"}
+    assert found(members_url, q="Acme") == {"dev"}
+    assert found(members_url, q="badger-member@example") == set(), "addresses are not shown to developers"
+    assert found(members_url, role__exact="member") == {"badger-member"}
 
 
 @pytest.mark.usefixtures("_managing")
