@@ -105,7 +105,10 @@ def check_issuer(row: IdentityProvider) -> Iterator[Finding]:
 def _addresses(provider: Provider, metadata: Metadata) -> Iterator[Finding]:
     from partium_auth.http.connection import proxy_of
 
-    called = (metadata.token_endpoint, metadata.jwks_uri, metadata.userinfo_endpoint, metadata.revocation_endpoint)
+    called = (
+        *(metadata.token_endpoint, metadata.jwks_uri, metadata.userinfo_endpoint, metadata.revocation_endpoint),
+        metadata.pushed_authorization_request_endpoint if metadata.pushes else "",
+    )
     hosts = {urlsplit(url).hostname or "" for url in called if url and not provider.is_typed(url) and proxy_of(url)}
     if hosts:
         yield Finding(

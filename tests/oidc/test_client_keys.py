@@ -18,7 +18,8 @@ from partium_auth.management import doctor
 from partium_auth.models import AuditEvent, ClientKey, IdentityProvider
 from partium_auth.oidc import client_keys, documents, providers, token_endpoint
 from partium_auth.oidc.errors import Refused, RegistrationRefused
-from partium_auth.services import create_client_key, save_provider
+from partium_auth.sealed import encryption
+from partium_auth.services import create_client_key, reseal, save_provider
 from partium_auth.services.client_keys import OVERLAP
 from tests.oidc.conftest import Browser, Refusals, add_provider
 from tests.oidc.provider import CLIENT_ID, Answer, BendableProvider
@@ -163,6 +164,18 @@ def test_whoever_writes_to_the_database_cannot_have_assertions_sent_elsewhere(op
     ClientKey.objects.update(bound_to=moved.bound_to)
     with pytest.raises(EncryptionError):
         client_keys.assertion(providers.from_row(moved), "x")
+
+
+def test_new_encryption_keys_seal_key_pairs_anew(op: BendableProvider, settings: Settings) -> None:
+    row = add_provider(op, client_authentication="private_key_jwt")
+    create_client_key(row, actor=None)
+    before = jwks("other")
+    new = encryption.generate_key()
+    settings.PARTIUM_ENCRYPTION_KEYS = [new, *settings.PARTIUM_ENCRYPTION_KEYS]
+    assert reseal(actor=None).failed == []
+    settings.PARTIUM_ENCRYPTION_KEYS = [new]
+    assert jwks("other") == before
+    assert client_keys.assertion(providers.from_row(IdentityProvider.objects.get()), "x")
 
 
 def test_nobody_publishes_a_key_of_their_own(op: BendableProvider) -> None:
