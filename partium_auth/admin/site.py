@@ -56,7 +56,8 @@ class KeySite(Site):
 
     site_title = _("API keys")
     site_header = _("Partium API keys")
-    enable_nav_sidebar = False  # the tables need the room more than a handful of links does
+    # The tables need the room more than a handful of links does. django-unfold has no other place for the sections.
+    enable_nav_sidebar = apps.is_installed("unfold")
 
     def has_permission(self, request: HttpRequest) -> bool:
         return permissions_of(request).may_enter_key_site
