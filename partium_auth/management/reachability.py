@@ -73,7 +73,7 @@ def check_people() -> Iterator[Finding]:
         if found:
             yield Finding("error" if is_all else "warning", text.format(_names(found)), advice)
     if not closed:
-        yield Finding("ok", f"Somebody can get into each of {len(rows)} active organizations, and get a token there.")
+        yield Finding("ok", f"Active organizations: {len(rows)}; somebody can get into each, and get a token there.")
     elif is_all and not any(found for found, _, _ in gaps):
         yield Finding(
             "error", "Nobody can search: no organization has a usable API key.", "Add a key in the key admin."
