@@ -129,7 +129,7 @@ def test_every_check_that_an_alert_names_is_one_of_the_app() -> None:
 
 def test_every_signal_is_on_the_page() -> None:
     names = [name for name, value in vars(signals).items() if isinstance(value, Signal)]
-    assert len(names) == 9
+    assert len(names) == 10
     assert [name for name in names if f"`{name}`" not in PAGE] == []
 
 
