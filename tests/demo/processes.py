@@ -42,9 +42,11 @@ def free_port() -> int:
     raise AssertionError("200 ports are taken")
 
 
-def eventually(condition: Callable[[], bool], what: Callable[[], str]) -> None:
+def eventually(
+    condition: Callable[[], bool], what: Callable[[], str], *, deadline_seconds: float = DEADLINE_SECONDS
+) -> None:
     """Wait until a condition holds; ``what`` says what is wrong if it never does."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
+    deadline = time.monotonic() + deadline_seconds
     pause = threading.Event()
     while not condition():
         assert time.monotonic() < deadline, what()
@@ -52,7 +54,14 @@ def eventually(condition: Callable[[], bool], what: Callable[[], str]) -> None:
 
 
 @contextlib.contextmanager
-def serving(command: Sequence[str], url: str, log: Path, environment: Mapping[str, str]) -> Iterator[None]:
+def serving(
+    command: Sequence[str],
+    url: str,
+    log: Path,
+    environment: Mapping[str, str],
+    *,
+    deadline_seconds: float = DEADLINE_SECONDS,
+) -> Iterator[None]:
     """Run a server, from the moment on that it answers at ``url``."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
@@ -64,7 +73,7 @@ def serving(command: Sequence[str], url: str, log: Path, environment: Mapping[st
                 return requests.get(url, timeout=DEADLINE_SECONDS).status_code < 500
             return False
 
-        eventually(answers, log.read_text)
+        eventually(answers, log.read_text, deadline_seconds=deadline_seconds)
         yield
     finally:
         process.terminate()

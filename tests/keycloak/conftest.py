@@ -21,9 +21,11 @@ from requests.cookies import RequestsCookieJar
 from partium_auth.models import Organization
 from partium_auth.oidc import documents
 from tests.demo.processes import DEADLINE_SECONDS, free_port, serving
+from tests.node_provider.conftest import chromium  # noqa: F401  # a fixture
 
 REALM = (Path(__file__).parent / "realm.json").read_text()
 ADMIN = "admin"
+START_SECONDS = 600  # 22 on a quiet machine
 ANN = {
     "username": "ann",
     "email": "ann@example.com",
@@ -50,7 +52,10 @@ class Keycloak:
     def start(self) -> None:
         account = {"KC_BOOTSTRAP_ADMIN_USERNAME": ADMIN, "KC_BOOTSTRAP_ADMIN_PASSWORD": ADMIN}
         environment = {**os.environ, **account, "JAVA_OPTS_APPEND": "-XX:TieredStopAtLevel=1"}  # starts sooner
-        self._running.enter_context(serving(self._command, f"{self.url}/realms/master", self._log, environment))
+        server = serving(
+            self._command, f"{self.url}/realms/master", self._log, environment, deadline_seconds=START_SECONDS
+        )
+        self._running.enter_context(server)
 
     def stop(self) -> None:
         self._running.close()

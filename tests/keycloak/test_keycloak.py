@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import requests
@@ -150,3 +151,36 @@ def test_roles_that_only_userinfo_has_are_kept_at_a_refresh(realm: Realm, visito
         visitor.get("/page/token/")
         eventually(lambda: "globex" not in roles(), lambda: str(roles()))
         assert roles() == {"acme": "developer"}
+
+
+@pytest.mark.browser
+def test_eight_tabs_in_a_browser_and_three_silent_logins_at_once(
+    realm: Realm, live_server: Any, chromium: Any, visitor: Visitor
+) -> None:
+    visitor.log_in()  # a server that has just started is slow
+    visitor.log_out()
+    context = chromium.new_context()
+    try:
+        tabs = {f"/page/tab{number}/": context.new_page() for number in range(8)}
+        for path, page in tabs.items():
+            page.goto(f"{live_server.url}/partium/login/default/?next={path}")
+        first = tabs["/page/tab0/"]
+        first.fill("#username", "ann")
+        first.click("#kc-login")
+        first.fill("#password", "demo")
+        first.click("#kc-login")
+        for path, page in tabs.items():
+            page.wait_for_url(f"{live_server.url}{path}", timeout=60_000)
+            assert page.inner_text("#who") == "ann@example.com"
+        assert Grant.objects.filter(revoked_at=None).count() == 1
+
+        Grant.objects.update(refresh_token=None, issued_at=time.time() - 3600, authenticated_at=time.time() - 3600)
+        three = [context.new_page() for _ in range(3)]
+        for page in three:  # all three are under way at once
+            page.evaluate("url => setTimeout(() => location.assign(url))", f"{live_server.url}/page/token/")
+        for page in three:
+            page.wait_for_url(f"{live_server.url}/page/token/", timeout=60_000)
+            page.wait_for_selector("#who", timeout=60_000)
+            assert page.inner_text("#who") == "ann@example.com"
+    finally:
+        context.close()
