@@ -14,13 +14,13 @@ from urllib.parse import parse_qsl, quote, urlencode
 class Assumptions:
     """Paths and names that no public page of Partium states. ``docs/partium-api.md`` says where each one comes from.
 
-    Paths are templates. Places that may be used: ``{session_id}``, ``{organization}``, ``{language}``, ``{root}``,
+    Paths are templates. Places that may be used: ``{session_id}``, ``{organization}``, ``{language}``, ``{root}``, ``{partium_root}``,
     ``{containing}``, ``{label}``, ``{skip}``, ``{limit}``, ``{page}`` (from 1), ``{page_from_0}``, ``{projection}`` (names
     with commas between them). A query parameter whose place is empty is left out.
 
     Attributes:
         page_path: further results of a search. The SDK calls the two parameters ``skip`` and ``limit``.
-        hierarchy_path: the nodes below a root. Path and ``rootId`` are documented, the other names are not.
+        hierarchy_path: the nodes below a root. Path, ``rootId`` and ``rootPartiumId`` are documented.
         attributes_path: the attributes that can be filtered by. The path is documented, the names are not.
         attribute_values_path: the values of an attribute. Partium's page has ``filters/filters/options``, probably a slip.
         relevance_event: name of the event of a relevance judgement.
@@ -29,8 +29,8 @@ class Assumptions:
 
     page_path: str = "/1/find/search/{session_id}?skip={skip}&limit={limit}"
     hierarchy_path: str = (
-        "/1/find/filters/hierarchy?rootId={root}&organization={organization}&language={language}"
-        "&page={page}&pageSize={limit}"
+        "/1/find/filters/hierarchy?rootId={root}&rootPartiumId={partium_root}&organization={organization}"
+        "&language={language}&page={page}&pageSize={limit}"
     )
     attributes_path: str = (
         "/1/find/filters/attributes?text={containing}&organization={organization}&language={language}"
@@ -70,6 +70,7 @@ PLACES = frozenset(
         "organization",
         "language",
         "root",
+        "partium_root",
         "containing",
         "label",
         "skip",

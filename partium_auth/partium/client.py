@@ -261,17 +261,21 @@ class FindClient:
         """
         return ResultPaginator(self, found, per_page)
 
-    def hierarchy(self, root: str | None = None) -> list[Node]:
+    def hierarchy(self, root: str | None = None, *, partium_root: str | None = None) -> list[Node]:
         """Return the machines that the person may see, or the assemblies directly below one. Never share it between people.
 
         Args:
-            root: id of a node; None: the machines.
-        """
-        return self._list(self.assumptions.hierarchy_path, filters.nodes(root))
+            root: id of a node in the catalog; without one, the machines.
+            partium_root: its id in Partium instead.
 
-    async def ahierarchy(self, root: str | None = None) -> list[Node]:
+        Raises:
+            ValueError: both roots are given.
+        """
+        return self._list(self.assumptions.hierarchy_path, filters.nodes(root, partium_root))
+
+    async def ahierarchy(self, root: str | None = None, *, partium_root: str | None = None) -> list[Node]:
         """As :meth:`hierarchy`."""
-        return await self._alist(self.assumptions.hierarchy_path, filters.nodes(root))
+        return await self._alist(self.assumptions.hierarchy_path, filters.nodes(root, partium_root))
 
     def attributes(self, containing: str | None = None) -> list[Attribute]:
         """Return the attributes that the person may filter by. Never share it between people.

@@ -89,9 +89,16 @@ class Listing(Generic[T]):
         self.has_next = len(page) == PAGE_SIZE and self._page < MAX_PAGES
 
 
-def nodes(root: str | None) -> Listing[Node]:
-    """Return the reader of :meth:`FindClient.hierarchy`."""
-    return Listing(lambda page: [_node(one) for one in page if isinstance(one, Mapping)], root=root)
+def nodes(root: str | None, partium_root: str | None) -> Listing[Node]:
+    """Return the reader of :meth:`FindClient.hierarchy`.
+
+    Raises:
+        ValueError: both roots are given.
+    """
+    if root and partium_root:
+        raise ValueError("Give root or partium_root, not both.")
+    places = {"root": root, "partium_root": partium_root}
+    return Listing(lambda page: [_node(one) for one in page if isinstance(one, Mapping)], **places)
 
 
 def attributes(containing: str | None) -> Listing[Attribute]:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from email.parser import BytesParser
+from email.policy import HTTP
 from typing import Any
 
 import pytest
@@ -84,6 +86,14 @@ class API:
 
 
 FOUND: dict[str, Any] = {"sessionId": "5e55", "imageId": None, "results": [{"id": "RM5119150", "name": "FAN"}]}
+
+
+def parts_of(request: Request) -> dict[str, Any]:
+    """A multipart body's parts by name, as another implementation reads them."""
+    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
+    message = BytesParser(policy=HTTP).parsebytes(head + request.body)
+    assert not message.defects
+    return {str(part.get_param("name", header="Content-Disposition")): part for part in message.iter_parts()}
 
 
 @pytest.fixture

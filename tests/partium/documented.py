@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from partium_auth.partium.authentication import AuthenticationAPI
 from partium_auth.partium.client import FindClient
+from partium_auth.partium.search import PROJECTION
+from partium_auth.testing.sandbox import ACME_KEY, ACME_PASSWORD, ACME_USERNAME, part_png
+from partium_auth.testing.sandbox.catalog import partium_id
 
 PARTIUM_ID = "fa41fbee-4c1a-4b3e-9d27-0d1f5c1f0a11"
+TRACTOR = partium_id("TRACTOR.2454488")
 SESSION_ID = "6f0e2f60-3c5e-4a53-9d6b-6a2f6e1c7a10"
 
 
@@ -22,6 +28,10 @@ class Documented:
         body: as JSON; None: it has none.
         answer: names that the answer has to have.
         call: what sends it with the client; None: the client has no method of its own for it.
+        login: what sends it with the client of the Authentication API.
+        authorization: other than the key as a bearer.
+        external_user_id: of the person (a header of searches).
+        image: sent beside the body.
         permission: the API that the key was made for.
     """
 
@@ -32,16 +42,31 @@ class Documented:
     answer: frozenset[str] = frozenset()
     call: Callable[[FindClient], Any] | None = field(default=None, repr=False)
     permission: str = "find"
+    login: Callable[[AuthenticationAPI], Any] | None = field(default=None, repr=False)
+    authorization: str | None = None
+    external_user_id: str | None = None
+    image: bytes | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return f"{self.source} {self.method} {self.path}"
 
 
-def _search(source: str, call: Callable[[FindClient], Any], matches: dict[str, Any], **more: Any) -> Documented:
+def _search(
+    source: str,
+    call: Callable[[FindClient], Any],
+    matches: dict[str, Any],
+    *,
+    external_user_id: str | None = None,
+    image: bytes | None = None,
+    **more: Any,
+) -> Documented:
     body = {"language": "en", "projection": ["results.id"], "matches": {"organization": "acme", **matches}, **more}
     body.setdefault("resultOptions", {"limit": 5})
     answer = {"sessionId", "imageId", "results"} | ({"smartFilters"} if "smartFilters" in body["projection"] else set())
-    return Documented(source, "POST", "/1/find/search", body, frozenset(answer), call)
+    path = "/1/find/search"
+    return Documented(
+        source, "POST", path, body, frozenset(answer), call, external_user_id=external_user_id, image=image
+    )
 
 
 def _catalog(source: str, resource: str, *items: dict[str, Any], method: str = "POST") -> Documented:
@@ -50,15 +75,45 @@ def _catalog(source: str, resource: str, *items: dict[str, Any], method: str = "
     return Documented(source, method, path, list(items), answer, None, "catalog")
 
 
-def _event(name: str, **data: str) -> dict[str, Any]:
+def _event(name: str, **data: Any) -> dict[str, Any]:
     return {"event": name, "data": {"partium_id": PARTIUM_ID, "search_session_id": SESSION_ID, **data}}
 
 
+def _relevance(judgement: str) -> Documented:
+    body = _event("part_search_relevancy", relevancy=judgement)
+    path = "/1/analytics/events"
+    return Documented("N4", "POST", path, body, _EVENT, lambda c: c.report.relevance(SESSION_ID, PARTIUM_ID, judgement))
+
+
+def _exchange(source: str, path: str, authorization: str, login: Callable[[AuthenticationAPI], Any]) -> Documented:
+    return Documented(source, "POST", path, None, _TOKENS, login=login, authorization=authorization)
+
+
 _ID = ["results.id"]
+_BASIC = "Basic " + base64.b64encode(f"{ACME_USERNAME}:{ACME_PASSWORD}".encode()).decode()
+_TOKENS = frozenset({"access_token", "refresh_token", "token_type", "expires_in"})
+PHOTO = part_png("GF2301")
+assert PHOTO is not None
 _EVENT = frozenset({"event_id", "created_at"})
+JUDGEMENTS = (
+    "matches_search_exactly",
+    "best_match",
+    "not_match_but_related",
+    "needs_check_elsewhere",
+    "not_relevant",
+    "other",
+)
 
 REQUESTS: tuple[Documented, ...] = (
+    _exchange("A1", "/1/auth", _BASIC, lambda a: a.exchange_password(ACME_USERNAME, ACME_PASSWORD)),
+    _exchange("A1", "/auth/", _BASIC, lambda a: a.exchange_password(ACME_USERNAME, ACME_PASSWORD)),
+    _exchange("A1", "/1/auth", f"Bearer {ACME_KEY}", lambda a: a.exchange_api_key(ACME_KEY)),
+    _exchange("A1", "/auth/", f"Bearer {ACME_KEY}", lambda a: a.exchange_api_key(ACME_KEY)),
     _search("F2", lambda c: c.search(text="fan", projection=_ID), {"text": "fan"}),
+    _search("F1 F8", lambda c: c.search(text="fan"), {"text": "fan"}, projection=list(PROJECTION)),
+    _search("F3", lambda c: c.search(image=PHOTO, projection=_ID), {}, image=PHOTO),
+    _search("F3 F2", lambda c: c.search(image=PHOTO, text="220V", projection=_ID), {"text": "220V"}, image=PHOTO),
+    _search("F10", lambda c: c.search(text="fan", projection=_ID), {"text": "fan"}, external_user_id="user-7"),
     _search(
         "F4 F6",
         lambda c: c.search(filters={"Voltage": ["127V", "220V"], "Manufacturer": "ACME"}, projection=_ID),
@@ -100,13 +155,17 @@ REQUESTS: tuple[Documented, ...] = (
         lambda c: c.report.confirmed(SESSION_ID, PARTIUM_ID, index=0),
     ),
     Documented(
-        "N4",
+        "N1",
         "POST",
         "/1/analytics/events",
-        _event("part_search_relevancy", relevancy="best_match"),
+        {**_event("part_detail_enter", index="1"), "external_user_id": "user-7"},
         _EVENT,
-        lambda c: c.report.relevance(SESSION_ID, PARTIUM_ID, "best_match"),
+        lambda c: c.report.viewed(SESSION_ID, PARTIUM_ID, index=1),
+        external_user_id="user-7",
     ),
+    # The page's own sample has a number.
+    Documented("N1", "POST", "/1/analytics/events", _event("part_detail_enter", index=1), _EVENT),
+    *map(_relevance, JUDGEMENTS),
     Documented(
         "F5",
         "GET",
@@ -122,6 +181,14 @@ REQUESTS: tuple[Documented, ...] = (
         None,
         frozenset({"results"}),
         lambda c: c.hierarchy(root="TRACTOR.2454488"),
+    ),
+    Documented(
+        "F5",
+        "GET",
+        f"/1/find/filters/hierarchy?rootPartiumId={TRACTOR}&organization=acme&language=en&page=1&pageSize=20",
+        None,
+        frozenset({"results"}),
+        lambda c: c.hierarchy(partium_root=TRACTOR),
     ),
     Documented(
         "F4 F11",

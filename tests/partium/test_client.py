@@ -11,8 +11,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from email.parser import BytesParser
-from email.policy import HTTP
 from typing import Any
 
 import pytest
@@ -37,7 +35,7 @@ from partium_auth.partium.part import Attributes, Part
 from partium_auth.partium.results import SearchResult
 from partium_auth.partium.search import MAX_PAYLOAD_BYTES, MULTIPART_BYTES, SearchParameters
 from tests.http.upstream import Peer, Request
-from tests.partium.conftest import API, FOUND
+from tests.partium.conftest import API, FOUND, parts_of
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(range(256))
 ALL_FIELDS = [
@@ -53,14 +51,6 @@ ALL_FIELDS = [
     "results.attributes",
     "results.highlights",
 ]
-
-
-def parts_of(request: Request) -> dict[str, Any]:
-    """A multipart body's parts by name, as another implementation reads them."""
-    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
-    message = BytesParser(policy=HTTP).parsebytes(head + request.body)
-    assert not message.defects
-    return {str(part.get_param("name", header="Content-Disposition")): part for part in message.iter_parts()}
 
 
 # --- search by text

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,12 +15,13 @@ from hypothesis import strategies as st
 
 from partium_auth.exceptions import Problem, UnprocessableRequest
 from partium_auth.http.transport import Response, Transport
+from partium_auth.partium.authentication import AuthenticationAPI
 from partium_auth.partium.client import Bearer, FindClient
 from partium_auth.partium.errors import problems_of
 from partium_auth.partium.part import parse_part
 from partium_auth.partium.results import FacetValue, parse_search_result
 from partium_auth.testing.sandbox import ACME_KEY, PartiumSandbox, part_png
-from tests.partium.conftest import API
+from tests.partium.conftest import API, parts_of
 from tests.partium.documented import PARTIUM_ID, REQUESTS, SESSION_ID, Documented
 
 
@@ -62,25 +64,90 @@ def client(sandbox: PartiumSandbox) -> Iterator[FindClient]:
 @pytest.mark.parametrize("documented", REQUESTS, ids=str)
 def test_the_sandbox_answers_a_documented_request(sandbox: PartiumSandbox, documented: Documented) -> None:
     key = sandbox.add_key("acme", permission=documented.permission)
-    headers = {"Authorization": f"Bearer {key}"}
+    headers = {"Authorization": documented.authorization or f"Bearer {key}"}
+    if documented.external_user_id and "analytics" not in documented.path:
+        headers["X-Partium-ExternalUserId"] = documented.external_user_id
+    sent: dict[str, Any] = {"json": documented.body}
+    if documented.image is not None:
+        files = {"input": (None, json.dumps(documented.body), "application/json"), "image": documented.image}
+        sent = {"files": files}
     url = sandbox.url + documented.path
-    answer = requests.request(documented.method, url, json=documented.body, headers=headers, timeout=10)
+    answer = requests.request(documented.method, url, headers=headers, timeout=10, **sent)
     assert (answer.status_code, set(answer.json())) == (200, set(documented.answer))
 
 
-@pytest.mark.parametrize("documented", [one for one in REQUESTS if one.call], ids=str)
-def test_the_client_sends_a_documented_request(api: API, documented: Documented) -> None:
+def test_a_refresh_token_is_sent_as_documented(sandbox: PartiumSandbox, api: API) -> None:
+    headers = {"Authorization": f"Bearer {ACME_KEY}"}
+    token = requests.post(f"{sandbox.url}/1/auth", headers=headers, timeout=10).json()["refresh_token"]
+    answer = requests.post(f"{sandbox.url}/auth/refresh", json={"refresh_token": token}, timeout=10)
+    assert (answer.status_code, "access_token" in answer.json()) == (200, True)
+    api.replies(200, {}, answer.json())
+    api.auth().refresh(token)
+    assert (api.last.method, api.last.target, api.last.json) == ("POST", "/auth/refresh", {"refresh_token": token})
+
+
+class InAsync:
+    """The same methods, by their async forms."""
+
+    def __init__(self, of: Any) -> None:
+        self._of = of
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "report":
+            return InAsync(self._of.report)
+        return lambda *args, **kwargs: asyncio.run(getattr(self._of, f"a{name}")(*args, **kwargs))
+
+
+def _as_it_is(client: FindClient) -> FindClient:
+    return client
+
+
+OF_THE_CLIENT = [
+    pytest.param(one, form, id=f"{one} {form.__name__}")
+    for one in REQUESTS
+    if one.call
+    for form in (_as_it_is, InAsync)
+]
+
+
+@pytest.mark.parametrize(("documented", "form"), OF_THE_CLIENT)
+def test_the_client_sends_a_documented_request(api: API, documented: Documented, form: Callable[[Any], Any]) -> None:
     assert documented.call is not None
     api.replies(200, {}, {"results": []})
-    documented.call(api.find())
+    api.source.external_user_id = documented.external_user_id
+    documented.call(form(api.find()))
     assert (api.last.method, api.last.target) == (documented.method, documented.path)
-    assert (api.last.json if documented.body is not None else None) == documented.body
+    if documented.image is not None:
+        sent = {name: part.get_payload(decode=True) for name, part in parts_of(api.last).items()}
+        assert (json.loads(sent["input"]), sent["image"]) == (documented.body, documented.image)
+    else:
+        assert (api.last.json if documented.body is not None else None) == documented.body
+    if "find/search" in documented.path:
+        assert api.last.headers.get("x-partium-externaluserid") == documented.external_user_id
 
 
-@pytest.mark.parametrize("documented", [one for one in REQUESTS if one.call], ids=str)
-def test_the_sandbox_answers_the_client(sandbox: PartiumSandbox, client: FindClient, documented: Documented) -> None:
+@pytest.mark.parametrize(("documented", "form"), OF_THE_CLIENT)
+def test_the_sandbox_answers_the_client(
+    sandbox: PartiumSandbox, client: FindClient, documented: Documented, form: Callable[[Any], Any]
+) -> None:
     assert documented.call is not None
-    documented.call(client)
+    documented.call(form(client))
+    assert [call.status for call in sandbox.calls()] == [200]
+
+
+@pytest.mark.parametrize("documented", [one for one in REQUESTS if one.login], ids=str)
+def test_credentials_are_sent_as_documented(sandbox: PartiumSandbox, api: API, documented: Documented) -> None:
+    assert documented.login is not None
+    api.replies(200, {}, {"access_token": "a"})
+    documented.login(api.auth(auth_path=documented.path))
+    sent = api.last
+    assert (sent.method, sent.target) == (documented.method, documented.path)
+    assert sent.headers["authorization"] == documented.authorization
+    with contextlib.closing(Transport()) as transport:
+        auth = AuthenticationAPI(
+            transport, base_url=sandbox.url, auth_path=documented.path, refresh_path="/auth/refresh"
+        )
+        assert documented.login(auth).access_token
     assert [call.status for call in sandbox.calls()] == [200]
 
 

@@ -349,7 +349,9 @@ class PartiumApi:
         for name in ("partium_id", "search_session_id"):
             _require(_is_uuid(data.get(name)), f"data.{name}", "A UUID.")
         index = data.get("index")
-        _require(index is None or (isinstance(index, str) and index.isdecimal()), "data.index", "Digits, as a string.")
+        # Partium's pages show both; their pattern is that of a string.
+        is_number = isinstance(index, str | int) and not isinstance(index, bool) and str(index).isdecimal()
+        _require(index is None or is_number, "data.index", "Digits, as a string.")
         now = datetime.fromtimestamp(self._state.now(), UTC).replace(tzinfo=None)
         answer = {"event_id": str(uuid.uuid4()), "created_at": now.isoformat(timespec="microseconds")}
         self.events.append({"event": event, "data": data, "external_user_id": person, **answer})
