@@ -40,6 +40,7 @@ def describe(request: PartiumRequest) -> dict[str, Any]:
     window = state.window if state else "none"
     label, text = WINDOWS[window]
     content = {
+        "usable": state is not None,
         "window": window,
         "window_label": str(label),
         "window_text": str(text),

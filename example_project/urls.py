@@ -18,6 +18,8 @@ urlpatterns = [
     path("in-the-browser/", views.in_the_browser, name="in_the_browser"),
     # What portal.js and in-the-browser.js say, in the page's language.
     path("texts.js", JavaScriptCatalog.as_view(packages=["example_project"]), name="javascript-catalog"),
+    # Before the app's own, which does the work.
+    path("partium/organization/", views.switch_organization),
     # Everything that partium_auth brings: login, logout, the token endpoint, switching the organization.
     path("partium/", include("partium_auth.urls")),
     # For an organization's developers: its API keys, without is_staff.

@@ -11,6 +11,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.files.uploadedfile import UploadedFile
 from django.http import Http404, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
@@ -37,6 +38,7 @@ from partium_auth.conf import conf
 from partium_auth.exceptions import LoginRequired, PartiumError, UnprocessableRequest
 from partium_auth.forms import FacetForm, chosen_filters
 from partium_auth.models import ApiKeyUsage
+from partium_auth.views import organization
 
 if TYPE_CHECKING:
     from partium_auth.partium.results import SearchResult
@@ -55,13 +57,15 @@ class Found:
 
     Args:
         cards: this page of parts.
-        shown: how many are on the page in all.
+        first: number of the first of them, from 1.
+        shown: number of the last of them; with JavaScript, as many are on the page.
         text: what was searched.
         from_photo: whether it was a photo.
         more_url: leads to further parts; empty where there are none.
     """
 
     cards: tuple[Card, ...]
+    first: int
     shown: int
     text: str = ""
     from_photo: bool = False
@@ -85,6 +89,7 @@ def _found(
     query = urlencode({"session": result.session_id, "offset": shown, "limit": limit})
     return Found(
         cards=tuple(card(part) for part in result.results),
+        first=offset + 1,
         shown=shown,
         text=text,
         from_photo=from_photo,
@@ -138,9 +143,10 @@ def _search_page(
         "examples": EXAMPLES,
         "result": result,
         "problem": problem,
+        "is_fragment": FRAGMENT_HEADER in request.headers,
     }
     status = problem.status if problem else 200
-    if FRAGMENT_HEADER in request.headers:
+    if context["is_fragment"]:
         response = render(request, "portal/results.html", context, status=status)
     else:
         response = _render(request, "portal/search.html", context, status)
@@ -281,6 +287,15 @@ def session_state(request: PartiumRequest) -> HttpResponse:
     if problem:
         state["problem"] = {"code": problem.code, "title": problem.title, "retry_after": problem.retry_after}
     return JsonResponse(state)
+
+
+def switch_organization(request: PartiumRequest) -> HttpResponseBase:
+    """Switch as the app does, and say so on the next page."""
+    response = organization(request)
+    if response.status_code == 302:
+        text = _("You are now at %(organization)s.") % {"organization": request.partium.organization}
+        messages.success(request, text)
+    return response
 
 
 @login_required

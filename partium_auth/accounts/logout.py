@@ -48,17 +48,17 @@ def logout(request: HttpRequest) -> HttpResponse:
     own_target = import_string(method)(request) if method and request.user.is_authenticated else None
     at_provider = _at_provider(request)
     auth.logout(request)  # the app's signal receiver revokes the grant
-    if at_provider is None:
-        return HttpResponseRedirect(own_target or target)
-    at_provider.revoke()
-    if own_target:
-        return HttpResponseRedirect(own_target)
-    if url := at_provider.url(request.build_absolute_uri(target)):
-        return to_provider(request, url)
-    name = at_provider.provider.display_name
-    text = _("You are logged out here. You may still be logged in at %(name)s.") % {"name": name}
-    messages.warning(request, text, fail_silently=True)
-    return HttpResponseRedirect(target)
+    url = ""
+    if at_provider is not None:
+        at_provider.revoke()
+        url = "" if own_target else at_provider.url(request.build_absolute_uri(target))
+    if at_provider is None or own_target or url:
+        messages.success(request, _("You are logged out."), fail_silently=True)
+    else:
+        name = at_provider.provider.display_name
+        text = _("You are logged out here. You may still be logged in at %(name)s.") % {"name": name}
+        messages.warning(request, text, fail_silently=True)
+    return to_provider(request, url) if url else HttpResponseRedirect(own_target or target)
 
 
 @dataclass(frozen=True)

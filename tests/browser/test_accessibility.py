@@ -23,6 +23,7 @@ ADAS = [
     "/machines/",
     f"/machines/?root={TRACTOR}&name=Tractor",
     "/part/AF1001/",
+    "/?text=qqqq",
     "/partium/memberships/",
     "/keys/",
     KEYS,
@@ -58,4 +59,9 @@ def test_axe_finds_no_fault_with_any_page(demo: RunningDemo, visit: Visit, visit
         assert response is not None
         assert response.ok, path
         found += faults(page)
+    page.goto(demo.site + "/in-the-browser/")
+    page.get_by_label("Name, part number or a few words").fill("oil filter")
+    page.get_by_role("button", name="Search", exact=True).click()
+    page.locator(".part").first.wait_for()
+    found += faults(page)
     assert found == []

@@ -23,6 +23,27 @@ def search(page: Page, text: str) -> None:
     page.get_by_role("button", name="Search", exact=True).click()
 
 
+def add_key(page: Page, demo: RunningDemo, label: str) -> str:
+    """Add a key of Globex Machines, as a developer who is at the portal."""
+    key = demo.sandbox.add_key(GLOBEX)
+    page.get_by_role("link", name="API keys").first.click()
+    page.locator(".model-apikey .addlink").click()
+    page.get_by_label("Label:").fill(label)
+    page.get_by_label("API key:").fill(key)
+    page.locator("input[type=submit]").click()
+    return key
+
+
+def revoke_all_keys(page: Page, demo: RunningDemo) -> None:
+    page.goto(demo.site + "/keys/partium_auth/apikey/")
+    for link in page.locator("#result_list .field-name a").evaluate_all("links => links.map((one) => one.href)"):
+        page.goto(link)
+        page.get_by_role("button", name="Revoke …").click()
+        page.get_by_role("button", name="Revoke", exact=True).click()
+        expect(page.get_by_text("The stored value was erased.")).to_be_visible()
+    page.goto(demo.site)
+
+
 def tab_to(page: Page, name: str) -> None:
     """Press Tab until what has the focus is named so."""
     named = """() => {
@@ -52,6 +73,12 @@ def test_log_in_find_a_part_and_log_out(visit_as: Visit) -> None:
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
     page.goto(page.url.split("/partium/")[0])
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+
+
+def test_on_a_phone_the_page_scrolls_to_what_was_found(visit_as: Visit) -> None:
+    page = visit_as("ada", width=360, height=780)
+    search(page, "fan")
+    expect(page.locator(".part").first).to_be_in_viewport()
 
 
 def test_back_leads_to_the_search_before(visit_as: Visit) -> None:
@@ -182,18 +209,12 @@ def test_the_organization_is_switched_with_one_choice(visit_as: Visit) -> None:
 
 
 def test_a_developer_who_is_not_staff_adds_a_key(visit_as: Visit, demo: RunningDemo) -> None:
-    key = demo.sandbox.add_key(GLOBEX)
     page = visit_as("grace")
-
-    page.get_by_role("link", name="API keys").click()
-    page.locator(".model-apikey .addlink").click()
-    page.get_by_label("Label:").fill("From the browser test")
-    page.get_by_label("API key:").fill(key)
-    page.locator("input[type=submit]").click()
+    key = add_key(page, demo, "From the browser test")
 
     expect(page.get_by_text("The key was added. Partium accepted it.")).to_be_visible()
     assert key not in page.content()
-    page.get_by_role("link", name="API keys", exact=True).click()
+    page.get_by_role("link", name="API keys", exact=True).first.click()
     row = page.get_by_role("row").filter(has_text="From the browser test")
     expect(row).to_be_visible()
     expect(row).to_contain_text(key[-4:])
@@ -312,8 +333,10 @@ def test_a_search_that_takes_its_time_can_be_seen_to_run(visit_as: Visit, demo: 
         search(page, "relay")
         hang.wait_until_met()
         expect(page.locator("#results")).to_have_css("opacity", "0.5")
+        expect(page.get_by_role("progressbar", name="Searching")).to_be_in_viewport()
     expect(page.locator("#results .part").first).to_be_visible()
     expect(page.locator("#results")).to_have_css("opacity", "1")
+    expect(page.get_by_role("progressbar", name="Searching")).to_be_hidden()
 
 
 @pytest.mark.parametrize("path", ["/", "/in-the-browser/"])
@@ -324,6 +347,7 @@ def test_the_way_out_is_at_the_edge_of_a_phone(visit_as: Visit, demo: RunningDem
     box = page.get_by_role("button", name="Log out").bounding_box()
     assert box
     assert box["x"] + box["width"] > 360 - 24
+    expect(page.locator(".who")).to_be_visible()
 
 
 def test_a_portal_that_does_not_answer_is_explained_and_nothing_typed_is_lost(visit_as: Visit) -> None:
@@ -344,10 +368,39 @@ def test_a_session_that_ended_in_another_tab_leads_to_the_login_page(visit_as: V
     other.goto(demo.site)
     other.get_by_role("button", name="Log out").click()
     expect(other.get_by_role("heading", name="Log in")).to_be_visible()
+    expect(other.get_by_text("You are logged out.")).to_be_visible()
+
+    panel = page.locator("#session-panel")
+    expect(panel.get_by_text("Logged out")).to_be_visible()
+    for field in ("left", "refreshes", "lifetime", "source_label", "organization"):
+        expect(panel.locator(f"[data-field={field}]")).to_have_text("–")
+    expect(panel.locator("progress")).to_have_js_property("value", 0)
 
     search(page, "relay")
 
     expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    page.get_by_role("link", name="Demo identity provider").click()
+    page.get_by_label("User name").fill("ada")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    expect(page.get_by_role("heading", name="Parts for “relay”")).to_be_visible()
+
+
+@pytest.mark.parametrize("path", ["/?text=relay", "/in-the-browser/"])
+def test_a_page_that_said_there_is_no_key_goes_on_when_one_is_added(
+    visit_as: Visit, demo: RunningDemo, path: str
+) -> None:
+    grace = visit_as("grace")
+    page = visit_as("hedy")
+    revoke_all_keys(grace, demo)
+    page.goto(demo.site + path)
+    expect(page.locator("[data-problem=no_usable_key]")).to_be_visible()
+
+    add_key(grace, demo, "For those who wait")
+
+    expect(page.locator("[data-problem=no_usable_key]")).to_have_count(0, timeout=30_000)
+    if "text" in path:
+        expect(page.get_by_role("heading", name="Parts for “relay”")).to_be_visible()
 
 
 def test_the_browser_searches_at_partium_itself_and_keeps_no_token(visit_as: Visit, demo: RunningDemo) -> None:
@@ -374,9 +427,11 @@ def test_the_portal_works_without_javascript(visit_as: Visit) -> None:
     search(page, "fan")
     expect(page.locator(".part")).to_have_count(12)
     page.get_by_role("link", name="Show more").click()
-    expect(page.locator("#shown")).to_have_text("16 shown, that is all")
+    expect(page.locator("#shown")).to_have_text("Parts 13 to 16, the last")
+    expect(page.locator(".part")).to_have_count(4)
     page.get_by_label("Organization", exact=True).select_option(GLOBEX)
     page.get_by_role("button", name="Switch").click()
+    expect(page.get_by_role("status").get_by_text("You are now at Globex Machines.")).to_be_visible()
     expect(page.get_by_role("heading", name="What are you looking for at Globex Machines?")).to_be_visible()
     page.get_by_role("button", name="Use the token now").click()
     expect(page.locator("#session-panel")).to_have_attribute("data-window", "fresh")

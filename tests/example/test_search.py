@@ -113,7 +113,10 @@ def test_further_parts_follow_the_first_ones_without_repetition(browser: Client)
 
     assert len(numbers(second)) == 6
     assert not set(numbers(first)) & set(numbers(second))
-    assert "12 shown" in second
+    assert "Parts 7 to 12" in second
+    assert "12 shown" in browser.get(unescape(link[1]), headers=FRAGMENT).content.decode(), (
+        "a script adds them to the others"
+    )
 
 
 def test_the_last_page_has_no_link_to_more(browser: Client) -> None:

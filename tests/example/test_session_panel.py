@@ -137,6 +137,7 @@ def test_the_organization_is_switched_from_the_header(ada: PartiumUser, partium_
     )
 
     assert response.request["PATH_INFO"] == "/in-the-browser/"
+    assert "You are now at Globex Machines." in response.content.decode()
     assert re.search(r'<option value="globex" selected>', response.content.decode())
     assert state_of(ada.client)["organization"] == "Globex Machines"
 

@@ -45,6 +45,8 @@
       explain(interpolate(gettext("No part found for “%s”"), [text]), gettext("Try fewer or more general words."));
       return;
     }
+    const title = document.createElement("h2");
+    title.textContent = interpolate(gettext("Parts for “%s”"), [text]);
     const list = document.createElement("ul");
     list.className = "results";
     for (const part of parts) {
@@ -56,7 +58,7 @@
       card.querySelector("h3").textContent = part.name ?? part.id;
       list.append(card);
     }
-    results.replaceChildren(list);
+    results.replaceChildren(title, list);
   }
 
   function explainFailure({ status }) {

@@ -30,15 +30,15 @@
   let running = null;
 
   // Fetch a page's results. Returns the fragment, or null if another search has begun or the browser leaves the page.
-  async function fetchResults(url, options = {}) {
+  // If the session has ended, the browser logs in and goes on to afterLogin.
+  async function fetchResults(url, options = {}, afterLogin = location.href) {
     running?.abort();
     const mine = running = new AbortController();
     results.setAttribute("aria-busy", "true");
     try {
       const response = await fetch(url, { ...options, headers: FRAGMENT, signal: mine.signal });
       if (response.redirected || response.status === 401) {
-        // The session has ended: go to the login page.
-        location.reload();
+        if (afterLogin === location.href) location.reload(); else location.assign(afterLogin);
         return null;
       }
       const text = await response.text();
@@ -70,13 +70,15 @@
     event.preventDefault();
     clearMarks();
     const url = `${textForm.action.split("?")[0]}?${new URLSearchParams(new FormData(textForm))}`;
-    const fragment = await fetchResults(url);
+    const fragment = await fetchResults(url, {}, new URL(url, location.href).href);
     if (!fragment) return;
     const words = textForm.elements.text.value.trim();
     history.pushState(null, "", url);
     shownUrl = location.pathname + location.search;
     document.title = `${words || gettext("Find a part")} · ${gettext("Parts Portal")}`;
     show(fragment);
+    // On a phone the form fills the screen.
+    if (results.getBoundingClientRect().top > innerHeight * 0.75) results.scrollIntoView({ block: "start" });
   });
 
   for (const select of textForm?.querySelectorAll("select") ?? []) {
@@ -232,6 +234,8 @@
         else if (next.window !== state.window) note(`${next.window_label}. ${next.window_text}`);
       }
       if (next.problem) note(`${next.problem.title}.`);
+      // Somebody has added a key: do what the page was opened for.
+      if (next.usable && document.querySelector('[data-problem="no_usable_key"]')) location.reload();
       state = next;
       readAt = performance.now();
       panel.dataset.window = next.window;
@@ -247,8 +251,11 @@
         if (response.status === 401) {
           put("window_label", gettext("Logged out"));
           put("window_text", gettext("This session has ended. Load the page again to log in."));
+          for (const name of ["left", "refreshes", "lifetime", "source_label", "organization"]) put(name, "–");
           state = null;
           panel.dataset.window = "none";
+          if (chip) chip.dataset.window = "none";
+          gauge.value = 0;
           return;
         }
         if (!response.ok) throw new Error(String(response.status));
