@@ -284,7 +284,8 @@ def test_a_log_out_that_does_not_reach_the_provider_is_said(
 
 def test_the_login_page_says_that_the_log_out_worked(browser: Browser, admin_user: Any) -> None:
     browser.client.force_login(admin_user, "django.contrib.auth.backends.ModelBackend")
-    assert "You are logged out." in browser.client.post("/partium/logout/", follow=True).content.decode()
+    page = browser.client.post("/partium/logout/", follow=True).content.decode()
+    assert '<div class="partium-alert partium-success" role="status">You are logged out.</div>' in page, "not in red"
 
 
 # --- front-channel ---------------------------------------------------------------------------------------------------------

@@ -226,6 +226,16 @@ def test_an_event_that_fails_is_one_log_line(
     assert ACME_KEY not in caplog.text
 
 
+def test_an_event_is_sent_later_where_something_can_do_that(sandbox: PartiumSandbox) -> None:
+    later: list[Callable[[], None]] = []
+    with contextlib.closing(Transport()) as transport:
+        client = FindClient(transport, base_url=sandbox.url, source=OneKey(), defer=later.append)
+        client.report.viewed(SESSION_ID, PARTIUM_ID)
+        assert sandbox.count() == 0, "the page does not wait for it"
+        later[0]()
+    assert [one["event"] for one in sandbox.events] == ["part_detail_enter"]
+
+
 @pytest.mark.parametrize("form", ["common", "other"])
 def test_a_422_says_what_is_wrong(sandbox: PartiumSandbox, client: FindClient, form: str) -> None:
     sandbox.settings(form=form)
