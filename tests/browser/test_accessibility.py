@@ -43,15 +43,17 @@ def faults(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_fault_with_any_page(demo: RunningDemo, visit: Visit, visit_as: Visit, scheme: str) -> None:
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("dark", 360)])
+def test_axe_finds_no_fault_with_any_page(
+    demo: RunningDemo, visit: Visit, visit_as: Visit, scheme: str, width: int
+) -> None:
     found = []
     # axe styles what it measures, which the pages' policies forbid.
-    page = visit(color_scheme=scheme, bypass_csp=True)
+    page = visit(color_scheme=scheme, width=width, bypass_csp=True)
     for path in NOBODYS:
         page.goto(demo.site + path)
         found += faults(page)
-    page = visit_as("ada", color_scheme=scheme, bypass_csp=True)
+    page = visit_as("ada", color_scheme=scheme, width=width, bypass_csp=True)
     page.goto(demo.site + KEYS)
     change = page.locator("#result_list .field-name a").first.get_attribute("href") or ""
     for path in [*ADAS, change, change.replace("/change/", "/rotate/")]:
