@@ -51,7 +51,7 @@ class EventDetail(models.TextChoices):
         "refused_by_password",
         _("Partium user name and password. Check: %(check)s."),
     )
-    CLIENT_KEY = "client_key", _("%(provider)s: %(key)s")
+    CLIENT_KEY = "client_key", _("Identity provider %(provider)s. Key pair %(key)s.")
     CLEARED = (
         "cleared",
         _(

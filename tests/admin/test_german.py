@@ -128,7 +128,21 @@ def test_sentences_of_the_history(code: str, parameters: dict[str, object], engl
 
 def test_every_sentence_of_the_history_has_its_own_translation() -> None:
     parts = {"status": 401, "key": "Shop", "hours": "24", "outcome": "not_tried", "before": "–", "after": "x"}
-    parts |= {"days": 30, "events": 2, "invitations": 3}
+    parts |= {
+        "days": 30,
+        "events": 2,
+        "invitations": 3,
+        "role": "developer",
+        "role_before": "member",
+        "origin": "admin",
+    }
+    parts |= {
+        "expires": "–",
+        "changes": {"is_active": [True, False]},
+        "fields": ["issuer"],
+        "provider": "default",
+        "check": "nonce",
+    }
     english = {describe(code, parts) for code in EventDetail}
     with translation.override("de"):
         german = {describe(code, parts) for code in EventDetail}

@@ -24,7 +24,7 @@ SHOWN_ATTRIBUTES = {"alt", "title", "placeholder", "aria-label"}
 # Data and names of protocols, which are the same in every language; what people typed has the tenant's name in it.
 DATA = re.compile(
     r"\S*(?i:aardvark|root)\S*( display| login| label| newer| new)?|••••\w*|https?://\S*|/partium/oidc/\S*|client_secret_(basic|post)|openid email profile"
-    r"|\b(RS|PS|ES)256\b|\bEdDSA\b|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\{\}|\[\]|127\.0\.0\.1"
+    r"|\b(RS|PS|ES)256\b|\bEdDSA\b|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\{\}|\[\]|127\.0\.0\.1|\d\d:\d\d:\d\d [A-Z]{3,4}\b"
 )
 
 DJANGOS = {

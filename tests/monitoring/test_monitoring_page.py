@@ -45,7 +45,11 @@ def _loggers_as_before() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_loggers_as_before")
 def test_both_samples_of_logging_work(capsys: pytest.CaptureFixture[str]) -> None:
-    text, as_json = (run(block)["LOGGING"] for block in blocks("python") if "LOGGING" in block)
+    text, as_json = (run(block)["LOGGING"] for block in blocks("python") if "LOGGING = {" in block)
+    [siem] = (block for block in blocks("python") if block.startswith("LOGGING["))
+    run(siem, LOGGING=text)
+    assert text["loggers"]["partium_auth.audit"]["handlers"] == ["siem"]
+    text["handlers"]["siem"] = {"class": "logging.NullHandler"}  # there is no syslog here
     logging.config.dictConfig(text)
     logging.getLogger("partium_auth.tokens").info("Refreshed %s.", "a grant")
     assert re.fullmatch(r"\S+ \S+ INFO partium_auth\.tokens: Refreshed a grant\.\n", capsys.readouterr().err)
