@@ -16,7 +16,7 @@ KEYCLOAK_HOME ?= $(HOME)/.cache/partium_auth/keycloak-$(KEYCLOAK)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo walkthrough bench chaos test services node browser screenshots conformance docs reference dist lint types layers check lock messages clean providers
+.PHONY: help demo walkthrough bench chaos test services node providers browser screenshots conformance docs reference dist lint types layers check lock messages clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

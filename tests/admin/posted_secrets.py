@@ -27,6 +27,7 @@ _PROVIDER = {
     "scopes": "openid",
     "extra_parameters": "{}",
     "signing_algorithms": "RS256",
+    "is_active": "on",
     "email_domains-TOTAL_FORMS": "0",
     "email_domains-INITIAL_FORMS": "0",
 }

@@ -99,6 +99,7 @@ def test_what_operators_change_has_their_address(name: str, ours: Tenant, root: 
         expected = [("grants_revoked", "", ours.member.username, HERE)]
     elif name == "organization":
         data = {"display_name": ours.organization.display_name, "token_source": "api_key", "is_active": "on"}
+        data["confirmed"] = "on"
         client.post(reverse(page + "change", args=[ours.organization.pk]), data)
         expected = [("organization_changed", ours.name, "", HERE)]
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
@@ -15,7 +15,7 @@ from django.contrib.auth import user_logged_in
 from django.contrib.sessions.models import Session
 from django.core import mail
 from django.core.cache import caches
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from django.test import Client
 from django.utils.log import AdminEmailHandler, RequireDebugFalse
@@ -275,7 +275,8 @@ def test_no_secret_leaves_the_process_or_is_kept_in_the_clear(
             day.search()
         day.keep()
     day.post("/partium/logout/")
-    call_command("partium_doctor")
+    with suppress(CommandError):  # the only key was rejected a moment ago
+        call_command("partium_doctor")
     call_command("partium_keys", "list")
 
     assert len(day.secrets) > 20

@@ -202,7 +202,7 @@ def test_only_operators_make_keys_and_it_is_recorded(op: BendableProvider, djang
     key = create_client_key(row, actor=root, address="192.0.2.1")
     event = AuditEvent.objects.get()
     assert (event.action, event.actor_name, event.address) == ("client_key_created", "root", "192.0.2.1")
-    assert event.detail == f"other: {key.pk}"
+    assert event.detail == f"Identity provider other. Key pair {key.pk}."
 
 
 def test_a_provider_that_takes_none_of_our_algorithms(op: BendableProvider) -> None:

