@@ -143,7 +143,7 @@ class AuditEvent(models.Model):
         IDENTITY_DISCONNECTED = "identity_disconnected", _("identity disconnected")
         LOGIN = "login", _("login")
         LOGIN_REFUSED = "login_refused", _("login refused")
-        GRANTS_REVOKED = "grants_revoked", _("logins ended by an operator")
+        GRANTS_REVOKED = "grants_revoked", _("logins ended")
         MEMBER_ADDED = "member_added", _("member added")
         ROLE_CHANGED = "role_changed", _("role changed")
         MEMBER_REMOVED = "member_removed", _("member removed")
