@@ -103,7 +103,7 @@ def test_a_database_error_while_the_id_token_is_kept_is_no_failed_refresh(
     told: list[object] = []
 
     def fail(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        if sql.startswith("UPDATE") and '"id_token" = %s' in sql.partition("WHERE")[0]:
+        if sql.startswith("UPDATE") and f"{connection.ops.quote_name('id_token')} = %s" in sql.partition("WHERE")[0]:
             raise OperationalError("the connection is lost")
         return execute(sql, params, many, context)
 
