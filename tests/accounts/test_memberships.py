@@ -123,7 +123,7 @@ def test_one_of_two_developers_is_not_the_only_one(browser: Browser, acme: Organ
 def test_what_claims_give_cannot_be_left(browser: Browser, op: BendableProvider, acme: Organization) -> None:
     browser.log_in(claims={"organizations": ["acme"]})
     assert "Leave Acme" not in text(browser.client, URL)
-    assert "Comes from your login" in text(browser.client, URL)
+    assert "This membership comes from your login" in text(browser.client, URL)
     browser.client.post(URL, {"leave": "acme", "confirmed": "1"})
     assert roles(browser.user) == {("acme", "member")}
 
