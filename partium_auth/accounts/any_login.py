@@ -59,11 +59,12 @@ def _claims_refreshed(
     try:
         read = claims_.as_the_site_reads_them(claims, provider)
     except Refused as refusal:
+        # The logins last: if the database fails before, the next refresh comes here again.
+        memberships_from_claims.withdraw(identity, provider)
         logins = Grant.objects.using(database_alias()).filter(
             identity=identity, provider=provider.slug, revoked_at=None
         )
         ended = revoke_grants(logins.values_list("pk", flat=True), actor=None)
-        memberships_from_claims.withdraw(identity, provider)
         logger.warning("%d logins of user %s at %s ended: %s", ended, identity.user_id, provider.slug, refusal)
         return
     unknown = dict.fromkeys(from_userinfo, claims_.UNKNOWN)

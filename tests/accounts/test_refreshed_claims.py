@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import OperationalError, connection
 
 from partium_auth import signals
+from partium_auth.accounts import memberships_from_claims
 from partium_auth.models import Grant, Membership, Organization
 from partium_auth.models.database import database_alias
 from partium_auth.tokens import state
@@ -142,6 +143,24 @@ def test_whom_the_site_refuses_at_a_refresh_loses_the_login_and_what_the_claims_
     assert browser.user is None
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
     assert "ended" in caplog.text
+
+
+def test_what_the_claims_gave_is_not_kept_for_good_where_the_database_fails_meanwhile(
+    browser: Browser, op: BendableProvider, acme: Organization, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.PARTIUM_CLAIMS = f"{__name__}.refusing_claims"
+    browser.log_in(claims={"organizations": ["acme"]})
+
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise OperationalError("the connection is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(memberships_from_claims, "withdraw", fail)
+        refresh(op, has_left=True)
+    assert roles() == {"acme": "member"}
+    refresh(op, has_left=True)
+    assert roles() == {}
+    assert Grant.objects.get().revoked_at is not None
 
 
 def test_a_role_that_only_userinfo_has_is_read_at_a_login_and_kept_at_a_refresh(
