@@ -286,10 +286,18 @@ def has_developer(organization: Organization, *, besides: Any = None) -> bool:
 
 def lacks_developer(besides: Any = None) -> Q:
     """Return the condition for organizations without a developer, not counting the person with the primary key ``besides``."""
-    users = get_user_model()
-    active = {"user__is_active": True} if any(column.name == "is_active" for column in users._meta.fields) else {}
-    developers = Membership.objects.filter(organization_id=OuterRef("pk"), role=Role.DEVELOPER, **active)
-    return ~Q(Exists(developers.exclude(user_id=besides)))
+    rows = Membership.objects.filter(organization_id=OuterRef("pk"), role=Role.DEVELOPER, **active_people("user__"))
+    return ~Q(Exists(rows.exclude(user_id=besides)))
+
+
+def active_people(prefix: str = "") -> dict[str, bool]:
+    """Return the lookup of people whose account is active; empty where the site's user model has no such column.
+
+    Args:
+        prefix: of the column, such as ``user__``.
+    """
+    columns = {column.name for column in get_user_model()._meta.concrete_fields}
+    return {f"{prefix}is_active": True} if "is_active" in columns else {}
 
 
 def may_enter_key_site(user: Actor) -> bool:

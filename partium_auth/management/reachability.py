@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 from django.utils import timezone
 
+from partium_auth import policy
 from partium_auth.accounts.enabled_logins import is_oidc_login_enabled, is_password_login_enabled
 from partium_auth.conf import conf
 from partium_auth.models import ApiKey, EmailDomain, IdentityProvider, Invitation, Membership, Organization
@@ -33,7 +33,7 @@ def check_people() -> Iterator[Finding]:
     oidc, password = is_oidc_login_enabled(), is_password_login_enabled()
     has_site_wide = oidc and bool(providers.site_wide())
     owners = _ids(IdentityProvider.objects.filter(is_active=True, organization__isnull=False)) if oidc else set()
-    members = _ids(Membership.objects.filter(**_active("user")))
+    members = _ids(Membership.objects.filter(**policy.active_people("user__")))
     invited = _ids(Invitation.objects.filter(accepted_at=None, expires_at__gt=timezone.now()))
     with_key = _ids(ApiKey.objects.usable())
 
@@ -137,12 +137,6 @@ def check_targets() -> Iterator[Finding]:
 
 def _ids(rows: QuerySet[Any]) -> set[Any]:
     return set(rows.order_by().values_list("organization_id", flat=True).distinct())
-
-
-def _active(prefix: str) -> dict[str, bool]:
-    """Return the lookup of active people, where the user model has such a column."""
-    names = {field.name for field in get_user_model()._meta.get_fields()}
-    return {f"{prefix}__is_active": True} if "is_active" in names else {}
 
 
 def _names(rows: Collection[Organization]) -> str:

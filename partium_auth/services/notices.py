@@ -16,7 +16,7 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from partium_auth import signals
+from partium_auth import policy, signals
 from partium_auth.conf import conf
 from partium_auth.host.background import run_later
 from partium_auth.models import ApiKey, AuditEvent, Identity, Membership, Organization, Role
@@ -162,15 +162,15 @@ def _developers(organization: Organization) -> list[str]:
     """Return the addresses of an organization's developers who have logged in through this app, which stores vouched ones only."""
     model = get_user_model()
     column = model.get_email_field_name()
-    columns = {field.name for field in model._meta.concrete_fields}
-    if column not in columns:
+    if column not in {field.name for field in model._meta.concrete_fields}:
         return []
     using = database_alias()
     developers = Membership.objects.filter(organization=organization, role=Role.DEVELOPER, user_id=OuterRef("pk"))
     users = model._base_manager.using(using).filter(
-        Exists(developers), Exists(Identity.objects.filter(user_id=OuterRef("pk"))), **{f"{column}__contains": "@"}
+        Exists(developers),
+        Exists(Identity.objects.filter(user_id=OuterRef("pk"))),
+        **{f"{column}__contains": "@"},
+        **policy.active_people(),
     )
-    if "is_active" in columns:
-        users = users.filter(is_active=True)
     found = users.order_by("pk").values_list(column, flat=True)[:MOST_RECIPIENTS]
     return [address for address in found if canonical_email(address) and not address.endswith("@users.invalid")]
