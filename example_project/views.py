@@ -112,7 +112,6 @@ def _render(request: PartiumRequest, template: str, context: dict[str, Any], sta
         "organization": request.partium.organization,
         "organizations": request.partium.organizations,
         "keys_url": keys_url(request),
-        "key_usage": _key_usage(request),
         "session": session_panel.describe(request),
     }
     return render(request, template, {**page, **context}, status=status)
@@ -149,7 +148,7 @@ def _search_page(
     if context["is_fragment"]:
         response = render(request, "portal/results.html", context, status=status)
     else:
-        response = _render(request, "portal/search.html", context, status)
+        response = _render(request, "portal/search.html", {**context, "key_usage": _key_usage(request)}, status)
     patch_vary_headers(response, [FRAGMENT_HEADER])
     if problem and problem.retry_after:
         response.headers["Retry-After"] = str(problem.retry_after)

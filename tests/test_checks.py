@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from django.core.checks import run_checks
-from django.urls import include, path
 from pytest_django import Settings
 
 from partium_auth import checks
 from partium_auth.conf import SETTINGS
+from tests.misconfigured.site import WithLibraryUrls, WithoutUrls
 
 pytestmark = pytest.mark.django_db
 
@@ -159,17 +159,6 @@ def test_middleware_in_the_wrong_order_is_an_error(settings: Settings) -> None:
 def test_cookies_that_do_not_come_back_from_a_provider_are_an_error(settings: Settings) -> None:
     settings.SESSION_COOKIE_SAMESITE = "Strict"
     assert "'Lax'" in ids()["partium_auth.E015"]
-
-
-class WithoutUrls:
-    urlpatterns: list[Any] = []
-
-
-class WithLibraryUrls:
-    urlpatterns = [
-        path("partium/", include("partium_auth.urls")),
-        path("oidc/", include("mozilla_django_oidc.urls")),
-    ]
 
 
 def test_missing_urls_are_an_error(settings: Settings) -> None:

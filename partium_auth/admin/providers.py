@@ -167,14 +167,12 @@ class IdentityProviderAdmin(PolicyAdmin):
             _("Client"),
             {
                 "fields": (
-                    *(
-                        "client_id",
-                        "client_authentication",
-                        "secret_stored",
-                        "new_client_secret",
-                        "key_pairs",
-                        "scopes",
-                    ),
+                    "client_id",
+                    "client_authentication",
+                    "secret_stored",
+                    "new_client_secret",
+                    "key_pairs",
+                    "scopes",
                 ),
                 "description": _CHANGED_URLS,
             },
