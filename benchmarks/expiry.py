@@ -23,9 +23,8 @@ PASSWORD = "only for measuring"
 
 def measure(say: Callable[[str], None]) -> None:
     """Print the table. The upstream takes 300 ms for a refresh, so that a request that waits for it is seen."""
-    say(
-        f"{f'{PROCESSES * REQUESTS} requests, {PROCESSES} processes':32} {'upstream calls':>15} {'median':>10} {'slowest':>10}"
-    )
+    title = f"{PROCESSES * REQUESTS} requests, {PROCESSES} processes"
+    say(f"{title:32} {'upstream calls':>15} {'503 first':>12} {'median':>10} {'slowest':>10}")
     with PartiumSandbox.start() as sandbox:
         os.environ["BENCHMARK_API_URL"] = sandbox.url
         from django.conf import settings
@@ -39,13 +38,16 @@ def measure(say: Callable[[str], None]) -> None:
             session_key, grant = log_in(f"bench-{seconds_left}", tokens)
             Grant.objects.filter(pk=grant.pk).update(issued_at=time.time() + seconds_left - 600)
             before = sandbox.count(endpoint="refresh")
-            times = sorted(_run(session_key, warm_session_key))
+            answers = _run(session_key, warm_session_key)
+            times = sorted(seconds for seconds, _ in answers)
             calls = sandbox.count(endpoint="refresh") - before
             median, slowest = times[len(times) // 2], times[-1]
-            say(f"{name:32} {calls:15} {median * 1000:7.1f} ms {slowest * 1000:7.1f} ms")
+            refused = sum(refusals for _, refusals in answers)
+            say(f"{name:32} {calls:15} {refused:12} {median * 1000:7.1f} ms {slowest * 1000:7.1f} ms")
 
 
-def _run(session_key: str, warm_session_key: str) -> list[float]:
+def _run(session_key: str, warm_session_key: str) -> list[tuple[float, int]]:
+    """Return how many seconds each request took, and how often it was answered 503 before."""
     environment = {**os.environ, "BENCHMARK_DATABASE": str(connection.settings_dict["NAME"])}
     command = [sys.executable, "-m", "benchmarks.worker", session_key, warm_session_key, str(THREADS), str(REQUESTS)]
     workers = [
@@ -59,8 +61,8 @@ def _run(session_key: str, warm_session_key: str) -> list[float]:
         assert worker.stdin is not None
         worker.stdin.write("\n")
         worker.stdin.flush()
-    seconds: list[float] = []
+    answers: list[tuple[float, int]] = []
     for worker in workers:
         output, _ = worker.communicate(timeout=60)
-        seconds += json.loads(output)
-    return seconds
+        answers += json.loads(output)
+    return answers

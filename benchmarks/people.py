@@ -35,6 +35,10 @@ def log_in(name: str, tokens: TokenResponse) -> tuple[str, Grant]:
     return request.session.session_key, grant
 
 
+class Unavailable(Exception):
+    """The site answered 503."""
+
+
 class Browser:
     """Sends requests of one session to a handler, without a server or a socket in between."""
 
@@ -53,7 +57,7 @@ class Browser:
         }
 
     def get(self) -> None:
-        """Send one request, and read the answer."""
+        """Send one request, and read the answer. Raises Unavailable where the site answers 503."""
         response = self._handler(dict(self._environ), _start_response)
         body = b"".join(response)
         response.close()
@@ -62,6 +66,8 @@ class Browser:
 
 
 def _start_response(status: str, headers: Any, error: Any = None) -> Any:
+    if status.startswith("503"):
+        raise Unavailable
     if not status.startswith("200"):
         raise RuntimeError(f"The request was answered {status}.")
 

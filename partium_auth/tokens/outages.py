@@ -37,7 +37,7 @@ logger = logging.getLogger("partium_auth.tokens")
 
 LOOK_SECONDS = 1.0
 """How often one process looks whether an outage is over."""
-LONGEST_PAUSE_SECONDS = 3.0
+LONGEST_PAUSE_SECONDS = 2.0
 """The longest time between two probes, unless the upstream itself asks for more with ``Retry-After``."""
 UNEXPLAINED_FAILURES = 3
 """So many refused requests in a row that name no reason are taken for an outage: a gateway answers in the upstream's place."""
