@@ -261,6 +261,24 @@ def test_in_maintenance_the_catalog_is_read_only(sandbox: PartiumSandbox) -> Non
     assert requests.get(f"{sandbox.url}/1/catalog/status", headers=headers, timeout=10).status_code == 200
 
 
+def test_a_catalog_says_what_became_of_each_item(sandbox: PartiumSandbox) -> None:
+    headers = {"Authorization": f"Bearer {sandbox.add_key('acme', permission='catalog')}"}
+
+    def write(resource: str, *items: dict[str, Any], method: str = "POST") -> Any:
+        url = f"{sandbox.url}/1/catalog/{resource}"
+        return requests.request(method, url, json=items, headers=headers, timeout=10).json()
+
+    part, pair = {"part_id": "P1", "name": {"en": "Fuse"}}, {"part_id": "P1", "ass_id": "A1"}
+    nothing: dict[str, Any] = {"created": [], "updated": [], "errors": {}}
+    assert write("parts", part) == nothing | {"created": ["P1"]}
+    assert write("parts", {"name": {}}, part)["updated"] == ["P1"]
+    assert list(write("parts", {"name": {}})["errors"]) == ["0"]
+    assert write("assignments/parts", pair) == nothing | {"created": [0]}
+    assert write("assignments/parts", pair) == nothing, "existing pairs are ignored"
+    assert write("assignments/parts", pair, method="DELETE") == nothing
+    assert write("assignments/parts", pair) == nothing | {"created": [0]}
+
+
 def test_a_lenient_sandbox_ignores_what_it_does_not_know(sandbox: PartiumSandbox, client: FindClient) -> None:
     sandbox.settings(strict=False)
     assert client.search(text="fan", matches={"new": 1}).parts

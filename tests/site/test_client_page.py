@@ -15,7 +15,7 @@ from partium_auth.conf import conf
 from partium_auth.forms import FacetForm, chosen_filters
 from partium_auth.partium.results import Facet, FacetValue
 from partium_auth.session import PartiumSession
-from partium_auth.testing.people import PartiumUser
+from partium_auth.testing.people import PartiumUser, log_in
 from partium_auth.testing.sandbox import PartiumSandbox
 
 PAGE = (Path(__file__).parents[2] / "docs/client.md").read_text(encoding="utf-8")
@@ -32,6 +32,21 @@ def session_of(person: PartiumUser) -> PartiumSession:
 def test_an_example_runs(number: int, partium_user: PartiumUser) -> None:
     names: dict[str, Any] = {"client": session_of(partium_user).client}
     exec(compile(EXAMPLES[number], f"docs/client.md, example {number}", "exec"), names)
+
+
+def test_what_partium_answers_one_person_is_never_served_to_another(
+    partium_user: PartiumUser, partium_sandbox: PartiumSandbox
+) -> None:
+    """What comes back depends on organization and role (Partium, help center: attribute permissions)."""
+    for person in (partium_user, log_in(partium_sandbox, "colleague"), log_in(partium_sandbox, "rival", "globex")):
+        partium = session_of(person)
+        found = partium.client.search(text="fan", facets=True)
+        partium.client.page(found.session_id or "", skip=5)
+        partium.client.hierarchy()
+        partium.client.attributes()
+        partium.client.attribute_values("Voltage")
+        asked = [call.endpoint for call in partium_sandbox.calls(credential=partium.access_token)]
+        assert asked == ["search", "state", "filters", "filters", "filters"], "each call reaches Partium, as this person"
 
 
 def test_a_link_carries_what_its_page_reports(partium_user: PartiumUser, partium_sandbox: PartiumSandbox) -> None:

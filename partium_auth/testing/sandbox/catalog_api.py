@@ -49,6 +49,9 @@ class Store:
                 if remove:
                     self._items.pop(key, None)
                     continue
-                (updated if key in self._items else created).append(shown)
+                if key not in self._items:
+                    created.append(shown)
+                elif not resource.startswith("assignments/"):  # existing pairs are ignored
+                    updated.append(shown)
                 self._items[key] = item
         return {"created": created, "updated": updated, "errors": errors}
