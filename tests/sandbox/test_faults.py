@@ -1,6 +1,5 @@
 """What can be asked to go wrong, as a client sees it."""
 
-import http.client
 import json
 import time
 from collections.abc import Callable
@@ -143,12 +142,6 @@ def test_garbage_comes_with_200_and_leaves_the_connection_usable(
     assert caller.exchange().json()["expires_in"] == 600
 
 
-def test_a_redirect_points_where_asked(sandbox: PartiumSandbox, caller: Caller) -> None:
-    sandbox.redirect("auth", "https://elsewhere.example/", times=1)
-    response = caller.exchange()
-    assert (response.status_code, response.headers["Location"]) == (307, "https://elsewhere.example/")
-
-
 def test_an_answer_can_be_lost_after_the_token_was_rotated(sandbox: PartiumSandbox, caller: Caller) -> None:
     refresh_token = _refresh_token(caller)
     sandbox.drop("refresh", after_processing=True, times=1)
@@ -272,32 +265,6 @@ def test_a_dripping_answer_never_lets_a_read_time_out(
             sandbox.wait_for(1, endpoint="auth", timeout_seconds=0.3)
         assert not waiting.done()
     assert waiting.result(60)["expires_in"] == 600, "cleared, the rest comes at once"
-
-
-@pytest.mark.parametrize("declared", [True, False])
-def test_a_huge_body_is_as_large_as_asked(sandbox: PartiumSandbox, caller: Caller, declared: bool) -> None:
-    sandbox.huge("search", size_bytes=300_000, declared=declared, times=1)
-    response = caller.search()
-    assert ("Content-Length" in response.headers) is declared
-    assert len(response.content) == 300_000
-
-
-def test_a_huge_body_ends_when_the_client_has_enough(sandbox: PartiumSandbox, caller: Caller) -> None:
-    sandbox.huge("search", times=1)
-    with caller.session.post(
-        caller.url + "/1/find/search", json={}, stream=True, timeout=10, headers={"Authorization": f"Bearer {ACME_KEY}"}
-    ) as response:
-        assert len(next(response.iter_content(1000))) == 1000
-    assert caller.exchange().status_code == 200
-
-
-def test_idle_connections_can_be_closed_under_a_client(sandbox: PartiumSandbox) -> None:
-    connection = http.client.HTTPConnection(sandbox.url.removeprefix("http://"), timeout=10)
-    connection.request("POST", "/auth", b"", {"Authorization": f"Bearer {ACME_KEY}"})
-    connection.getresponse().read()
-    assert sandbox.close_idle_connections() >= 1
-    assert connection.sock.recv(1) == b""
-    connection.close()
 
 
 @pytest.mark.parametrize(

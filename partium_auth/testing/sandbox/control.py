@@ -209,10 +209,6 @@ class SandboxControls(ABC):
         headers = {"Content-Type": "text/html; charset=utf-8"} if what == "html" else None
         return self.fail(endpoint, status=200, body=GARBAGE[what], headers=headers, **when)
 
-    def redirect(self, endpoint: Endpoint, location: str, *, status: int = 307, **when: Unpack[When]) -> Fault:
-        """Answer with a redirection to another address."""
-        return self.fail(endpoint, status=status, headers={"Location": location}, **when)
-
     def delay(self, endpoint: Endpoint, seconds: float, **when: Unpack[When]) -> Fault:
         """Take that long, then answer as always."""
         return self._fault("delay", endpoint, when, latency_seconds=seconds)
@@ -235,26 +231,9 @@ class SandboxControls(ABC):
         """Send the answer, its head included, a byte at a time: no single read ever times out."""
         return self._fault("drip", endpoint, when, interval_seconds=interval_seconds)
 
-    def huge(
-        self, endpoint: Endpoint = "*", *, size_bytes: int = 64 << 20, declared: bool = True, **when: Unpack[When]
-    ) -> Fault:
-        """Answer 200 with a very large body.
-
-        Args:
-            endpoint: which calls.
-            size_bytes: how large.
-            declared: whether ``Content-Length`` says so; otherwise it comes in chunks without end in sight.
-            when: see :class:`When`.
-        """
-        return self._fault("huge", endpoint, when, size_bytes=size_bytes, declared=declared)
-
     def clear_faults(self) -> None:
         """End everything that was asked to go wrong."""
         self.operate("clear_fault")
-
-    def close_idle_connections(self) -> int:
-        """Close the connections that wait for a next request, as servers do after a while. Returns how many."""
-        return int(self.operate("close_idle_connections"))
 
     # Looking
 

@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-FaultKind = Literal["answer", "delay", "hang", "drop", "drip", "huge"]
+FaultKind = Literal["answer", "delay", "hang", "drop", "drip"]
 Endpoint = Literal["auth", "refresh", "search", "state", "filters", "events", "catalog", "*"]
 _WRONG_TYPES = {"access_token": 42, "refresh_token": [], "expires_in": "soon", "sessionId": 7, "results": "none"}
 #: Answers that a client must reject, although their status is 200.
@@ -53,8 +53,6 @@ class FaultPlan:
     latency_seconds: float = 0.0
     interval_seconds: float = 0.1
     after_bytes: int | None = None
-    size_bytes: int = 0
-    declared: bool = True
     hits: int = 0
     released: threading.Event = field(default_factory=threading.Event, repr=False)
 

@@ -74,11 +74,10 @@ class HttpServer(ThreadingHTTPServer):
         self.verbose = verbose
         self.stopping = False
         self._changed = threading.Condition()
-        self._is_idle: dict[socket.socket, bool] = {}
+        self._connections: set[socket.socket] = set()
         super().__init__(address, _Handler)
         self.url = f"http://{self.server_name}:{self.server_port}"
         self.public_url = public_url.rstrip("/") if public_url else None
-        core.operations["close_idle_connections"] = self.close_idle_connections
 
     def server_bind(self) -> None:
         """Bind without the reverse look-up of the standard library, which can take seconds without a name server."""
@@ -87,14 +86,15 @@ class HttpServer(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Register the connection before its thread starts, so that :meth:`stop` can end it at any time."""
-        self.set_idle(request, True)
+        with self._changed:
+            self._connections.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         """Close a connection and forget it."""
         super().shutdown_request(request)
         with self._changed:
-            self._is_idle.pop(request, None)
+            self._connections.discard(request)
             self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -102,36 +102,17 @@ class HttpServer(ThreadingHTTPServer):
         if not isinstance(sys.exception(), OSError):
             logger.exception("The sandbox failed on a connection.")  # noqa: LOG004 - called inside the handler
 
-    def set_idle(self, connection: socket.socket, idle: bool) -> None:
-        """Note whether a connection waits for a next request."""
-        with self._changed:
-            self._is_idle[connection] = idle
-
-    def close_idle_connections(self) -> int:
-        """Close the connections that wait for a next request, as servers do after a while. Returns how many."""
-        with self._changed:
-            idle = [connection for connection, is_idle in self._is_idle.items() if is_idle]
-            for connection in idle:
-                # Their threads read the end of the input, finish the answer that they may be sending, and close.
-                _shut_down(connection, socket.SHUT_RD)
-            self._changed.wait_for(lambda: not self._is_idle.keys() & set(idle), _STOP_SECONDS)
-            return len(idle)
-
     def stop(self) -> None:
         """Stop accepting, release what hangs, end all connections and free the port."""
         self.stopping = True
         self.core.faults.clear()
         self.shutdown()
         with self._changed:
-            for connection in self._is_idle:
-                _shut_down(connection, socket.SHUT_RDWR)
-            self._changed.wait_for(lambda: not self._is_idle, _STOP_SECONDS)
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            self._changed.wait_for(lambda: not self._connections, _STOP_SECONDS)
         self.server_close()
-
-
-def _shut_down(connection: socket.socket, how: int) -> None:
-    with contextlib.suppress(OSError):
-        connection.shutdown(how)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -139,10 +120,6 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = 120  # seconds that a client may be silent
-
-    def parse_request(self) -> bool:
-        self.server.set_idle(self.connection, False)
-        return super().parse_request()
 
     def handle_one_request(self) -> None:
         try:
@@ -230,10 +207,6 @@ class _Handler(BaseHTTPRequestHandler):
             raise _HangUp
         if plan.kind == "answer":
             return self._planned_answer(plan)
-        if plan.kind == "huge":
-            core.log.finish(call, 200)
-            self._send_huge(plan)
-            raise _HangUp
         if plan.kind == "drop" and plan.after_bytes is None:
             raise _HangUp
         response = response or self._process(request, call)
@@ -272,19 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             self.wfile.write(message[position : position + 1])
 
-    def _send_huge(self, plan: FaultPlan) -> None:
-        """Send a body of the planned size, its length declared or in chunks."""
-        framing = {"Content-Length": str(plan.size_bytes)} if plan.declared else {"Transfer-Encoding": "chunked"}
-        self.wfile.write(self._head(200, {"Content-Type": "application/json"} | _CORS | framing))
-        left = plan.size_bytes
-        while left > 0 and not plan.released.is_set():
-            piece = b"[" * min(left, 65_536)
-            left -= len(piece)
-            self.wfile.write(piece if plan.declared else b"%x\r\n%b\r\n" % (len(piece), piece))
-        if not plan.declared and left == 0:
-            self.wfile.write(b"0\r\n\r\n")
-
-    # SessionAccess and writing
+    # Reading and writing
 
     def _read_body(self, *, required: bool = False) -> bytes:
         """The request's body. Raises an ApiError with 411 or 413."""
@@ -321,8 +282,6 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.verbose:
             # Never the query, which may hold a secret.
             print(f"{self.command} {urlsplit(self.path).path} {response.status}", file=sys.stderr, flush=True)  # noqa: T201
-        # Before the answer is sent, so that the connection is idle for whoever has received it.
-        self.server.set_idle(self.connection, True)
         self.wfile.write(self._message(response, more_headers or {}))
 
     # Pictures and control
