@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import requests
@@ -35,6 +36,7 @@ from example_project.demo_provider import (
     read_people,
 )
 from partium_auth.testing.sandbox import ACME, ACME_PASSWORD, ACME_USERNAME
+from partium_auth.testing.sandbox.seed import DEFAULT_SEED
 
 ROOT = Path(__file__).resolve().parent.parent
 CALLBACK_PATH = "/partium/callback/default/"
@@ -168,12 +170,18 @@ def write_secrets(env_file: Path) -> None:
         )
 
 
+def sandbox_seed(provider_url: str, *, token_minutes: int) -> dict[str, Any]:
+    """Return what the sandbox starts with: its usual organizations, and the demo's provider connected to Partium."""
+    issuer = {"url": provider_url, "organizations_claim": ORGANIZATIONS_CLAIM, "audience": AUDIENCE}
+    return {**DEFAULT_SEED, "issuers": [issuer], "settings": {"lifetime_seconds": token_minutes * 60}}
+
+
 def _module(name: str, *arguments: object) -> tuple[str, ...]:
     return (sys.executable, "-m", name, *map(str, arguments))
 
 
 def _services(ports: Mapping[str, int], directory: Path, token_minutes: int) -> tuple[list[Service], dict[str, str]]:
-    """Return the demo's processes and their environment."""
+    """Return the demo's processes and their environment; writes what the sandbox starts with."""
     site_port, provider_port, sandbox_port = (ports[variable] for variable in DEFAULT_PORTS)
     provider_url, sandbox_url = f"http://127.0.0.1:{provider_port}", f"http://127.0.0.1:{sandbox_port}"
     discovery_url = f"{provider_url}/.well-known/openid-configuration"
@@ -182,11 +190,12 @@ def _services(ports: Mapping[str, int], directory: Path, token_minutes: int) -> 
     for host in ("127.0.0.1", "localhost"):
         provider += ("--callback-url", f"http://{host}:{site_port}{CALLBACK_PATH}")
     site = _module("example_project.demo_site", site_port)
-    sandbox = _module("partium_auth.testing.sandbox", "--port", sandbox_port, "--lifetime", token_minutes * 60)
-    sandbox += ("--oidc-issuer", provider_url, "--oidc-claim", ORGANIZATIONS_CLAIM, "--oidc-audience", AUDIENCE)
+    seed_file = directory / "sandbox.json"
+    seed_file.write_text(json.dumps(sandbox_seed(provider_url, token_minutes=token_minutes)))
+    sandbox = _module("partium_auth.testing.sandbox", "--port", sandbox_port, "--seed-file", seed_file, "--verbose")
     services = [
         Service("provider", provider, discovery_url, directory / "provider.log"),
-        Service("sandbox", (*sandbox, "--verbose"), sandbox_url, directory / "sandbox.log"),
+        Service("sandbox", sandbox, sandbox_url, directory / "sandbox.log"),
         Service("site", site, f"http://127.0.0.1:{site_port}/", directory / "site.log"),
     ]
     environment = {
@@ -219,7 +228,7 @@ The demo is running.
   The site            {site}/
   Its API keys        {site}/keys/     for developers
   Its stock admin     {site}/admin/    for “{demo.operator_username}”, the superuser
-  Partium sandbox     {sandbox}/
+  Partium sandbox     {sandbox}/_sandbox/calls    what the site has asked of Partium
 
   Sign in as (everybody's password is “{demo.password}”):
 {people}

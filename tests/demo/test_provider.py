@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import json
 import os
 import re
 import secrets
@@ -20,6 +21,7 @@ import pytest
 import requests
 
 from example_project import demo_provider
+from example_project.demo import sandbox_seed
 from tests.demo.processes import DEADLINE_SECONDS, free_port, serving
 
 pytestmark = pytest.mark.processes
@@ -271,10 +273,9 @@ def test_logging_out_without_a_way_back_says_so(provider: Provider) -> None:
 
 def test_partium_accepts_the_access_token_for_the_persons_own_organizations(provider: Provider, tmp_path: Path) -> None:
     _, tokens = sign_in(provider, "max")
-    port = free_port()
-    command = [sys.executable, "-m", "partium_auth.testing.sandbox", "--port", str(port)]
-    command += ["--oidc-issuer", provider.issuer, "--oidc-claim", demo_provider.ORGANIZATIONS_CLAIM]
-    command += ["--oidc-audience", demo_provider.AUDIENCE]
+    port, seed_file = free_port(), tmp_path / "sandbox.json"
+    seed_file.write_text(json.dumps(sandbox_seed(provider.issuer, token_minutes=10)))
+    command = [sys.executable, "-m", "partium_auth.testing.sandbox", "--port", str(port), "--seed-file", str(seed_file)]
 
     def search(token: str, organization: str) -> int:
         body = {

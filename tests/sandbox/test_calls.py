@@ -96,18 +96,6 @@ def test_an_unknown_path_is_logged_and_pictures_are_not(sandbox: PartiumSandbox,
     assert (call.endpoint, call.path, call.status) == ("other", "/2/auth", 404)
 
 
-def test_who_opens_it_in_a_browser_learns_what_it_is_and_where_to_look(sandbox: PartiumSandbox, caller: Caller) -> None:
-    caller.exchange()
-    page = caller.get("/")
-    assert page.status_code == 200
-    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert "Partium sandbox" in page.text
-    links = re.findall(r'href="([^"]+)"', page.text)
-    assert links
-    assert [caller.get(link).status_code for link in links] == [200] * len(links)
-    assert sandbox.count() == 1, "looking is not a call"
-
-
 def test_calls_can_be_waited_for(sandbox: PartiumSandbox, caller: Caller, background: ThreadPoolExecutor) -> None:
     waiting = background.submit(sandbox.wait_for, 3, endpoint="auth", status=200)
     for _ in range(3):

@@ -196,7 +196,7 @@ def test_no_answer_of_the_control_api_holds_a_credential(
 def test_a_reset_brings_back_the_seed() -> None:
     seed = {
         "settings": {"lifetime_seconds": 7},
-        "organizations": [{"org_id": "one"}, {"org_id": "two", "parent_id": "one", "default_language": "fr"}],
+        "organizations": [{"org_id": "one"}, {"org_id": "two", "default_language": "fr"}],
         "keys": [{"organization": "two", "value": "a-key-of-two"}],
     }
     with PartiumSandbox.start(seed=seed) as own:
@@ -220,7 +220,7 @@ def test_a_reset_brings_back_the_seed() -> None:
     [
         {"organisations": []},
         {"organizations": [{"id": "x"}]},
-        {"organizations": [{"org_id": "x", "parent_id": "y"}]},
+        {"organizations": [{"org_id": ""}]},
         {"users": [{"username": "x", "password": "y"}]},
         {"users": [{"username": "x", "password": "y", "organizations": ["nowhere"]}]},
         {"keys": [{"organization": "nowhere", "value": "x"}]},

@@ -23,49 +23,28 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--port", type=int, default=8900, help="0 takes a free one (default: %(default)s)")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add("--public-url", help="how browsers reach the sandbox, if not as its callers do")
     add("--seed-file", type=Path, help="JSON in the form of partium_auth.testing.sandbox.seed.DEFAULT_SEED")
-    add("--oidc-issuer", action="append", default=[], metavar="URL", help="accept this provider's tokens; repeatable")
-    add("--oidc-organizations", default="", metavar="ID,ID", help="what those tokens open without the claim")
-    add("--oidc-claim", default="organizations", metavar="NAME", help="claim with a user's organizations")
-    add("--oidc-audience", metavar="AUD", help="audience that those tokens must have (default: any)")
-    add("--lifetime", type=float, metavar="SECONDS", help="of access tokens (default: 600)")
-    add("--refresh-lifetime", type=float, metavar="SECONDS", help="of refresh tokens (default: 30 days)")
-    add("--token-format", choices=("opaque", "jwt"), help="of access tokens (default: opaque)")
-    add("--no-rotation", action="store_true", help="refresh tokens stay valid when used")
-    add("--grace", type=float, metavar="SECONDS", help="accept the previous refresh token that long (default: 0)")
-    add("--rate-limit", type=float, metavar="PER_SECOND", help="Find calls per organization (default: 150)")
+    add("--set", action="append", default=[], type=_setting, metavar="NAME=VALUE", help="a setting; repeatable")
     add("--verbose", action="store_true", help="one line per request on standard error")
     return parser
 
 
+def _setting(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
 def _seed(options: argparse.Namespace) -> dict[str, Any]:
-    """The seed of the file, or the default one, with what the options say."""
+    """The seed of the file, or the default one, with the settings of the options."""
     seed = dict(DEFAULT_SEED)
     if options.seed_file is not None:
         seed = json.loads(options.seed_file.read_text(encoding="utf-8"))
         if not isinstance(seed, dict):
             raise ValueError("the seed is not a JSON object")
-    given = {
-        "lifetime_seconds": options.lifetime,
-        "refresh_lifetime_seconds": options.refresh_lifetime,
-        "token_format": options.token_format,
-        "rotate": False if options.no_rotation else None,
-        "grace_seconds": options.grace,
-        "rate_limit_per_second": options.rate_limit,
-    }
-    seed["settings"] = seed.get("settings", {}) | {name: value for name, value in given.items() if value is not None}
-    organizations = [name.strip() for name in options.oidc_organizations.split(",") if name.strip()]
-    seed["issuers"] = list(seed.get("issuers", ())) + [
-        {
-            "url": url,
-            "organizations": organizations,
-            "organizations_claim": options.oidc_claim,
-            "audience": options.oidc_audience,
-        }
-        for url in options.oidc_issuer
-    ]
-    return seed
+    return seed | {"settings": seed.get("settings", {}) | dict(options.set)}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,11 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: stopped.set())
     try:
         sandbox = PartiumSandbox.start(
-            options.port,
-            host=options.host,
-            seed=_seed(options),
-            public_url=options.public_url,
-            verbose=options.verbose,
+            options.port, host=options.host, seed=_seed(options), verbose=options.verbose
         )
     except (OSError, OverflowError, ValueError) as error:
         reason = str(error)

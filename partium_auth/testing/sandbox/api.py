@@ -117,7 +117,6 @@ class _Search:
     fields: tuple[str, ...]
     facets: bool
     image_id: str | None
-    made_at: float
 
 
 class PartiumApi:
@@ -276,7 +275,6 @@ class PartiumApi:
             fields=asked.fields,
             facets=asked.facets,
             image_id=None if image is None else str(uuid.uuid4()),
-            made_at=self._state.now(),
         )
         with self._lock:
             self._searches[search.id] = search
@@ -287,8 +285,8 @@ class PartiumApi:
         opened = self._opened_organizations(request)
         with self._lock:
             search = self._searches.get(request.path.rpartition("/")[2])
-        if search is None or search.made_at + self._state.settings.search_lifetime_seconds <= self._state.now():
-            raise ApiError(404, "There is no such search, or it has expired.")
+        if search is None:
+            raise ApiError(404, "There is no such search.")
         self._require_access(search.organization, opened)
         if self._state.settings.strict and (unknown := request.query.keys() - {"skip", "limit"}):
             raise ApiError(422, "Unknown parameter.", field=min(unknown))

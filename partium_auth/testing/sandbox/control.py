@@ -88,11 +88,9 @@ class SandboxControls(ABC):
 
     # Who exists
 
-    def add_organization(
-        self, org_id: str, display_name: str = "", *, parent_id: str | None = None, default_language: str = "en"
-    ) -> str:
+    def add_organization(self, org_id: str, display_name: str = "", *, default_language: str = "en") -> str:
         """Add an organization, or replace the one with this id. Returns the id."""
-        details = {"display_name": display_name, "parent_id": parent_id, "default_language": default_language}
+        details = {"display_name": display_name, "default_language": default_language}
         return str(self.operate("add_organization", org_id=org_id, **details))
 
     def add_user(self, username: str, password: str, organizations: str | Iterable[str]) -> None:
@@ -135,7 +133,7 @@ class SandboxControls(ABC):
     # Revoking
 
     def revoke_key(self, value: str) -> None:
-        """Revoke an API key: it and the refresh tokens obtained with it end; for access tokens see ``revoke_cascades``."""
+        """Revoke an API key: it and the refresh tokens obtained with it end. Access tokens live on until they expire."""
         self.operate("revoke_key", value=value)
 
     def revoke_token(self, value: str) -> None:

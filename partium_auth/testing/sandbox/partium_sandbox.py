@@ -28,7 +28,6 @@ class PartiumSandbox(SandboxControls):
         *,
         host: str = "127.0.0.1",
         seed: dict[str, Any] | None = None,
-        public_url: str | None = None,
         verbose: bool = False,
     ) -> Self:
         """Start a sandbox; it answers when this returns. Use it in a ``with``, or :meth:`stop` it.
@@ -37,14 +36,13 @@ class PartiumSandbox(SandboxControls):
             port: 0 takes a free one.
             host: address to listen on. The control API answers to loopback only, whatever this is.
             seed: what exists; None for the organizations acme and globex with a user and a key each.
-            public_url: how browsers reach it, for the addresses of pictures; by default as the caller did.
             verbose: one line per request on standard error.
 
         Raises:
             OSError: the port is taken, or the address is not this machine's.
             ValueError: the seed is not usable.
         """
-        return cls(HttpServer((host, port), SandboxCore(seed), public_url=public_url, verbose=verbose))
+        return cls(HttpServer((host, port), SandboxCore(seed), verbose=verbose))
 
     def __enter__(self) -> Self:
         return self

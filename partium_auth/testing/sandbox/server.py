@@ -37,16 +37,6 @@ _PREFLIGHT = _CORS | {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Partium-ExternalUserId",
     "Access-Control-Max-Age": "600",
 }
-_FRONT_PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Partium sandbox</title>
-<h1>Partium sandbox</h1>
-<p>Partium's HTTP API for tests: set <code>PARTIUM_API_URL</code> to this address.</p>
-<ul>
-<li><a href="/_sandbox/calls">What it was asked</a>, without credentials</li>
-<li><a href="/_sandbox/describe">What it has</a>: organizations, users, settings</li>
-</ul></html>
-"""
-
-
 class _HangUp(Exception):
     """Close the connection without another byte."""
 
@@ -57,7 +47,6 @@ class HttpServer(ThreadingHTTPServer):
     Args:
         address: host and port; port 0 takes a free one.
         core: what answers.
-        public_url: how callers reach this server, where the ``Host`` header would not say so.
         verbose: print one line per request to standard error.
 
     Raises:
@@ -67,9 +56,7 @@ class HttpServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(
-        self, address: tuple[str, int], core: SandboxCore, *, public_url: str | None = None, verbose: bool = False
-    ) -> None:
+    def __init__(self, address: tuple[str, int], core: SandboxCore, *, verbose: bool = False) -> None:
         self.core = core
         self.verbose = verbose
         self.stopping = False
@@ -77,7 +64,6 @@ class HttpServer(ThreadingHTTPServer):
         self._connections: set[socket.socket] = set()
         super().__init__(address, _Handler)
         self.url = f"http://{self.server_name}:{self.server_port}"
-        self.public_url = public_url.rstrip("/") if public_url else None
 
     def server_bind(self) -> None:
         """Bind without the reverse look-up of the standard library, which can take seconds without a name server."""
@@ -139,9 +125,6 @@ class _Handler(BaseHTTPRequestHandler):
                 response = self._control(target.path.removeprefix("/_sandbox/"), query)
             elif picture:
                 response = self._picture(int(picture[1]), picture[2])
-            elif target.path == "/" and self.command == "GET" and "Authorization" not in self.headers:
-                # A person's browser. A program that calls Partium's API there gets a 404.
-                response = Response(200, _FRONT_PAGE, {"Content-Type": "text/html; charset=utf-8"})
             elif self.command == "OPTIONS":
                 response = Response(204, headers=_PREFLIGHT)
             else:
@@ -164,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = self._read_body(required=core.api.needs_body(endpoint, self.command))
         except ApiError as error:
             refused = error
-        base_url = self.server.public_url or f"http://{self.headers.get('Host') or self.server.url[7:]}"
+        base_url = f"http://{self.headers.get('Host') or self.server.url[7:]}"
         request = Request(self.command, path, query, self.headers, body, base_url)
         kind, mark = core.api.credential(endpoint, request)
         external = self.headers.get("X-Partium-ExternalUserId") if endpoint == "search" else None

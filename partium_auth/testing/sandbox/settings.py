@@ -32,10 +32,7 @@ class Settings:
         form: where the form of an answer is not documented: ``"common"``, or ``"other"``, an equally likely one.
         send_total: whether a search says how many parts there are in all.
         maintenance: writes to the Catalog API are answered with 503.
-        revoke_cascades: revoking an API key ends the access tokens obtained with it at once. Off by default: a token
-            that is checked by its signature alone lives on to its end. Refresh tokens end with the key either way.
         rate_limit_per_second: Find calls per organization and second, and the burst from a cold start.
-        search_lifetime_seconds: how long the pages of a search can be fetched.
         auth_paths, refresh_paths: the paths that exist; on any other the sandbox answers 404.
         clock_offset_seconds: how far the sandbox's clock, and its ``Date`` header, is ahead of this machine's.
         clock_frozen: the clock stands still, so that only :attr:`clock_offset_seconds` moves it.
@@ -53,9 +50,7 @@ class Settings:
     form: Literal["common", "other"] = "common"
     send_total: bool = False
     maintenance: bool = False
-    revoke_cascades: bool = False
     rate_limit_per_second: float = 150
-    search_lifetime_seconds: float = 3_600
     auth_paths: tuple[str, ...] = ("/auth", "/auth/", "/1/auth", "/1/auth/")
     refresh_paths: tuple[str, ...] = ("/auth/refresh", "/1/auth/refresh")
     clock_offset_seconds: float = 0

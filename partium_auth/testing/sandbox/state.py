@@ -40,7 +40,6 @@ class Organization:
 
     org_id: str
     display_name: str
-    parent_id: str | None
     default_language: str
 
 
@@ -157,16 +156,12 @@ class State:
 
     # Who exists
 
-    def add_organization(
-        self, org_id: str, display_name: str = "", parent_id: str | None = None, default_language: str = "en"
-    ) -> str:
+    def add_organization(self, org_id: str, display_name: str = "", default_language: str = "en") -> str:
         """Add or replace an organization and return its id."""
         with self._lock:
             if not org_id:
                 raise ValueError("An organization needs an id.")
-            if parent_id is not None:
-                self._require_organization(parent_id)
-            self._organizations[org_id] = Organization(org_id, display_name or org_id, parent_id, default_language)
+            self._organizations[org_id] = Organization(org_id, display_name or org_id, default_language)
             return org_id
 
     def organization(self, org_id: str) -> Organization | None:
@@ -312,11 +307,9 @@ class State:
                 return None
             if token.expires_at <= self.now():
                 raise Rejected("This access token has expired.")
-            family = token.family
-            key_revoked = isinstance(family.owner, ApiKey) and family.owner.revoked
-            if token.revoked or family.revoked or (key_revoked and self.settings.revoke_cascades):
+            if token.revoked or token.family.revoked:
                 raise Rejected("This access token was revoked.")
-            return family.organizations
+            return token.family.organizations
 
     def permission_of(self, value: str) -> Permission:
         """The API that a bearer opens: people's tokens open Find."""
@@ -338,7 +331,7 @@ class State:
     # Revoking
 
     def revoke_key(self, value: str) -> None:
-        """Revoke an API key. See :attr:`Settings.revoke_cascades` for the tokens obtained with it."""
+        """Revoke an API key, and with it the refresh tokens obtained with it."""
         with self._lock:
             key = self._keys.get(fingerprint(value))
             if key is None:
