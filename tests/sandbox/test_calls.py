@@ -1,6 +1,5 @@
 """The call log: what it tells, how it is filtered and waited for."""
 
-import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
