@@ -15,7 +15,7 @@ from django.contrib.auth import get_user_model
 from django.utils import timezone
 from django.utils.asyncio import async_unsafe
 
-from partium_auth import policy
+from partium_auth import policy, signals
 from partium_auth.exceptions import LoginRequired, NoOrganization
 from partium_auth.host import upstream
 from partium_auth.models import ApiKey, Organization
@@ -94,12 +94,13 @@ def _name(org_id: str, user: AbstractBaseUser | None) -> str:
 
 
 class _Tokens(Protocol):
-    """Where a secret comes from: a session, a login, or an organization's keys."""
+    """Where a secret comes from: a session, a login, or an organization's keys.
 
-    def current(self) -> AccessToken | _Key: ...
-    def replace(self, rejected: object) -> AccessToken | _Key: ...
-    async def acurrent(self) -> AccessToken | _Key: ...
-    async def areplace(self, rejected: object) -> AccessToken | _Key: ...
+    ``rejected`` is the secret that Partium answered with 401; None: there is none.
+    """
+
+    def obtain(self, rejected: object) -> AccessToken | _Key: ...
+    async def aobtain(self, rejected: object) -> AccessToken | _Key: ...
 
 
 class _Opened(NamedTuple):
@@ -126,27 +127,28 @@ class _Bearers(ABC):
     async def aopen(self) -> _Opened:
         return await sync_to_async(self.open)()
 
-    @_in_async_code
     def current(self) -> Bearer:
-        opened = self.open()
-        with named_in_errors(opened.org_id):
-            return opened.bearer(opened.tokens.current())
+        return self._obtain(None)
 
-    @_in_async_code
     def replace(self, rejected: Bearer) -> Bearer:
-        opened = self.open()
-        with named_in_errors(opened.org_id):
-            return opened.bearer(opened.tokens.replace(rejected.origin))
+        return self._obtain(rejected.origin)
 
     async def acurrent(self) -> Bearer:
-        opened = await self.aopen()
-        with named_in_errors(opened.org_id):
-            return opened.bearer(await opened.tokens.acurrent())
+        return await self._aobtain(None)
 
     async def areplace(self, rejected: Bearer) -> Bearer:
+        return await self._aobtain(rejected.origin)
+
+    @_in_async_code
+    def _obtain(self, rejected: object) -> Bearer:
+        opened = self.open()
+        with named_in_errors(opened.org_id):
+            return opened.bearer(opened.tokens.obtain(rejected))
+
+    async def _aobtain(self, rejected: object) -> Bearer:
         opened = await self.aopen()
         with named_in_errors(opened.org_id):
-            return opened.bearer(await opened.tokens.areplace(rejected.origin))
+            return opened.bearer(await opened.tokens.aobtain(rejected))
 
     def accepted(self, bearer: Bearer) -> None:
         from partium_auth.services.key_usage import record_direct_use
@@ -232,16 +234,10 @@ class _PersonBearers(_Bearers):
 class _SessionTokens:
     session: Session
 
-    def current(self) -> AccessToken:
-        return self.session.token()
-
-    def replace(self, rejected: object) -> AccessToken:
+    def obtain(self, rejected: object) -> AccessToken:
         return self.session.replace(rejected) if isinstance(rejected, AccessToken) else self.session.token()
 
-    async def acurrent(self) -> AccessToken:
-        return await self.session.atoken()
-
-    async def areplace(self, rejected: object) -> AccessToken:
+    async def aobtain(self, rejected: object) -> AccessToken:
         return await (self.session.areplace(rejected) if isinstance(rejected, AccessToken) else self.session.atoken())
 
 
@@ -255,16 +251,10 @@ class _Grants:
 
     read: Callable[[], tuple[GrantState, ...]]
 
-    def current(self) -> AccessToken:
-        return token_manager.obtain_first(self.read())
-
-    def replace(self, rejected: object) -> AccessToken:
+    def obtain(self, rejected: object) -> AccessToken:
         return token_manager.obtain_first(self.read(), rejected if isinstance(rejected, AccessToken) else None)
 
-    async def acurrent(self) -> AccessToken:
-        return await token_manager.aobtain_first(await sync_to_async(self.read)())
-
-    async def areplace(self, rejected: object) -> AccessToken:
+    async def aobtain(self, rejected: object) -> AccessToken:
         seen = rejected if isinstance(rejected, AccessToken) else None
         return await token_manager.aobtain_first(await sync_to_async(self.read)(), seen)
 
@@ -294,29 +284,18 @@ class _Key:
 class _DirectKeys:
     organization_id: uuid.UUID
 
-    def current(self) -> _Key:
-        return self._first(refused=None)
-
-    def replace(self, rejected: object) -> _Key:
-        from partium_auth.signals import key_rejected
-
+    def obtain(self, rejected: object) -> _Key:
         refused = rejected.api_key_id if isinstance(rejected, _Key) else None
         if refused is not None:
-            key_rejected.send_robust(sender=ApiKey, key_id=refused, status=401)
-        return self._first(refused=refused)
-
-    def _first(self, *, refused: uuid.UUID | None) -> _Key:
+            signals.key_rejected.send_robust(sender=ApiKey, key_id=refused, status=401)
         found = keys.in_order(self.organization_id)
         for key in found:
             if key.usability == Usability.USABLE and key.pk != refused:
                 return _opened(key)
         raise keys.no_usable_key(refused=bool(found))
 
-    async def acurrent(self) -> _Key:
-        return await sync_to_async(self.current)()
-
-    async def areplace(self, rejected: object) -> _Key:
-        return await sync_to_async(self.replace)(rejected)
+    async def aobtain(self, rejected: object) -> _Key:
+        return await sync_to_async(self.obtain)(rejected)
 
 
 def _opened(key: ApiKey) -> _Key:

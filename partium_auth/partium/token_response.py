@@ -43,14 +43,12 @@ class TokenResponse:
         access_token: printable ASCII, fit for an ``Authorization`` header.
         refresh_token: printable ASCII, spaces too; None where the upstream sent none: keep the old one, or do without.
         lifetime_seconds: of the access token, at least 1; counts from before the request was sent.
-        scope: as granted, separated by spaces; None where the upstream did not say.
         id_token: of an OpenID provider; not verified here.
     """
 
     access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
     lifetime_seconds: int
-    scope: str | None = None
     id_token: str | None = field(default=None, repr=False)
 
 
@@ -88,7 +86,6 @@ def parse_token_response(response: Response, *, what: str = "Token request") -> 
         access_token=access_token,
         refresh_token=members.token("refresh_token"),
         lifetime_seconds=min(lifetime_seconds, MAX_LIFETIME_SECONDS),
-        scope=members.scope(),
         id_token=members.token("id_token"),
     )
 
@@ -142,14 +139,6 @@ class _Members:
         if value < 1:
             self.reject("expires_in is not positive")
         return int(value)
-
-    def scope(self) -> str | None:
-        scope = self._values.get("scope")
-        if isinstance(scope, list) and all(isinstance(one, str) for one in scope):
-            return " ".join(scope)
-        if scope is not None and not isinstance(scope, str):
-            self.reject("scope is not a string")
-        return scope
 
 
 def _lifetime_seconds_of_jwt(token: str) -> int | None:

@@ -47,12 +47,12 @@ def test_the_names_of_rfc_6749() -> None:
         "scope": "openid find",
         "id_token": "a.b.c",
     }
-    assert parse(body) == TokenResponse("at", "rt", 600, "openid find", "a.b.c")
+    assert parse(body) == TokenResponse("at", "rt", 600, "a.b.c")
 
 
 def test_the_names_in_camel_case() -> None:
     body = {"accessToken": "at", "tokenType": "bearer", "expiresIn": 300, "refreshToken": "rt", "idToken": "a.b.c"}
-    assert parse(body) == TokenResponse("at", "rt", 300, None, "a.b.c")
+    assert parse(body) == TokenResponse("at", "rt", 300, "a.b.c")
 
 
 def test_null_is_missing() -> None:
@@ -78,10 +78,6 @@ def test_unknown_members_and_media_types_do_not_matter() -> None:
 )
 def test_a_lifetime_in_any_form_of_a_number(value: object, seconds: int) -> None:
     assert parse({"access_token": "at", "expires_in": value}).lifetime_seconds == seconds
-
-
-def test_scope_as_a_list() -> None:
-    assert parse({"access_token": "at", "scope": ["a", "b"]}).scope == "a b"
 
 
 @pytest.mark.parametrize("token_type", ["Bearer", "bearer", "BEARER", "BearerToken"])
@@ -157,8 +153,6 @@ REFUSED: list[tuple[object, str]] = [
     ({"access_token": "s3cret", "refresh_token": []}, "refresh_token is not a string"),
     ({"access_token": "s3cret", "refreshToken": "a\r\nb"}, "refresh_token has characters"),
     ({"access_token": "s3cret", "id_token": {}}, "id_token is not a string"),
-    ({"access_token": "s3cret", "scope": 1}, "scope is not a string"),
-    ({"access_token": "s3cret", "scope": [1]}, "scope is not a string"),
     ({"access_token": "s3cret", "token_type": "DPoP"}, "token_type is not Bearer"),
     ({"access_token": "s3cret", "token_type": 1}, "token_type is not Bearer"),
     ({"access_token": "s3cret", "expires_in": True}, "expires_in is not a number"),
@@ -196,7 +190,7 @@ def test_tokens_with_an_error_status_are_an_error(status: int, kind: type[Upstre
 
 def test_the_repr_shows_no_token() -> None:
     tokens = parse({"access_token": "s3cret-a", "refresh_token": "s3cret-r", "id_token": "s3cret-i"})
-    assert repr(tokens) == "TokenResponse(lifetime_seconds=600, scope=None)"
+    assert repr(tokens) == "TokenResponse(lifetime_seconds=600)"
 
 
 JSON = st.recursive(
