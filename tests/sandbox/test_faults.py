@@ -162,15 +162,6 @@ def test_a_connection_can_be_dropped_before_anything_happened(sandbox: PartiumSa
     assert caller.refresh(refresh_token).status_code == 200
 
 
-@pytest.mark.parametrize("after_bytes", [0, 9, 400])
-def test_an_answer_can_break_off_anywhere(sandbox: PartiumSandbox, caller: Caller, after_bytes: int) -> None:
-    refresh_token = _refresh_token(caller)
-    sandbox.drop("refresh", after_bytes=after_bytes, times=1)
-    with pytest.raises(requests.RequestException):
-        caller.refresh(refresh_token)
-    assert sandbox.calls(endpoint="refresh")[0].processed
-
-
 def test_a_status_can_be_told_although_the_request_took_effect(sandbox: PartiumSandbox, caller: Caller) -> None:
     refresh_token = _refresh_token(caller)
     sandbox.fail("refresh", status=502, after_processing=True, times=1)
@@ -249,22 +240,6 @@ def test_a_failure_may_take_its_time(sandbox: PartiumSandbox, caller: Caller) ->
     (call,) = sandbox.calls()
     assert call.ended is not None
     assert call.ended - call.started >= 0.1
-
-
-def test_a_dripping_answer_never_lets_a_read_time_out(
-    sandbox: PartiumSandbox, caller: Caller, background: ThreadPoolExecutor
-) -> None:
-    with sandbox.drip("auth", interval_seconds=0.02, times=1) as drip:
-        waiting = background.submit(
-            lambda: caller.session.post(
-                caller.url + "/auth", headers={"Authorization": f"Bearer {ACME_KEY}"}, timeout=5
-            ).json()
-        )
-        drip.wait_until_met()
-        with pytest.raises(TimeoutError):
-            sandbox.wait_for(1, endpoint="auth", timeout_seconds=0.3)
-        assert not waiting.done()
-    assert waiting.result(60)["expires_in"] == 600, "cleared, the rest comes at once"
 
 
 @pytest.mark.parametrize(

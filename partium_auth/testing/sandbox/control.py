@@ -45,7 +45,7 @@ class Fault:
         self.clear()
 
     def clear(self) -> None:
-        """End it. Calls that hang, wait or drip because of it go on at once."""
+        """End it. Calls that hang or wait because of it go on at once."""
         self._controls.operate("clear_fault", fault_id=self._id)
 
     def release(self) -> None:
@@ -177,11 +177,8 @@ class SandboxControls(ABC):
             latency_seconds: how long the answer takes.
             when: see :class:`When`.
         """
-        content: dict[str, str] = {}
-        if isinstance(body, bytes):
-            content["body_base64"] = base64.b64encode(body).decode()
-        elif body is not None:
-            content["body"] = body if isinstance(body, str) else json.dumps(body)
+        content = body if body is None or isinstance(body, str | bytes) else json.dumps(body)
+        content = content.encode() if isinstance(content, str) else content
         return self._fault(
             "answer",
             endpoint,
@@ -190,7 +187,7 @@ class SandboxControls(ABC):
             headers=headers or {},
             retry_after=retry_after,
             latency_seconds=latency_seconds,
-            **content,
+            body_base64=None if content is None else base64.b64encode(content).decode(),
         )
 
     def garbage(self, endpoint: Endpoint = "*", what: str = "html", **when: Unpack[When]) -> Fault:
@@ -215,19 +212,9 @@ class SandboxControls(ABC):
         """Accept the request and say nothing until released, then answer as always."""
         return self._fault("hang", endpoint, when)
 
-    def drop(self, endpoint: Endpoint = "*", *, after_bytes: int | None = None, **when: Unpack[When]) -> Fault:
-        """Close the connection instead of answering.
-
-        Args:
-            endpoint: which calls.
-            after_bytes: process, send that much of the answer (its head included), and close.
-            when: see :class:`When`.
-        """
-        return self._fault("drop", endpoint, when, after_bytes=after_bytes)
-
-    def drip(self, endpoint: Endpoint = "*", *, interval_seconds: float = 0.1, **when: Unpack[When]) -> Fault:
-        """Send the answer, its head included, a byte at a time: no single read ever times out."""
-        return self._fault("drip", endpoint, when, interval_seconds=interval_seconds)
+    def drop(self, endpoint: Endpoint = "*", **when: Unpack[When]) -> Fault:
+        """Close the connection instead of answering."""
+        return self._fault("drop", endpoint, when)
 
     def clear_faults(self) -> None:
         """End everything that was asked to go wrong."""

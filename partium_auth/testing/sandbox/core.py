@@ -76,18 +76,11 @@ class SandboxCore:
             raise ValueError(f"{name}: {error}.") from None
 
     def _add_fault(
-        self,
-        kind: FaultKind,
-        body: str | None = None,
-        body_base64: str | None = None,
-        credential: str | None = None,
-        **details: Any,
+        self, kind: FaultKind, body_base64: str | None = None, credential: str | None = None, **details: Any
     ) -> int:
-        content = body.encode() if body is not None else None
-        if body_base64 is not None:
-            content = base64.b64decode(body_base64)
-        mark = fingerprint(credential) if credential is not None else None
-        return self.faults.add(FaultPlan(kind, body=content, credential=mark, **details))
+        body = None if body_base64 is None else base64.b64decode(body_base64)
+        mark = None if credential is None else fingerprint(credential)
+        return self.faults.add(FaultPlan(kind, body=body, credential=mark, **details))
 
     def _checkpoint(self) -> None:
         self._saved = self.state.saved(), self.issuers.saved()

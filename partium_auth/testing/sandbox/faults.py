@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-FaultKind = Literal["answer", "delay", "hang", "drop", "drip"]
+FaultKind = Literal["answer", "delay", "hang", "drop"]
 Endpoint = Literal["auth", "refresh", "search", "state", "filters", "events", "catalog", "*"]
 _WRONG_TYPES = {"access_token": 42, "refresh_token": [], "expires_in": "soon", "sessionId": 7, "results": "none"}
 #: Answers that a client must reject, although their status is 200.
@@ -38,7 +38,7 @@ class FaultPlan:
         credential: the fingerprint of the only credential that meets it; None for all.
         after_processing: the request takes effect first and only the answer is lost or replaced.
         body: of the answer; None for a JSON object that names the sandbox.
-        released: set when the fault is cleared; whatever waits or drips because of it goes on then.
+        released: set when the fault is cleared; whatever waits because of it goes on then.
     """
 
     kind: FaultKind
@@ -51,8 +51,6 @@ class FaultPlan:
     body: bytes | None = None
     retry_after: float | str | None = None
     latency_seconds: float = 0.0
-    interval_seconds: float = 0.1
-    after_bytes: int | None = None
     hits: int = 0
     released: threading.Event = field(default_factory=threading.Event, repr=False)
 

@@ -177,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Do what a fault asks for, and return the answer to send.
 
         Raises:
-            _HangUp: the connection has to be closed now; what was to be sent has been sent.
+            _HangUp: the connection has to be closed now.
         """
         core = self.server.core
         resets = core.resets
@@ -190,17 +190,9 @@ class _Handler(BaseHTTPRequestHandler):
             raise _HangUp
         if plan.kind == "answer":
             return self._planned_answer(plan)
-        if plan.kind == "drop" and plan.after_bytes is None:
-            raise _HangUp
-        response = response or self._process(request, call)
         if plan.kind == "drop":
-            self.wfile.write(self._message(response, _CORS)[: plan.after_bytes])
             raise _HangUp
-        if plan.kind == "drip":
-            self._drip(plan, self._message(response, _CORS))
-            core.log.finish(call, response.status)
-            raise _HangUp
-        return response
+        return response or self._process(request, call)
 
     def _planned_answer(self, plan: FaultPlan) -> Response:
         """What a fault of the kind ``answer`` answers, by the sandbox's clock of this moment."""
@@ -218,15 +210,6 @@ class _Handler(BaseHTTPRequestHandler):
         if plan.status == 401:
             headers.setdefault("WWW-Authenticate", 'Bearer realm="Partium", error="invalid_token"')
         return Response(plan.status, body, headers)
-
-    def _drip(self, plan: FaultPlan, message: bytes) -> None:
-        """Send a message a byte at a time; the rest at once when the fault is cleared."""
-        for position in range(len(message)):
-            if plan.released.wait(plan.interval_seconds if position else 0):
-                if not self.server.stopping:
-                    self.wfile.write(message[position:])
-                return
-            self.wfile.write(message[position : position + 1])
 
     # Reading and writing
 

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "token_format": ("opaque", "jwt"),
-    "refresh_token_in": ("all", "exchange", "none"),
-    "naming": ("snake", "camel"),
-    "form": ("common", "other"),
-}
-
+from typing import Any, Literal, get_args, get_type_hints
 
 @dataclass(frozen=True)
 class Settings:
@@ -32,7 +24,7 @@ class Settings:
         form: where the form of an answer is not documented: ``"common"``, or ``"other"``, an equally likely one.
         send_total: whether a search says how many parts there are in all.
         maintenance: writes to the Catalog API are answered with 503.
-        rate_limit_per_second: Find calls per organization and second, and the burst from a cold start.
+        rate_limit_per_second: Find calls per organization and second.
         auth_paths, refresh_paths: the paths that exist; on any other the sandbox answers 404.
         clock_offset_seconds: how far the sandbox's clock, and its ``Date`` header, is ahead of this machine's.
         clock_frozen: the clock stands still, so that only :attr:`clock_offset_seconds` moves it.
@@ -74,8 +66,8 @@ class Settings:
 
 
 def _fits(name: str, value: Any, present: Any) -> bool:
-    if name in _CHOICES:
-        return value in _CHOICES[name]
+    if isinstance(present, str):
+        return value in get_args(get_type_hints(Settings)[name])
     if isinstance(present, bool):
         return isinstance(value, bool)
     if isinstance(present, tuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import secrets
 import threading
 from collections.abc import Callable, Iterable
@@ -92,12 +93,6 @@ class _Token:
     rotated_at: float | None = None
 
 
-@dataclass
-class _Rate:
-    calls_left: float
-    updated_at: float
-
-
 _SAVED = {"settings", "_frozen_at", "_organizations", "_users", "_keys", "_access", "_refresh"}
 
 
@@ -119,7 +114,7 @@ class State:
         self._keys: dict[str, ApiKey] = {}
         self._access: dict[str, _Token] = {}
         self._refresh: dict[str, _Token] = {}
-        self._rates: dict[str, _Rate] = {}
+        self._calls_in_second: dict[str, tuple[int, int]] = {}
 
     def saved(self) -> dict[str, Any]:
         """Return a copy of everything but the rates, for :meth:`restore`."""
@@ -130,7 +125,7 @@ class State:
         """Go back to what :meth:`saved` has returned."""
         with self._lock:
             vars(self).update(copy.deepcopy(saved))
-            self._rates = {}
+            self._calls_in_second = {}
 
     # Settings and clock
 
@@ -141,7 +136,7 @@ class State:
             if changed.clock_frozen and not self.settings.clock_frozen:
                 self._frozen_at = self._time()
             self.settings = changed
-            self._rates.clear()
+            self._calls_in_second.clear()
             return asdict(changed)
 
     def advance_clock(self, seconds: float) -> float:
@@ -360,14 +355,11 @@ class State:
     def seconds_until_allowed(self, organization: str) -> float:
         """Count a Find call against the organization's rate; 0 where it may pass."""
         with self._lock:
-            per_second, now = self.settings.rate_limit_per_second, self.now()
-            if not per_second:
-                return 60.0
-            burst = max(per_second, 1.0)
-            rate = self._rates.setdefault(organization, _Rate(burst, now))
-            earned = max(0.0, now - rate.updated_at) * per_second
-            rate.calls_left, rate.updated_at = min(burst, rate.calls_left + earned), now
-            if rate.calls_left >= 1:
-                rate.calls_left -= 1
-                return 0.0
-            return (1 - rate.calls_left) / per_second
+            now = self.now()
+            second = math.floor(now)
+            last, calls = self._calls_in_second.get(organization, (second, 0))
+            calls = calls if last == second else 0
+            if calls >= self.settings.rate_limit_per_second:
+                return second + 1 - now
+            self._calls_in_second[organization] = second, calls + 1
+            return 0.0
