@@ -70,7 +70,6 @@ class Found:
     text: str = ""
     from_photo: bool = False
     more_url: str = ""
-    total: int | None = None
     facets: FacetForm | None = None
 
 
@@ -94,7 +93,6 @@ def _found(
         text=text,
         from_photo=from_photo,
         more_url=f"{reverse('more')}?{query}" if more and result.session_id else "",
-        total=result.total,
         facets=facets,
     )
 

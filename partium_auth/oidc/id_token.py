@@ -44,8 +44,7 @@ def verify_id_token(
     header, claims = verify(provider, metadata, token, required=("iss", "sub", "aud", "exp", "iat", "nonce"))
     if not _is_same(claims["nonce"], nonce):
         raise Refused("nonce", "not the one of this login.")
-    if "at_hash" in claims and not _is_same(claims["at_hash"], _half_hash(header["alg"], access_token)):
-        raise Refused("at_hash", "not of the access token that came with it.")
+    _check_access_token(header["alg"], claims, access_token)
     for sent in (provider.extra_parameters.get("max_age"), max_age_seconds):
         _check_age_of_authentication(sent, claims)
     return claims
@@ -70,8 +69,7 @@ def verify_refreshed_id_token(
     header, claims = verify(provider, metadata, token, required=("iss", "sub", "aud", "exp", "iat"))
     if (claims["iss"], claims["sub"]) != who:
         raise Refused("sub", "about somebody else than the login was.")
-    if "at_hash" in claims and not _is_same(claims["at_hash"], _half_hash(header["alg"], access_token)):
-        raise Refused("at_hash", "not of the access token that came with it.")
+    _check_access_token(header["alg"], claims, access_token)
     return claims
 
 
@@ -86,6 +84,12 @@ def is_about_somebody_else(token: str, issuer: str, subject: str) -> bool:
     except (PyJWTError, ValueError, RecursionError):
         return False
     return (claims.get("iss"), claims.get("sub")) != (issuer, subject)
+
+
+def _check_access_token(algorithm: str, claims: Mapping[str, Any], access_token: str) -> None:
+    """Core §3.1.3.8: ``at_hash``, where it is there, is that of the access token that came with the ID token."""
+    if "at_hash" in claims and not _is_same(claims["at_hash"], _half_hash(algorithm, access_token)):
+        raise Refused("at_hash", "not of the access token that came with it.")
 
 
 def _check_age_of_authentication(sent: Any, claims: Mapping[str, Any]) -> None:

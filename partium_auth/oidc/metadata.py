@@ -54,8 +54,9 @@ def metadata_of(provider: Provider, *, starts_login: bool = False) -> Metadata:
             offers no way to authenticate this client (check ``client_authentication``).
         UpstreamError: the document is not known and could not be fetched.
     """
-    provider.refuse_unless_complete()
     url = provider.discovery_url
+    if not provider.issuer and not url:
+        raise Refused("configuration", "OIDC_OP_ISSUER or OIDC_OP_DISCOVERY_ENDPOINT has to be set.")
     document: Mapping[str, Any] = documents.get(url, starts_login=starts_login) if url else {}
     metadata = interpret_metadata(provider, document)
     _check_authentication(metadata)

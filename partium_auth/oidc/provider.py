@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from partium_auth.http.loopback import is_loopback
-from partium_auth.oidc.errors import Refused
 
 if TYPE_CHECKING:
     from partium_auth.models import Grant
@@ -114,11 +113,6 @@ class Provider:
         is_same = (grant.provider, grant.bound_to) == (self.slug, self.bound_to)
         issuer = grant.issuer if grant.identity is None else grant.identity.issuer
         return is_same and (not issuer or issuer in self.issuers)
-
-    def refuse_unless_complete(self) -> None:
-        """Raises Refused where the configuration lacks what a login needs."""
-        if not self.issuer and not self.discovery_url:
-            raise Refused("configuration", "OIDC_OP_ISSUER or OIDC_OP_DISCOVERY_ENDPOINT has to be set.")
 
 
 def discovery_url_of(issuer: str) -> str:

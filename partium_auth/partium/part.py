@@ -140,17 +140,9 @@ class Part:
     @property
     def name_highlighted(self) -> Highlighted:
         """The name, or the id where there is none, marked where it matches the search."""
-        return self._highlighted("name" if self.name else "id", self.name or self.id)
-
-    @property
-    def snippet_highlighted(self) -> Highlighted:
-        """The attribute that matches the search, such as ``Voltage: 220V``; empty where none does."""
-        snippet = self.highlights.get("snippet") if isinstance(self.highlights, Mapping) else None
-        return self._highlighted("snippet", text_of(snippet))
-
-    def _highlighted(self, name: str, text: str) -> Highlighted:
+        text = self.name or self.id
         marks = [False] * len(text)
-        for start, end in _ranges(self.highlights, name):
+        for start, end in _ranges(self.highlights, "name" if self.name else "id"):
             if 0 <= start < end <= len(text):
                 marks[start:end] = [True] * (end - start)
         cuts = [at for at in range(1, len(text)) if marks[at] != marks[at - 1]]

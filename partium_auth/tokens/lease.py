@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 14.0
 """How long nobody else may refresh: the send deadline, the exchange and a second (5 + 8 + 1 s)."""
 
+_FREE: dict[str, Any] = {"lease_id": None, "lease_until": None}
+
 
 def take(grant_id: uuid.UUID, generation: int, lease_id: uuid.UUID) -> bool:
     """Take the right to refresh one generation, for :data:`LEASE_SECONDS` by the database's clock."""
@@ -71,8 +73,7 @@ def commit(
         "issued_at": issued_at,
         "lifetime_seconds": tokens.lifetime_seconds,
         "generation": generation + 1,
-        "lease_id": None,
-        "lease_until": None,
+        **_FREE,
         "sent_at": None,
         "next_attempt_at": None if pause_seconds is None else Now() + dt.timedelta(seconds=pause_seconds),
         "failures": 0,
@@ -107,14 +108,11 @@ def record_failure(
         sent_at: what to leave as the mark of a request whose outcome is unknown: ``F("sent_at")`` where it was this one's,
             otherwise what was there before.
     """
-    values: dict[str, Any] = {
-        "lease_id": None,
-        "lease_until": None,
-        "next_attempt_at": Now() + dt.timedelta(seconds=retry_in_seconds),
-        "failures": F("failures") + 1,
-        "sent_at": sent_at,
-    }
-    return bool(_rows().filter(pk=grant_id, generation=generation, lease_id=lease_id).update(**values))
+    next_attempt_at = Now() + dt.timedelta(seconds=retry_in_seconds)
+    held = _rows().filter(pk=grant_id, generation=generation, lease_id=lease_id)
+    return bool(
+        held.update(**_FREE, next_attempt_at=next_attempt_at, failures=F("failures") + 1, sent_at=sent_at)
+    )
 
 
 def record_rejection(
@@ -126,8 +124,7 @@ def record_rejection(
         retry_in_seconds: when an API key may be tried again; None for a refresh token, which is never tried again.
     """
     values: dict[str, Any] = {
-        "lease_id": None,
-        "lease_until": None,
+        **_FREE,
         "sent_at": None,
         "rejected_at": timezone.now(),
         "failures": F("failures") + 1,
@@ -146,7 +143,7 @@ def release(grant_id: uuid.UUID, lease_id: uuid.UUID, *, sent_at: Any) -> None:
     Args:
         sent_at: as for :func:`record_failure`.
     """
-    _rows().filter(pk=grant_id, lease_id=lease_id).update(lease_id=None, lease_until=None, sent_at=sent_at)
+    _rows().filter(pk=grant_id, lease_id=lease_id).update(**_FREE, sent_at=sent_at)
 
 
 def seconds_to_next_attempt(grant_id: uuid.UUID) -> int:

@@ -183,8 +183,7 @@ class Refresher:
         if isinstance(error, NotSent):
             lease.release(seen.grant_id, lease_id, sent_at=grant.sent_at)
         elif isinstance(error, LoginRequired | KeyRejected):
-            wait = KEY_REJECTED_SECONDS if isinstance(error, KeyRejected) else None
-            lease.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=wait)
+            self._record_rejection(seen, lease_id)
         else:
             # Whatever it is, it came before an answer; the row knows whether anything was sent.
             self._back_off(grant, seen, lease_id, sent_at=F("sent_at"))
@@ -197,8 +196,7 @@ class Refresher:
         if rejected:
             self.outages.succeeded(seen.upstream)
             logger.warning("%s rejected the credential of grant %s (%s).", seen.upstream, seen.grant_id, grant.kind)
-            wait = KEY_REJECTED_SECONDS if grant.kind == Grant.Kind.API_KEY else None
-            lease.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=wait)
+            self._record_rejection(seen, lease_id)
         else:
             sent_at = F("sent_at") if send_credential.outcome_is_unknown(error) else grant.sent_at
             if self.outages.failed(seen.upstream, error):
@@ -217,6 +215,10 @@ class Refresher:
             signals.key_exchanged.send_robust(sender=ApiKey, key_id=grant.api_key_id, ok=False)
             if rejected:
                 signals.key_rejected.send_robust(sender=ApiKey, key_id=grant.api_key_id, status=error.status)
+
+    def _record_rejection(self, seen: GrantState, lease_id: uuid.UUID) -> None:
+        wait = KEY_REJECTED_SECONDS if seen.kind == Grant.Kind.API_KEY else None
+        lease.record_rejection(seen.grant_id, seen.generation, lease_id, retry_in_seconds=wait)
 
     def _back_off(
         self,

@@ -93,13 +93,6 @@ class Executor:
             upstream.has_job.notify()
 
     @property
-    def busy(self) -> bool:
-        """Whether a job runs or waits in this process."""
-        upstreams = self._upstreams()
-        with upstreams.lock:
-            return any(upstream.unfinished for upstream in upstreams.by_name.values())
-
-    @property
     def queued(self) -> dict[str, int]:
         """How many jobs of each upstream wait for a thread of this process."""
         upstreams = self._upstreams()

@@ -66,7 +66,7 @@ def test_idle_threads_end() -> None:
         executor.submit("brief", done.set)
         assert done.wait(30)
         eventually(lambda: not [thread for thread in threading.enumerate() if thread.name == "partium-brief"])
-        assert not executor.busy
+        assert not executor.queued
 
 
 def test_what_a_job_raises_ends_neither_the_thread_nor_the_upstreams_queue(caplog: pytest.LogCaptureFixture) -> None:
@@ -95,7 +95,7 @@ def test_a_thread_keeps_its_database_connection_for_as_long_as_the_site_allows(m
     executor = Executor(threads=lambda: 1, idle_seconds=0.5)
     for _ in range(2):
         executor.submit("kept", query)
-        eventually(lambda: not executor.busy)
+        eventually(lambda: not executor.queued)
     assert used[0] is used[1]
     eventually(lambda: not [thread for thread in threading.enumerate() if thread.name == "partium-kept"])
 
