@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 LAST_USED_PRECISION = dt.timedelta(minutes=1)
-"""A key that is sent with every search is not written to with every search."""
+"""A key's last use is written at most this often."""
 
 _in_async_code = async_unsafe("Use the client's async methods in async code, such as await client.asearch(…).")
 
@@ -277,7 +277,7 @@ class _Key:
     value: str = field(repr=False)
     api_key_id: uuid.UUID
     used_lately: bool = False
-    """What administration says of its use is right, and need not be written again."""
+    """Its last use was written a moment ago."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from partium_auth.partium.client import FindClient
 
-_KEPT_SECONDS = 1.0  # how long a request keeps a token that is not fresh; less than what is left of any that is served
+_KEPT_SECONDS = 1.0  # for this long a request reuses a token that is not fresh; every token that is served lives longer
 
 __all__ = ["AccessToken", "PartiumSession", "TokenState"]
 
@@ -41,7 +41,7 @@ R = TypeVar("R")
 def _has_twin(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a method raise in async code, and name the one to use there.
 
-    Also where it would do no I/O this time: otherwise it would pass development and fail in production.
+    It raises even if this call would do no I/O: otherwise the mistake would pass development and fail in production.
     """
     refuse: Callable[[Callable[P, R]], Callable[P, R]] = async_unsafe(
         f"Use await request.partium.{name} in async views."
@@ -303,12 +303,12 @@ class PartiumSession:
 
     def _serve(self, rejected: AccessToken | None) -> tuple[SessionAccess, AccessToken | None, Sequence[GrantState]]:
         """Return the token that can be served at once, or else what has to be known to obtain one."""
-        # The token that this request has used before may have been refreshed elsewhere since.
+        # Another process may have refreshed the token since this request has read it.
         found = self._read(fresh=rejected is not None or self._token is not None)
         candidates = _candidates(found)
         served = token_manager.serve(candidates[0]) if rejected is None else None
         if served is None and self._recalled:
-            # A remembered token is served or not; whether to refresh it is decided by what the row says now.
+            # A remembered row is good enough to serve a token, but not to decide about a refresh.
             found = self._read(fresh=True)
             candidates = _candidates(found)
             served = token_manager.serve(candidates[0])

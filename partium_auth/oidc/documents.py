@@ -1,8 +1,8 @@
 """JSON documents that providers publish: discovery documents and key sets, cached per process by URL.
 
-A document is fresh for :data:`FRESH_SECONDS`, to somebody who starts a login for :data:`LOGIN_FRESH_SECONDS`, then fetched anew. While the provider cannot be reached the cached one is used,
-for at most :data:`STALE_SECONDS`. One thread fetches; the others use the cached document, or wait for a moment where there is
-none, so that a provider that hangs costs one waiting thread.
+A document is fetched again after :data:`FRESH_SECONDS`; at the start of a login, after :data:`LOGIN_FRESH_SECONDS`. While the
+provider cannot be reached, the cached document is used for at most :data:`STALE_SECONDS`. One thread fetches; the others use the
+cached document, or wait for a moment if there is none, so that a provider that hangs blocks one thread.
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ logger = logging.getLogger("partium_auth.oidc")
 
 FRESH_SECONDS = 3600
 LOGIN_FRESH_SECONDS = 30
-"""So a change of a provider's document is seen by the next logins; a refresh in the background does not wait for it."""
+"""Short, so that the next logins see a change; a refresh in the background need not."""
 
 STALE_SECONDS = 7 * 24 * 3600
 PAUSE_SECONDS = 30
-"""Between two fetches of a document that is not due, unless the first one brought something new. Each reason to fetch has a pause
-of its own: anybody can send logout tokens with made-up key ids, and ID tokens must be verified meanwhile.
-
-After a time-out, or a failure while there is a cached document, the provider is not asked again for as long.
+"""Between two fetches of a document that is not due, unless the first one brought something new; also after a time-out, and after
+a failure while there is a cached document. Each reason to fetch has its own pause: anybody can send logout tokens with made-up
+key ids, and ID tokens must be verified meanwhile.
 """
 
 FETCH_SECONDS = 5.0

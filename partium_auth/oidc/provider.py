@@ -109,7 +109,7 @@ class Provider:
         return host in typed or (is_loopback(host) and any(map(is_loopback, typed)))
 
     def issued(self, grant: Grant) -> bool:
-        """Tell whether a grant is of a login here, and not at another provider or URL that had this slug then."""
+        """Tell whether a grant came from a login at this provider, and not at an earlier one with the same slug."""
         is_same = (grant.provider, grant.bound_to) == (self.slug, self.bound_to)
         issuer = grant.issuer if grant.identity is None else grant.identity.issuer
         return is_same and (not issuer or issuer in self.issuers)

@@ -103,7 +103,7 @@ class SearchParameters:
             raise ValueError("A client searches in its own organization; make another one for another organization.")
         asked = replace(self, language=self.language or language)
         query = asked.query("")
-        del query["matches"]["organization"]  # the sentence above MULTIPART_BYTES counts it
+        del query["matches"]["organization"]  # MULTIPART_BYTES includes it
         if self.image is None:
             if not query["matches"]:
                 raise NothingToSearch(

@@ -165,7 +165,7 @@ def _access(organization_id: uuid.UUID, row: tuple[Any, ...], *, names_grant: bo
         version=version,
         names_grant=names_grant,
         own=_own(row[split:]),
-        # After the version: keys that change in between are remembered with the version from before, which is no longer the row's.
+        # Read after the version: if keys change in between, they are remembered with a version that is outdated already.
         keys=keys.read(organization_id) if by_key else UsableKeys(),
     )
 
@@ -175,7 +175,7 @@ def _own(row: tuple[Any, ...]) -> OwnGrant | None:
         return None
     *columns, authenticated_at, provider_organization_id, provider_active, session_key_digest, _now = row
     seen = state.from_columns(tuple(columns))
-    # Without a row it can only be the provider of the settings, or none: a deleted one takes its bounds with it.
+    # Without a row only the provider of the settings can be active, or a login that has no provider.
     active = seen.provider in {"", DEFAULT} if provider_active is None else provider_active
     return OwnGrant(seen, provider_organization_id, active, authenticated_at, session_key_digest)
 
@@ -205,8 +205,8 @@ def recall(
 ) -> SessionAccess | None:
     """Return what this process has read before, if it is still so; None where it has to be read.
 
-    A reader inside a transaction may remember what is rolled back. It does no harm: the version that it remembers with it is
-    random, so no other reader will ever find it in the database.
+    A reader inside a transaction may remember what is rolled back. That does no harm: the remembered version is random, so no
+    reader will find it in the database.
 
     Args:
         user_pk, grant_id, organization_id: as :func:`read`.
@@ -231,7 +231,7 @@ def _remember(key: tuple[Any, ...], access: SessionAccess) -> None:
         return  # never remember that somebody refreshes: a stale "busy" would suppress refreshes
     pk = Grant._meta.pk
     ids = [*(seen.grant_id for seen in watched), access.organization_id]
-    # A generation that was rolled back comes again, but not with the same moment of issue.
+    # After a roll-back the same generation is used again, but with another issued_at.
     marks = [(seen.generation, seen.issued_at, seen.rejected, seen.revoked) for seen in watched]
     _memo.put(
         key,

@@ -1,7 +1,7 @@
 """Removing the rows of grants that nobody can use any more. Safe at any time, next to refreshes and to itself.
 
-Each batch is one ``DELETE`` by primary key that states once more why these rows are dead, so a grant that came to life
-since it was found is left alone, and nothing is locked for longer than that.
+Each batch is one ``DELETE`` by primary key whose ``WHERE`` repeats why the rows are dead, so a grant that was refreshed
+since it was found stays, and no row is locked for longer than one statement.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Cleared:
 
 
 def clear(*, older_than: dt.timedelta, batch_size: int = 1000, dry_run: bool = False) -> Cleared:
-    """Remove dead rows. Before, revoke at their providers the refresh tokens of ended logins for which that has failed.
+    """Remove dead rows. First retry to revoke refresh tokens of ended logins at their providers, where that failed.
 
     Args:
         older_than: a login that was not refreshed for so long is dead, unless its session is known to be alive; longer than
@@ -142,10 +142,10 @@ def _sessions_are_rows() -> bool:
 
 
 class _Digests:
-    """A set of digests in four bytes each. Takes about one in 270 for a member that is none, another one in each set.
+    """A Bloom filter of digests, in four bytes each: about one in 270 others looks like a member, another one each time.
 
     Args:
-        number: about how many there will be.
+        number: about how many digests there will be.
     """
 
     def __init__(self, number: int) -> None:
@@ -186,11 +186,11 @@ def _living_sessions() -> _Digests:
 
 
 def _without_session(living: _Digests | None, rows: list[_Row], *, or_unknown: bool = False) -> dict[Any, str]:
-    """Return which grants are no living session's, with the digests of their session keys.
+    """Return the grants that have no living session, with the digests of their session keys.
 
     Args:
-        living: digests of the session keys that were alive a moment ago: their grants need no look-up.
-        rows: which are looked at.
+        living: digests of living sessions' keys, read a moment ago: their grants need no look-up.
+        rows: the grants to look at.
         or_unknown: also return those whose session key is not known or does not open.
     """
     keys: dict[Any, str | None] = {}

@@ -79,7 +79,7 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
 
 
 def _algorithm_of(id_token: str) -> str:
-    """Return the algorithm of an ID token that was verified; what other code opens without one has none."""
+    """Return the algorithm of an ID token; empty where it is no JWT, as in a login that a test or a site has made itself."""
     from jwt import PyJWTError, get_unverified_header
 
     try:
@@ -104,8 +104,8 @@ def session_key_digest(session_key: str) -> str:
 def store_session_key(grant_id: uuid.UUID, session_key: str) -> None:
     """Store the session key that a grant's session has now: Django changes it when the password is changed, for example.
 
-    It is stored after the caller's transaction, whose lock on the row would block the refresh that the caller may wait for.
-    A failure is logged, and no reason to fail the request.
+    It is stored after the caller's transaction: a lock on the row would block the refresh that the caller may wait for. A
+    failure is logged and does not fail the request.
     """
     transaction.on_commit(partial(_store_session_key, grant_id, session_key), using=database_alias())
 

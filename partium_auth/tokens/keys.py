@@ -40,7 +40,7 @@ def read(organization_id: uuid.UUID) -> UsableKeys:
     alias, now = database_alias(), timezone.now()
     rows = _statement(alias).run(alias, organization=organization_id, now=now)
     usability = {pk: value for pk, value, *_ends in rows if value != Usability.REFUSED}
-    # A key that was moved here from another organization by raw SQL does not bring that one's access token with it.
+    # Where raw SQL has moved a key here from another organization, that organization's access token is not served.
     candidates = [
         seen if seen.bound_to == str(organization_id) else seen._replace(token=None)
         for seen in (state.read_keys(list(usability)) if usability else [])
@@ -59,8 +59,8 @@ def read(organization_id: uuid.UUID) -> UsableKeys:
 def _changes(
     now: dt.datetime, expires_at: dt.datetime | None, retires_at: dt.datetime | None, rejected_at: dt.datetime | None
 ) -> list[float]:
-    rested_at = None if rejected_at is None else rejected_at + REJECTION_REMEMBERED
-    return [at.timestamp() for at in (expires_at, retires_at, rested_at) if at is not None and at > now]
+    retry_at = None if rejected_at is None else rejected_at + REJECTION_REMEMBERED
+    return [at.timestamp() for at in (expires_at, retires_at, retry_at) if at is not None and at > now]
 
 
 def in_order(organization_id: uuid.UUID) -> list[ApiKey]:

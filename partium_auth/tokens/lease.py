@@ -38,7 +38,7 @@ def take(grant_id: uuid.UUID, generation: int, lease_id: uuid.UUID) -> bool:
 
 
 def mark_sent(grant_id: uuid.UUID, generation: int, lease_id: uuid.UUID) -> bool:
-    """Write down that the request is about to be sent, if the lease is still held."""
+    """Store that the request is about to be sent, if the lease is still held."""
     held = _rows().filter(
         pk=grant_id, generation=generation, lease_id=lease_id, lease_until__gt=Now(), revoked_at__isnull=True
     )
@@ -57,7 +57,7 @@ def commit(
 ) -> bool:
     """Store refreshed tokens, if the generation is still the one they replace and the grant neither revoked nor rejected.
 
-    Whoever holds the lease: an answer that arrives late is still the newest there is.
+    The lease is not checked: an answer that arrives late is still the newest one.
 
     Args:
         grant: as it was when the request was sent.
@@ -105,8 +105,7 @@ def record_failure(
 
     Args:
         retry_in_seconds: how long the wait is.
-        sent_at: what to leave as the mark of a request whose outcome is unknown: ``F("sent_at")`` where it was this one's,
-            otherwise what was there before.
+        sent_at: when a request was sent whose outcome is unknown: ``F("sent_at")`` for this one, otherwise the value from before.
     """
     next_attempt_at = Now() + dt.timedelta(seconds=retry_in_seconds)
     held = _rows().filter(pk=grant_id, generation=generation, lease_id=lease_id)
@@ -118,7 +117,7 @@ def record_failure(
 def record_rejection(
     grant_id: uuid.UUID, generation: int, lease_id: uuid.UUID, *, retry_in_seconds: float | None
 ) -> bool:
-    """Write down that the upstream refused the credential itself.
+    """Store that the upstream rejected the credential itself.
 
     Args:
         retry_in_seconds: when an API key may be tried again; None for a refresh token, which is never tried again.
@@ -147,7 +146,7 @@ def release(grant_id: uuid.UUID, lease_id: uuid.UUID, *, sent_at: Any) -> None:
 
 
 def seconds_to_next_attempt(grant_id: uuid.UUID) -> int:
-    """Return how long the upstream is to be left alone, or the lease's holder to be waited for; at least 1."""
+    """Return the seconds until the next attempt is due, or the lease of another process expires; at least 1."""
     row = _rows().filter(pk=grant_id).values_list("next_attempt_at", "lease_until", Now()).first()
     if row is None:
         return 1

@@ -185,10 +185,10 @@ class Refresher:
         elif isinstance(error, LoginRequired | KeyRejected):
             self._record_rejection(seen, lease_id)
         else:
-            # Whatever it is, it came before an answer; the row knows whether anything was sent.
+            # No answer was read; sent_at in the row tells whether anything was sent.
             self._back_off(grant, seen, lease_id, sent_at=F("sent_at"))
         if isinstance(error, PartiumError):
-            # Nothing was sent, so the turn of this upstream is not used up.
+            # Nothing was sent, so another caller may probe this upstream at once.
             self.outages.give_back_turn(seen.upstream)
 
     def _upstream_failed(self, grant: Grant, seen: GrantState, lease_id: uuid.UUID, error: UpstreamError) -> None:
@@ -282,7 +282,7 @@ class Refresher:
         with pending.lock:
             if pending.thread is None or not pending.thread.is_alive():
                 pending.thread = threading.Thread(target=self._retry_commits, args=(pending,), daemon=True)
-                with contextlib.suppress(RuntimeError):  # no thread to be had: what ends the process tries once more
+                with contextlib.suppress(RuntimeError):  # no thread can be started: drain() retries when the process ends
                     pending.thread.start()
 
     def _retry_commits(self, pending: _PendingCommits) -> None:
@@ -324,15 +324,15 @@ def _text(error: Exception) -> str:
 
 
 def _observed_rotation(grant: Grant, tokens: TokenResponse) -> tuple[bool | None, int]:
-    """Return whether the refresh token can be sent again after a doubt (None: as before), and how often it came back in a row.
+    """Return whether the refresh token may be sent twice (None: as before), and how many answers in a row did not replace it.
 
-    One answer shows little: Dex gives back the same token for three seconds, and another one after.
+    One answer is not enough: Dex returns the same token for three seconds, and rotates it afterwards.
     """
     if grant.kind == Grant.Kind.API_KEY or grant.refresh_token is None:
         return None, 0
     was_learnt = grant.unrotated >= UNROTATED_ANSWERS
     if tokens.refresh_token and tokens.refresh_token != grant.refresh_token.reveal():
-        # What an operator has said of a provider (a grace period, for example) is not taken back here.
+        # Only what was learnt here is reset, not what an operator has set (for a grace period, for example).
         return False if was_learnt else None, 0
     if grant.reusable and not was_learnt:
         return None, 0

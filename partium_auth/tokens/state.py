@@ -108,7 +108,7 @@ class AccessToken:
         generation: which of the grant's tokens it is.
         expires_at_seconds: by the database's clock, in seconds since the epoch.
         fresh_until: when its fresh window ends, by the database's clock, in seconds since the epoch.
-        access: what the session may use that it was obtained for; None: it was obtained for no session.
+        access: of the session that it was obtained for; None: it was obtained without a session.
     """
 
     value: str = field(repr=False)
@@ -127,7 +127,7 @@ class AccessToken:
     def organization(self) -> Organization:
         """The session's active organization, which it was obtained for."""
         if self.access is None:
-            raise AttributeError("This access token was obtained for no session.")
+            raise AttributeError("This access token was obtained without a session.")
         return self.access.organization
 
     def of_session(self, access: SessionAccess) -> AccessToken:
@@ -145,10 +145,7 @@ def _context_of_token(seen: GrantState) -> str:
 
 @lru_cache(maxsize=1024)
 def _opened(encryption_keys: tuple[str, ...], seen: GrantState) -> AccessToken:
-    """Open an access token, or remember it: a session's next request often comes to the same process.
-
-    The encryption keys are in the same memory, so remembering it tells nobody more.
-    """
+    """Open an access token. It is cached in memory, which holds the encryption keys anyway."""
     assert seen.token is not None  # noqa: S101  # callers look at the window first
     return AccessToken(
         value=encryption.unseal(seen.token, _context_of_token(seen)),

@@ -20,11 +20,11 @@ logger = logging.getLogger("partium_auth.tokens")
 IDLE_SECONDS = 10.0
 QUEUE_LIMIT = 10_000
 SLOW_TURN_SECONDS = 5.0
-"""A job that had to wait longer for its turn shows that there are too few threads."""
+"""If a job waits longer than this for a thread, there are too few threads."""
 
 
 class Saturated(Exception):
-    """More jobs wait for one upstream than it makes sense to queue, or there is no thread to be had."""
+    """Too many jobs wait for one upstream, or no thread can be started."""
 
 
 class _Upstream:
