@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=400, help="requests per round (default: 400)")
     parser.add_argument("--sessions", type=int, default=100, help="different people's sessions (default: 100)")
     parser.add_argument(
-        "--only", choices=["cpu", "throughput", "searches", "expiry", "rows", "updates", "admin"], help="one table"
+        "--only", choices=["cpu", "throughput", "searches", "expiry", "rows", "admin"], help="one table"
     )
     parser.add_argument("--grants", type=int, default=0, help="measure many rows too: so many grants (1000000)")
     parser.add_argument("--organizations", type=int, default=0, help="measure the key admin too: so many (10000)")
@@ -25,7 +25,7 @@ def main() -> None:
     django.setup()
     from django.db import connection
 
-    from benchmarks import administration, cpu, expiry, rows, searches, throughput, updates
+    from benchmarks import administration, cpu, expiry, rows, searches, throughput
 
     say = print
     say(f"Python {platform.python_version()}, Django {django.get_version()}, {os.cpu_count()} CPUs, {_processor()}")
@@ -46,8 +46,6 @@ def main() -> None:
         if options.only == "rows" or (options.grants and options.only is None):
             say("")
             rows.measure(options.grants or 1_000_000, say)
-        if options.only == "updates":
-            updates.measure(options.grants or 10_000, say)
         if options.organizations or options.only == "admin":
             say("")
             administration.measure(options.organizations or 10_000, say)

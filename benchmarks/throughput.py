@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from django.conf import settings
 from django.db import connection
 
+from benchmarks.chaos.services import free_port, wait_for
 from benchmarks.people import log_in
 from partium_auth.partium.token_response import TokenResponse
 
@@ -48,18 +47,12 @@ def measure(rounds: int, say: Callable[[str], None]) -> None:
 
 @contextmanager
 def _gunicorn(bare: str) -> Iterator[int]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = free_port()
     environment = {**os.environ, "BENCHMARK_DATABASE": str(connection.settings_dict["NAME"]), "BENCHMARK_BARE": bare}
     command = [sys.executable, "-m", "gunicorn", "--workers", "2", "--bind", f"127.0.0.1:{port}", "benchmarks.wsgi"]
     server = subprocess.Popen([*command, "--log-level", "error"], env=environment)
     try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+        wait_for(port)
         yield port
     finally:
         server.terminate()

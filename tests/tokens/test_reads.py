@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -416,3 +417,22 @@ def test_many_threads_use_one_memo() -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(use, range(8)))
     assert sum(memo.get(key) is not None for key in range(16)) == 8
+
+
+def test_a_refresh_writes_no_indexed_column(
+    password_grant: MakeGrant, token_manager: TokenManager, settings: Settings
+) -> None:
+    """PostgreSQL can then make HOT updates, which write to no index (docs/scale.md)."""
+    settings.PARTIUM_EXECUTOR = "inline"
+    table, grant = Grant._meta.db_table, password_grant()
+    expired = age(grant, 0)
+    with CaptureQueriesContext(connection) as captured:
+        assert token_manager.obtain(expired).generation == 2
+    updates = [query["sql"].partition(" WHERE ")[0] for query in captured if query["sql"].startswith("UPDATE")]
+    written = {name for sql in updates if table in sql for name in re.findall(r"[\"`](\w+)[\"`] = ", sql)}
+    assert {"lease_until", "sent_at", "access_token", "refreshed_at"} <= written
+    with connection.cursor() as cursor:
+        constraints = connection.introspection.get_constraints(cursor, table).values()
+    indexed = {name for one in constraints if one["index"] or one["unique"] for name in one["columns"]}
+    assert "created_at" in indexed
+    assert not written & indexed
