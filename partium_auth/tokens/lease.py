@@ -27,6 +27,7 @@ LEASE_SECONDS = 14.0
 """How long nobody else may refresh: the send deadline, the exchange and a second (5 + 8 + 1 s)."""
 
 _FREE: dict[str, Any] = {"lease_id": None, "lease_until": None}
+"""The columns of a lease that nobody holds."""
 
 
 def take(grant_id: uuid.UUID, generation: int, lease_id: uuid.UUID) -> bool:
