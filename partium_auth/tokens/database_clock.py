@@ -25,7 +25,7 @@ WARNING_SECONDS = 5.0
 class SecondsNow(Func):
     """The database's clock in seconds since the epoch, as a float."""
 
-    template = "NULL"  # a database that Django itself does not come with
+    template = "NULL"  # third-party database backends
     output_field = FloatField()
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
@@ -41,7 +41,7 @@ class SecondsNow(Func):
 
 
 class DatabaseClock:
-    """Seconds since the epoch by the database's clock. Called before the database was asked, by this machine's."""
+    """Seconds since the epoch by the database's clock; by this machine's until the database was asked for the first time."""
 
     def __init__(self) -> None:
         self._ahead_seconds: float | None = None  # by how much the database's clock is ahead of ours
@@ -67,7 +67,7 @@ class DatabaseClock:
         """
         now = time.time()
         if database_seconds is None or not 0.0 <= now - asked_at <= NEGLIGIBLE_SECONDS:
-            return  # by now it may show anything: this process was stopped, or its clock was set
+            return  # outdated: this process was stopped, or its clock was set, since the database answered
         ahead_seconds = database_seconds - now
         self._ahead_seconds = ahead_seconds if abs(ahead_seconds) > NEGLIGIBLE_SECONDS else 0.0
         is_far_off = abs(ahead_seconds) > WARNING_SECONDS

@@ -34,11 +34,11 @@ def revoke_at_provider(grant: Grant) -> bool:
         is_done = grant.refresh_token is None or not op.issued(grant)
         is_done = is_done or token_endpoint.revoke(op, grant.refresh_token.plain())
     except (LookupError, EncryptionError):
-        is_done = True  # there is nobody to tell, or nothing to say
+        is_done = True  # the provider is gone, or the refresh token does not open
     if is_done:
-        # A refresh that ended meanwhile has stored a newer one, under the next generation.
-        told = Grant.objects.using(database_alias()).filter(pk=grant.pk, generation=grant.generation)
-        told.update(refresh_token=None)
+        # A refresh that ended meanwhile has stored a newer refresh token, with the next generation.
+        rows = Grant.objects.using(database_alias()).filter(pk=grant.pk, generation=grant.generation)
+        rows.update(refresh_token=None)
     return is_done
 
 

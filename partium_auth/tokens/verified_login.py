@@ -27,7 +27,7 @@ class VerifiedLogin:
         user: whose account it is; the backend sets it, and what follows.
         identity: the row that connects issuer and subject with the user.
         organizations: the active ones that the user belongs to, joined longest ago first; None: not read yet.
-        from_userinfo: the claims with rights of which the ID token alone says something else.
+        from_userinfo: claims that give rights, and that userinfo has and the ID token has not, or with another value.
         has_joined: it has accepted an invitation.
         authenticated_seconds_ago: how long before ``issued_at`` the person proved who they are; None: the provider does not say.
         refusal: why the backend did not let the person in.

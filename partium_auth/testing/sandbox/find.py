@@ -107,9 +107,9 @@ def search_text(organization: str, language: str, words: tuple[str, ...]) -> tup
 
 
 def search_image(organization: str, language: str, image: bytes, words: tuple[str, ...]) -> tuple[Part, ...]:
-    """The parts of the kind that an image shows, the part itself first, and before others what fits the words.
+    """The parts of the kind that an image shows: the part itself first, then those that match the words.
 
-    The image shows the part whose number it carries, else a kind that its bytes decide: always the same one.
+    An image shows the part whose number it carries. Without a number its bytes choose a kind, always the same one.
     """
     number = part_number_in(image)
     by_chance = KINDS[hashlib.sha256(image).digest()[0] % len(KINDS)]
