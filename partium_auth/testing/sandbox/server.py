@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import logging
 import re
@@ -37,6 +36,8 @@ _PREFLIGHT = _CORS | {
     "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Partium-ExternalUserId",
     "Access-Control-Max-Age": "600",
 }
+
+
 class _HangUp(Exception):
     """Close the connection without another byte."""
 
@@ -106,6 +107,10 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = 120  # seconds that a client may be silent
+    server_version, sys_version = "PartiumSandbox", ""
+
+    def date_time_string(self, timestamp: Any = None) -> str:
+        return super().date_time_string(int(self.server.core.state.now()))
 
     def handle_one_request(self) -> None:
         try:
@@ -228,27 +233,19 @@ class _Handler(BaseHTTPRequestHandler):
             raise ApiError(413, "The payload is too large.")
         return body
 
-    def _head(self, status: int, headers: dict[str, str]) -> bytes:
-        lines = [
-            f"HTTP/1.1 {status} {http.client.responses.get(status, 'Sandbox')}",
-            "Server: PartiumSandbox",
-            f"Date: {self.date_time_string(int(self.server.core.state.now()))}",
-            *(f"{name}: {value}" for name, value in headers.items()),
-        ]
-        if self.close_connection:
-            lines.append("Connection: close")
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-
-    def _message(self, response: Response, more_headers: dict[str, str]) -> bytes:
-        """Head and body in one piece: two writes would wait for each other (Nagle and delayed acknowledgement)."""
-        length = {} if response.status == 204 else {"Content-Length": str(len(response.body))}
-        return self._head(response.status, response.headers | more_headers | length) + response.body
-
     def _send(self, response: Response, more_headers: dict[str, str] | None = None) -> None:
         if self.server.verbose:
             # Never the query, which may hold a secret.
             print(f"{self.command} {urlsplit(self.path).path} {response.status}", file=sys.stderr, flush=True)  # noqa: T201
-        self.wfile.write(self._message(response, more_headers or {}))
+        self.send_response(response.status)
+        for name, value in (response.headers | (more_headers or {})).items():
+            self.send_header(name, value)
+        if response.status != 204:
+            self.send_header("Content-Length", str(len(response.body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(response.body)
 
     # Pictures and control
 
