@@ -19,6 +19,7 @@ from partium_auth.partium.authentication import AuthenticationAPI
 from partium_auth.partium.client import Bearer, FindClient
 from partium_auth.partium.errors import problems_of
 from partium_auth.partium.part import parse_part
+from partium_auth.partium.report import link_query
 from partium_auth.partium.results import FacetValue, parse_search_result
 from partium_auth.testing.sandbox import ACME_KEY, PartiumSandbox, part_png
 from tests.partium.conftest import API, parts_of
@@ -206,14 +207,18 @@ def test_the_async_forms_do_the_same(sandbox: PartiumSandbox, client: FindClient
         await client.report.aviewed(found, found.parts[2])
         await client.report.aconfirmed(found, found.parts[2])
         await client.report.arelevance(found, found.parts[2], "best_match")
+        await client.report.aviewed_link(link_query(found.parts[2]))
+        await client.report.aconfirmed_link(link_query(found.parts[2]))
 
     asyncio.run(main())
     assert [one["event"] for one in sandbox.events] == [
         "part_detail_enter",
         "part_confirmed_search",
         "part_search_relevancy",
+        "part_detail_enter",
+        "part_confirmed_search",
     ]
-    assert [one["data"]["index"] for one in sandbox.events] == ["2"] * 3
+    assert [one["data"]["index"] for one in sandbox.events] == ["2"] * 5
     assert sandbox.events[0]["external_user_id"] == "user-1"
 
 
