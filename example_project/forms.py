@@ -16,7 +16,7 @@ LIMITS = (6, 12, 24, 48)
 DEFAULT_LIMIT = 12
 MAX_IMAGE_BYTES = 5_700_000
 """A little under Partium's 5.5 MiB, which count the image and the rest of the request together."""
-MAX_OFFSET = 10_000
+MAX_PAGE = 1_000
 
 
 def default_language() -> str:
@@ -95,5 +95,5 @@ class PageForm(forms.Form):
     """Further results of a search that was made before."""
 
     session = forms.UUIDField()
-    offset = forms.IntegerField(min_value=0, max_value=MAX_OFFSET)
+    page = forms.IntegerField(min_value=1, max_value=MAX_PAGE)
     limit = forms.TypedChoiceField(choices=[(str(limit), str(limit)) for limit in LIMITS], coerce=int)

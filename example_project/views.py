@@ -25,7 +25,7 @@ from example_project.forms import (
     LANGUAGES,
     LIMITS,
     MAX_IMAGE_BYTES,
-    MAX_OFFSET,
+    MAX_PAGE,
     PageForm,
     PhotoSearchForm,
     TextSearchForm,
@@ -41,7 +41,7 @@ from partium_auth.models import ApiKeyUsage
 from partium_auth.views import organization
 
 if TYPE_CHECKING:
-    from partium_auth.partium.results import SearchResult
+    from partium_auth.partium.paginator import ResultPage
 
 logger = logging.getLogger(__name__)
 
@@ -74,25 +74,17 @@ class Found:
 
 
 def _found(
-    result: SearchResult,
-    *,
-    offset: int,
-    limit: int,
-    text: str = "",
-    from_photo: bool = False,
-    facets: FacetForm | None = None,
+    page: ResultPage, *, text: str = "", from_photo: bool = False, facets: FacetForm | None = None
 ) -> Found:
-    shown = offset + len(result.results)
-    # Where Partium does not say how many parts there are in all, a full page means that there may be more.
-    more = (len(result.results) >= limit if result.total is None else shown < result.total) and shown <= MAX_OFFSET
-    query = urlencode({"session": result.session_id, "offset": shown, "limit": limit})
+    session_id, limit = page.paginator.session_id, page.paginator.per_page
+    query = urlencode({"session": session_id, "page": page.number + 1, "limit": limit})
     return Found(
-        cards=tuple(card(part) for part in result.results),
-        first=offset + 1,
-        shown=shown,
+        cards=tuple(card(part) for part in page),
+        first=page.start_index(),
+        shown=page.end_index(),
         text=text,
         from_photo=from_photo,
-        more_url=f"{reverse('more')}?{query}" if more and result.session_id else "",
+        more_url=f"{reverse('more')}?{query}" if page.has_next() and session_id and page.number < MAX_PAGE else "",
         facets=facets,
     )
 
@@ -180,15 +172,13 @@ def search(request: PartiumRequest) -> HttpResponse:
             filters=chosen_filters(request.GET),
             within=wanted.get("within"),
             facets=photo is None,
-            limit=wanted["limit"],
+            limit=wanted["limit"] + 1,  # one more part tells that another page follows
             language=wanted["language"],
         )
     except PartiumError as error:
         return _search_page(request, form, problem=_problem(request, error))
     found = _found(
-        result,
-        offset=0,
-        limit=wanted["limit"],
+        result.paginator(wanted["limit"]).page(1),
         text=wanted.get("text", ""),
         from_photo=photo is not None,
         facets=FacetForm(result.facets, request.GET) if photo is None else None,
@@ -220,11 +210,11 @@ def more(request: PartiumRequest) -> HttpResponse:
         raise Http404
     wanted = form.cleaned_data
     try:
-        result = request.partium.client.page(str(wanted["session"]), skip=wanted["offset"], limit=wanted["limit"])
+        page = request.partium.client.paginator(str(wanted["session"]), wanted["limit"]).page(wanted["page"])
     except PartiumError as error:
         problem = EXPIRED if getattr(error, "status", None) == 404 else _problem(request, error)
         return _search_page(request, _empty_form(), problem=problem)
-    return _search_page(request, _empty_form(), result=_found(result, offset=wanted["offset"], limit=wanted["limit"]))
+    return _search_page(request, _empty_form(), result=_found(page))
 
 
 @login_required

@@ -99,7 +99,7 @@ def test_an_answer_that_is_none(browser: Client, partium_sandbox: PartiumSandbox
 
 
 def test_results_that_partium_no_longer_keeps(browser: Client) -> None:
-    response = browser.get("/more/?session=6f0e2f60-3c5e-4a53-9d6b-6a2f6e1c7a10&offset=12&limit=12")
+    response = browser.get("/more/?session=6f0e2f60-3c5e-4a53-9d6b-6a2f6e1c7a10&page=2&limit=12")
 
     assert response.status_code == 404
     assert told(response, "search_expired")
@@ -240,12 +240,12 @@ def test_junk_in_a_search_says_what_would_be_right(
     "query",
     [
         "",
-        "session=x&offset=0&limit=12",
-        "session=6f0e2f60-3c5e-4a53-9d6b-6a2f6e1c7a10&offset=-1&limit=12",
-        "session=6f0e2f60-3c5e-4a53-9d6b-6a2f6e1c7a10&offset=10001&limit=12",
-        "session=6f0e2f60-3c5e-4a53-9d6b-6a2f6e1c7a10&offset=12&limit=13",
-        "session=6f0e2f60-3c5e-4a53-9d6b-6a2f6e1c7a10&offset=%00&limit=12",
-        "session=..%2f..%2fauth&offset=0&limit=12",
+        "session=x&page=2&limit=12",
+        "session=6f0e2f60-3c5e-4a53-9d6b-6a2f6e1c7a10&page=0&limit=12",
+        "session=6f0e2f60-3c5e-4a53-9d6b-6a2f6e1c7a10&page=1001&limit=12",
+        "session=6f0e2f60-3c5e-4a53-9d6b-6a2f6e1c7a10&page=2&limit=13",
+        "session=6f0e2f60-3c5e-4a53-9d6b-6a2f6e1c7a10&page=%00&limit=12",
+        "session=..%2f..%2fauth&page=2&limit=12",
     ],
 )
 def test_junk_in_a_link_to_more(browser: Client, partium_sandbox: PartiumSandbox, query: str) -> None:
@@ -262,7 +262,7 @@ def test_junk_in_a_link_to_more(browser: Client, partium_sandbox: PartiumSandbox
 @given(
     path=st.sampled_from(["/", "/more/", "/session-state/", "/in-the-browser/"]),
     data=st.dictionaries(
-        st.sampled_from(["text", "language", "limit", "image", "session", "offset", "next", ""]),
+        st.sampled_from(["text", "language", "limit", "image", "session", "page", "next", ""]),
         st.text(max_size=30) | st.sampled_from(["\0", "🔩" * 30, "\ud7ff", "-0", "1e9", "١٢", "%", "{{7*7}}", "../"]),
         max_size=4,
     ),

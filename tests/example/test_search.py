@@ -119,6 +119,14 @@ def test_further_parts_follow_the_first_ones_without_repetition(browser: Client)
     )
 
 
+def test_a_full_page_without_a_next_one_says_that_it_is_all(browser: Client) -> None:
+    page = browser.get("/", {"text": "axial fan", "limit": "12"}).content.decode()
+
+    assert len(numbers(page)) == 12
+    assert "12 shown, that is all" in page
+    assert "data-more" not in page
+
+
 def test_the_last_page_has_no_link_to_more(browser: Client) -> None:
     page = browser.get("/", {"text": "axial fan", "limit": "48"}).content.decode()
     while link := re.search(r'href="([^"]+)" data-more', page):
