@@ -62,17 +62,7 @@ def log_in(port: int, username: str) -> str:
     page = response.read().decode()
     (csrf_cookie,) = re.findall(r"csrftoken=(\w+)", str(response.headers))
     token = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page)[0]
-    names = dict(re.findall(r'<input[^>]*type="(text|password)"[^>]*name="([\w-]+)"', page)) or {}
-    names = names or {
-        kind: name for name, kind in re.findall(r'<input[^>]*name="([\w-]+)"[^>]*type="(text|password)"', page)
-    }
-    form = {
-        "csrfmiddlewaretoken": token,
-        names.get("text", "username"): username,
-        names.get("password", "password"): "pw",
-    }
-    submit = re.findall(r'<button[^>]*name="([\w-]+)"[^>]*value="([\w-]*)"', page)
-    form.update(submit[-1:])
+    form = {"csrfmiddlewaretoken": token, "username": username, "password": "pw"}
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": f"csrftoken={csrf_cookie}"}
     connection.request("POST", "/partium/login/", urlencode(form), headers)
     response = connection.getresponse()

@@ -168,7 +168,7 @@ class SandboxControls(ABC):
         """Answer with a status.
 
         Args:
-            endpoint: which calls; ``*`` is all four.
+            endpoint: which calls; ``*`` is all.
             status: of the answer.
             body: of the answer; text, bytes, or something to be made JSON.
             headers: in addition.
