@@ -45,7 +45,7 @@ def _refreshes_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(Executor, "submit", noted)
     yield
     deadline = time.monotonic() + 60
-    while any(executor.busy for executor in used):
+    while any(executor.queued for executor in used):
         assert time.monotonic() < deadline, "A refresh that this test began does not end."
         threading.Event().wait(0.01)
 
