@@ -99,7 +99,6 @@ def measure(number: int, say: Callable[[str], None]) -> None:
 
     Args:
         number: of organizations, to compare a hundred with.
-        say: prints a line.
     """
     fill(0, FEW)
     client = Client()

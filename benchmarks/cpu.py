@@ -42,9 +42,7 @@ def measure(rounds: int, requests: int, sessions: int, say: Callable[[str], None
 
     Args:
         rounds: how many of each kind; the median counts.
-        requests: per round.
         sessions: how many different people's.
-        say: prints a line.
     """
     people = [log_in(f"person-{n}", TokenResponse("a" * 43, "r" * 43, A_DAY))[0] for n in range(sessions)]
     others.store_tokens()

@@ -41,7 +41,6 @@ def measure(number: int, say: Callable[[str], None]) -> None:
 
     Args:
         number: grants to compare a thousand with.
-        say: prints a line.
     """
     own_key, grant = log_in("rows", TokenResponse("a" * 43, "r" * 43, 86_400))
     operator = get_user_model().objects.create_user("rows-operator", is_superuser=True, is_staff=True)

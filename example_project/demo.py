@@ -72,11 +72,6 @@ def run(services: Sequence[Service], environment: Mapping[str, str], welcome: st
 
     The services stay in the process group of the terminal: it sends Ctrl-C, and a hang-up, to them as well.
 
-    Args:
-        services: started together.
-        environment: of every service.
-        welcome: for the person at the terminal.
-
     Raises:
         DemoError: a service ended, or did not answer within ``START_SECONDS``. The others have been stopped.
     """

@@ -55,7 +55,6 @@ class Person:
 
     Args:
         username: what is typed into the sign-in page, and the subject of every token.
-        name: for people to read.
         email: verified.
         organizations: ids of the Partium organizations the person belongs to.
         roles: ``organization:role``, for every role that is more than *member*.
@@ -78,7 +77,6 @@ class DemoPeople:
         people: who can sign in at the provider.
         password: everybody's; it is no secret.
         operator_username: the superuser of the site's stock admin.
-        operator_email: that superuser's e-mail address.
     """
 
     people: Sequence[Person]
@@ -106,9 +104,6 @@ def write_configuration(
 
     Args:
         directory: made if missing; the signing key is stored there too, so that logins outlive a restart.
-        port: TCP port on 127.0.0.1.
-        client_id: the site's client id.
-        client_secret: the site's client secret.
         callback_urls: the only redirect URIs that are accepted.
         access_token_minutes: lifetime of access and ID tokens.
     """

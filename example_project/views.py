@@ -59,7 +59,6 @@ class Found:
         cards: this page of parts.
         first: number of the first of them, from 1.
         shown: number of the last of them; with JavaScript, as many are on the page.
-        text: what was searched.
         from_photo: whether it was a photo.
         more_url: leads to further parts; empty where there are none.
     """

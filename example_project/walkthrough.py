@@ -52,7 +52,6 @@ class Visitor:
     """A person with a browser of their own.
 
     Args:
-        site: the site's base URL.
         username: one of the demo's people.
     """
 
@@ -140,10 +139,6 @@ def note(text: str) -> None:
 
 def walk(site: str, sandbox: SandboxControl) -> None:
     """Take all steps.
-
-    Args:
-        site: the site's base URL.
-        sandbox: the demo's.
 
     Raises:
         StepFailed: a step did not do what it should; it has been printed.

@@ -78,10 +78,8 @@ class Load:
     """Asks for pages in the background until it is stopped. Open loop: a late answer delays no other request.
 
     Args:
-        port: the site's.
         cookies: one a session.
         per_second: requests of the page with a token.
-        path: that page.
     """
 
     def __init__(self, port: int, cookies: list[str], *, per_second: float = 40.0, path: str = "/token/") -> None:

@@ -100,7 +100,6 @@ def open_connection(
 
     Args:
         url: one that may be called; ``https`` goes through the environment's proxy.
-        deadline: of the call.
         connect_seconds: for connecting to one address, and for the TLS handshake, each.
         read_seconds: how long proxy and upstream may stay silent.
         public_only: connect to a public address only. A proxy resolves names itself, so behind one this has no effect.

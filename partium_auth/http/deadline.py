@@ -33,7 +33,6 @@ class DeadlineSocket(io.RawIOBase):
 
     Args:
         sock: connected; with TLS where that is wanted. Whoever opened it closes it.
-        deadline: of the current call.
         read_seconds: how long the upstream may stay silent.
     """
 

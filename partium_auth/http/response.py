@@ -122,7 +122,6 @@ def raise_for_status(response: Response, what: str) -> None:
     """Raise the exception for a response that is not 2xx.
 
     Args:
-        response: the response.
         what: what was asked for, such as "Partium search", to begin the message with.
 
     Raises:

@@ -19,12 +19,8 @@ def parameters_of(
     """Return the parameters of a request: the provider's extra ones, ``more``, and what a login always sends, which wins.
 
     Args:
-        provider: where the login is started.
         redirect_uri: as it is registered there.
-        state: of the login.
-        nonce: of the login.
         code_verifier: whose challenge is sent (RFC 7636).
-        more: such as ``prompt``.
     """
     challenge = urlsafe_b64encode(sha256(code_verifier.encode()).digest()).rstrip(b"=").decode()
     return {

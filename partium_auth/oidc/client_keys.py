@@ -27,7 +27,6 @@ def assertion(provider: Provider, audience: str) -> str:
     """Return a signed assertion that this site is the provider's client, to be used once.
 
     Args:
-        provider: whose key pair signs.
         audience: the provider's issuer, or its token endpoint.
 
     Raises:

@@ -93,9 +93,7 @@ def get(url: str, *, public_only: bool = False, starts_login: bool = False) -> d
     """Return the JSON object at a URL, from the cache while it is fresh.
 
     Args:
-        url: of the document.
         public_only: somebody else wrote the URL; see ``Transport.send``.
-        starts_login: for somebody who starts a login.
 
     Raises:
         UpstreamError: it is not cached and could not be fetched.
@@ -123,10 +121,8 @@ def get_newer(url: str, than: dict[str, Any], *, reason: str, public_only: bool 
     At most one fetch in vain per :data:`PAUSE_SECONDS`, URL, reason and process.
 
     Args:
-        url: of the document.
         than: the version that lacks something.
         reason: one of a few words, such as ``"id_token"``.
-        public_only: as for :func:`get`.
     """
     newer = _fetch_unless_paused(_document(url, public_only), than, reason, wait_seconds=WAIT_SECONDS)
     return newer if newer != than else None

@@ -30,9 +30,6 @@ def verify_id_token(
     """Return the claims of an ID token that was issued for this login.
 
     Args:
-        provider: who must have issued it.
-        metadata: the provider's.
-        token: the ID token.
         nonce: the one that was sent with the authorization request.
         access_token: the one that came with it, for ``at_hash``.
         max_age_seconds: how old the login may be, beside what the provider's own parameters say.
@@ -56,8 +53,6 @@ def verify_refreshed_id_token(
     """Return the claims of an ID token that came with a refresh (Core §12.2).
 
     Args:
-        provider: who must have issued it.
-        metadata: the provider's.
         token: the ID token; it has no nonce, or that of the login.
         who: issuer and subject of the login.
         access_token: the one that came with it, for ``at_hash``.

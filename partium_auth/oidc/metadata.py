@@ -46,7 +46,6 @@ def metadata_of(provider: Provider, *, starts_login: bool = False) -> Metadata:
     """Return a provider's metadata; what is not configured is discovered.
 
     Args:
-        provider: whose.
         starts_login: for somebody who starts a login; see :func:`documents.get`.
 
     Raises:

@@ -40,8 +40,6 @@ def verify_signature(
 
     Args:
         provider: who must have signed it; its list says which algorithms are allowed.
-        metadata: the provider's; says where its keys are.
-        token: the JWT.
         reason: what its keys are fetched anew for; see ``documents.get_newer``.
 
     Raises:

@@ -35,9 +35,6 @@ def verify(
     """Return header and claims of a token that the provider signed, and that is for us and not expired.
 
     Args:
-        provider: who must have signed it.
-        metadata: the provider's.
-        token: the JWT.
         required: the claims that must be there. Others are checked where they are there.
         reason: what keys are fetched anew for; see ``documents.get_newer``.
 

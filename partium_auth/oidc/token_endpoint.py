@@ -45,9 +45,6 @@ def redeem_code(
     """Redeem an authorization code. The answer has an ``id_token``, which is not verified yet.
 
     Args:
-        provider: where the login was started.
-        metadata: the provider's.
-        code: from the authorization response.
         redirect_uri: exactly as it was sent with the authorization request.
         code_verifier: whose challenge was sent with the authorization request.
 
@@ -78,7 +75,6 @@ def refresh(
     """Get new tokens with a refresh token (RFC 6749 §6).
 
     Args:
-        provider: who issued it.
         refresh_token: the provider may accept it only once.
         who: issuer and subject of the login. An ID token in the answer has to be about that person.
         before_send: called just before the first byte is sent; see ``Transport.send``.
@@ -134,11 +130,6 @@ def revoke(provider: Provider, refresh_token: str | Plain) -> bool:
 
 def push(provider: Provider, metadata: Metadata, parameters: Mapping[str, Any]) -> str:
     """Push an authorization request (RFC 9126 §2); return its ``request_uri`` for the browser's URL.
-
-    Args:
-        provider: where the login is started.
-        metadata: the provider's.
-        parameters: of the authorization request.
 
     Raises:
         UpstreamError: the provider refused, failed, or answered without a ``request_uri``.

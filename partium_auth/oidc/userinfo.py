@@ -43,9 +43,6 @@ def fetch(provider: Provider, metadata: Metadata, access_token: str, *, subject:
     """Return a person's claims from the userinfo endpoint, sent as JSON or as a signed JWT.
 
     Args:
-        provider: whose endpoint it is.
-        metadata: the provider's.
-        access_token: the bearer.
         subject: the ID token's ``sub``; an answer about somebody else is refused (§5.3.2).
 
     Raises:

@@ -257,7 +257,6 @@ class FindClient:
 
         Args:
             found: what :meth:`search` returned, or the id of its session.
-            per_page: the number of parts per page.
         """
         return ResultPaginator(self, found, per_page)
 

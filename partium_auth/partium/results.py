@@ -67,11 +67,7 @@ class SearchResult:
         return self.results
 
     def paginator(self, per_page: int) -> ResultPaginator:
-        """Return the pages of this search, to be used in a template as Django's ``Paginator`` is.
-
-        Args:
-            per_page: the number of parts per page.
-        """
+        """Return the pages of this search, to be used in a template as Django's ``Paginator`` is."""
         if self.client is None:
             raise ValueError("This result came from no client.")
         return self.client.paginator(self, per_page)
@@ -129,7 +125,6 @@ def parse_search_result(
         response: to a search, or to a request for the state of one.
         what: what was asked for, to begin the message with.
         skipped: how many parts come before.
-        asked, client: for :class:`SearchResult`.
 
     Raises:
         UnexpectedResponse: the body has no list of results.

@@ -114,11 +114,7 @@ class SearchParameters:
         return replace(asked, image=_read(self.image, MAX_PAYLOAD_BYTES - rest))
 
     def query(self, organization: str) -> dict[str, Any]:
-        """Return the JSON object that asks for this (Partium, Find API: part search).
-
-        Args:
-            organization: Partium's id.
-        """
+        """Return the JSON object that asks for this (Partium, Find API: part search)."""
         projection = list(PROJECTION if self.projection is None else self.projection)
         if self.facets and FACETS not in projection:
             projection.append(FACETS)

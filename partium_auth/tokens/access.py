@@ -119,9 +119,7 @@ def read(user_pk: object, grant_id: uuid.UUID | None, organization_id: uuid.UUID
     A grant that is another person's is not seen.
 
     Args:
-        user_pk: who is logged in.
         grant_id: what the session names, or None for a session without a Partium login.
-        organization_id: which organization.
     """
     alias = database_alias()
     asked_at = time.time()
@@ -138,9 +136,6 @@ def read_newest(user_pk: object, organization_id: uuid.UUID) -> list[SessionAcce
     """Read what a person's newest living logins may use of one organization, the newest first; at most :data:`LOGINS_CONSIDERED`.
 
     Without a living login there is one answer without a login.
-
-    Args:
-        user_pk, organization_id: as :func:`read`.
     """
     alias = database_alias()
     rows = _statement(alias, newest=True).run(alias, user=user_pk, organization=organization_id)
@@ -207,10 +202,6 @@ def recall(
 
     A reader inside a transaction may remember what is rolled back. That does no harm: the remembered version is random, so no
     reader will find it in the database.
-
-    Args:
-        user_pk, grant_id, organization_id: as :func:`read`.
-        now: seconds since the epoch.
     """
     alias = database_alias()
     remembered = _memo.get((alias, user_pk, grant_id, organization_id))

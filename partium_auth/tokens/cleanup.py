@@ -190,7 +190,6 @@ def _without_session(living: _Digests | None, rows: list[_Row], *, or_unknown: b
 
     Args:
         living: digests of living sessions' keys, read a moment ago: their grants need no look-up.
-        rows: the grants to look at.
         or_unknown: also return those whose session key is not known or does not open.
     """
     keys: dict[Any, str | None] = {}

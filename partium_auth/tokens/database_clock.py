@@ -62,7 +62,6 @@ class DatabaseClock:
         """Note what the database's clock shows now.
 
         Args:
-            database_seconds: the answer.
             asked_at: this machine's clock just before it asked.
         """
         now = time.time()

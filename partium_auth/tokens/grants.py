@@ -39,7 +39,6 @@ def open_grant(login: VerifiedLogin, session_key: str) -> Grant:
     """Store the grant of a login that succeeded.
 
     Args:
-        login: with its user.
         session_key: Django's, of the session it belongs to; empty where :func:`key_of` is.
 
     Raises:

@@ -62,9 +62,7 @@ def commit(
 
     Args:
         grant: as it was when the request was sent.
-        tokens: what came back.
         issued_at: just before the request was sent, in seconds since the epoch.
-        generation: what they replace.
         reusable: whether the refresh token was seen to allow being sent twice; None: as before.
         unrotated: how many answers in a row brought no other refresh token.
         pause_seconds: until the next refresh may begin; None: whenever it is due.
@@ -105,7 +103,6 @@ def record_failure(
     """Give the lease back after a refresh that failed; nobody in the fleet asks the upstream before the wait is over.
 
     Args:
-        retry_in_seconds: how long the wait is.
         sent_at: when a request was sent whose outcome is unknown: ``F("sent_at")`` for this one, otherwise the value from before.
     """
     next_attempt_at = Now() + dt.timedelta(seconds=retry_in_seconds)

@@ -13,11 +13,7 @@ T = TypeVar("T")
 
 
 class Memo(Generic[T]):
-    """A bounded dictionary, one per process, for any number of threads.
-
-    Args:
-        limit: how many entries it keeps.
-    """
+    """A bounded dictionary, one per process, for any number of threads."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -30,7 +30,6 @@ def keep(grant: Grant, tokens: TokenResponse, generation: int) -> None:
 
     Args:
         grant: whose refresh token was sent, with its identity.
-        tokens: what came back.
         generation: of the grant with these tokens; a later refresh knows more.
     """
     if grant.kind != Grant.Kind.OIDC or not tokens.id_token or grant.identity is None:

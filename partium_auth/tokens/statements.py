@@ -44,12 +44,7 @@ class Statement(NamedTuple):
     converters: dict[int, Any]
 
     def run(self, alias: str, **values: Any) -> list[tuple[Any, ...]]:
-        """Return the rows, with the values that the ORM would return.
-
-        Args:
-            alias: the database that it was compiled for.
-            values: of the parameters, by name.
-        """
+        """Return the rows, with the values that the ORM would return."""
         connection = connections[alias]  # asked for again: a connection is its thread's, and a statement outlives it
         parameters = [
             p.prepared(values[p.name], connection) if isinstance(p, Parameter) else p for p in self.parameters

@@ -39,8 +39,6 @@ class RefreshesUnderWay:
     """Starts refreshes, in threads or in the calling one, and lets callers join those that run already.
 
     Args:
-        refresher: does them.
-        elapsed: seconds that never run backwards.
         queued_seconds: a refresh that was queued for longer than this is dropped.
     """
 

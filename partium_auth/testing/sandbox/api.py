@@ -120,12 +120,7 @@ class _Search:
 
 
 class PartiumApi:
-    """The endpoints.
-
-    Args:
-        state: organizations, credentials, clock.
-        issuers: the connected identity providers.
-    """
+    """The endpoints."""
 
     def __init__(self, state: State, issuers: Issuers) -> None:
         self._state = state

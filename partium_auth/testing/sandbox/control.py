@@ -194,7 +194,6 @@ class SandboxControls(ABC):
         """Answer 200 with something that is no answer.
 
         Args:
-            endpoint: which calls.
             what: ``html``, ``empty``, ``truncated``, ``array``, ``invalid_utf8``, ``wrong_types``, ``empty_token``,
                 ``zero_lifetime`` or ``negative_lifetime``.
             when: see :class:`When`.
@@ -244,7 +243,6 @@ class SandboxControls(ABC):
         """Wait until at least that many calls match and return them.
 
         Args:
-            number: how many.
             timeout_seconds: for how long at most.
             wanted: as for :meth:`calls`. Only calls that are finished count, unless ``finished`` is given: ``False``
                 for those still under way, ``None`` for both.
@@ -280,11 +278,7 @@ class SandboxControls(ABC):
 
 
 class SandboxControl(SandboxControls):
-    """The controls of a sandbox in another process on this machine.
-
-    Args:
-        url: its base URL.
-    """
+    """The controls of a sandbox in another process on this machine."""
 
     _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 

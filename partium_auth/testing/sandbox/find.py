@@ -21,9 +21,6 @@ def narrowed(
     """The parts that have one of each label's values, and are mounted below one of the nodes.
 
     Args:
-        parts: what the words or the photo found.
-        language: of labels and values.
-        filters: labels and values.
         nodes: ids of machines and assemblies, the catalog's or Partium's; empty: all.
     """
     wanted = {node for node in ASSEMBLIES if node in nodes or partium_id(node) in nodes}
@@ -122,10 +119,7 @@ def result(part: Part, organization: str, language: str, words: tuple[str, ...],
     """Every projectable field of one result, by its name within ``results``.
 
     Args:
-        part: what was found.
         organization: who searched; only its machines are counted.
-        language: of names, labels and values.
-        words: what was searched, to be highlighted.
         media_url: where the sandbox serves pictures.
     """
     name = part.full_name(language)

@@ -39,8 +39,6 @@ def apply_seed(seed: dict[str, Any], state: State, issuers: Issuers) -> None:
     Args:
         seed: ``settings``, and lists of ``organizations``, ``users``, ``keys`` and ``issuers``, each an object with the
             arguments of ``add_organization``, ``add_user``, ``add_key`` and ``add_issuer``; all optional.
-        state: where organizations, users and keys are added.
-        issuers: where issuers are added.
 
     Raises:
         ValueError: something is unknown, missing or impossible; the message says where and quotes no credential.

@@ -47,7 +47,6 @@ class HttpServer(ThreadingHTTPServer):
 
     Args:
         address: host and port; port 0 takes a free one.
-        core: what answers.
         verbose: print one line per request to standard error.
 
     Raises:
