@@ -29,7 +29,15 @@ AT_ONCE = 60
 
 def measure(rounds: int, say: Callable[[str], None]) -> None:
     """Print the table; the sandbox runs in a process of its own."""
-    command = [sys.executable, "-m", "partium_auth.testing.sandbox", "--port", "0", "--set", "rate_limit_per_second=100000"]
+    command = [
+        sys.executable,
+        "-m",
+        "partium_auth.testing.sandbox",
+        "--port",
+        "0",
+        "--set",
+        "rate_limit_per_second=100000",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sandbox:
         try:
             assert sandbox.stdout is not None

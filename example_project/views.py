@@ -72,9 +72,7 @@ class Found:
     facets: FacetForm | None = None
 
 
-def _found(
-    page: ResultPage, *, text: str = "", from_photo: bool = False, facets: FacetForm | None = None
-) -> Found:
+def _found(page: ResultPage, *, text: str = "", from_photo: bool = False, facets: FacetForm | None = None) -> Found:
     session_id, limit = page.paginator.session_id, page.paginator.per_page
     query = urlencode({"session": session_id, "page": page.number + 1, "limit": limit})
     return Found(

@@ -34,7 +34,9 @@ class Connection:
         self._origin = origin
         self._sock = sock
         self._stream = stream
-        self._http = HTTPConnection("localhost")  # the name is not used: the socket is connected, and requests have a Host
+        self._http = HTTPConnection(
+            "localhost"
+        )  # the name is not used: the socket is connected, and requests have a Host
         self._http.auto_open = 0
         self._http.sock = cast("Any", stream)
         self._pid = os.getpid()

@@ -107,9 +107,7 @@ def record_failure(
     """
     next_attempt_at = Now() + dt.timedelta(seconds=retry_in_seconds)
     held = _rows().filter(pk=grant_id, generation=generation, lease_id=lease_id)
-    return bool(
-        held.update(**_FREE, next_attempt_at=next_attempt_at, failures=F("failures") + 1, sent_at=sent_at)
-    )
+    return bool(held.update(**_FREE, next_attempt_at=next_attempt_at, failures=F("failures") + 1, sent_at=sent_at))
 
 
 def record_rejection(

@@ -282,7 +282,9 @@ class Refresher:
         with pending.lock:
             if pending.thread is None or not pending.thread.is_alive():
                 pending.thread = threading.Thread(target=self._retry_commits, args=(pending,), daemon=True)
-                with contextlib.suppress(RuntimeError):  # no thread can be started: drain() retries when the process ends
+                with contextlib.suppress(
+                    RuntimeError
+                ):  # no thread can be started: drain() retries when the process ends
                     pending.thread.start()
 
     def _retry_commits(self, pending: _PendingCommits) -> None:

@@ -58,9 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     try:
-        sandbox = PartiumSandbox.start(
-            options.port, host=options.host, seed=_seed(options), verbose=options.verbose
-        )
+        sandbox = PartiumSandbox.start(options.port, host=options.host, seed=_seed(options), verbose=options.verbose)
     except (OSError, OverflowError, ValueError) as error:
         reason = str(error)
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:

@@ -6,6 +6,7 @@ import difflib
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
+
 @dataclass(frozen=True)
 class Settings:
     """The settings. What Partium does not document is a setting, and the default is the common case.
