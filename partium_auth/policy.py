@@ -62,11 +62,13 @@ class SessionActor:
         user: who is logged in.
         grant_id: the grant that the session names; None: it logged in through another backend.
         logged_in_at: when it last did so, by the database's clock in seconds since the epoch; None: not known.
+        address: the IP address that the request came from, for the events.
     """
 
     user: User
     grant_id: uuid.UUID | None
     logged_in_at: float | None = None
+    address: str | None = None
 
     @property
     def pk(self) -> Any:

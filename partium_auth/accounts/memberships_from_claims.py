@@ -215,7 +215,6 @@ def _set_privileges(user: Any, claims: Mapping[str, Any]) -> None:
             record(
                 AuditEvent.Action.PRIVILEGES_CHANGED,
                 actor=None,
-                address=None,
                 person=user,
                 detail=EventDetail.CHANGED,
                 parameters={"changes": changed},

@@ -23,7 +23,6 @@ from partium_auth.accounts.error_pages import error_response
 from partium_auth.accounts.redirects import memberships_url, next_field, next_url_of
 from partium_auth.exceptions import LoginRequired
 from partium_auth.host.decorators import utf8_only
-from partium_auth.host.remote_address import address_of
 from partium_auth.models import Invitation, Membership, Organization, Origin, Role
 from partium_auth.services import members
 
@@ -102,11 +101,11 @@ def _next(next_url: str) -> dict[str, Any]:
 
 
 def _leave(request: HttpRequest, chosen: _Belonging) -> None:
-    actor, address = sessions.actor_of(request), address_of(request)
+    actor = sessions.actor_of(request)
     if "declined" in request.POST and chosen.invitation is not None:
-        members.decline_invitation(chosen.invitation, actor=actor, address=address)
+        members.decline_invitation(chosen.invitation, actor=actor)
     else:
-        members.leave_organization(chosen.organization, actor=actor, address=address)
+        members.leave_organization(chosen.organization, actor=actor)
     sessions.choose_organization(request, request.user)
     text = _("You have left %(organization)s.") % {"organization": chosen.organization}
     messages.success(request, text, fail_silently=True)

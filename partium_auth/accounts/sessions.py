@@ -13,6 +13,7 @@ from partium_auth import policy
 from partium_auth.accounts.login_events import record_login
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
+from partium_auth.host.remote_address import address_of
 from partium_auth.models import Grant
 from partium_auth.models.database import database_alias
 from partium_auth.policy import SessionActor
@@ -161,9 +162,9 @@ def grant_id_of(request: HttpRequest) -> uuid.UUID | None:
 
 
 def actor_of(request: HttpRequest) -> SessionActor:
-    """Return who acts in a request: the person, in the session."""
+    """Return who acts in a request: the person, in the session. Pass it to ``partium_auth.services``."""
     at = request.session.get(LOGGED_IN_AT) if hasattr(request, "session") else None
-    return SessionActor(request.user, grant_id_of(request), at if isinstance(at, float) else None)
+    return SessionActor(request.user, grant_id_of(request), at if isinstance(at, float) else None, address_of(request))
 
 
 def organization_id_of(request: HttpRequest) -> uuid.UUID | None:

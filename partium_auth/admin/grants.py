@@ -19,7 +19,6 @@ from partium_auth import policy
 from partium_auth.admin.display import NOTHING, moment
 from partium_auth.admin.identities import person_begins_with
 from partium_auth.admin.permissions import PolicyAdmin, actor_of
-from partium_auth.host.remote_address import address_of
 from partium_auth.models import ApiKey, Grant
 from partium_auth.services.grants import revoke_grants
 
@@ -166,7 +165,7 @@ class GrantAdmin(PolicyAdmin):
             messages.warning(request, gettext("An API key's grant ends with the key: revoke the key instead."))
         chosen = list(queryset.filter(revoked_at=None, api_key=None))
         ids = [grant.pk for grant in chosen]
-        count = revoke_grants(ids, actor=actor_of(request), address=address_of(request))
+        count = revoke_grants(ids, actor=actor_of(request))
         for grant in chosen:
             self.log_change(request, grant, gettext("Revoked."))
         text = ngettext("%(count)d grant was revoked.", "%(count)d grants were revoked.", count) % {"count": count}

@@ -17,7 +17,6 @@ from partium_auth import policy
 from partium_auth.admin.display import ago
 from partium_auth.admin.members import PersonField
 from partium_auth.admin.permissions import PolicyAdmin, actor_of
-from partium_auth.host.remote_address import address_of
 from partium_auth.models import Identity
 from partium_auth.services import identities
 from partium_auth.services.members import naming_columns
@@ -74,12 +73,10 @@ class IdentityAdmin(PolicyAdmin):
         return ago(identity.last_login_at)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        identities.connect_identity(
-            obj, form.cleaned_data["person"], actor=actor_of(request), address=address_of(request)
-        )
+        identities.connect_identity(obj, form.cleaned_data["person"], actor=actor_of(request))
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        identities.disconnect_identity(obj, actor=actor_of(request), address=address_of(request))
+        identities.disconnect_identity(obj, actor=actor_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for identity in queryset.select_related("user"):

@@ -14,7 +14,6 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth.admin.permissions import actor_of
 from partium_auth.exceptions import EncryptionError
-from partium_auth.host.remote_address import address_of
 from partium_auth.models import ApiKey, Organization
 from partium_auth.services import keys
 
@@ -69,7 +68,7 @@ def verify_keys(request: HttpRequest, chosen: list[ApiKey]) -> None:
             messages.warning(request, text % {"count": left})
             break
         try:
-            outcome = keys.verify_key(key, actor=actor_of(request), address=address_of(request))
+            outcome = keys.verify_key(key, actor=actor_of(request))
             result = outcome.verification.value
         except (ValidationError, EncryptionError):
             result = "failed"
@@ -85,7 +84,7 @@ def revoke_keys(request: HttpRequest, chosen: list[ApiKey]) -> None:
         chosen: the keys, with their organizations.
     """
     for key in chosen:
-        keys.revoke_key(key, actor=actor_of(request), address=address_of(request))
+        keys.revoke_key(key, actor=actor_of(request))
     _tell(request, {"revoked": chosen} if chosen else {})
 
 

@@ -29,7 +29,6 @@ from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, 
 from partium_auth.exceptions import EncryptionError
 from partium_auth.host.decorators import never_atomic
 from partium_auth.host.posted_secrets import hide_in_urls
-from partium_auth.host.remote_address import address_of
 from partium_auth.models import ApiKey
 from partium_auth.services import keys
 
@@ -159,7 +158,6 @@ class ApiKeyAdmin(PolicyAdmin):
                     expires_at=data["expires_at"],
                     allow_unverified=data["allow_unverified"],
                     actor=actor_of(request),
-                    address=address_of(request),
                 ),
             )
             if key is not None:
@@ -197,7 +195,6 @@ class ApiKeyAdmin(PolicyAdmin):
                     overlap=dt.timedelta(hours=data["overlap_hours"]),
                     allow_unverified=data["allow_unverified"],
                     actor=actor_of(request),
-                    address=address_of(request),
                 ),
             )
             if new is not None:
@@ -251,9 +248,7 @@ class ApiKeyAdmin(PolicyAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        keys.change_key(
-            obj, label=obj.label, expires_at=obj.expires_at, actor=actor_of(request), address=address_of(request)
-        )
+        keys.change_key(obj, label=obj.label, expires_at=obj.expires_at, actor=actor_of(request))
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         """Write no log entry of Django's: the service has recorded an event, and a key has one audit trail."""

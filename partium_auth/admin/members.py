@@ -23,7 +23,6 @@ from partium_auth.admin.display import copyable
 from partium_auth.admin.organization_choice import OrganizationField, OrganizationFilter
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, permissions_of
 from partium_auth.host.local_time import local_date
-from partium_auth.host.remote_address import address_of
 from partium_auth.models import Invitation, Membership, Role
 from partium_auth.services import members
 
@@ -154,16 +153,14 @@ class MembershipAdmin(_MembersAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         user = obj.user if change else form.cleaned_data["person"]
         organization = obj.organization if change else form.cleaned_data["organization"]
-        stored = members.add_member(
-            organization, user, role=obj.role, actor=actor_of(request), address=address_of(request)
-        )
+        stored = members.add_member(organization, user, role=obj.role, actor=actor_of(request))
         obj.pk, obj.user, obj.organization = stored.pk, user, organization
         if change and obj.role != Role.DEVELOPER:
             self._tell_of_last_developer(request, organization)
         obj._state.adding = False
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        members.remove_member(obj.organization, obj.user, actor=actor_of(request), address=address_of(request))
+        members.remove_member(obj.organization, obj.user, actor=actor_of(request))
         self._tell_of_last_developer(request, obj.organization)
 
     def _tell_of_last_developer(self, request: HttpRequest, organization: Any) -> None:
@@ -274,7 +271,6 @@ class InvitationAdmin(_MembersAdmin):
             obj.email,
             role=obj.role,
             actor=actor_of(request),
-            address=address_of(request),
         )
         if form.member is not None:
             messages.info(request, gettext("This person is a member already: the invitation makes them a developer."))
@@ -282,7 +278,7 @@ class InvitationAdmin(_MembersAdmin):
         obj._state.adding = False
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        members.withdraw_invitation(obj, actor=actor_of(request), address=address_of(request))
+        members.withdraw_invitation(obj, actor=actor_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for invitation in queryset.select_related("organization"):

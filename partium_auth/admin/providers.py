@@ -26,7 +26,6 @@ from partium_auth.exceptions import PartiumError
 from partium_auth.fields import MASK
 from partium_auth.host.decorators import never_atomic
 from partium_auth.host.posted_secrets import SecretField, hide_in_urls
-from partium_auth.host.remote_address import address_of
 from partium_auth.models import EmailDomain, IdentityProvider
 from partium_auth.oidc import client_keys
 from partium_auth.oidc.metadata import is_secure
@@ -238,9 +237,8 @@ class IdentityProviderAdmin(PolicyAdmin):
         if provider is None or not self.has_view_permission(request, provider):
             raise PermissionDenied
         if request.method == "POST":
-            address, at_once = address_of(request), "at_once" in request.POST
             try:
-                key = create_client_key(provider, actor=actor_of(request), address=address, at_once=at_once)
+                key = create_client_key(provider, actor=actor_of(request), at_once="at_once" in request.POST)
             except PartiumError as error:
                 messages.error(request, gettext("No key pair was created: %s") % error)
             else:
@@ -285,7 +283,7 @@ class IdentityProviderAdmin(PolicyAdmin):
     def _activate(self, request: HttpRequest, provider: IdentityProvider, back_url: str) -> HttpResponse:
         try:
             provider.is_active = True
-            save_provider(provider, actor=actor_of(request), address=address_of(request))
+            save_provider(provider, actor=actor_of(request))
         except ValidationError as error:
             messages.error(request, " ".join(error.messages))
         else:
@@ -308,15 +306,15 @@ class IdentityProviderAdmin(PolicyAdmin):
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         pasted = form.cleaned_data.get("new_client_secret")
-        save_provider(obj, actor=actor_of(request), address=address_of(request), client_secret=pasted)
+        save_provider(obj, actor=actor_of(request), client_secret=pasted)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         super().save_formset(request, form, formset, change)
         if formset.has_changed():
-            record_change(form.instance, ["email_domains"], actor=actor_of(request), address=address_of(request))
+            record_change(form.instance, ["email_domains"], actor=actor_of(request))
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        delete_provider(obj, actor=actor_of(request), address=address_of(request))
+        delete_provider(obj, actor=actor_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         for provider in queryset.select_related("organization"):

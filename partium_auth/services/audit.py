@@ -18,6 +18,7 @@ from partium_auth import signals
 from partium_auth.models import ApiKey, AuditEvent, Organization
 from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
+from partium_auth.policy import SessionActor
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -31,7 +32,7 @@ def record(
     action: AuditEvent.Action,
     *,
     actor: Actor,
-    address: str | None,
+    address: str | None = None,
     organization: Organization | None = None,
     key: ApiKey | None = None,
     person: Actor = None,
@@ -44,7 +45,7 @@ def record(
     Args:
         action: what happened.
         actor: who did it; None: the system.
-        address: the IP address they did it from.
+        address: the IP address they did it from; a ``SessionActor`` knows it itself.
         organization: the organization concerned, where there is no key.
         key: the key concerned.
         person: the person concerned, where that is not the actor.
@@ -61,7 +62,7 @@ def record(
         detail_parameters=dict(parameters or {}),
         actor_id=_id(actor),
         actor_name=_name(actor),
-        address=_address(address),
+        address=_valid_address(actor.address if isinstance(actor, SessionActor) else address),
         person_id=_id(person),
         person_name="" if person_name is None else person_name[:254] or _name(person),
     )
@@ -123,7 +124,7 @@ def _name(person: Actor) -> str:
     return "" if person is None else str(person.get_username())[:190]
 
 
-def _address(address: str | None) -> str | None:
+def _valid_address(address: str | None) -> str | None:
     # Behind a Unix socket REMOTE_ADDR is empty, and some proxies put a port or a name there.
     try:
         validate_ipv46_address(address or "")

@@ -37,15 +37,12 @@ _MAKE: Mapping[str, Callable[[], Any]] = {
 }
 
 
-def create_client_key(
-    row: IdentityProvider | None, *, actor: Actor, address: str | None = None, at_once: bool = False
-) -> ClientKey:
+def create_client_key(row: IdentityProvider | None, *, actor: Actor, at_once: bool = False) -> ClientKey:
     """Make a key pair for ``private_key_jwt``. The first one signs at once, a later one after :data:`OVERLAP`.
 
     Args:
         row: the provider; None: that of the settings.
         actor: an operator; None: the system.
-        address: the IP address they act from.
         at_once: the old keys may be known to others: use the new one at once, and publish no other any more.
 
     Raises:
@@ -74,7 +71,6 @@ def create_client_key(
         record(
             AuditEvent.Action.CLIENT_KEY_CREATED,
             actor=actor,
-            address=address,
             detail=EventDetail.CLIENT_KEY,
             parameters={"provider": provider.slug, "key": str(key.pk)},
         )

@@ -57,7 +57,6 @@ def clear_events(*, older_than_days: int, actor: Actor) -> tuple[int, int]:
                 audit.record(
                     AuditEvent.Action.EVENTS_CLEARED,
                     actor=actor,
-                    address=None,
                     detail=EventDetail.CLEARED,
                     parameters={"days": older_than_days, "events": deleted, "invitations": erased},
                 )
@@ -93,7 +92,6 @@ def erase_person(person: AbstractBaseUser, *, actor: Actor) -> int:
             audit.record(
                 AuditEvent.Action.PERSON_ERASED,
                 actor=None if actor == person else actor,
-                address=None,
                 person=person,
                 person_name=None,
             )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from partium_auth.policy import Actor
 
 
-def revoke_grants(grant_ids: Iterable[uuid.UUID], *, actor: Actor, address: str | None = None) -> int:
+def revoke_grants(grant_ids: Iterable[uuid.UUID], *, actor: Actor) -> int:
     """Revoke the grants of logins, and log out their sessions. Returns how many were still open; one event per person records it.
 
     An API key's grant is left alone: it ends with its key (``services.keys.revoke_key``), which would otherwise be shown as
@@ -30,7 +30,6 @@ def revoke_grants(grant_ids: Iterable[uuid.UUID], *, actor: Actor, address: str 
     Args:
         grant_ids: primary keys.
         actor: an operator; None: the system.
-        address: the IP address they act from.
 
     Raises:
         PermissionDenied: the actor is not an operator.
@@ -41,5 +40,5 @@ def revoke_grants(grant_ids: Iterable[uuid.UUID], *, actor: Actor, address: str 
         logins = Grant.objects.filter(pk__in=list(grant_ids), api_key=None)
         users = get_user_model()._base_manager.using(database_alias())
         for person in users.filter(pk__in=logins.filter(revoked_at=None).values("user")):
-            record(AuditEvent.Action.GRANTS_REVOKED, actor=actor, address=address, person=person)
+            record(AuditEvent.Action.GRANTS_REVOKED, actor=actor, person=person)
         return grants.revoke(logins, delete_sessions=True)

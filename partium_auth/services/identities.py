@@ -20,16 +20,13 @@ if TYPE_CHECKING:
     from partium_auth.policy import Actor
 
 
-def connect_identity(
-    identity: Identity, user: AbstractBaseUser, *, actor: Actor, address: str | None = None
-) -> Identity:
+def connect_identity(identity: Identity, user: AbstractBaseUser, *, actor: Actor) -> Identity:
     """Give an identity to another person, who logs in with it from now on; its logins and memberships from claims end.
 
     Args:
         identity: a subject at an issuer.
         user: whose it becomes.
         actor: an operator; None: the system.
-        address: the IP address they act from.
 
     Raises:
         PermissionDenied: the actor is not an operator.
@@ -39,29 +36,28 @@ def connect_identity(
         stored = Identity.objects.select_for_update().select_related("user").get(pk=identity.pk)
         if stored.user_id == user.pk:
             return stored
-        _end_logins(stored, actor, address)
-        record(AuditEvent.Action.IDENTITY_DISCONNECTED, actor=actor, address=address, person=stored.user)
+        _end_logins(stored, actor)
+        record(AuditEvent.Action.IDENTITY_DISCONNECTED, actor=actor, person=stored.user)
         stored.user_id = user.pk
         stored.save(update_fields=["user"])
-        record(AuditEvent.Action.IDENTITY_CONNECTED, actor=actor, address=address, person=user)
+        record(AuditEvent.Action.IDENTITY_CONNECTED, actor=actor, person=user)
         return stored
 
 
-def disconnect_identity(identity: Identity, *, actor: Actor, address: str | None = None) -> None:
+def disconnect_identity(identity: Identity, *, actor: Actor) -> None:
     """Delete an identity; its logins and memberships from claims end. The next login with it is a first login.
 
     Args:
         identity: a subject at an issuer.
         actor: an operator; None: the system.
-        address: the IP address they act from.
 
     Raises:
         PermissionDenied: the actor is not an operator.
     """
     _require_operator(actor)
     with transaction.atomic(using=database_alias()):
-        _end_logins(identity, actor, address)
-        record(AuditEvent.Action.IDENTITY_DISCONNECTED, actor=actor, address=address, person=identity.user)
+        _end_logins(identity, actor)
+        record(AuditEvent.Action.IDENTITY_DISCONNECTED, actor=actor, person=identity.user)
         identity.delete()
 
 
@@ -70,7 +66,7 @@ def _require_operator(actor: Actor) -> None:
         raise PermissionDenied
 
 
-def _end_logins(identity: Identity, actor: Actor, address: str | None) -> None:
+def _end_logins(identity: Identity, actor: Actor) -> None:
     """End the logins, and the memberships that their claims have given: the person's next claims are another identity's."""
     grants.revoke(Grant.objects.filter(identity=identity), delete_sessions=True)
-    set_claimed_memberships(identity, {}, actor=actor, address=address)
+    set_claimed_memberships(identity, {}, actor=actor)

@@ -61,7 +61,6 @@ def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
             detail=EventDetail.REJECTED_IN_USE,
             parameters={"status": status} if was_well else {"status": status, "again": True},
             actor=None,
-            address=None,
         )
     logger.warning("Partium answered %s to the API key %s (%s).", status, key.pk, key.organization.org_id)
 

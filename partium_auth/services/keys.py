@@ -52,7 +52,6 @@ def add_key(
     *,
     label: str,
     actor: Actor,
-    address: str | None = None,
     expires_at: dt.datetime | None = None,
     verify: bool = True,
     allow_unverified: bool = False,
@@ -64,7 +63,6 @@ def add_key(
         value: the key as it was pasted.
         label: what people call it.
         actor: who adds it; None: the system.
-        address: the IP address they do it from.
         expires_at: when Partium will stop accepting it, if that is known.
         verify: verify the key at Partium first, in at most 5 s; False stores it unverified.
         allow_unverified: store it as unverified where Partium could not be asked. A refused key is never stored.
@@ -84,7 +82,7 @@ def add_key(
     check_expiry(expires_at)
     digest = fingerprint("api-key", value)
     _refuse_duplicate(organization, digest)
-    outcome = _verify_before_storing(organization, value, label, verify, allow_unverified, actor, address)
+    outcome = _verify_before_storing(organization, value, label, verify, allow_unverified, actor)
     with transaction.atomic(using=database_alias()):
         _permit_still(actor, organization)
         key = _insert(organization, value, digest, label, expires_at, outcome, actor)
@@ -93,7 +91,6 @@ def add_key(
             key=key,
             detail=outcome.code,
             actor=actor,
-            address=address,
             parameters=outcome.parameters,
         )
         _report_duplicate_after_commit(key)
@@ -107,7 +104,6 @@ def rotate_key(
     actor: Actor,
     overlap: dt.timedelta = DEFAULT_OVERLAP,
     label: str | None = None,
-    address: str | None = None,
     expires_at: dt.datetime | None = None,
     verify: bool = True,
     allow_unverified: bool = False,
@@ -122,7 +118,7 @@ def rotate_key(
         actor: who does it; None: the system.
         overlap: how long the old key may still be used, up to 90 days; zero ends it at once.
         label: of the new key; None: the old one's.
-        address, expires_at, verify, allow_unverified: as in :func:`add_key`, for the new key.
+        expires_at, verify, allow_unverified: as in :func:`add_key`, for the new key.
 
     Raises:
         PermissionDenied, FreshLoginRequired, ValidationError, EncryptionError: as :func:`add_key`; ``ValidationError`` also where the old key is
@@ -140,7 +136,7 @@ def rotate_key(
     check_expiry(expires_at)
     digest = fingerprint("api-key", value)
     _refuse_duplicate(key.organization, digest)
-    outcome = _verify_before_storing(key.organization, value, label, verify, allow_unverified, actor, address)
+    outcome = _verify_before_storing(key.organization, value, label, verify, allow_unverified, actor)
     now = timezone.now()
     with transaction.atomic(using=database_alias()):
         _permit_still(actor, key.organization)
@@ -157,7 +153,6 @@ def rotate_key(
             AuditEvent.Action.KEY_ROTATED,
             key=new,
             actor=actor,
-            address=address,
             detail=EventDetail.ROTATED,
             parameters=_in_history(key.label, key.hint, outcome),
         )
@@ -165,7 +160,6 @@ def rotate_key(
             AuditEvent.Action.KEY_RETIRED,
             key=key,
             actor=actor,
-            address=address,
             detail=EventDetail.RETIRED,
             parameters={**_in_history(new.label, new.hint), "hours": f"{hours:g}"},
         )
@@ -174,7 +168,7 @@ def rotate_key(
     return new
 
 
-def revoke_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> None:
+def revoke_key(key: ApiKey, *, actor: Actor) -> None:
     """End a key at once in every process and erase its value. This cannot be undone; revoking twice is one event.
 
     Partium is not told: a leaked key has to be deleted there as well.
@@ -194,11 +188,11 @@ def revoke_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> None
         )
         if revoked:
             grants.revoke(Grant.objects.filter(api_key=key.pk))
-            record(AuditEvent.Action.KEY_REVOKED, key=key, actor=actor, address=address)
+            record(AuditEvent.Action.KEY_REVOKED, key=key, actor=actor)
     key.status, key.secret = ApiKey.Status.REVOKED, None
 
 
-def verify_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> Outcome:
+def verify_key(key: ApiKey, *, actor: Actor) -> Outcome:
     """Verify a stored key at Partium in at most 5 s, and record the time and the result.
 
     Where Partium gives no answer about the key, the previous result stays.
@@ -227,15 +221,12 @@ def verify_key(key: ApiKey, *, actor: Actor, address: str | None = None) -> Outc
             key=key,
             detail=outcome.code,
             actor=actor,
-            address=address,
             parameters=outcome.parameters,
         )
     return outcome
 
 
-def change_key(
-    key: ApiKey, *, label: str, expires_at: dt.datetime | None, actor: Actor, address: str | None = None
-) -> None:
+def change_key(key: ApiKey, *, label: str, expires_at: dt.datetime | None, actor: Actor) -> None:
     """Change a key's label and expiry.
 
     Raises:
@@ -261,7 +252,7 @@ def change_key(
     with transaction.atomic(using=database_alias()):
         _permit_still(actor, key.organization)
         ApiKey.objects.filter(pk=key.pk).update(label=label, expires_at=expires_at)
-        record(AuditEvent.Action.KEY_CHANGED, key=key, detail=detail, actor=actor, address=address, parameters=times)
+        record(AuditEvent.Action.KEY_CHANGED, key=key, detail=detail, actor=actor, parameters=times)
     key.label, key.expires_at = label, expires_at
 
 
@@ -285,7 +276,6 @@ def _verify_before_storing(
     verify: bool,
     allow_unverified: bool,
     actor: Actor,
-    address: str | None,
 ) -> Outcome:
     if not verify:
         return Outcome(ApiKey.Verification.UNVERIFIED, EventDetail.NOT_TRIED)
@@ -297,7 +287,6 @@ def _verify_before_storing(
                 AuditEvent.Action.KEY_REFUSED,
                 organization=organization,
                 actor=actor,
-                address=address,
                 detail=EventDetail.REFUSED,
                 parameters=_in_history(label, hint_of(value), outcome),
             )

@@ -50,7 +50,6 @@ def add_organization(
     org_id: str,
     *,
     actor: Actor,
-    address: str | None = None,
     display_name: str = "",
     token_source: str = Organization.TokenSource.USER,
     required_provider: IdentityProvider | None = None,
@@ -60,7 +59,6 @@ def add_organization(
     Args:
         org_id: Partium's id, such as ``acme``; it cannot be changed afterwards.
         actor: an operator.
-        address: the IP address they act from.
         display_name: what people see; empty: the id.
         token_source: one of ``Organization.TokenSource``.
         required_provider: only sessions that logged in through it may open the organization.
@@ -80,13 +78,11 @@ def add_organization(
     organization.full_clean()
     with transaction.atomic(using=database_alias()):
         organization.save(force_insert=True)
-        record(AuditEvent.Action.ORGANIZATION_ADDED, actor=actor, address=address, organization=organization)
+        record(AuditEvent.Action.ORGANIZATION_ADDED, actor=actor, organization=organization)
     return organization
 
 
-def change_organization(
-    organization: Organization, *, actor: Actor, address: str | None = None, **changes: Any
-) -> Organization:
+def change_organization(organization: Organization, *, actor: Actor, **changes: Any) -> Organization:
     """Change an organization's ``display_name``, ``token_source``, ``required_provider`` or ``is_active``.
 
     Takes effect on the next token read in every process.
@@ -94,7 +90,6 @@ def change_organization(
     Args:
         organization: which one.
         actor: an operator.
-        address: the IP address they act from.
         changes: new values by field.
 
     Raises:
@@ -119,7 +114,6 @@ def change_organization(
             record(
                 AuditEvent.Action.ORGANIZATION_CHANGED,
                 actor=actor,
-                address=address,
                 organization=organization,
                 detail=EventDetail.CHANGED,
                 parameters={"changes": changed},
@@ -132,7 +126,6 @@ def add_member(
     user: AbstractBaseUser,
     *,
     actor: Actor,
-    address: str | None = None,
     role: str = Role.MEMBER,
 ) -> Membership:
     """Add a person to an organization, or change the role of a member.
@@ -141,7 +134,6 @@ def add_member(
         organization: which organization.
         user: the person.
         actor: an operator: developers invite by e-mail address instead, so that they do not see the host's users.
-        address: the IP address they act from.
         role: one of ``Role``.
 
     Raises:
@@ -154,15 +146,13 @@ def add_member(
         _lock(organization)
         developers = Membership.objects.filter(organization=organization, user_id=user.pk, role=Role.DEVELOPER)
         was_developer = developers.exists()
-        membership = _give(organization, user, _role(role), actor=actor, address=address)
+        membership = _give(organization, user, _role(role), actor=actor)
         if was_developer and not developers.exists():
-            _withdraw_of(user, [organization], actor=actor, address=address)
+            _withdraw_of(user, [organization], actor=actor)
         return membership
 
 
-def remove_member(
-    organization: Organization, user: AbstractBaseUser, *, actor: Actor, address: str | None = None
-) -> int:
+def remove_member(organization: Organization, user: AbstractBaseUser, *, actor: Actor) -> int:
     """Delete a person's memberships of an organization, whatever their origin; return how many rows that were.
 
     The open invitations that the person has made there, and those for the person's addresses, are withdrawn.
@@ -173,7 +163,6 @@ def remove_member(
         organization: which organization.
         user: the person.
         actor: an operator or, where the site allows it, a developer of the organization.
-        address: the IP address they act from.
 
     Raises:
         PermissionDenied: the actor may not manage the organization's members.
@@ -183,8 +172,8 @@ def remove_member(
     with transaction.atomic(using=database_alias()):
         _lock(organization)
         theirs = Membership.objects.filter(organization=organization, user_id=user.pk)
-        removed = _remove(theirs, user, actor=actor, address=address)
-        _withdraw_of(user, [organization], actor=actor, address=address)
+        removed = _remove(theirs, user, actor=actor)
+        _withdraw_of(user, [organization], actor=actor)
     return removed
 
 
@@ -193,7 +182,6 @@ def invite(
     email: str,
     *,
     actor: Actor,
-    address: str | None = None,
     role: str = Role.MEMBER,
     valid_for: dt.timedelta = INVITATION_LASTS,
 ) -> Invitation:
@@ -205,7 +193,6 @@ def invite(
         organization: which organization.
         email: the person's.
         actor: an operator or, where the site allows it, a developer of the organization.
-        address: the IP address they act from.
         role: one of ``Role``.
         valid_for: how long the invitation is open.
 
@@ -236,7 +223,7 @@ def invite(
         invitation.expires_at = now + valid_for
         invitation.invited_by_id = inviter
         invitation.save()
-        _record_invitation(AuditEvent.Action.INVITATION_MADE, invitation, actor=actor, address=address)
+        _record_invitation(AuditEvent.Action.INVITATION_MADE, invitation, actor=actor)
     return invitation
 
 
@@ -268,13 +255,12 @@ def member_known_as(organization: Organization, email: str) -> Membership | None
     return next((row for row in found if address in addresses_of(row.user_id)), None)
 
 
-def withdraw_invitation(invitation: Invitation, *, actor: Actor, address: str | None = None) -> None:
+def withdraw_invitation(invitation: Invitation, *, actor: Actor) -> None:
     """Delete an invitation; a membership that came of it stays.
 
     Args:
         invitation: open, accepted or expired.
         actor: an operator or, where the site allows it, a developer of the organization.
-        address: the IP address they act from.
 
     Raises:
         PermissionDenied: the actor may not manage the organization's members.
@@ -282,10 +268,10 @@ def withdraw_invitation(invitation: Invitation, *, actor: Actor, address: str | 
     if not policy.may_manage_members(actor, invitation.organization):
         raise PermissionDenied
     with transaction.atomic(using=database_alias()):
-        _delete_invitation(invitation, actor=actor, address=address)
+        _delete_invitation(invitation, actor=actor)
 
 
-def leave_organization(organization: Organization, *, actor: Actor, address: str | None = None) -> None:
+def leave_organization(organization: Organization, *, actor: Actor) -> None:
     """Delete the actor's own membership of an organization, and withdraw invitations as :func:`remove_member` does.
 
     A membership from claims stays: the next login would create it again.
@@ -298,11 +284,11 @@ def leave_organization(organization: Organization, *, actor: Actor, address: str
     with transaction.atomic(using=database_alias()):
         _lock(organization)
         own: dict[str, Any] = {"organization": organization, "user_id": actor.pk, "origin": Origin.ADMIN}
-        _remove(Membership.objects.filter(**own), actor, actor=actor, address=address)
-        _withdraw_of(actor, [organization], actor=actor, address=address)
+        _remove(Membership.objects.filter(**own), actor, actor=actor)
+        _withdraw_of(actor, [organization], actor=actor)
 
 
-def decline_invitation(invitation: Invitation, *, actor: Actor, address: str | None = None) -> None:
+def decline_invitation(invitation: Invitation, *, actor: Actor) -> None:
     """Decline an invitation that the actor's login has accepted: it is shown as declined, and the membership is deleted.
 
     Raises:
@@ -311,12 +297,10 @@ def decline_invitation(invitation: Invitation, *, actor: Actor, address: str | N
     if actor is None or invitation.accepted_by_id != actor.pk:
         raise PermissionDenied
     with transaction.atomic(using=database_alias()):
-        leave_organization(invitation.organization, actor=actor, address=address)
+        leave_organization(invitation.organization, actor=actor)
         declined = Invitation.objects.filter(pk=invitation.pk, declined_at=None).update(declined_at=timezone.now())
         if declined:
-            _record_invitation(
-                AuditEvent.Action.INVITATION_DECLINED, invitation, actor=actor, address=address, person=actor
-            )
+            _record_invitation(AuditEvent.Action.INVITATION_DECLINED, invitation, actor=actor, person=actor)
 
 
 def accept_invitations(
@@ -367,9 +351,7 @@ def accept_invitations(
                 accepted_at=now, accepted_by=user.pk
             )
             if accepted:
-                _record_invitation(
-                    AuditEvent.Action.INVITATION_ACCEPTED, invitation, actor=user, address=None, person=user
-                )
+                _record_invitation(AuditEvent.Action.INVITATION_ACCEPTED, invitation, actor=user, person=user)
                 given.append(_give(invitation.organization, user, invitation.role, lower=False, actor=user))
     return given
 
@@ -380,7 +362,6 @@ def set_claimed_memberships(
     memberships: Sequence[Membership] | None = None,
     *,
     actor: Actor = None,
-    address: str | None = None,
 ) -> list[Membership]:
     """Make a person's memberships from claims exactly these. Called by logins, and where an identity is taken from a person.
 
@@ -391,7 +372,6 @@ def set_claimed_memberships(
         roles: organization → one of ``Role``; the caller has checked which ones the provider may speak for.
         memberships: all that the person has, with their organizations, where the caller has just read them.
         actor: an operator who takes the identity away; None: the claims say so.
-        address: the IP address they act from.
 
     Returns:
         The person's memberships afterwards, those that are new at the end.
@@ -424,7 +404,7 @@ def set_claimed_memberships(
             if before is None:
                 created.append(Membership(**key, **values))
                 created[-1].save(force_insert=True)
-                _record(AuditEvent.Action.MEMBER_ADDED, created[-1], identity.user, actor=actor, address=address)
+                _record(AuditEvent.Action.MEMBER_ADDED, created[-1], identity.user, actor=actor)
                 continue
             membership, _created = Membership.objects.update_or_create(**key, defaults=values)
             if before.role != role:
@@ -433,28 +413,27 @@ def set_claimed_memberships(
                     membership,
                     identity.user,
                     actor=actor,
-                    address=address,
                     role_before=before.role,
                 )
         for row in memberships:
             if row.pk in ended:
-                _record(AuditEvent.Action.MEMBER_REMOVED, row, identity.user, actor=actor, address=address)
-        _withdraw_of(identity.user, lost, actor=actor, address=address)
+                _record(AuditEvent.Action.MEMBER_REMOVED, row, identity.user, actor=actor)
+        _withdraw_of(identity.user, lost, actor=actor)
     return [row for row in memberships if row.pk not in ended] + created
 
 
-def _withdraw_of(user: _Person, organizations: Sequence[Organization], *, actor: Actor, address: str | None) -> None:
+def _withdraw_of(user: _Person, organizations: Sequence[Organization], *, actor: Actor) -> None:
     """Delete the open invitations that a person has made in these organizations, and those for the person's addresses."""
     if organizations:
         open_ones = Invitation.objects.filter(organization__in=organizations, accepted_at=None)
         theirs = open_ones.filter(Q(invited_by=user.pk) | Q(email__in=addresses_of(user.pk)))
         for invitation in theirs.select_related("organization"):
-            _delete_invitation(invitation, actor=actor, address=address)
+            _delete_invitation(invitation, actor=actor)
 
 
-def _delete_invitation(invitation: Invitation, *, actor: Actor, address: str | None) -> None:
+def _delete_invitation(invitation: Invitation, *, actor: Actor) -> None:
     if invitation.accepted_at is None:
-        _record_invitation(AuditEvent.Action.INVITATION_WITHDRAWN, invitation, actor=actor, address=address)
+        _record_invitation(AuditEvent.Action.INVITATION_WITHDRAWN, invitation, actor=actor)
     invitation.delete()
 
 
@@ -473,11 +452,11 @@ def addresses_of(user_pk: Any) -> set[str]:
     return {address for address in map(canonical_email, known) if "@" in address}
 
 
-def _remove(theirs: QuerySet[Membership], user: _Person, *, actor: Actor, address: str | None) -> int:
+def _remove(theirs: QuerySet[Membership], user: _Person, *, actor: Actor) -> int:
     removed = list(theirs.select_related("organization"))
     Membership.objects.filter(pk__in=[row.pk for row in removed]).delete()
     for membership in removed:
-        _record(AuditEvent.Action.MEMBER_REMOVED, membership, user, actor=actor, address=address)
+        _record(AuditEvent.Action.MEMBER_REMOVED, membership, user, actor=actor)
     return len(removed)
 
 
@@ -492,7 +471,6 @@ def _give(
     role: str,
     *,
     actor: Actor,
-    address: str | None = None,
     lower: bool = True,
 ) -> Membership:
     with transaction.atomic(using=database_alias()):
@@ -501,11 +479,11 @@ def _give(
             user_id=user.pk, organization=organization, origin=Origin.ADMIN, defaults={"role": role}
         )
         if created:
-            _record(AuditEvent.Action.MEMBER_ADDED, membership, user, actor=actor, address=address)
+            _record(AuditEvent.Action.MEMBER_ADDED, membership, user, actor=actor)
         elif membership.role != role and (lower or role == Role.DEVELOPER):
             before, membership.role = membership.role, role
             membership.save(update_fields=["role"])
-            _record(AuditEvent.Action.ROLE_CHANGED, membership, user, actor=actor, address=address, role_before=before)
+            _record(AuditEvent.Action.ROLE_CHANGED, membership, user, actor=actor, role_before=before)
     return membership
 
 
@@ -515,14 +493,12 @@ def _record(
     user: _Person,
     *,
     actor: Actor,
-    address: str | None,
     role_before: str = "",
 ) -> None:
     parameters = {"role": membership.role, "origin": membership.origin}
     record(
         action,
         actor=actor,
-        address=address,
         organization=membership.organization,
         person=user,
         detail=EventDetail.ROLE_CHANGED if role_before else EventDetail.MEMBERSHIP,
@@ -535,13 +511,11 @@ def _record_invitation(
     invitation: Invitation,
     *,
     actor: Actor,
-    address: str | None,
     person: _Person | None = None,
 ) -> None:
     record(
         action,
         actor=actor,
-        address=address,
         organization=invitation.organization,
         person=person,
         person_name=invitation.email,

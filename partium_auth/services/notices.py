@@ -94,7 +94,6 @@ def note_expiring_keys() -> int:
                     AuditEvent.Action.KEY_EXPIRES,
                     key=key,
                     actor=None,
-                    address=None,
                     detail=EventDetail.EXPIRES,
                     parameters=expires,
                 )

@@ -32,14 +32,13 @@ _COLUMNS = tuple(
 
 
 def save_provider(
-    provider: IdentityProvider, *, actor: Actor, address: str | None = None, client_secret: str | Plain | None = None
+    provider: IdentityProvider, *, actor: Actor, client_secret: str | Plain | None = None
 ) -> IdentityProvider:
     """Store an identity provider, new or changed.
 
     Args:
         provider: as it should become; a secret that is stored already stays.
         actor: an operator; None: the system.
-        address: the IP address they act from.
         client_secret: a new secret; None keeps the old one.
 
     A change of what decides who gets secrets (organization, issuer, a URL) needs the client secret again and ends all logins
@@ -74,21 +73,20 @@ def save_provider(
             grants.revoke(Grant.objects.filter(provider=before.slug), delete_sessions=True)
             provider.client_keys.all().delete()  # they do not open any more
         if before is None:
-            _record(AuditEvent.Action.PROVIDER_ADDED, provider, actor, address)
+            _record(AuditEvent.Action.PROVIDER_ADDED, provider, actor)
         else:
             columns = [name for name in _COLUMNS if getattr(provider, name) != getattr(before, name)]
             changed = [*columns, "client_secret"] if client_secret is not None else columns
-            record_change(provider, changed, actor=actor, address=address)
+            record_change(provider, changed, actor=actor)
     return provider
 
 
-def delete_provider(provider: IdentityProvider, *, actor: Actor, address: str | None = None) -> None:
+def delete_provider(provider: IdentityProvider, *, actor: Actor) -> None:
     """Delete an identity provider, and its e-mail domains. Where people have logged in through it, make it inactive instead.
 
     Args:
         provider: which one.
         actor: an operator; None: the system.
-        address: the IP address they act from.
 
     Raises:
         PermissionDenied: the actor is not an operator.
@@ -97,37 +95,32 @@ def delete_provider(provider: IdentityProvider, *, actor: Actor, address: str | 
     if not policy.is_operator(actor):
         raise PermissionDenied
     with transaction.atomic(using=database_alias()):
-        _record(AuditEvent.Action.PROVIDER_DELETED, provider, actor, address)
+        _record(AuditEvent.Action.PROVIDER_DELETED, provider, actor)
         provider.delete()
 
 
-def record_change(
-    provider: IdentityProvider, fields: Sequence[str], *, actor: Actor, address: str | None = None
-) -> None:
+def record_change(provider: IdentityProvider, fields: Sequence[str], *, actor: Actor) -> None:
     """Record which fields of a provider were changed; none is no event.
 
     Args:
         provider: as it is now.
         fields: their names; ``email_domains`` where the admin has changed those. Values are not recorded: they may be secrets.
         actor: who changed them.
-        address: the IP address they act from.
     """
     if fields:
-        _record(AuditEvent.Action.PROVIDER_CHANGED, provider, actor, address, fields)
+        _record(AuditEvent.Action.PROVIDER_CHANGED, provider, actor, fields)
 
 
 def _record(
     action: AuditEvent.Action,
     provider: IdentityProvider,
     actor: Actor,
-    address: str | None,
     fields: Sequence[str] = (),
 ) -> None:
     parameters = {"provider": provider.slug}
     record(
         action,
         actor=actor,
-        address=address,
         organization=provider.organization,
         detail=EventDetail.PROVIDER_CHANGED if fields else EventDetail.BY_PROVIDER,
         parameters={**parameters, "fields": list(fields)} if fields else parameters,

@@ -18,6 +18,7 @@ from partium_auth.management import doctor
 from partium_auth.models import AuditEvent, ClientKey, IdentityProvider
 from partium_auth.oidc import client_keys, documents, providers, token_endpoint
 from partium_auth.oidc.errors import Refused, RegistrationRefused
+from partium_auth.policy import SessionActor
 from partium_auth.sealed import encryption
 from partium_auth.services import create_client_key, reseal, save_provider
 from partium_auth.services.client_keys import OVERLAP
@@ -199,7 +200,7 @@ def test_only_operators_make_keys_and_it_is_recorded(op: BendableProvider, djang
     row = add_provider(op)
     with pytest.raises(PermissionDenied):
         create_client_key(row, actor=person)
-    key = create_client_key(row, actor=root, address="192.0.2.1")
+    key = create_client_key(row, actor=SessionActor(root, None, address="192.0.2.1"))
     event = AuditEvent.objects.get()
     assert (event.action, event.actor_name, event.address) == ("client_key_created", "root", "192.0.2.1")
     assert event.detail == f"Identity provider other. Key pair {key.pk}."

@@ -22,6 +22,7 @@ from partium_auth import signals
 from partium_auth.exceptions import UnprocessableRequest
 from partium_auth.models import ApiKey, ApiKeyUsage, AuditEvent, Grant, Organization
 from partium_auth.models.audit_events import KEY_ACTIONS
+from partium_auth.policy import SessionActor
 from partium_auth.services import key_usage, key_verification, keys, members
 from partium_auth.session import PartiumSession
 from partium_auth.testing.people import PartiumUser
@@ -51,7 +52,7 @@ def test_an_accepted_key_is_stored_sealed_with_hint_and_history(
     acme: Organization, partium_sandbox: PartiumSandbox, person: Callable[..., Any]
 ) -> None:
     dev, value = person("dev", acme), partium_sandbox.add_key("acme")
-    added = keys.add_key(acme, f"  {value}\n", label=" shop ", actor=dev, address="192.0.2.7")
+    added = keys.add_key(acme, f"  {value}\n", label=" shop ", actor=SessionActor(dev, None, address="192.0.2.7"))
     stored = ApiKey.objects.get(pk=added.pk)
     assert stored.secret.reveal() == value
     assert (stored.label, stored.hint, stored.verification) == ("shop", value[-4:], Verification.ACCEPTED)
