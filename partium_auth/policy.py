@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar, Union
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from partium_auth.conf import conf
@@ -96,6 +97,12 @@ def is_operator(user: Actor) -> bool:
     return person is None or (_is_active(person) and bool(getattr(person, "is_superuser", False)))
 
 
+def require_operator(actor: Actor) -> None:
+    """Raise PermissionDenied unless somebody may do everything: organizations, providers, identities, logins, erasure."""
+    if not is_operator(actor):
+        raise PermissionDenied
+
+
 def _person(user: Actor) -> User | None:
     return user.user if isinstance(user, SessionActor) else user
 
@@ -103,9 +110,18 @@ def _person(user: Actor) -> User | None:
 # -- sessions -----------------------------------------------------------------------------------------
 
 
-def organizations_of(user: User) -> OrganizationQuerySet:
-    """Return the active organizations that a person is a member of, each once."""
-    return _joined(user)
+def organizations_of(user: User, **membership: Any) -> OrganizationQuerySet:
+    """Return the active organizations that a person is a member of, each once.
+
+    Args:
+        user: the person.
+        membership: what the membership has to be, such as ``role``.
+    """
+    if not _is_active(user):
+        return Organization.objects.none()
+    # EXISTS instead of a join: a person has one membership per origin, and DISTINCT would break further filters.
+    memberships = Membership.objects.filter(user_id=user.pk, organization_id=OuterRef("pk"), **membership)
+    return Organization.objects.filter(Exists(memberships), is_active=True)
 
 
 def memberships_by_joining(user: User) -> QuerySet[Membership]:
@@ -118,11 +134,6 @@ def memberships_by_joining(user: User) -> QuerySet[Membership]:
         return Membership.objects.none()
     found = Membership.objects.filter(user_id=user.pk).select_related("organization")
     return found.order_by("created_at", "organization__display_name", "organization__org_id")
-
-
-def may_open(user: User, organization: Organization) -> bool:
-    """Tell whether a person's session may open an organization: it is active, and the person is a member."""
-    return organization.pk is not None and _joined(user).filter(pk=organization.pk).exists()
 
 
 def require_permitted(access: SessionAccess, *, now: float) -> None:
@@ -176,14 +187,6 @@ def _wrong_provider(required: str) -> LoginRequired:
     return LoginRequired("The organization requires a login through its identity provider.", provider=required)
 
 
-def _joined(user: User, **which: Any) -> OrganizationQuerySet:
-    if not _is_active(user):
-        return Organization.objects.none()
-    # EXISTS instead of a join: a person has one membership per origin, and DISTINCT would break further filters.
-    memberships = Membership.objects.filter(user_id=user.pk, organization_id=OuterRef("pk"), **which)
-    return Organization.objects.filter(Exists(memberships), is_active=True)
-
-
 def require_fresh_login(actor: Actor) -> dt.datetime | None:
     """Return until when somebody may add, rotate and revoke keys and invite people without another login.
 
@@ -210,7 +213,7 @@ def require_fresh_login(actor: Actor) -> dt.datetime | None:
 
 
 def developer_organizations(user: Actor) -> OrganizationQuerySet:
-    """Return the organizations whose keys somebody may manage: for developers their active ones, for operators all."""
+    """Return the organizations whose keys somebody manages: operators all, developers the active ones that the login opens."""
     if is_operator(user):
         return Organization.objects.all()
     found = _as_developer(user)
@@ -230,7 +233,7 @@ def why_closed(user: Actor) -> LoginRequired | None:
 def _as_developer(user: Actor) -> OrganizationQuerySet:
     person = _person(user)
     assert person is not None  # noqa: S101  (for the type checker: None is an operator)
-    return _joined(person, role=Role.DEVELOPER)
+    return organizations_of(person, role=Role.DEVELOPER)
 
 
 def _refusals(actor: SessionActor, organizations: OrganizationQuerySet) -> list[tuple[uuid.UUID, PartiumError | None]]:
@@ -264,11 +267,6 @@ def may_manage_members(user: Actor, organization: Organization) -> bool:
     Developers may if ``PARTIUM_DEVELOPERS_MANAGE_MEMBERS`` is set.
     """
     return is_operator(user) or (conf.developers_manage_members and may_manage_keys(user, organization))
-
-
-def may_manage_organizations(user: Actor) -> bool:
-    """Tell whether somebody may create and change organizations, identity providers and grants, and see all of them."""
-    return is_operator(user)
 
 
 def member_organizations(user: Actor) -> OrganizationQuerySet:
@@ -305,11 +303,6 @@ def active_people(prefix: str = "") -> dict[str, bool]:
 def may_enter_key_site(user: Actor) -> bool:
     """Tell whether somebody may enter ``key_site``: operators, and the developers of at least one organization."""
     return is_operator(user) or developer_organizations(user).exists()
-
-
-def visible_organizations(user: Actor) -> OrganizationQuerySet:
-    """Return the organizations that somebody may see in the admin."""
-    return developer_organizations(user)
 
 
 def visible_keys(user: Actor) -> QuerySet[ApiKey]:

@@ -286,7 +286,7 @@ class ApiKeyAdmin(PolicyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         context = dict(extra_context or {})
         if not permissions_of(request).sees_several_organizations:
-            only = policy.visible_organizations(actor_of(request)).first()
+            only = policy.developer_organizations(actor_of(request)).first()
             if only is not None:
                 context["title"] = gettext("API keys of %s") % only
         return super().changelist_view(request, context)

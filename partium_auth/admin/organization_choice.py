@@ -27,7 +27,7 @@ class OrganizationFilter(admin.SimpleListFilter):
     parameter_name = "organization"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        organizations = policy.visible_organizations(actor_of(request))
+        organizations = policy.developer_organizations(actor_of(request))
         listed = list(organizations[: MANY + 1])
         if len(listed) > MANY:
             # The overview links to the keys of one organization: list that one, so that the filter can be removed.

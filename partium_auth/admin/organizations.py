@@ -95,7 +95,7 @@ class OrganizationForm(ConfirmedForm):
 
 class OrganizationAdmin(PolicyAdmin):
     form = OrganizationForm
-    visible = staticmethod(policy.visible_organizations)
+    visible = staticmethod(policy.developer_organizations)
     list_display = ("name", "org_id", "key_status_word", "recent_use", "token_source", "required_provider", "is_active")
     list_display_links = ("name",)
     list_select_related = ("required_provider",)
@@ -177,7 +177,7 @@ class OrganizationAdmin(PolicyAdmin):
         """Show how many organizations have each key status, and list those that need attention, worst first."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        active: Any = policy.visible_organizations(actor_of(request)).filter(is_active=True)
+        active: Any = policy.developer_organizations(actor_of(request)).filter(is_active=True)
         organizations = active.annotate(key_status=key_status())
         totals = dict.fromkeys(KeyStatus, 0)
         for status, number in organizations.order_by().values_list("key_status").annotate(number=Count("org_id")):

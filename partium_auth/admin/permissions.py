@@ -43,7 +43,7 @@ class Permissions:
 
     @cached_property
     def sees_several_organizations(self) -> bool:
-        return len(policy.visible_organizations(self.actor).order_by().values_list("pk")[:2]) > 1
+        return len(policy.developer_organizations(self.actor).order_by().values_list("pk")[:2]) > 1
 
     @cached_property
     def manages_members(self) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.utils import timezone
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
@@ -51,8 +50,7 @@ def create_client_key(row: IdentityProvider | None, *, actor: Actor, at_once: bo
         Refused: the provider takes none of the algorithms ES256, PS256 and RS256.
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
-    if not policy.is_operator(actor):
-        raise PermissionDenied
+    policy.require_operator(actor)
     provider = providers.from_settings() if row is None else providers.from_row(row)
     document = documents.get(provider.discovery_url) if provider.discovery_url else {}
     algorithm, now = assertion_algorithm(document), timezone.now()

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.core.exceptions import PermissionDenied
 from django.db import connections, models, router, transaction
 from django.db.models import Case, Count, Func, Value, When
 from django.db.models.functions import Left, StrIndex, Substr
@@ -162,8 +161,7 @@ def reseal(*, actor: Actor, batch_size: int = BATCH, progress: Callable[[Reseale
         PermissionDenied: the actor is not an operator.
         EncryptionError: no usable key is configured.
     """
-    if not policy.is_operator(actor):
-        raise PermissionDenied
+    policy.require_operator(actor)
     current = encryption.current_encryption_key_id()
     result = Resealed()
     for model, names in sealed_fields():

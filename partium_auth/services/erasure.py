@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.signals import pre_delete
@@ -45,8 +44,7 @@ def clear_events(*, older_than_days: int, actor: Actor) -> tuple[int, int]:
     Raises:
         PermissionDenied: the actor is not an operator.
     """
-    if not policy.may_manage_organizations(actor):
-        raise PermissionDenied
+    policy.require_operator(actor)
     moment = timezone.now() - dt.timedelta(days=older_than_days)
     events = invitations = 0
     while True:
@@ -81,8 +79,7 @@ def erase_person(person: AbstractBaseUser, *, actor: Actor) -> int:
     Raises:
         PermissionDenied: the actor is not an operator.
     """
-    if not policy.may_manage_organizations(actor):
-        raise PermissionDenied
+    policy.require_operator(actor)
     addresses = addresses_of(person.pk)
     theirs = Q(accepted_by=person.pk) | Q(email__in=addresses)
     with transaction.atomic(using=database_alias()):

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from django.contrib.auth import get_user_model
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 
 from partium_auth import policy
@@ -34,8 +33,7 @@ def revoke_grants(grant_ids: Iterable[uuid.UUID], *, actor: Actor) -> int:
     Raises:
         PermissionDenied: the actor is not an operator.
     """
-    if not policy.is_operator(actor):
-        raise PermissionDenied
+    policy.require_operator(actor)
     with transaction.atomic(using=database_alias()):
         logins = Grant.objects.filter(pk__in=list(grant_ids), api_key=None)
         users = get_user_model()._base_manager.using(database_alias())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 
 from partium_auth import policy
@@ -31,7 +30,7 @@ def connect_identity(identity: Identity, user: AbstractBaseUser, *, actor: Actor
     Raises:
         PermissionDenied: the actor is not an operator.
     """
-    _require_operator(actor)
+    policy.require_operator(actor)
     with transaction.atomic(using=database_alias()):
         stored = Identity.objects.select_for_update().select_related("user").get(pk=identity.pk)
         if stored.user_id == user.pk:
@@ -54,16 +53,11 @@ def disconnect_identity(identity: Identity, *, actor: Actor) -> None:
     Raises:
         PermissionDenied: the actor is not an operator.
     """
-    _require_operator(actor)
+    policy.require_operator(actor)
     with transaction.atomic(using=database_alias()):
         _end_logins(identity, actor)
         record(AuditEvent.Action.IDENTITY_DISCONNECTED, actor=actor, person=identity.user)
         identity.delete()
-
-
-def _require_operator(actor: Actor) -> None:
-    if not policy.is_operator(actor):
-        raise PermissionDenied
 
 
 def _end_logins(identity: Identity, actor: Actor) -> None:

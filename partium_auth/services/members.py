@@ -67,8 +67,7 @@ def add_organization(
         PermissionDenied: the actor is not an operator.
         ValidationError: the id is taken or empty, or a value is not one of the choices.
     """
-    if not policy.may_manage_organizations(actor):
-        raise PermissionDenied
+    policy.require_operator(actor)
     organization = Organization(
         org_id=org_id.strip(),
         display_name=display_name.strip(),
@@ -97,8 +96,7 @@ def change_organization(organization: Organization, *, actor: Actor, **changes: 
         ValidationError: a value is not acceptable.
         TypeError: another field than those four.
     """
-    if not policy.may_manage_organizations(actor):
-        raise PermissionDenied
+    policy.require_operator(actor)
     unknown = changes.keys() - {"display_name", "token_source", "required_provider", "is_active"}
     if unknown:
         raise TypeError(f"Of an organization these cannot be changed: {', '.join(sorted(unknown))}.")
@@ -140,8 +138,7 @@ def add_member(
         PermissionDenied: the actor is not an operator.
         ValidationError: no such role.
     """
-    if not policy.may_manage_organizations(actor):
-        raise PermissionDenied
+    policy.require_operator(actor)
     with transaction.atomic(using=database_alias()):
         _lock(organization)
         developers = Membership.objects.filter(organization=organization, user_id=user.pk, role=Role.DEVELOPER)
@@ -167,8 +164,7 @@ def remove_member(organization: Organization, user: AbstractBaseUser, *, actor: 
     Raises:
         PermissionDenied: the actor may not manage the organization's members.
     """
-    if not policy.may_manage_members(actor, organization):
-        raise PermissionDenied
+    _permit(actor, organization)
     with transaction.atomic(using=database_alias()):
         _lock(organization)
         theirs = Membership.objects.filter(organization=organization, user_id=user.pk)
@@ -201,8 +197,7 @@ def invite(
         FreshLoginRequired: the actor has to log in again first.
         ValidationError: not an e-mail address, no such role, or a time that is not positive.
     """
-    if not policy.may_manage_members(actor, organization):
-        raise PermissionDenied
+    _permit(actor, organization)
     policy.require_fresh_login(actor)
     typed = clean_invited(email, actor=actor)
     invited = canonical_email(typed)
@@ -213,8 +208,7 @@ def invite(
     with transaction.atomic(using=database_alias()):
         # The organization's row is the lock: two invitations at once end as one.
         _lock(organization)
-        if not policy.may_manage_members(actor, organization):
-            raise PermissionDenied
+        _permit(actor, organization)
         candidates = Invitation.objects.filter(organization=organization, email=invited, accepted_at=None)
         invitation = next((row for row in candidates if row.email == invited), None)
         if invitation is None:
@@ -265,8 +259,7 @@ def withdraw_invitation(invitation: Invitation, *, actor: Actor) -> None:
     Raises:
         PermissionDenied: the actor may not manage the organization's members.
     """
-    if not policy.may_manage_members(actor, invitation.organization):
-        raise PermissionDenied
+    _permit(actor, invitation.organization)
     with transaction.atomic(using=database_alias()):
         _delete_invitation(invitation, actor=actor)
 
@@ -450,6 +443,11 @@ def addresses_of(user_pk: Any) -> set[str]:
     known += Identity.objects.filter(user_id=user_pk).values_list("subject", flat=True)
     known += Invitation.objects.filter(accepted_by=user_pk).values_list("email", flat=True)
     return {address for address in map(canonical_email, known) if "@" in address}
+
+
+def _permit(actor: Actor, organization: Organization) -> None:
+    if not policy.may_manage_members(actor, organization):
+        raise PermissionDenied
 
 
 def _remove(theirs: QuerySet[Membership], user: _Person, *, actor: Actor) -> int:

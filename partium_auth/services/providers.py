@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext as _
 
@@ -53,8 +53,7 @@ def save_provider(
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.
     """
     client_secret = None if client_secret is None else Plain.of(client_secret)
-    if not policy.is_operator(actor):
-        raise PermissionDenied
+    policy.require_operator(actor)
     before = IdentityProvider.objects.filter(pk=provider.pk).first()
     if before is not None and is_used(before):
         # Identities are (issuer, subject), and the callback URL is registered at the provider.
@@ -92,8 +91,7 @@ def delete_provider(provider: IdentityProvider, *, actor: Actor) -> None:
         PermissionDenied: the actor is not an operator.
         ProtectedError: an organization requires it.
     """
-    if not policy.is_operator(actor):
-        raise PermissionDenied
+    policy.require_operator(actor)
     with transaction.atomic(using=database_alias()):
         _record(AuditEvent.Action.PROVIDER_DELETED, provider, actor)
         provider.delete()

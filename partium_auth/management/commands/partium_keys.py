@@ -114,7 +114,7 @@ class Command(BaseCommand):
 
     def _overview(self, actor: Any, options: dict[str, Any]) -> int:
         now = timezone.now()
-        active = policy.visible_organizations(actor).filter(is_active=True)
+        active = policy.developer_organizations(actor).filter(is_active=True)
         rows: Any = active.annotate(key_status=key_status(now)).filter(needs_attention())
         visible: Any = policy.visible_keys(actor)
         ends: dict[uuid.UUID, dt.datetime] = {}
@@ -208,7 +208,7 @@ class Command(BaseCommand):
 
     def _organization(self, actor: Any, org_id: str) -> Organization:
         # The same answer for an organization that is not there and for one that is not theirs.
-        organization = policy.visible_organizations(actor).named(org_id).first()
+        organization = policy.developer_organizations(actor).named(org_id).first()
         if organization is None or organization.org_id != org_id:
             raise CommandError(
                 f"There is no organization {org_id!r}. Operators add organizations in the admin.", returncode=USAGE
