@@ -26,7 +26,7 @@ from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context
 from partium_auth.models import ApiKey, ApiKeyUsage, KeyStatus, Organization
 from partium_auth.models.key_status import key_status, needs_attention
 from partium_auth.models.keys import ApiKeyState
-from partium_auth.services import members
+from partium_auth.services.organizations import add_organization, change_organization
 
 PER_PAGE = 50
 
@@ -156,9 +156,9 @@ class OrganizationAdmin(PolicyAdmin):
         values = {name: getattr(obj, name) for name in ("display_name", "token_source", "required_provider")}
         if change:
             values["is_active"] = obj.is_active
-            members.change_organization(obj, actor=actor_of(request), **values)
+            change_organization(obj, actor=actor_of(request), **values)
             return
-        stored = members.add_organization(obj.org_id, actor=actor_of(request), **values)
+        stored = add_organization(obj.org_id, actor=actor_of(request), **values)
         # The admin goes on with its own object.
         obj.pk = stored.pk
         obj._state.adding = False

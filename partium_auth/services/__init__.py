@@ -14,8 +14,6 @@ from partium_auth.services.keys import add_key, change_key, find_by_value, revok
 from partium_auth.services.members import (
     accept_invitations,
     add_member,
-    add_organization,
-    change_organization,
     decline_invitation,
     invite,
     leave_organization,
@@ -23,6 +21,7 @@ from partium_auth.services.members import (
     set_claimed_memberships,
     withdraw_invitation,
 )
+from partium_auth.services.organizations import add_organization, change_organization
 from partium_auth.services.providers import delete_provider, save_provider
 
 __all__ = [

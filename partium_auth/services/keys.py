@@ -35,6 +35,7 @@ from partium_auth.services.key_validation import (
     hint_of,
 )
 from partium_auth.services.key_verification import Outcome, refusal
+from partium_auth.services.organizations import lock
 from partium_auth.tokens import grants
 
 if TYPE_CHECKING:
@@ -335,11 +336,8 @@ def _permit(actor: Actor, organization: Organization) -> None:
 
 
 def _permit_still(actor: Actor, organization: Organization) -> None:
-    """Ask again in the transaction that writes: while Partium was asked, the actor may have been removed.
-
-    The organization's row is the lock that every removal takes, too.
-    """
-    Organization.objects.select_for_update().get(pk=organization.pk)
+    """Ask again in the transaction that writes: while Partium was asked, the actor may have been removed."""
+    lock(organization)
     _permit(actor, organization)
 
 

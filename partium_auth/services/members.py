@@ -1,4 +1,4 @@
-"""Organizations, memberships and invitations: the only code that changes them.
+"""Memberships and invitations: the only code that changes them.
 
 Every process notices at its next token read: the models replace their organization's version (``models.versions``).
 """
@@ -23,7 +23,6 @@ from partium_auth import policy
 from partium_auth.models import (
     AuditEvent,
     Identity,
-    IdentityProvider,
     Invitation,
     Membership,
     Organization,
@@ -34,6 +33,7 @@ from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
 from partium_auth.models.texts import canonical_email
 from partium_auth.services.audit import record
+from partium_auth.services.organizations import lock
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -44,79 +44,6 @@ if TYPE_CHECKING:
 
 _DEMOTED = (Role.DEVELOPER, Role.MEMBER)
 INVITATION_LASTS = dt.timedelta(days=14)
-
-
-def add_organization(
-    org_id: str,
-    *,
-    actor: Actor,
-    display_name: str = "",
-    token_source: str = Organization.TokenSource.USER,
-    required_provider: IdentityProvider | None = None,
-) -> Organization:
-    """Create an organization.
-
-    Args:
-        org_id: Partium's id, such as ``acme``; it cannot be changed afterwards.
-        actor: an operator.
-        display_name: what people see; empty: the id.
-        token_source: one of ``Organization.TokenSource``.
-        required_provider: only sessions that logged in through it may open the organization.
-
-    Raises:
-        PermissionDenied: the actor is not an operator.
-        ValidationError: the id is taken or empty, or a value is not one of the choices.
-    """
-    policy.require_operator(actor)
-    organization = Organization(
-        org_id=org_id.strip(),
-        display_name=display_name.strip(),
-        token_source=token_source,
-        required_provider=required_provider,
-    )
-    organization.full_clean()
-    with transaction.atomic(using=database_alias()):
-        organization.save(force_insert=True)
-        record(AuditEvent.Action.ORGANIZATION_ADDED, actor=actor, organization=organization)
-    return organization
-
-
-def change_organization(organization: Organization, *, actor: Actor, **changes: Any) -> Organization:
-    """Change an organization's ``display_name``, ``token_source``, ``required_provider`` or ``is_active``.
-
-    Takes effect on the next token read in every process.
-
-    Args:
-        organization: which one.
-        actor: an operator.
-        changes: new values by field.
-
-    Raises:
-        PermissionDenied: the actor is not an operator.
-        ValidationError: a value is not acceptable.
-        TypeError: another field than those four.
-    """
-    policy.require_operator(actor)
-    unknown = changes.keys() - {"display_name", "token_source", "required_provider", "is_active"}
-    if unknown:
-        raise TypeError(f"Of an organization these cannot be changed: {', '.join(sorted(unknown))}.")
-    for name, value in changes.items():
-        setattr(organization, name, value)
-    organization.full_clean(exclude=["org_id"])
-    with transaction.atomic(using=database_alias()):
-        before = _lock(organization)
-        organization.save(update_fields=list(changes))
-        changed = {name: [_shown(before, name), _shown(organization, name)] for name in changes}
-        changed = {name: values for name, values in changed.items() if values[0] != values[1]}
-        if changed:
-            record(
-                AuditEvent.Action.ORGANIZATION_CHANGED,
-                actor=actor,
-                organization=organization,
-                detail=EventDetail.CHANGED,
-                parameters={"changes": changed},
-            )
-    return organization
 
 
 def add_member(
@@ -140,7 +67,7 @@ def add_member(
     """
     policy.require_operator(actor)
     with transaction.atomic(using=database_alias()):
-        _lock(organization)
+        lock(organization)
         developers = Membership.objects.filter(organization=organization, user_id=user.pk, role=Role.DEVELOPER)
         was_developer = developers.exists()
         membership = _give(organization, user, _role(role), actor=actor)
@@ -166,7 +93,7 @@ def remove_member(organization: Organization, user: AbstractBaseUser, *, actor: 
     """
     _permit(actor, organization)
     with transaction.atomic(using=database_alias()):
-        _lock(organization)
+        lock(organization)
         theirs = Membership.objects.filter(organization=organization, user_id=user.pk)
         removed = _remove(theirs, user, actor=actor)
         _withdraw_of(user, [organization], actor=actor)
@@ -206,8 +133,8 @@ def invite(
     now = timezone.now()
     inviter = None if actor is None else actor.pk
     with transaction.atomic(using=database_alias()):
-        # The organization's row is the lock: two invitations at once end as one.
-        _lock(organization)
+        # Two invitations at once end as one.
+        lock(organization)
         _permit(actor, organization)
         candidates = Invitation.objects.filter(organization=organization, email=invited, accepted_at=None)
         invitation = next((row for row in candidates if row.email == invited), None)
@@ -275,7 +202,7 @@ def leave_organization(organization: Organization, *, actor: Actor) -> None:
     if actor is None:
         raise PermissionDenied
     with transaction.atomic(using=database_alias()):
-        _lock(organization)
+        lock(organization)
         own: dict[str, Any] = {"organization": organization, "user_id": actor.pk, "origin": Origin.ADMIN}
         _remove(Membership.objects.filter(**own), actor, actor=actor)
         _withdraw_of(actor, [organization], actor=actor)
@@ -458,11 +385,6 @@ def _remove(theirs: QuerySet[Membership], user: _Person, *, actor: Actor) -> int
     return len(removed)
 
 
-def _lock(organization: Organization) -> Organization:
-    """Lock an organization's row before its memberships: each change replaces its version, and two could wait for each other."""
-    return Organization.objects.select_for_update().get(pk=organization.pk)
-
-
 def _give(
     organization: Organization,
     user: AbstractBaseUser,
@@ -520,11 +442,6 @@ def _record_invitation(
         detail=EventDetail.ROLE,
         parameters={"role": invitation.role},
     )
-
-
-def _shown(organization: Organization, name: str) -> object:
-    value = getattr(organization, name)
-    return value.slug if isinstance(value, IdentityProvider) else value
 
 
 def _role(role: str) -> str:

@@ -25,6 +25,7 @@ from partium_auth.models.database import database_alias
 from partium_auth.models.keys import EXPIRES_SOON
 from partium_auth.models.texts import canonical_email
 from partium_auth.services.audit import record
+from partium_auth.services.organizations import lock
 
 logger = logging.getLogger("partium_auth.notices")
 
@@ -84,8 +85,7 @@ def note_expiring_keys() -> int:
         assert key.expires_at is not None  # noqa: S101  # for the type checker
         expires = {"expires": key.expires_at.isoformat(sep=" ", timespec="minutes")}
         with transaction.atomic(using=database_alias()):
-            # The lock, because cron may run on two machines.
-            Organization.objects.select_for_update().get(pk=key.organization_id)
+            lock(key.organization)  # cron may run on two machines
             events = AuditEvent.objects.using(database_alias()).filter(
                 api_key=key, action=AuditEvent.Action.KEY_EXPIRES
             )

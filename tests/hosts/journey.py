@@ -24,7 +24,7 @@ from django.urls import get_script_prefix, set_script_prefix
 from django.utils import timezone
 
 from partium_auth.models import ApiKey, Grant, Invitation, Membership, Organization, Role
-from partium_auth.services import key_verification, keys, members
+from partium_auth.services import key_verification, keys, members, organizations
 from partium_auth.testing.sandbox import PartiumSandbox
 from tests.oidc.provider import BendableProvider
 
@@ -159,7 +159,7 @@ def test_a_wrong_password_logs_nobody_in(visitor: Visitor, partium_sandbox: Part
 def test_people_of_another_backend_search_with_the_key(
     visitor: Visitor, partium_sandbox: PartiumSandbox, acme: Organization
 ) -> None:
-    members.change_organization(acme, actor=None, token_source="api_key")
+    organizations.change_organization(acme, actor=None, token_source="api_key")
     Membership.objects.create(user=make_user("ann@example.com"), organization=acme)
     value = partium_sandbox.add_key("acme")
     keys.add_key(acme, value, label="shop", actor=None)
@@ -250,7 +250,7 @@ def test_keys_and_invitations_end_when_they_say(visitor: Visitor, op: BendablePr
 def test_a_session_with_a_key_that_ends_soon(
     visitor: Visitor, partium_sandbox: PartiumSandbox, acme: Organization
 ) -> None:
-    members.change_organization(acme, actor=None, token_source="api_key")
+    organizations.change_organization(acme, actor=None, token_source="api_key")
     Membership.objects.create(user=make_user("ann@example.com"), organization=acme)
     soon = timezone.now() + dt.timedelta(hours=1)
     keys.add_key(acme, partium_sandbox.add_key("acme"), label="shop", actor=None, expires_at=soon)

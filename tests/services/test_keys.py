@@ -23,7 +23,7 @@ from partium_auth.exceptions import UnprocessableRequest
 from partium_auth.models import ApiKey, ApiKeyUsage, AuditEvent, Grant, Organization
 from partium_auth.models.audit_events import KEY_ACTIONS
 from partium_auth.policy import SessionActor
-from partium_auth.services import key_usage, key_verification, keys, members
+from partium_auth.services import key_usage, key_verification, keys, members, organizations
 from partium_auth.session import PartiumSession
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox
@@ -640,7 +640,7 @@ def test_who_loses_the_right_while_partium_is_asked_changes_nothing(
         if ended == "membership":
             members.remove_member(acme, dev, actor=None)
         else:
-            members.change_organization(acme, actor=None, is_active=False)
+            organizations.change_organization(acme, actor=None, is_active=False)
         return ask(organization, secret)
 
     monkeypatch.setattr(key_verification, "verify_at_partium", lose_right_meanwhile)

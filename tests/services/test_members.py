@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from partium_auth.models import Identity, Invitation, Membership, Organization, Role
 from partium_auth.models.identities import identity_digest
-from partium_auth.services import members
+from partium_auth.services import members, organizations
 
 Person = Callable[..., Any]
 
@@ -49,9 +49,9 @@ def in_thread(work: Callable[[], object], outcome: list[Any]) -> threading.Threa
 def test_only_operators_write_organizations(acme: Organization, person: Person) -> None:
     for actor in (person("dev", acme), person("staff", is_staff=True)):
         with pytest.raises(PermissionDenied):
-            members.add_organization("new", actor=actor)
+            organizations.add_organization("new", actor=actor)
         with pytest.raises(PermissionDenied):
-            members.change_organization(acme, actor=actor, token_source="api_key")
+            organizations.change_organization(acme, actor=actor, token_source="api_key")
         with pytest.raises(PermissionDenied):
             members.add_member(acme, actor, actor=actor, role=Role.DEVELOPER)
     assert Organization.objects.get() == acme
@@ -60,11 +60,11 @@ def test_only_operators_write_organizations(acme: Organization, person: Person) 
 
 def test_organizations_are_checked_and_their_id_is_fixed(acme: Organization) -> None:
     with pytest.raises(ValidationError):
-        members.add_organization("acme", actor=None)
+        organizations.add_organization("acme", actor=None)
     with pytest.raises(ValidationError):
-        members.change_organization(acme, actor=None, token_source="nonsense")
+        organizations.change_organization(acme, actor=None, token_source="nonsense")
     with pytest.raises(TypeError, match="org_id"):
-        members.change_organization(acme, actor=None, org_id="other")
+        organizations.change_organization(acme, actor=None, org_id="other")
 
 
 def test_developers_manage_members_only_where_the_site_says_so(
@@ -113,7 +113,7 @@ def test_expired_invitations_and_closed_organizations_are_not_accepted(acme: Org
     Invitation.objects.update(expires_at=timezone.now())
     assert members.accept_invitations(user, "new@example.com") == []
     Invitation.objects.update(expires_at=invitation.expires_at)
-    members.change_organization(acme, actor=None, is_active=False)
+    organizations.change_organization(acme, actor=None, is_active=False)
     assert members.accept_invitations(user, "new@example.com") == []
 
 
@@ -319,13 +319,13 @@ def test_an_address_that_normalization_changes_is_nobodys(
 @pytest.mark.parametrize("name", ["Acme\u202egnp", "Ac\u200bme", "\u3164", "\u0430cme", "The Acm\u03b5", "ACM\u0415"])
 def test_names_of_organizations_look_like_no_others(name: str, acme: Organization) -> None:
     with pytest.raises(ValidationError):
-        members.change_organization(acme, actor=None, display_name=name)
+        organizations.change_organization(acme, actor=None, display_name=name)
     with pytest.raises(ValidationError):
-        members.add_organization(name, actor=None)
+        organizations.add_organization(name, actor=None)
 
 
 @pytest.mark.parametrize(
     "name", ["Завод Acme", "Αθήνα 2", "ABC株式会社", "Müller & Söhne", "50 µm", "Ω-Tech", "ＡＢＣ工場", "حافة"]
 )
 def test_names_in_any_language_are_names(name: str, acme: Organization) -> None:
-    members.change_organization(acme, actor=None, display_name=name)
+    organizations.change_organization(acme, actor=None, display_name=name)

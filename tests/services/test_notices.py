@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from partium_auth import signals
 from partium_auth.models import ApiKey, AuditEvent, Identity, Organization, Role
-from partium_auth.services import key_usage, keys, members
+from partium_auth.services import key_usage, keys, members, organizations
 
 Person = Callable[..., Any]
 # Django 6 takes plain addresses and deprecates the pairs that Django 5.2 requires.
@@ -115,7 +115,7 @@ def test_a_key_that_expires_is_told_of_once_for_each_expiry(
     key = add_key(acme, expires_at=now + dt.timedelta(days=29))
     add_key(acme, f"{SECRET}1", expires_at=now + dt.timedelta(days=31))
     add_key(globex, f"{SECRET}2", expires_at=now + dt.timedelta(days=3))
-    members.change_organization(globex, actor=None, is_active=False)
+    organizations.change_organization(globex, actor=None, is_active=False)
     heard.clear()
     mail.outbox.clear()
     assert notices() == "Notified of 1 API key that will expire soon.\n"

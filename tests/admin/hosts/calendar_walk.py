@@ -17,7 +17,7 @@ from django.test.runner import DiscoverRunner  # noqa: E402
 from django.urls import reverse  # noqa: E402
 from playwright.sync_api import Page, sync_playwright  # noqa: E402
 
-from partium_auth.services import keys, members  # noqa: E402
+from partium_auth.services import keys, organizations  # noqa: E402
 
 AT = """(element) => { const box = element.getBoundingClientRect(); return [box.left, box.top, box.right, box.bottom]; }"""
 
@@ -43,7 +43,7 @@ def main() -> None:
     runner.setup_databases()
     users: Any = get_user_model()
     root = users._default_manager.create_superuser(**{users.USERNAME_FIELD: "root@example.com", "password": "pw"})
-    acme = members.add_organization("acme", display_name="Acme", actor=None)
+    acme = organizations.add_organization("acme", display_name="Acme", actor=None)
     key = keys.add_key(acme, "value-0000000000000", label="shop", actor=root, verify=False)
     client = Client()
     client.force_login(root, "django.contrib.auth.backends.ModelBackend")

@@ -32,7 +32,7 @@ from partium_auth.models import (  # noqa: E402
     Membership,
     Organization,
 )
-from partium_auth.services import keys, members  # noqa: E402
+from partium_auth.services import keys, members, organizations  # noqa: E402
 
 
 def fail(message: str) -> None:
@@ -58,7 +58,7 @@ def main() -> None:  # noqa: C901  # one long walk
     name = get_user_model().USERNAME_FIELD
     root = users.create_superuser(**{name: "root@example.com", "password": "pw"})
     dev = users.create_user(**{name: "dev@example.com", "password": "pw"})
-    acme = members.add_organization("acme", display_name="Acme", actor=None)
+    acme = organizations.add_organization("acme", display_name="Acme", actor=None)
     Membership.objects.create(user=dev, organization=acme, role="developer")
     key = keys.add_key(acme, "value-0000000000000", label="shop", actor=dev, verify=False)
     ApiKeyUsage.objects.create(api_key=key, day=timezone.localdate(), searches=1)
