@@ -34,20 +34,15 @@ _ONE_OUTAGE = dt.timedelta(minutes=10)
 _COUNTS_STORED = dt.timedelta(days=90)
 
 WRITE_SECONDS = 60.0
-_MOST_COUNTS = 1000
 
 
-def record_rejection(api_key_id: uuid.UUID, status: int = 401) -> None:
+def record_rejection(*, key_id: uuid.UUID, status: int = 401, **_kwargs: Any) -> None:
     """Record that Partium rejected a key in use: it is not used for 60 s, another key of the organization is.
 
     The first rejection is an event in the key's history; those that follow within ten minutes are not.
-
-    Args:
-        api_key_id: primary key of the key.
-        status: what Partium answered, 401 or 403.
     """
     now = timezone.now()
-    rows = ApiKey.objects.using(database_alias()).filter(pk=api_key_id)
+    rows = ApiKey.objects.using(database_alias()).filter(pk=key_id)
     with transaction.atomic(using=database_alias()):
         # Of several processes that see the same rejection, one updates the row and records the event.
         was_well = rows.filter(rejected_at=None).update(rejected_at=now)
@@ -80,16 +75,11 @@ _counts = PerProcess(_Counts)
 
 
 def count_use(api_key_id: uuid.UUID, ok: bool) -> None:
-    """Count a search with a key, or a failure, in memory; a process writes its counts at most once a minute.
-
-    Args:
-        api_key_id: primary key of the key.
-        ok: whether Partium answered.
-    """
+    """Count a search with a key, or a failure, in memory; a process writes its counts at most once a minute."""
     state, inline = _counts(), conf.executor == "inline"
     with state.lock:
         state.counts.setdefault((api_key_id, local_date(timezone.now())), [0, 0])[0 if ok else 1] += 1
-        is_due = inline and (time.monotonic() >= state.next_write_at or len(state.counts) > _MOST_COUNTS)
+        is_due = inline and time.monotonic() >= state.next_write_at
         if not inline and state.timer is None:
             state.timer = threading.Timer(WRITE_SECONDS, write_counts, kwargs={"quiet": True})
             state.timer.daemon = True
@@ -145,26 +135,18 @@ def _add(api_key_id: uuid.UUID, day: dt.date, searches: int, failures: int) -> N
             rows.update(**more)
 
 
-def record_exchange(api_key_id: uuid.UUID, ok: bool) -> None:
-    """Record that a key was exchanged for an access token; count it where that failed.
-
-    Args:
-        api_key_id: primary key of the key.
-        ok: whether an access token came back.
-    """
+def record_exchange(*, key_id: uuid.UUID, ok: bool, **_kwargs: Any) -> None:
+    """Record that a key was exchanged for an access token; count it where that failed."""
     if ok:
-        _record_use(api_key_id, timezone.now())
+        _record_use(key_id, timezone.now())
     else:
-        count_use(api_key_id, ok=False)
+        count_use(key_id, ok=False)
 
 
 def record_direct_use(api_key_id: uuid.UUID) -> None:
     """Record that Partium accepted a key that was sent without an exchange. Written after the caller's transaction.
 
     Inside it, the row would stay locked until the transaction ends, and other searches would wait for it.
-
-    Args:
-        api_key_id: primary key of the key.
     """
     connection = connections[database_alias()]
     # Without autocommit there is no hook after the transaction: such searches are not recorded.
@@ -181,17 +163,9 @@ def _record_use(api_key_id: uuid.UUID, now: dt.datetime) -> None:
 
 def connect_signals() -> None:
     """Record what ``tokens`` reports about keys. Called by the app's ``ready()``."""
-    signals.key_rejected.connect(_on_rejected, sender=ApiKey, dispatch_uid="partium_auth.record_rejection")
-    signals.key_exchanged.connect(_on_exchanged, sender=ApiKey, dispatch_uid="partium_auth.record_exchange")
+    signals.key_rejected.connect(record_rejection, sender=ApiKey, dispatch_uid="partium_auth.record_rejection")
+    signals.key_exchanged.connect(record_exchange, sender=ApiKey, dispatch_uid="partium_auth.record_exchange")
     signals.upstream_called.connect(_on_called, dispatch_uid="partium_auth.count_use")
-
-
-def _on_rejected(*, key_id: uuid.UUID, status: int, **_kwargs: Any) -> None:
-    record_rejection(key_id, status)
-
-
-def _on_exchanged(*, key_id: uuid.UUID, ok: bool, **_kwargs: Any) -> None:
-    record_exchange(key_id, ok)
 
 
 def _on_called(*, endpoint: str, key_id: uuid.UUID | None, status: int | None, **_kwargs: Any) -> None:

@@ -109,7 +109,7 @@ def test_no_value_leaves_the_process(  # noqa: C901  # one long walk
     for value in canaries:
         post(KEY + "find", {"value": value})
     post(KEY + "verify", {"keys": str(key.pk)})
-    key_usage.record_rejection(key.pk)
+    key_usage.record_rejection(key_id=key.pk)
     for name in ("changelist", "add", "find"):
         get(KEY + name)
     for name in ("change", "history"):

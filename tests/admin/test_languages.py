@@ -96,7 +96,7 @@ def test_every_page_of_the_admin(site: str, ours: Tenant, root: Any, settings: S
     keys.verify_key(ours.key, actor=None)
     new = keys.rotate_key(ours.key, "aardvark-new-00000000", label="aardvark new", actor=root, verify=False)
     keys.change_key(new, label="aardvark newer", expires_at=None, actor=root)
-    key_usage.record_rejection(new.pk)
+    key_usage.record_rejection(key_id=new.pk)
     client, seen = login(root), 0
     pages = [url for url in urls_of(SITES[site], ours) if not url.endswith(("/autocomplete/", "/jsi18n/", "/csv/"))]
     for url in [*pages, reverse(f"{SITES[site].name}:partium_auth_apikey_change", args=[new.pk])]:

@@ -132,9 +132,9 @@ def test_it_follows_every_service(acme: Organization, partium_sandbox: PartiumSa
     keys.change_key(first, label="first", expires_at=soon, actor=None)
     assert status_now(acme) == KeyStatus.EXPIRING
     keys.change_key(first, label="first", expires_at=None, actor=None)
-    key_usage.record_rejection(first.pk)
+    key_usage.record_rejection(key_id=first.pk)
     assert status_now(acme) == KeyStatus.FAILING
-    key_usage.record_exchange(first.pk, ok=True)
+    key_usage.record_exchange(key_id=first.pk, ok=True)
     assert status_now(acme) == KeyStatus.HEALTHY
     second = keys.rotate_key(first, "not-verified-000000000", verify=False, actor=None)
     assert status_now(acme) == KeyStatus.EXPIRING  # the old one, as long as it retires
@@ -150,6 +150,6 @@ def test_a_successful_exchange_takes_one_statement(
     acme: Organization, partium_sandbox: PartiumSandbox, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     key = keys.add_key(acme, partium_sandbox.add_key("acme"), label="k", actor=None)
-    key_usage.record_exchange(key.pk, ok=True)
+    key_usage.record_exchange(key_id=key.pk, ok=True)
     with django_assert_num_queries(1):  # the time of the last use
-        key_usage.record_exchange(key.pk, ok=True)
+        key_usage.record_exchange(key_id=key.pk, ok=True)

@@ -376,7 +376,7 @@ def test_no_answer_leaves_what_was_known(key: ApiKey, partium_sandbox: PartiumSa
 
 
 def test_an_accepted_verification_ends_a_rejection(key: ApiKey) -> None:
-    key_usage.record_rejection(key.pk)
+    key_usage.record_rejection(key_id=key.pk)
     assert not ApiKey.objects.usable().exists()
     keys.verify_key(key, actor=None)
     assert ApiKey.objects.usable().exists()
@@ -387,22 +387,22 @@ def test_an_accepted_verification_ends_a_rejection(key: ApiKey) -> None:
 
 def test_a_rejected_key_is_left_alone_for_a_minute_and_is_one_event(key: ApiKey) -> None:
     for _ in range(3):
-        key_usage.record_rejection(key.pk, 403)
+        key_usage.record_rejection(key_id=key.pk, status=403)
     now = timezone.now()
     assert not ApiKey.objects.usable(now).exists()
     assert ApiKey.objects.usable(now + dt.timedelta(seconds=61)).exists()
     assert actions(key) == ["key_added", "key_rejected"]
     ApiKey.objects.update(rejected_at=now - dt.timedelta(seconds=90))  # tried again after a minute, in vain
-    key_usage.record_rejection(key.pk)
+    key_usage.record_rejection(key_id=key.pk)
     assert not ApiKey.objects.usable().exists()
     assert actions(key) == ["key_added", "key_rejected"]
 
 
 def test_a_later_outage_is_an_event_again(key: ApiKey) -> None:
-    key_usage.record_rejection(key.pk)
-    key_usage.record_exchange(key.pk, ok=True)
+    key_usage.record_rejection(key_id=key.pk)
+    key_usage.record_exchange(key_id=key.pk, ok=True)
     assert ApiKey.objects.get().rejected_at is None
-    key_usage.record_rejection(key.pk)
+    key_usage.record_rejection(key_id=key.pk)
     assert actions(key) == ["key_added", "key_rejected", "key_rejected"]
 
 
@@ -485,7 +485,7 @@ def test_a_search_of_an_async_view_leaves_no_connection_behind_in_a_thread(
 def test_one_outage_seen_by_many_threads_is_one_event(key: ApiKey) -> None:
     def work() -> None:
         try:
-            key_usage.record_rejection(key.pk)
+            key_usage.record_rejection(key_id=key.pk)
         finally:
             connection.close()
 

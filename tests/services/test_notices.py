@@ -98,12 +98,12 @@ def test_a_failing_key_is_told_of_once_until_it_has_worked_again(
 ) -> None:
     key = add_key(acme)
     for _ in range(3):
-        key_usage.record_rejection(key.pk)
+        key_usage.record_rejection(key_id=key.pk)
         ApiKey.objects.update(rejected_at=timezone.now() - dt.timedelta(hours=1))
     assert AuditEvent.objects.filter(action="key_rejected").count() == 3
     assert heard == [("key_added", "acme"), ("key_failing", "acme")]
-    key_usage.record_exchange(key.pk, ok=True)
-    key_usage.record_rejection(key.pk)
+    key_usage.record_exchange(key_id=key.pk, ok=True)
+    key_usage.record_rejection(key_id=key.pk)
     assert heard[2:] == [("key_failing", "acme")]
     assert f"Partium rejected the API key {key}" in mail.outbox[-1].body
 

@@ -373,10 +373,10 @@ def test_the_use_of_a_key_changes_no_version(acme: Organization, key_grant: Make
     # Otherwise every search with a key invalidates the memo of every process.
     key = key_grant()
     before = version(acme)
-    key_usage.record_exchange(key.pk, ok=True)
+    key_usage.record_exchange(key_id=key.pk, ok=True)
     ApiKey.objects.update(last_used_at=timezone.now())
     assert version(acme) == before
-    key_usage.record_rejection(key.pk)
+    key_usage.record_rejection(key_id=key.pk)
     assert version(acme) != before
 
 

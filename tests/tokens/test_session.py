@@ -450,7 +450,7 @@ def test_administration_sees_that_a_direct_key_is_used(
     search()
     assert key.last_used_at == first, "not written with every search"
     # Partium refused it a while ago, and accepts it again.
-    key_usage.record_rejection(key.pk)
+    key_usage.record_rejection(key_id=key.pk)
     ApiKey.objects.update(rejected_at=timezone.now() - dt.timedelta(seconds=61))
     search()
     assert key.rejected_at is None
