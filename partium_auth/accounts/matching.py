@@ -15,7 +15,7 @@ from django.utils import timezone
 from partium_auth.accounts import claims as claims_
 from partium_auth.accounts import memberships_from_claims
 from partium_auth.conf import conf
-from partium_auth.models import Identity, Organization
+from partium_auth.models import Identity
 from partium_auth.models.database import database_alias
 from partium_auth.models.identities import identity_digest
 from partium_auth.models.texts import canonical_email
@@ -38,50 +38,63 @@ class Hooks(Protocol):
 
 
 def record_login(login: VerifiedLogin, hooks: Hooks) -> Any:
-    """Return the user of a login at a provider, with memberships and roles as the claims say now.
+    """Return the user of a verified login, with memberships and roles as the claims say now.
 
     Args:
-        login: gets ``user``, ``identity`` and ``organizations``.
+        login: gets ``user``, ``identity`` and ``organizations``. With a Partium user name and password it has no provider, and
+            Partium vouches for the user name only (``sub``).
         hooks: how a person without an identity is found or created.
 
     Raises:
         Refused: this person is not let in. Of a first login nothing is stored.
     """
     provider, claims = login.provider, dict(login.claims)
-    if provider is None:
-        raise TypeError("A login at a provider names it.")
     if not _ask(hooks.verify_claims, claims):
         raise Refused("claims", "verify_claims() does not accept them.")
-    believed = memberships_from_claims.believed_claims(provider, claims)
+    believed = claims if provider is None else memberships_from_claims.believed_claims(provider, claims)
+    digest = identity_digest(login.issuer, login.subject)
 
-    return _record(
-        login,
-        first_user=lambda: _first_user(hooks, claims, believed, may_link=provider.is_site_wide),
-        update_user=lambda user: _ask(hooks.update_user, user, believed),
-        follow=lambda identity: memberships_from_claims.follow_claims(identity, provider, claims, believed),
-    )
+    def first_login() -> Identity:
+        with transaction.atomic(using=database_alias()):
+            user = _first_user(hooks, claims, believed, may_link=provider is None or provider.is_site_wide)
+            identity = Identity(issuer=login.issuer, subject=login.subject, digest=digest, user=_somebody(user))
+            identity.last_login_at = timezone.now()
+            identity.save(force_insert=True)
+            _follow(login, identity, claims, believed)
+        return identity
+
+    def later_login(identity: Identity) -> Identity:
+        # No transaction around this: each step is one, and repeating a step changes nothing.
+        identity.user = _somebody(_ask(hooks.update_user, _active(identity.user), believed))
+        Identity.objects.filter(pk=identity.pk).update(user=identity.user, last_login_at=timezone.now())
+        _follow(login, identity, claims, believed)
+        return identity
+
+    def find() -> Identity | None:
+        return Identity.objects.using(database_alias()).select_related("user").filter(digest=digest).first()
+
+    def record() -> Identity:
+        if (identity := find()) is None:
+            try:
+                return first_login()
+            except Refused:
+                # Another login of the same person may have created the account meanwhile, which then has the address.
+                if (identity := find()) is None:
+                    raise
+        return later_login(identity)
+
+    login.identity = retry_on_conflict(record)
+    login.user = login.identity.user
+    return login.user
 
 
-def record_password_login(login: VerifiedLogin, hooks: Hooks) -> Any:
-    """Return the user of a login with a Partium user name and password.
-
-    Args:
-        login: gets ``user``, ``identity`` and ``organizations``.
-        hooks: as for :func:`record_login`. Partium vouches for a user name only (``sub``), not for an e-mail address.
-
-    Raises:
-        Refused: this person is not let in. Of a first login nothing is stored.
-    """
-    claims = dict(login.claims)
-    if not _ask(hooks.verify_claims, claims):
-        raise Refused("claims", "verify_claims() does not accept them.")
-
-    return _record(
-        login,
-        first_user=lambda: _first_user(hooks, claims, claims),
-        update_user=lambda user: _ask(hooks.update_user, user, claims),
-        follow=lambda identity: memberships_from_claims.follow_password_login(identity, login.subject),
-    )
+def _follow(login: VerifiedLogin, identity: Identity, claims: dict[str, Any], believed: dict[str, Any]) -> None:
+    if login.provider is None:
+        organizations, has_joined = memberships_from_claims.follow_password_login(identity, login.subject)
+    else:
+        organizations, has_joined = memberships_from_claims.follow_claims(identity, login.provider, claims, believed)
+    login.organizations = organizations
+    login.has_joined = login.has_joined or has_joined  # this step may be repeated
 
 
 def users_for(login: VerifiedLogin) -> QuerySet[Any]:
@@ -136,50 +149,6 @@ def retry_on_conflict(record: Callable[[], T]) -> T:
     raise Refused("account", "the account cannot be stored: a unique value is taken.")
 
 
-def _record(
-    login: VerifiedLogin,
-    *,
-    first_user: Callable[[], Any],
-    update_user: Callable[[Any], Any],
-    follow: Callable[[Identity], tuple[list[Organization], bool]],
-) -> Any:
-    digest = identity_digest(login.issuer, login.subject)
-
-    def first_login() -> Identity:
-        with transaction.atomic(using=database_alias()):
-            user = _somebody(first_user())
-            identity = Identity(issuer=login.issuer, subject=login.subject, digest=digest, user=user)
-            identity.last_login_at = timezone.now()
-            identity.save(force_insert=True)
-            login.organizations, login.has_joined = follow(identity)
-        return identity
-
-    def later_login(identity: Identity) -> Identity:
-        # No transaction around this: each step is one, and repeating a step changes nothing.
-        identity.user = _somebody(update_user(_active(identity.user)))
-        Identity.objects.filter(pk=identity.pk).update(user=identity.user, last_login_at=timezone.now())
-        login.organizations, has_joined = follow(identity)
-        login.has_joined = login.has_joined or has_joined  # this step may be repeated
-        return identity
-
-    def find() -> Identity | None:
-        return Identity.objects.using(database_alias()).select_related("user").filter(digest=digest).first()
-
-    def record() -> Identity:
-        if (identity := find()) is None:
-            try:
-                return first_login()
-            except Refused:
-                # Another login of the same person may have created the account meanwhile, which then has the address.
-                if (identity := find()) is None:
-                    raise
-        return later_login(identity)
-
-    login.identity = retry_on_conflict(record)
-    login.user = login.identity.user
-    return login.user
-
-
 def _ask(hook: Callable[..., Any], *args: Any) -> Any:
     """Call a hook. It may refuse the person by PermissionDenied or SuspiciousOperation, as with the base library."""
     try:
@@ -189,7 +158,7 @@ def _ask(hook: Callable[..., Any], *args: Any) -> Any:
         raise Refused("claims", f"{getattr(hook, '__name__', hook)}() raised {type(e).__name__}.") from None
 
 
-def _first_user(hooks: Hooks, claims: Any, believed: Any, *, may_link: bool = True) -> Any:
+def _first_user(hooks: Hooks, claims: Any, believed: Any, *, may_link: bool) -> Any:
     """Return the account of a first login: one that the hooks find for the claims, or a new one."""
     found = list(_ask(hooks.filter_users_by_claims, claims)[:2])  # a query set, or a list
     if len(found) > 1:
@@ -198,13 +167,9 @@ def _first_user(hooks: Hooks, claims: Any, believed: Any, *, may_link: bool = Tr
         raise Refused("account", "an organization's provider is never linked to an account.")
     if found:
         return _ask(hooks.update_user, _active(found[0]), believed)
-    return _created(lambda: _ask(hooks.create_user, believed))
-
-
-def _created(create: Callable[[], Any]) -> Any:
     if not getattr(settings, "OIDC_CREATE_USER", True):
         raise Refused("unknown_person", "there is no account, and OIDC_CREATE_USER is False.")
-    return create()
+    return _ask(hooks.create_user, believed)
 
 
 def _somebody(user: Any) -> Any:

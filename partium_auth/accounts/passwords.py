@@ -54,7 +54,7 @@ def log_in(typed: TypedPassword, hooks: matching.Hooks) -> VerifiedLogin | None:
     claims = {"iss": conf.api_url, "sub": typed.username}
     login = VerifiedLogin(Grant.Kind.PASSWORD, claims, tokens, issued_at, authenticated_seconds_ago=0.0)
     try:
-        matching.record_password_login(login, hooks)
+        matching.record_login(login, hooks)
     except Refused as e:
         typed.refusal = e
         return None

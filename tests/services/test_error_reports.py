@@ -78,7 +78,7 @@ def test_a_client_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert frames_with(CLIENT_SECRET, lambda: save_provider(row, actor=None, client_secret=CLIENT_SECRET)) == []
 
 
-@pytest.mark.parametrize(("owner", "name"), [(matching, "record_password_login"), (grants, "open_grant")])
+@pytest.mark.parametrize(("owner", "name"), [(matching, "record_login"), (grants, "open_grant")])
 def test_a_password(
     partium_sandbox: PartiumSandbox, client: Client, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
 ) -> None:
