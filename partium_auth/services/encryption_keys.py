@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import reduce
+from itertools import chain
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db import connections, models, router, transaction
-from django.db.models import Case, Count, Func, Value, When
-from django.db.models.functions import Left, StrIndex, Substr
-from django.db.models.lookups import Exact, GreaterThan
+from django.db.models import Count, Func, Q
+from django.db.models.functions import Left
+from django.db.models.lookups import Exact
 
 from partium_auth import policy
 from partium_auth.conf import conf
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from partium_auth.policy import Actor
 
 BATCH = 100
-_PAGE = 500
 
 
 @dataclass
@@ -33,12 +35,10 @@ class Resealed:
     """The progress of a run.
 
     Args:
-        looked_at: sealed values read.
-        resealed: sealed anew by this run.
+        resealed: values sealed anew by this run.
         failed: values that do not open, as ``model primary-key field``. They are not changed.
     """
 
-    looked_at: int = 0
     resealed: int = 0
     failed: list[str] = field(default_factory=list)
 
@@ -56,8 +56,8 @@ def sealed_fields() -> list[tuple[type[models.Model], list[str]]]:
 def counts_by_key() -> Counter[str]:
     """Count the sealed values in the database by the id of their encryption key; ``""``: values that are not sealed.
 
-    The database counts them, in one pass over each table, by how they begin; nothing is decrypted. A key of
-    ``PARTIUM_ENCRYPTION_KEYS`` that is not counted here can be removed.
+    The database counts those of the configured keys, in one pass over each table, by how they begin; nothing is decrypted. A
+    key of ``PARTIUM_ENCRYPTION_KEYS`` that is not counted here can be removed.
 
     Raises:
         EncryptionError: no usable key is configured.
@@ -98,48 +98,26 @@ def opens(key_id: str) -> bool:
     return True
 
 
-def _sealed_with(name: str, key_id: str, *, in_hex: bool) -> models.Q:
+def _sealed_with(name: str, key_id: str, *, in_hex: bool) -> Q:
     start = f"{encryption.VERSION}.{key_id}."
     beginning: Any = Left(name, len(start))
-    return models.Q(Exact(Func(beginning, function="HEX"), _hex(start)) if in_hex else Exact(beginning, start))
+    return Q(Exact(Func(beginning, function="HEX"), _hex(start)) if in_hex else Exact(beginning, start))
 
 
 def _count_every(model: type[models.Model], names: list[str]) -> Counter[str]:
-    """Count the values of every key, configured or not."""
-    rows, in_hex = _rows(model)
-    counts: Counter[str] = Counter()
-    found = {f"_key_of_{name}": _key_id(name, in_hex=in_hex) for name in names}
-    for *key_ids, number in rows.annotate(**found).values_list(*found).annotate(_number=Count("*")):
-        for key_id in key_ids:
-            if key_id is not None:
-                text = bytes.fromhex(key_id).decode() if in_hex else key_id
-                # What stands there may be plain text, which nobody must see.
-                counts[encryption.encryption_key_id(f"{encryption.VERSION}.{text}.-")] += number
-    return counts
+    """Count the values of every key, configured or not. Reads them all: slow, and needed only where a key is missing."""
+    rows, _in_hex = _rows(model)
+    values = chain.from_iterable(rows.values_list(*names).iterator(chunk_size=1000))
+    return Counter(value.encryption_key_id for value in values if value is not None)
 
 
 def _rows(model: type[models.Model]) -> tuple[models.QuerySet[Any], bool]:
-    """Return all rows, and whether text is compared in hexadecimal: most collations of MariaDB take "a" and "A" for the same."""
+    """Return all rows, and whether text is compared in hexadecimal: most collations of MariaDB take "a" and "A" for the same.
+
+    The base manager also returns rows that a default manager hides: without their key their secrets would be lost.
+    """
     using = router.db_for_write(model)
     return model._base_manager.using(using).order_by(), connections[using].vendor == "mysql"
-
-
-def _key_id(name: str, *, in_hex: bool) -> Case:
-    """Return the SQL of what a value names as its key: NULL where there is no value, empty where it names none."""
-    start = f"{encryption.VERSION}."
-    beginning = Left(name, len(start) + encryption.LONGEST_KEY_ID + 1)  # a long value is not read to its end
-    rest = Substr(beginning, len(start) + 1)
-    end = StrIndex(rest, Value("."))
-    key_id: Any = Left(rest, end - 1)
-    return Case(
-        When(models.Q(**{f"{name}__isnull": True}), then=Value(None)),
-        When(
-            Exact(Left(name, len(start)), start) & GreaterThan(end, 1),
-            then=Func(key_id, function="HEX") if in_hex else key_id,
-        ),
-        default=Value(""),
-        output_field=models.CharField(),
-    )
 
 
 def _hex(text: str) -> str:
@@ -165,40 +143,18 @@ def reseal(*, actor: Actor, batch_size: int = BATCH, progress: Callable[[Reseale
     current = encryption.current_encryption_key_id()
     result = Resealed()
     for model, names in sealed_fields():
-        batch: list[Any] = []
-        for pk, values in _pages(model, names):
-            sealed = [value for value in values if isinstance(value, Sealed)]
-            result.looked_at += len(sealed)
-            if any(value.encryption_key_id != current for value in sealed):
-                batch.append(pk)
-            if len(batch) >= batch_size:
-                _reseal_rows(model, names, batch, current, result)
-                batch = []
-                if progress:
-                    progress(result)
-        if batch:
+        rows, in_hex = _rows(model)
+        others = [Q(**{f"{name}__isnull": False}) & ~_sealed_with(name, current, in_hex=in_hex) for name in names]
+        # From batch to batch by primary key: what does not open is not read again.
+        todo, after = rows.filter(reduce(or_, others)).order_by("pk"), Q()
+        while batch := list(todo.filter(after).values_list("pk", flat=True)[:batch_size]):
             _reseal_rows(model, names, batch, current, result)
-        if progress:
-            progress(result)
+            after = Q(pk__gt=batch[-1])
+            if progress:
+                progress(result)
     # What processes remember of sessions holds tokens that the old key sealed, and that key may be taken away now.
     replace_versions(None, using=database_alias())
     return result
-
-
-def _pages(model: type[models.Model], names: list[str]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """Read a table page by page in the order of its primary key, without an open cursor.
-
-    The base manager also returns rows that a default manager hides: without their key their secrets would be lost.
-    """
-    rows = model._base_manager.using(router.db_for_write(model)).order_by("pk")
-    last = None
-    while True:
-        page = list((rows if last is None else rows.filter(pk__gt=last)).values_list("pk", *names)[:_PAGE])
-        for pk, *values in page:
-            yield pk, tuple(values)
-        if len(page) < _PAGE:
-            return
-        last = page[-1][0]
 
 
 def _reseal_rows(model: type[models.Model], names: list[str], pks: list[Any], current: str, result: Resealed) -> None:

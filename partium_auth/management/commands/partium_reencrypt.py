@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from partium_auth.exceptions import EncryptionError
+from partium_auth.management.arguments import at_least_one
 from partium_auth.sealed import encryption
 from partium_auth.services import encryption_keys
 
@@ -20,7 +20,9 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--batch-size", type=_positive, default=encryption_keys.BATCH, help="rows per transaction")
+        parser.add_argument(
+            "--batch-size", type=at_least_one, default=encryption_keys.BATCH, help="rows per transaction"
+        )
         parser.add_argument("--dry-run", action="store_true", help="only count the secrets of each key")
 
     def handle(self, *args: Any, batch_size: int, dry_run: bool, verbosity: int, **options: Any) -> None:
@@ -30,7 +32,7 @@ class Command(BaseCommand):
                 result = encryption_keys.reseal(
                     actor=None, batch_size=batch_size, progress=self._progress if verbosity else None
                 )
-                self.stdout.write(f"{result.resealed} of {result.looked_at} secrets sealed anew with {current}.")
+                self.stdout.write(f"{result.resealed} secrets sealed anew with {current}.")
                 for place in result.failed:
                     self.stderr.write(f"does not open: {place}")
         except EncryptionError as error:
@@ -46,10 +48,4 @@ class Command(BaseCommand):
             )
 
     def _progress(self, result: encryption_keys.Resealed) -> None:
-        self.stdout.write(f"… {result.looked_at} read, {result.resealed} sealed anew")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("a positive number")
-    return int(text)
+        self.stdout.write(f"… {result.resealed} sealed anew")
