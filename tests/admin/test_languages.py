@@ -174,7 +174,7 @@ def test_every_refused_login(db: None, rf: RequestFactory) -> None:
 
 
 def test_every_error_page(db: None, rf: RequestFactory) -> None:
-    for kind, _answer in error_texts.OF_ERRORS:
+    for kind in error_texts.OF_ERRORS:
         request = rf.get("/", headers={"Accept": "text/html"})
         error = kind("for developers")
         assert_translatable(error_pages.error_response(request, error), kind)
