@@ -62,7 +62,7 @@ class AuditEventAdmin(PolicyAdmin):
     list_display = ("when", "action", "key", "person", "organization_name", "who", "details", "address")
     list_select_related = ("api_key", "organization")
     list_filter = ("action", OrganizationFilter, PersonFilter, ("at", admin.DateFieldListFilter))
-    lookups_allowed = frozenset({"action__exact", "at__gte", "at__lt", "api_key__id__exact"})
+    lookups_allowed = frozenset({"at__gte", "at__lt", "api_key__id__exact"})
     search_fields = ("api_key__label", "api_key__hint", "actor_name", "person_name", "organization__display_name")
     search_help_text = _("Label, last four characters, person or organization")
     ordering = ("-at", "-id")

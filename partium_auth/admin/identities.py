@@ -42,11 +42,7 @@ class IdentityAdmin(PolicyAdmin):
     readonly_fields = ("issuer", "subject_name", "created_at", "last_login")
     fields = ("issuer", "subject_name", "person", "created_at", "last_login")
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_view_permission(request, obj)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_view_permission(request, obj)
+    has_change_permission = has_delete_permission = PolicyAdmin.has_view_permission
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> Any:
         term = search_term.strip()

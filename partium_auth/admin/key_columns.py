@@ -122,11 +122,6 @@ def identifier(key: Any) -> str:
     return copyable(str(key.pk))
 
 
-@admin.display(description=_("valid until"))
-def serves_until(key: Any) -> str:
-    return moment(key.retires_at)
-
-
 @admin.display(description=_("added"))
 def added(key: Any) -> str:
     at = moment(key.created_at)

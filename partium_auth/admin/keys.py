@@ -65,7 +65,7 @@ class ApiKeyAdmin(PolicyAdmin):
         key_columns.identifier,
         key_columns.last_verified,
         key_columns.last_used,
-        key_columns.serves_until,
+        "retires_at",
         key_columns.added,
     )
     fieldsets: ClassVar[Any] = ((None, {"fields": ("label", "expires_at")}), (None, {"fields": readonly_fields}))

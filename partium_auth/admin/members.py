@@ -84,8 +84,7 @@ class _MembersAdmin(PolicyAdmin):
     def may_see(self, request: HttpRequest, obj: Any) -> bool:
         return permissions_of(request).may_manage_members(obj.organization_id)
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_view_permission(request, obj)
+    has_delete_permission = PolicyAdmin.has_view_permission
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
@@ -106,7 +105,6 @@ class MembershipAdmin(_MembersAdmin):
     list_display = ("person_name", "organization_name", "role", "origin", "created_at")
     list_select_related = ("user", "organization")
     list_filter = ("role", "origin", OrganizationFilter)
-    lookups_allowed = frozenset({"role__exact", "origin__exact"})
     search_help_text = _("User name or organization")
     ordering = ("-created_at",)
     delete_confirmation_template = "admin/partium_auth/membership/delete_confirmation.html"
@@ -204,7 +202,6 @@ class InvitationAdmin(_MembersAdmin):
     list_display = ("email", "organization_name", "role", "state", "inviter", "expires_at")
     list_select_related = ("organization", "invited_by")
     list_filter = (InvitationStateFilter, "role", OrganizationFilter)
-    lookups_allowed = frozenset({"role__exact"})
     search_fields = ("email", "organization__display_name", "organization__org_id")
     search_help_text = _("E-mail address or organization")
     ordering = ("-created_at",)

@@ -100,7 +100,6 @@ class OrganizationAdmin(PolicyAdmin):
     list_display_links = ("name",)
     list_select_related = ("required_provider",)
     list_filter = (KeyStatusFilter, DeveloperFilter, "token_source", "is_active")
-    lookups_allowed = frozenset({"token_source__exact", "is_active__exact"})
     search_fields = ("display_name", "org_id")
     search_help_text = _("Name or Partium id")
     ordering = ("display_name", "org_id")
@@ -108,11 +107,8 @@ class OrganizationAdmin(PolicyAdmin):
     fields = ("org_id", "display_name", "token_source", "required_provider", "is_active", "keys_link")
     change_list_template = "admin/partium_auth/organization/change_list.html"
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.may_see_any(request)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_view_permission(request, obj)
+    has_add_permission = PolicyAdmin.may_see_any
+    has_change_permission = PolicyAdmin.has_view_permission
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("partium_id", "keys_link") if obj else ("is_active", "keys_link")

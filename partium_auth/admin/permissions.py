@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
 from partium_auth.accounts import sessions
+from partium_auth.admin.display import NOTHING
 from partium_auth.models import Organization
 from partium_auth.policy import SessionActor
 
@@ -97,6 +98,7 @@ class PolicyAdmin(ModelAdmin):
     opens_after_add: ClassVar[bool] = False
     """Whether an added object's own page follows, because there is more to do with it, instead of the list."""
 
+    empty_value_display = NOTHING
     show_full_result_count = False
     list_per_page = 50
     list_max_show_all = 200
@@ -120,9 +122,11 @@ class PolicyAdmin(ModelAdmin):
         return rows.order_by(*ordering) if ordering else rows
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        return lookup in self.lookups_allowed or any(
-            lookup == getattr(choice, "parameter_name", None) for choice in self.list_filter
+        of_filters = (
+            f"{choice}__exact" if isinstance(choice, str) else getattr(choice, "parameter_name", None)
+            for choice in self.list_filter
         )
+        return lookup in {*self.lookups_allowed, *of_filters}
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         if self.opens_after_add and "_addanother" not in request.POST:

@@ -135,14 +135,7 @@ class EmailDomainInline(admin.TabularInline):  # type: ignore[type-arg]
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return permissions_of(request).is_operator
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return permissions_of(request).is_operator
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return permissions_of(request).is_operator
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return permissions_of(request).is_operator
+    has_add_permission = has_change_permission = has_delete_permission = has_view_permission
 
 
 class IdentityProviderAdmin(PolicyAdmin):
@@ -153,7 +146,6 @@ class IdentityProviderAdmin(PolicyAdmin):
     list_display = ("display_name", "slug", "organization", "issuer", "is_active")
     list_select_related = ("organization",)
     list_filter = ("is_active",)
-    lookups_allowed = frozenset({"is_active__exact"})
     search_fields = ("display_name", "slug", "issuer", "email_domains__domain")
     ordering = ("display_name",)
     autocomplete_fields = ("organization",)
@@ -189,11 +181,8 @@ class IdentityProviderAdmin(PolicyAdmin):
         ),
     )
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return self.may_see_any(request)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self.has_view_permission(request, obj)
+    has_add_permission = PolicyAdmin.may_see_any
+    has_change_permission = PolicyAdmin.has_view_permission
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # Who logged in through it keeps an identity there; such a provider is switched off instead.

@@ -32,7 +32,7 @@ class Grant(models.Model):
     )
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    kind = models.CharField(max_length=16, choices=Kind.choices)
+    kind = models.CharField(_("kind"), max_length=16, choices=Kind.choices)
     user = models.ForeignKey(
         # Whoever deletes an account or an identity ends its logins; their refresh tokens are still to be revoked.
         settings.AUTH_USER_MODEL,
@@ -41,7 +41,7 @@ class Grant(models.Model):
         related_name="partium_grants",
     )
     api_key = models.OneToOneField(ApiKey, on_delete=models.CASCADE, null=True, related_name="grant")
-    provider = models.CharField(max_length=49, blank=True, default="")  # slug, of an OIDC login
+    provider = models.CharField(_("identity provider"), max_length=49, blank=True, default="")  # slug, of an OIDC login
     bound_to = models.CharField(max_length=36, blank=True, default="")  # a provider's digest, or a key's organization
     identity = models.ForeignKey(Identity, on_delete=models.SET_NULL, null=True, related_name="grants")
     issuer = models.CharField(max_length=255, blank=True, default="")  # of an OIDC login; stays without its identity
@@ -65,15 +65,15 @@ class Grant(models.Model):
     lease_until = models.DateTimeField(null=True)
     sent_at = models.DateTimeField(null=True)
     next_attempt_at = models.DateTimeField(null=True)
-    failures = models.PositiveIntegerField(default=0)
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0)
 
     authenticated_at = models.FloatField(null=True)  # seconds since the epoch; how old the login's claims are
     # When the person proved who they are (auth_time, Core §2), which may be long before the login; None: not told.
     auth_time = models.FloatField(null=True)
     rejected_at = models.DateTimeField(null=True)  # the upstream said that there will be no more tokens
-    revoked_at = models.DateTimeField(null=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-    refreshed_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(_("revoked"), null=True)
+    created_at = models.DateTimeField(_("since"), auto_now_add=True)
+    refreshed_at = models.DateTimeField(_("last refreshed"), null=True)
 
     class Meta:
         verbose_name = _("grant")
