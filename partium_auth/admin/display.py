@@ -32,18 +32,16 @@ def ago(at: dt.datetime | None) -> str:
     recent = timezone.now() - at < dt.timedelta(minutes=1)
     since = gettext("just now") if recent else timesince(at, depth=1, time_strings=cast("Any", AGO))
     return format_html(
-        '<time class="partium-nowrap" datetime="{}" title="{}">{}</time>', at.isoformat(), exact(at), since
+        '<time class="partium-nowrap" datetime="{}" title="{}">{}</time>',
+        at.isoformat(),
+        format_exact_local_time(at),
+        since,
     )
 
 
 def moment(at: dt.datetime | None) -> str:
     """Return when something was or will be, in the reader's time zone and language."""
     return NOTHING if at is None else format_local_time(at)
-
-
-def exact(at: dt.datetime) -> str:
-    """Return when something happened, with seconds and time zone, so that it can be found in a log."""
-    return format_exact_local_time(at)
 
 
 def copyable(text: str, template: str = "") -> str:

@@ -19,9 +19,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
-from partium_auth.admin.display import exact
 from partium_auth.admin.organization_choice import OrganizationFilter
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, permissions_of
+from partium_auth.host.local_time import format_exact_local_time
 from partium_auth.models import AuditEvent
 
 # For scripts, so the same in every language.
@@ -82,7 +82,7 @@ class AuditEventAdmin(PolicyAdmin):
 
     @admin.display(description=_("when"), ordering="at")
     def when(self, event: Any) -> str:
-        return exact(event.at)
+        return format_exact_local_time(event.at)
 
     @admin.display(description=_("key"), ordering="api_key__label")
     def key(self, event: Any) -> str:

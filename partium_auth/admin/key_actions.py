@@ -10,42 +10,18 @@ from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext, ngettext
-from django.utils.translation import gettext_lazy as _
 
 from partium_auth.admin.permissions import actor_of
 from partium_auth.exceptions import EncryptionError
 from partium_auth.models import ApiKey, Organization
 from partium_auth.services import keys
+from partium_auth.services.key_verification import Outcome, refusal
 
 VERIFY_SECONDS = 20.0
 """No key is begun after this time: a request must not outlast the patience of a worker or a proxy."""
 
 NAMED = 20
 """A message names at most so many keys."""
-
-RESULTS = {
-    "accepted": (messages.SUCCESS, _("Partium accepted it.")),
-    "rejected": (
-        messages.ERROR,
-        _("Partium no longer accepts this key. Create a new key at Partium and rotate."),
-    ),
-    "wrong_organization": (
-        messages.ERROR,
-        _(
-            "This key may not search in this organization: it belongs to another one, or it was made for another API. Create "
-            "one for this organization and the Find API at Partium."
-        ),
-    ),
-    "unverified": (
-        messages.WARNING,
-        _("Couldn't reach Partium. The key's status is unchanged."),
-    ),
-    "revoked": (messages.SUCCESS, _("Revoked. The stored value was erased.")),
-    "failed": (
-        messages.ERROR,
-        _("This key is already revoked, or its stored value can't be decrypted."),
-    ),
-}
 
 
 def verify_keys(request: HttpRequest, chosen: list[ApiKey]) -> None:
@@ -55,7 +31,7 @@ def verify_keys(request: HttpRequest, chosen: list[ApiKey]) -> None:
         request: whose user acts.
         chosen: the keys, with their organizations.
     """
-    results: dict[str, list[ApiKey]] = {}
+    answers: dict[tuple[int, str], list[ApiKey]] = {}
     started = time.monotonic()
     for number, key in enumerate(chosen):
         if time.monotonic() - started > VERIFY_SECONDS:
@@ -68,12 +44,12 @@ def verify_keys(request: HttpRequest, chosen: list[ApiKey]) -> None:
             messages.warning(request, text % {"count": left})
             break
         try:
-            outcome = keys.verify_key(key, actor=actor_of(request))
-            result = outcome.verification.value
+            answer = _describe(keys.verify_key(key, actor=actor_of(request)))
         except (ValidationError, EncryptionError):
-            result = "failed"
-        results.setdefault(result, []).append(key)
-    _tell(request, results)
+            answer = messages.ERROR, gettext("This key is already revoked, or its stored value can't be decrypted.")
+        answers.setdefault(answer, []).append(key)
+    for (level, text), done in answers.items():
+        _tell(request, level, done, text)
 
 
 def revoke_keys(request: HttpRequest, chosen: list[ApiKey]) -> None:
@@ -85,14 +61,24 @@ def revoke_keys(request: HttpRequest, chosen: list[ApiKey]) -> None:
     """
     for key in chosen:
         keys.revoke_key(key, actor=actor_of(request))
-    _tell(request, {"revoked": chosen} if chosen else {})
+    if chosen:
+        _tell(request, messages.SUCCESS, chosen, gettext("Revoked. The stored value was erased."))
 
 
-def _tell(request: HttpRequest, results: dict[str, list[ApiKey]]) -> None:
-    for result, done in results.items():
-        level, text = RESULTS[result]
-        names = [str(key) for key in done[:NAMED]] + ["…"] * (len(done) > NAMED)
-        messages.add_message(request, level, f"{', '.join(names)}: {text}")
+def _describe(outcome: Outcome) -> tuple[int, str]:
+    """Return the message about a stored key that was verified, and its level."""
+    if outcome.verification == ApiKey.Verification.ACCEPTED:
+        return messages.SUCCESS, gettext("Partium accepted it.")
+    if outcome.verification == ApiKey.Verification.REJECTED:
+        return messages.ERROR, gettext("Partium no longer accepts this key. Create a new key at Partium and rotate.")
+    if outcome.verification == ApiKey.Verification.UNVERIFIED:
+        return messages.WARNING, gettext("Couldn't reach Partium. The key's status is unchanged.")
+    return messages.ERROR, refusal(outcome)
+
+
+def _tell(request: HttpRequest, level: int, done: list[ApiKey], text: str) -> None:
+    names = [str(key) for key in done[:NAMED]] + ["…"] * (len(done) > NAMED)
+    messages.add_message(request, level, f"{', '.join(names)}: {text}")
 
 
 def what_stops(chosen: list[Any]) -> tuple[list[tuple[Organization, ApiKey]], list[tuple[Organization, bool]]]:

@@ -20,7 +20,6 @@ from django.utils.translation import gettext_lazy as _
 
 from partium_auth import policy
 from partium_auth.admin import key_columns
-from partium_auth.admin.display import exact
 from partium_auth.admin.key_actions import posted_ids, revoke_keys, too_many, verify_keys, what_stops
 from partium_auth.admin.key_forms import CANNOT_ENCRYPT, AddForm, ChangeForm, FindForm, NewKeyForm, RotateForm
 from partium_auth.admin.key_usage import usage_of
@@ -28,6 +27,7 @@ from partium_auth.admin.organization_choice import OrganizationField, Organizati
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, permissions_of
 from partium_auth.exceptions import EncryptionError
 from partium_auth.host.decorators import never_atomic
+from partium_auth.host.local_time import format_exact_local_time
 from partium_auth.host.posted_secrets import hide_in_urls
 from partium_auth.models import ApiKey
 from partium_auth.services import keys
@@ -234,7 +234,7 @@ class ApiKeyAdmin(PolicyAdmin):
             events = policy.visible_events(actor_of(request)).filter(api_key=key)
             context.update(
                 key=key,
-                events=[(exact(event.at), event) for event in events[:20]],
+                events=[(format_exact_local_time(event.at), event) for event in events[:20]],
                 usage=usage_of(key),
                 revoked=key.status == ApiKey.Status.REVOKED,
                 rotatable=key.status == ApiKey.Status.ACTIVE,

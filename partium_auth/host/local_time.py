@@ -18,7 +18,7 @@ def format_local_time(at: dt.datetime) -> str:
 
 
 def format_exact_local_time(at: dt.datetime) -> str:
-    """Return a time with seconds and time zone, the date in the format of the active language."""
+    """Return a time with seconds and time zone, so that it can be found in a log; the date as the active language writes it."""
     local = _local(at)
     return f"{formats.date_format(local, 'DATE_FORMAT')}, {dateformat.format(local, 'H:i:s T')}"
 
