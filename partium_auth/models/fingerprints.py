@@ -9,7 +9,6 @@ import secrets
 import uuid
 
 from django.db import IntegrityError, models, router, transaction
-from django.utils.translation import gettext_lazy as _
 
 from partium_auth.fields import SealedField, seal
 from partium_auth.sealed import encryption
@@ -23,10 +22,6 @@ class FingerprintKey(models.Model):
     # Unique, with one possible value: if two processes make the first key at once, one of them fails and reads the other's.
     singleton = models.BooleanField(default=True, unique=True, editable=False)
     value = SealedField()
-
-    class Meta:
-        verbose_name = _("fingerprint key")
-        verbose_name_plural = _("fingerprint keys")
 
     def __str__(self) -> str:
         return "fingerprint key"

@@ -86,10 +86,6 @@ class UsedOnce(models.Model):
     digest = models.CharField(max_length=64, primary_key=True)
     expires_at = models.DateTimeField(db_index=True)
 
-    class Meta:
-        verbose_name = _("used token")
-        verbose_name_plural = _("used tokens")
-
     def __str__(self) -> str:
         return self.digest[:8]
 
@@ -100,10 +96,6 @@ class LoginAttempts(models.Model):
     digest = models.CharField(max_length=64, primary_key=True)
     count = models.PositiveIntegerField(default=0)
     expires_at = models.DateTimeField(db_index=True)
-
-    class Meta:
-        verbose_name = _("login attempts")
-        verbose_name_plural = _("login attempts")
 
     def __str__(self) -> str:
         return self.digest[:8]

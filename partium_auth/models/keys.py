@@ -106,10 +106,6 @@ class ApiKeyQuerySet(DecidesAccessQuerySet["ApiKey"]):
         unrevoked = self.exclude(status=ApiKey.Status.REVOKED).order_by().values("fingerprint")
         return unrevoked.annotate(n=Count("fingerprint")).filter(n__gt=1).values_list("fingerprint", flat=True)
 
-    def serving_order(self) -> ApiKeyQuerySet:
-        """The key that should serve first: verified before unverified, active before retiring, newest first."""
-        return self.order_by(*_SERVING_ORDER)
-
     def with_state(self, now: dt.datetime | None = None) -> ApiKeyQuerySet:
         """Add ``state``, one of :class:`ApiKeyState`, to every row."""
         same = dict(zip(ApiKeyState, ApiKeyState, strict=True))
@@ -134,7 +130,7 @@ def _endings(now: dt.datetime) -> list[tuple[ApiKeyState, Q]]:
 
 
 _REFUSED = Q(verification__in=("rejected", "wrong_organization"))
-_SERVING_ORDER = (
+_SERVING_ORDER = (  # verified before unverified, active before retiring, newest first
     Case(When(verification="accepted", then=0), default=1),
     Case(When(status="active", then=0), default=1),
     "-created_at",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.db import models
-from django.utils.translation import gettext_lazy as _
 
 
 class Outage(models.Model):
@@ -13,10 +12,6 @@ class Outage(models.Model):
     since = models.DateTimeField()
     failures = models.PositiveIntegerField(default=0)
     next_probe_at = models.DateTimeField()
-
-    class Meta:
-        verbose_name = _("outage")
-        verbose_name_plural = _("outages")
 
     def __str__(self) -> str:
         return self.upstream

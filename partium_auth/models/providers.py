@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from hashlib import sha256
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.core.validators import RegexValidator, URLValidator
 from django.db import models
+from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.fields import SealedField, context_of
@@ -33,6 +34,11 @@ ENDPOINTS = (
     "revocation_endpoint",
     "pushed_authorization_request_endpoint",
 )
+
+
+def _endpoint(name: str | Promise, **options: Any) -> models.CharField[str, str]:
+    """Return the field of a URL that an operator may type; empty: as in the discovery document."""
+    return models.CharField(name, max_length=500, blank=True, default="", validators=[validate_endpoint], **options)
 
 
 class IdentityProvider(DecidesAccess):
@@ -95,31 +101,14 @@ class IdentityProvider(DecidesAccess):
         default="",
         help_text=_("Which algorithms an ID token may be signed with. None chosen: all of these."),
     )
-    # Empty: as in the discovery document.
-    authorization_endpoint = models.CharField(
-        _("authorization endpoint"), max_length=500, blank=True, default="", validators=[validate_endpoint]
-    )
-    token_endpoint = models.CharField(
-        _("token endpoint"), max_length=500, blank=True, default="", validators=[validate_endpoint]
-    )
-    jwks_uri = models.CharField(
-        _("key set (jwks_uri)"), max_length=500, blank=True, default="", validators=[validate_endpoint]
-    )
-    userinfo_endpoint = models.CharField(
-        _("userinfo endpoint"), max_length=500, blank=True, default="", validators=[validate_endpoint]
-    )
-    end_session_endpoint = models.CharField(
-        _("end-session endpoint"), max_length=500, blank=True, default="", validators=[validate_endpoint]
-    )
-    revocation_endpoint = models.CharField(
-        _("revocation endpoint"), max_length=500, blank=True, default="", validators=[validate_endpoint]
-    )
-    pushed_authorization_request_endpoint = models.CharField(
+    authorization_endpoint = _endpoint(_("authorization endpoint"))
+    token_endpoint = _endpoint(_("token endpoint"))
+    jwks_uri = _endpoint(_("key set (jwks_uri)"))
+    userinfo_endpoint = _endpoint(_("userinfo endpoint"))
+    end_session_endpoint = _endpoint(_("end-session endpoint"))
+    revocation_endpoint = _endpoint(_("revocation endpoint"))
+    pushed_authorization_request_endpoint = _endpoint(
         _("pushed authorization request endpoint"),
-        max_length=500,
-        blank=True,
-        default="",
-        validators=[validate_endpoint],
         help_text=_("Enter it if logins have to be pushed there (PAR) and the discovery document does not require it."),
     )
     use_userinfo = models.BooleanField(

@@ -143,7 +143,7 @@ def test_rotating_while_partium_is_down_does_not_say_that_the_new_key_serves(
     new = new_key(partium_sandbox.add_key("acme"), allow_unverified="on")
     with partium_sandbox.fail("auth", status=503):
         page = client.post(url, new, follow=True).content.decode()
-    assert ApiKey.objects.usable().serving_order()[0].status == "retiring"
+    assert ApiKey.objects.usable().in_serving_order()[0].status == "retiring"
     assert "The new key is in use" not in page
     assert "It will be used once it is verified, or if there is no verified key left." in page
 

@@ -289,7 +289,7 @@ def test_rotation_lets_the_old_key_serve_for_the_overlap(
     assert (old.status, new.status, new.replaces, new.label) == ("retiring", "active", old, "shop")
     assert old.retires_at is not None
     assert dt.timedelta(hours=2) <= old.retires_at - before < dt.timedelta(hours=2, minutes=1)
-    assert list(ApiKey.objects.usable().serving_order()) == [new, old]
+    assert list(ApiKey.objects.usable().in_serving_order()) == [new, old]
     assert list(ApiKey.objects.usable(before + dt.timedelta(hours=3))) == [new]
     assert actions(old) == ["key_added", "key_retired"]
     assert actions(new) == ["key_rotated"]
@@ -303,9 +303,9 @@ def test_a_refused_new_key_leaves_the_old_one_alone(key: ApiKey) -> None:
 
 def test_an_unverified_new_key_waits_until_the_old_one_is_gone(key: ApiKey) -> None:
     new = keys.rotate_key(key, "cannot-tell-00000000", actor=None, verify=False, overlap=dt.timedelta(hours=1))
-    assert ApiKey.objects.usable().serving_order().first() == key
+    assert ApiKey.objects.usable().in_serving_order().first() == key
     later = timezone.now() + dt.timedelta(hours=2)
-    assert ApiKey.objects.usable(later).serving_order().first() == new
+    assert ApiKey.objects.usable(later).in_serving_order().first() == new
 
 
 def test_a_key_is_rotated_once(key: ApiKey, partium_sandbox: PartiumSandbox) -> None:
@@ -562,7 +562,7 @@ def test_the_newest_verified_active_key_serves_first(acme: Organization) -> None
             verification=known, status=status, created_at=now - dt.timedelta(days=days)
         )
         made.append(str(n))
-    assert list(ApiKey.objects.usable().serving_order().values_list("label", flat=True)) == made
+    assert list(ApiKey.objects.usable().in_serving_order().values_list("label", flat=True)) == made
 
 
 def test_changing_a_key_says_what_was_changed(key: ApiKey) -> None:
