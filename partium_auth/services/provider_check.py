@@ -170,31 +170,19 @@ def _requirements(provider: Provider, document: Mapping[str, Any], metadata: Met
             _("It requires what this app does not do: %s.") % "require_signed_request_object",
             _("Switch the requirement off for this client at the provider."),
         )
-    for name, ours, advice in (
-        ("response_types_supported", {"code"}, _("Allow the authorization code flow at the provider.")),
-        ("grant_types_supported", {"authorization_code"}, _("Allow the authorization code flow at the provider.")),
-        (
-            "token_endpoint_auth_methods_supported",
-            {metadata.client_authentication},
-            _(
-                "Choose a client authentication that the provider offers (OIDC_RP_CLIENT_AUTHENTICATION for the default provider)."
-            ),
-        ),
-    ):
+    advice = _("Allow the authorization code flow at the provider.")
+    for name, needed in (("response_types_supported", "code"), ("grant_types_supported", "authorization_code")):
         offered = document.get(name)
-        if ours == {"none"} and not provider.client_secret:
-            continue  # below, in other words
-        if isinstance(offered, list) and offered and not ours.intersection(map(str, offered)):
-            text = _("Its %(name)s are %(offered)s; this site needs %(ours)s.")
-            yield Finding(
-                "error",
-                text % {"name": name, "offered": ", ".join(map(ascii, offered)), "ours": ", ".join(ours)},
-                advice,
-            )
-    methods = document.get("token_endpoint_auth_methods_supported")
-    takes_public = not isinstance(methods, list) or "none" in methods
-    sends_secret = metadata.client_authentication in SENDS_SECRET
-    if not provider.client_secret and (sends_secret or (metadata.client_authentication == "none" and not takes_public)):
+        if isinstance(offered, list) and offered and needed not in offered:
+            yield _not_offered(name, offered, needed, advice)
+    offered, ours = metadata.authentication_methods, metadata.client_authentication
+    is_public = ours == "none"
+    if offered and ours not in offered and (provider.client_secret or not is_public):
+        advice = _(
+            "Choose a client authentication that the provider offers (OIDC_RP_CLIENT_AUTHENTICATION for the default provider)."
+        )
+        yield _not_offered("token_endpoint_auth_methods_supported", offered, ours, advice)
+    if not provider.client_secret and (ours in SENDS_SECRET or (is_public and offered and ours not in offered)):
         yield Finding(
             "error",
             _("The client secret is missing."),
@@ -202,6 +190,12 @@ def _requirements(provider: Provider, document: Mapping[str, Any], metadata: Met
                 "Enter it (OIDC_RP_CLIENT_SECRET for the default provider), or make this a public client at the provider."
             ),
         )
+
+
+def _not_offered(name: str, offered: Sequence[Any], needed: str, advice: str) -> Finding:
+    text = _("Its %(name)s are %(offered)s; this site needs %(ours)s.")
+    # ascii(): a document must not send control characters to a terminal.
+    return Finding("error", text % {"name": name, "offered": ", ".join(map(ascii, offered)), "ours": needed}, advice)
 
 
 def _client_key(provider: Provider, document: Mapping[str, Any]) -> Iterator[Finding]:
