@@ -19,7 +19,7 @@ from partium_auth.fields import seal
 from partium_auth.management import doctor
 from partium_auth.models import Grant, Organization
 from partium_auth.sealed import encryption
-from partium_auth.services import add_key
+from partium_auth.services import add_key, add_member, change_organization
 from partium_auth.services.provider_check import Finding
 from partium_auth.testing.sandbox import PartiumSandbox
 from tests.oidc.conftest import add_provider, op, other_op, other_provider_server, provider_server  # noqa: F401
@@ -150,7 +150,7 @@ def test_a_way_to_log_in_ends_the_circle(partium_sandbox: PartiumSandbox, settin
 def test_a_login_url_that_names_no_url_is_an_error(partium_sandbox: PartiumSandbox, settings: Settings) -> None:
     settings.LOGIN_URL = "nonsense"
     (finding,) = examine("login")
-    assert (finding.level, finding.advice) == ("error", 'Set LOGIN_URL = "partium_auth:login".')
+    assert (finding.level, finding.advice) == ("error", "Correct LOGIN_URL or LOGIN_REDIRECT_URL.")
 
 
 def test_whatever_is_not_ok_says_what_to_do(op: BendableProvider, settings: Settings) -> None:  # noqa: F811
@@ -160,16 +160,23 @@ def test_whatever_is_not_ok_says_what_to_do(op: BendableProvider, settings: Sett
     settings.PARTIUM_ENCRYPTION_KEYS = []
     Organization.objects.create(org_id="keyless", token_source=Organization.TokenSource.API_KEY)
     bad = [finding for finding in doctor.examine() if finding.level != "ok"]
-    named = {"encryption", "partium", "organizations", "people", "login", "pages of the site", "provider default"}
+    named = {"encryption", "partium", "organizations", "login", "pages of the site", "provider default"}
     assert named == {f.subject for f in bad}
     assert [finding for finding in bad if not finding.advice] == []
 
 
-def test_an_organization_without_a_key_is_a_warning(partium_sandbox: PartiumSandbox) -> None:
-    Organization.objects.create(org_id="keyless", token_source=Organization.TokenSource.API_KEY)
+def test_an_organization_without_a_key_is_a_warning_and_an_error_where_there_is_no_other(
+    partium_sandbox: PartiumSandbox, django_user_model: Any
+) -> None:
+    open_one = Organization.objects.create(org_id="open")
+    keyless = Organization.objects.create(org_id="keyless", token_source=Organization.TokenSource.API_KEY)
+    ann = django_user_model.objects.create_user("ann")
+    for organization in (open_one, keyless):
+        add_member(organization, ann, actor=None)
     (finding,) = examine("organizations")
-    assert finding.level == "warning"
-    assert "keyless" in finding.text
+    assert (finding.level, finding.text) == ("warning", "No usable API key: keyless.")
+    change_organization(open_one, actor=None, is_active=False)
+    assert levels(examine("organizations")) == {"error"}
 
 
 def test_encryption_keys_that_are_missing_old_or_open_nothing(

@@ -27,7 +27,7 @@ from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, PartiumError, UpstreamError
 from partium_auth.host import upstream
 from partium_auth.management import reachability
-from partium_auth.models import ApiKey, IdentityProvider, Organization
+from partium_auth.models import ApiKey, IdentityProvider
 from partium_auth.models.database import are_migrations_applied, database_alias
 from partium_auth.oidc import providers
 from partium_auth.oidc.provider import WELL_KNOWN, Provider
@@ -52,6 +52,7 @@ ADVICE: Mapping[type[Exception], str] = {
     PartiumError: "Check PARTIUM_API_URL, and whether this machine can reach it.",
     ImproperlyConfigured: "Correct this setting.",
     DisallowedHost: "Add the host to ALLOWED_HOSTS.",
+    NoReverseMatch: "Correct LOGIN_URL or LOGIN_REDIRECT_URL.",  # as the system check partium_auth.E027 says
     AnyDatabaseError: "Check DATABASES.",
 }
 """What to do about an exception that kept a question from being answered; the first that fits counts."""
@@ -70,11 +71,10 @@ def examine(*, probe: bool = False, base_url: str = "") -> Iterator[Finding]:
         return
     yield from _answer("encryption", _encryption_keys)
     yield from _answer("partium", _partium_paths)
-    yield from _answer("organizations", _organizations)
+    yield from _answer("organizations", reachability.check_organizations)
     yield from _answer("pages", _pages)
     yield from _answer("providers", _ways_to_log_in)
     yield from _answer("people", reachability.check_login_page)
-    yield from _answer("people", reachability.check_people)
     yield from _answer("login", _login_page)
     yield from _answer("pages of the site", reachability.check_targets)
     yield from _answer("providers", _provider_names)
@@ -180,30 +180,6 @@ def _partium_path(setting: str, configured: str, known: tuple[str, ...], body: M
     )
 
 
-def _organizations() -> Iterator[Finding]:
-    """Answer: can somebody search, and does every organization that uses API keys have a usable one?"""
-    active = Organization.objects.filter(is_active=True)
-    if not active.exists():
-        yield Finding(
-            "warning",
-            "There is no organization, so nobody can search.",
-            "Add one in the admin, with the id that Partium gave it.",
-        )
-        return
-    by_key = active.exclude(token_source=Organization.TokenSource.USER)
-    usable = ApiKey.objects.usable().values("organization_id")
-    without_key = list(by_key.exclude(pk__in=usable).values_list("org_id", flat=True)[:20])
-    if without_key:
-        yield Finding(
-            "warning",
-            f"No usable API key: {', '.join(without_key)}.",
-            "Their developers can add one in the key admin.",
-        )
-    else:
-        text = f"Organizations that use API keys: {by_key.count()}; each has a usable one."
-        yield Finding("ok", text)
-
-
 def _pages() -> Iterator[Finding]:
     """Answer: do further pages of a search come where PARTIUM_ASSUMPTIONS says? Searches with one organization's key."""
     key = ApiKey.objects.usable().filter(organization__is_active=True).select_related("organization").first()
@@ -250,13 +226,7 @@ def _login_page() -> Iterator[Finding]:
     """
     from django.test import Client  # it calls the site's middleware and views without a server
 
-    try:
-        url = resolve_url(settings.LOGIN_URL)
-    except NoReverseMatch:
-        text = f"LOGIN_URL ({settings.LOGIN_URL}) is neither a path nor the name of a URL."
-        yield Finding("error", text, 'Set LOGIN_URL = "partium_auth:login".')
-        return
-    host = _host()
+    url, host = resolve_url(settings.LOGIN_URL), _host()
     client = Client(raise_request_exception=False, SERVER_NAME=host)
     for _redirect in range(MAX_REDIRECTS):
         if urlsplit(url).netloc not in {"", host}:

@@ -209,12 +209,16 @@ DOCTOR = (
         "Add one in the admin",
     ),
     Row("no API key", _without_key, "organizations", "No usable API key: acme"),
-    Row("no API key in any organization", _without_key, "people", "no organization has a usable API key"),
     Row("nobody can log in", lambda site: site.without_our_logins(), "providers", "has to log people in"),
-    Row("an organization of nobody", _second_organization, "people", "Nobody can get into globex: no member"),
-    Row("a member who was deactivated", _nobody_active, "people", "Nobody can get into acme"),
-    Row("tokens from logins, and none of ours", _people_with_their_own_logins, "people", "Nobody gets a token in acme"),
-    Row("a required provider that is off", _inactive_required_provider, "people", "Nobody may open acme"),
+    Row("an organization of nobody", _second_organization, "organizations", "Nobody can get into globex: no member"),
+    Row("a member who was deactivated", _nobody_active, "organizations", "Nobody can get into acme"),
+    Row(
+        "tokens from logins, and none of ours",
+        _people_with_their_own_logins,
+        "organizations",
+        "Nobody gets a token in acme",
+    ),
+    Row("a required provider that is off", _inactive_required_provider, "organizations", "Nobody may open acme"),
     Row(
         "passwords open an unknown organization",
         _set(PARTIUM_PASSWORD_ORGANIZATION="acne"),
@@ -233,7 +237,6 @@ DOCTOR = (
     Row(
         "a login page that is missing", _set(LOGIN_URL="/accounts/login/"), "pages of the site", "LOGIN_URL (/accounts"
     ),
-    Row("a home that no URL has", _set(LOGIN_REDIRECT_URL="nowhere"), "pages of the site", "(nowhere) names no URL"),
     Row("Django's default home", _set(LOGIN_REDIRECT_URL="/accounts/profile/"), "pages of the site", "no such page"),
     Row("no client secret", _without_secret, "provider default", "The client secret is missing"),
     Row(
