@@ -87,13 +87,7 @@ def add_key(
     with transaction.atomic(using=database_alias()):
         _permit_still(actor, organization)
         key = _insert(organization, value, digest, label, expires_at, outcome, actor)
-        record(
-            AuditEvent.Action.KEY_ADDED,
-            key=key,
-            detail=outcome.code,
-            actor=actor,
-            parameters=outcome.parameters,
-        )
+        record(AuditEvent.Action.KEY_ADDED, key=key, detail=outcome.code, actor=actor, parameters=outcome.parameters)
         _report_duplicate_after_commit(key)
     return key
 
@@ -217,13 +211,7 @@ def verify_key(key: ApiKey, *, actor: Actor) -> Outcome:
             ApiKey.objects.filter(pk=key.pk).update(**changes)
             for name, value in changes.items():
                 setattr(key, name, value)
-        record(
-            AuditEvent.Action.KEY_VERIFIED,
-            key=key,
-            detail=outcome.code,
-            actor=actor,
-            parameters=outcome.parameters,
-        )
+        record(AuditEvent.Action.KEY_VERIFIED, key=key, detail=outcome.code, actor=actor, parameters=outcome.parameters)
     return outcome
 
 
@@ -271,12 +259,7 @@ def find_by_value(value: str | Plain, *, actor: Actor) -> list[ApiKey]:
 
 
 def _verify_before_storing(
-    organization: Organization,
-    value: Plain,
-    label: str,
-    verify: bool,
-    allow_unverified: bool,
-    actor: Actor,
+    organization: Organization, value: Plain, label: str, verify: bool, allow_unverified: bool, actor: Actor
 ) -> Outcome:
     if not verify:
         return Outcome(ApiKey.Verification.UNVERIFIED, EventDetail.NOT_TRIED)

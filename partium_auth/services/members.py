@@ -20,15 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from partium_auth import policy
-from partium_auth.models import (
-    AuditEvent,
-    Identity,
-    Invitation,
-    Membership,
-    Organization,
-    Origin,
-    Role,
-)
+from partium_auth.models import AuditEvent, Identity, Invitation, Membership, Organization, Origin, Role
 from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
 from partium_auth.models.texts import canonical_email
@@ -47,11 +39,7 @@ INVITATION_LASTS = dt.timedelta(days=14)
 
 
 def add_member(
-    organization: Organization,
-    user: AbstractBaseUser,
-    *,
-    actor: Actor,
-    role: str = Role.MEMBER,
+    organization: Organization, user: AbstractBaseUser, *, actor: Actor, role: str = Role.MEMBER
 ) -> Membership:
     """Add a person to an organization, or change the role of a member.
 
@@ -328,13 +316,7 @@ def set_claimed_memberships(
                 continue
             membership, _created = Membership.objects.update_or_create(**key, defaults=values)
             if before.role != role:
-                _record(
-                    AuditEvent.Action.ROLE_CHANGED,
-                    membership,
-                    identity.user,
-                    actor=actor,
-                    role_before=before.role,
-                )
+                _record(AuditEvent.Action.ROLE_CHANGED, membership, identity.user, actor=actor, role_before=before.role)
         for row in memberships:
             if row.pk in ended:
                 _record(AuditEvent.Action.MEMBER_REMOVED, row, identity.user, actor=actor)
@@ -386,12 +368,7 @@ def _remove(theirs: QuerySet[Membership], user: _Person, *, actor: Actor) -> int
 
 
 def _give(
-    organization: Organization,
-    user: AbstractBaseUser,
-    role: str,
-    *,
-    actor: Actor,
-    lower: bool = True,
+    organization: Organization, user: AbstractBaseUser, role: str, *, actor: Actor, lower: bool = True
 ) -> Membership:
     with transaction.atomic(using=database_alias()):
         # Locked: it could be removed just now, and there would be nothing to change.
@@ -408,12 +385,7 @@ def _give(
 
 
 def _record(
-    action: AuditEvent.Action,
-    membership: Membership,
-    user: _Person,
-    *,
-    actor: Actor,
-    role_before: str = "",
+    action: AuditEvent.Action, membership: Membership, user: _Person, *, actor: Actor, role_before: str = ""
 ) -> None:
     parameters = {"role": membership.role, "origin": membership.origin}
     record(
@@ -427,11 +399,7 @@ def _record(
 
 
 def _record_invitation(
-    action: AuditEvent.Action,
-    invitation: Invitation,
-    *,
-    actor: Actor,
-    person: _Person | None = None,
+    action: AuditEvent.Action, invitation: Invitation, *, actor: Actor, person: _Person | None = None
 ) -> None:
     record(
         action,

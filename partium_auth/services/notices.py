@@ -91,11 +91,7 @@ def note_expiring_keys() -> int:
             )
             if expires not in list(events.values_list("detail_parameters", flat=True)):
                 record(
-                    AuditEvent.Action.KEY_EXPIRES,
-                    key=key,
-                    actor=None,
-                    detail=EventDetail.EXPIRES,
-                    parameters=expires,
+                    AuditEvent.Action.KEY_EXPIRES, key=key, actor=None, detail=EventDetail.EXPIRES, parameters=expires
                 )
                 noted += 1
     return noted

@@ -109,12 +109,7 @@ def record_change(provider: IdentityProvider, fields: Sequence[str], *, actor: A
         _record(AuditEvent.Action.PROVIDER_CHANGED, provider, actor, fields)
 
 
-def _record(
-    action: AuditEvent.Action,
-    provider: IdentityProvider,
-    actor: Actor,
-    fields: Sequence[str] = (),
-) -> None:
+def _record(action: AuditEvent.Action, provider: IdentityProvider, actor: Actor, fields: Sequence[str] = ()) -> None:
     parameters = {"provider": provider.slug}
     record(
         action,
