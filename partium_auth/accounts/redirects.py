@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import render, resolve_url
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
 from django.utils.encoding import iri_to_uri
 from django.utils.http import escape_leading_slashes, url_has_allowed_host_and_scheme
@@ -99,10 +99,7 @@ def login_url(request: HttpRequest, *, provider: str = "", silent: bool = False,
     coming_back = this_page(request) if request.method in {"GET", "HEAD"} else request.headers.get("Referer", "")
     if is_navigation(request) and is_safe_target(request, coming_back):
         parameters[next_field()] = coming_back
-    try:
-        url = reverse("partium_auth:oidc_login", args=[provider]) if provider else reverse("partium_auth:login")
-    except NoReverseMatch:
-        url = reverse("partium_auth:login")
+    url = reverse("partium_auth:oidc_login", args=[provider]) if provider else reverse("partium_auth:login")
     if provider and silent:
         parameters["prompt"] = "none"
     if provider and fresh:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from django.conf import settings
 from django.http import HttpRequest
 from django.shortcuts import resolve_url
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import translation
 from django.utils.translation import gettext as _
 
@@ -18,12 +18,7 @@ from partium_auth.services.provider_check import Finding
 
 
 def urls_to_register(request: HttpRequest, slug: str) -> Iterator[tuple[str, str]]:
-    """Yield the URLs to register at a provider, in full, each after what it is called.
-
-    Args:
-        request: of this site; it says scheme and host.
-        slug: of the provider.
-    """
+    """Yield the URLs to register at a provider, in full, each after what it is called; the request says scheme and host."""
     yield _("Redirect URI to register"), redirect_uri_of(request, slug)
     target = resolve_url(settings.LOGOUT_REDIRECT_URL or login_page_url())
     yield _("Post-logout redirect URI to register"), request.build_absolute_uri(target)
@@ -33,19 +28,11 @@ def urls_to_register(request: HttpRequest, slug: str) -> Iterator[tuple[str, str
         ("frontchannel_logout", _("Front-channel logout URI, if it has no back-channel")),
         ("jwks", _("Key set (jwks_uri), if this site uses private_key_jwt")),
     ):
-        try:
-            yield text, request.build_absolute_uri(reverse(f"partium_auth:{name}", args=[slug]))
-        except NoReverseMatch:
-            continue
+        yield text, request.build_absolute_uri(reverse(f"partium_auth:{name}", args=[slug]))
 
 
 def check_urls(request: HttpRequest, slug: str) -> Iterator[Finding]:
-    """Name the URLs to register, and say what is wrong with them.
-
-    Args:
-        request: of this site; it says scheme and host.
-        slug: of the provider.
-    """
+    """Name the URLs to register, and say what is wrong with them; the request says scheme and host."""
     for text, url in urls_to_register(request, slug):
         yield Finding("ok", f"{text}: {url}")
     redirect_uris = set()

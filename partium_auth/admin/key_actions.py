@@ -25,12 +25,7 @@ NAMED = 20
 
 
 def verify_keys(request: HttpRequest, chosen: list[ApiKey]) -> None:
-    """Verify keys at Partium, and tell the person what came back for each.
-
-    Args:
-        request: whose user acts.
-        chosen: the keys, with their organizations.
-    """
+    """Verify keys at Partium, and tell the person what came back for each."""
     answers: dict[tuple[int, str], list[ApiKey]] = {}
     started = time.monotonic()
     for number, key in enumerate(chosen):
@@ -53,12 +48,7 @@ def verify_keys(request: HttpRequest, chosen: list[ApiKey]) -> None:
 
 
 def revoke_keys(request: HttpRequest, chosen: list[ApiKey]) -> None:
-    """Revoke keys, and tell the person so.
-
-    Args:
-        request: whose user acts.
-        chosen: the keys, with their organizations.
-    """
+    """Revoke keys, and tell the person so."""
     for key in chosen:
         keys.revoke_key(key, actor=actor_of(request))
     if chosen:

@@ -58,16 +58,10 @@ class Usage:
         return [self.bars[n].day for n in (0, len(self.bars) // 2, -1)]
 
 
-def usage_of(key: ApiKey, today: dt.date | None = None) -> Usage:
-    """Return the chart of a key's use; one query.
-
-    Args:
-        key: the key.
-        today: the last day shown.
-    """
-    today = today or local_date(timezone.now())
-    first = today - dt.timedelta(days=SHOWN_DAYS - 1)
-    counted = {row.day: row for row in ApiKeyUsage.objects.recent(today).filter(api_key=key)}
+def usage_of(key: ApiKey) -> Usage:
+    """Return the chart of a key's use; one query."""
+    first = local_date(timezone.now()) - dt.timedelta(days=SHOWN_DAYS - 1)
+    counted = {row.day: row for row in ApiKeyUsage.objects.recent().filter(api_key=key)}
     days = [first + dt.timedelta(days=n) for n in range(SHOWN_DAYS)]
     counts = [(row.searches, row.failures) if (row := counted.get(day)) else (0, 0) for day in days]
     most = max((sum(pair) for pair in counts), default=0)

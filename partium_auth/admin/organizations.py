@@ -63,34 +63,25 @@ class OrganizationForm(ConfirmedForm):
 
     def losses(self, data: dict[str, Any]) -> Iterator[str]:
         stored, source, provider = self.instance, data.get("token_source"), data.get("required_provider")
-        name = {"organization": stored}
+        names = {"organization": stored, "provider": provider}
         if stored.is_active and not data.get("is_active", True):
-            yield (
-                gettext("All members lose access to %(organization)s at once, and its keys are not used any more.")
-                % name
-            )
+            text = gettext("All members lose access to %(organization)s at once, and its keys are not used any more.")
+            yield text % names
         if source and source != stored.token_source:
             if source == Organization.TokenSource.USER:
-                yield (
-                    gettext(
-                        "People in %(organization)s search with their own logins. A login that Partium does not accept cannot search."
-                    )
-                    % name
+                text = gettext(
+                    "People in %(organization)s search with their own logins. A login that Partium does not accept cannot search."
                 )
             elif ApiKey.objects.usable().filter(organization=stored).exists():
-                yield (
-                    gettext("Everybody in %(organization)s searches with its API key instead of their own login.")
-                    % name
-                )
+                text = gettext("Everybody in %(organization)s searches with its API key instead of their own login.")
             else:
-                yield gettext("%(organization)s has no usable key: searches stop for everybody.") % name
+                text = gettext("%(organization)s has no usable key: searches stop for everybody.")
+            yield text % names
         if provider and provider != stored.required_provider:
-            yield gettext(
+            text = gettext(
                 "Sessions that logged in elsewhere lose access to %(organization)s until people log in through %(provider)s."
-            ) % {
-                **name,
-                "provider": provider,
-            }
+            )
+            yield text % names
 
 
 class OrganizationAdmin(PolicyAdmin):

@@ -97,12 +97,10 @@ class ProviderForm(ConfirmedForm):
 
     def losses(self, data: dict[str, Any]) -> Iterator[str]:
         if self.instance.is_active and not data.get("is_active", True):
-            yield (
-                gettext(
-                    "Nobody can log in through %s any more, and everybody who has logged in through it loses access at once."
-                )
-                % self.instance
+            text = gettext(
+                "Nobody can log in through %s any more, and everybody who has logged in through it loses access at once."
             )
+            yield text % self.instance
 
     def clean(self) -> dict[str, Any] | None:
         data = super().clean() or self.cleaned_data

@@ -17,7 +17,6 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, TracerProv
 from partium_auth.signals import upstream_called
 from partium_auth.version import __version__
 
-_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
 _VARYING_PATHS = frozenset({"page", "request"})
 """The endpoints whose path differs from call to call; it must not get into the name of a span."""
 _PORTS = {"https": 443, "http": 80}
@@ -70,20 +69,17 @@ def _make_span(
     """Make the span of a call that has just ended, as a child of the current span."""
     ended_ns = time.time_ns()
     parts = urlsplit(url)
-    is_known = method in _METHODS
     attributes: dict[str, str | int] = {
-        "http.request.method": method if is_known else "_OTHER",
+        "http.request.method": method,
         "server.address": parts.hostname or "",
         "server.port": parts.port or _PORTS[parts.scheme],
         "url.full": url,
         "url.path": parts.path,
         "partium_auth.endpoint": endpoint,
     }
-    name = method if is_known else "HTTP"
-    if not is_known:
-        attributes["http.request.method_original"] = method
+    name = method
     if endpoint not in _VARYING_PATHS:
-        name = f"{name} {parts.path}"
+        name = f"{method} {parts.path}"
         attributes["url.template"] = parts.path
     if organization:
         attributes["partium_auth.organization"] = organization

@@ -111,9 +111,6 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
     def delete(self) -> NoReturn:
         _refuse()
 
-    def bulk_update(self, *args: Any, **kwargs: Any) -> NoReturn:
-        _refuse()
-
     def bulk_create(self, objs: Any, *args: Any, **kwargs: Any) -> list[AuditEvent]:
         if kwargs.get("update_conflicts"):
             _refuse()

@@ -16,9 +16,9 @@ SHOWN_DAYS = 30
 
 
 class ApiKeyUsageQuerySet(models.QuerySet["ApiKeyUsage"]):
-    def recent(self, today: dt.date | None = None) -> ApiKeyUsageQuerySet:
-        """Return the counts of the last 30 days, ``today`` included."""
-        today = today or local_date(timezone.now())
+    def recent(self) -> ApiKeyUsageQuerySet:
+        """Return the counts of the last 30 days, today included."""
+        today = local_date(timezone.now())
         return self.filter(day__gt=today - dt.timedelta(days=SHOWN_DAYS), day__lte=today)
 
     def totals(self) -> dict[str, int]:
