@@ -111,12 +111,7 @@ def _person(user: Actor) -> User | None:
 
 
 def organizations_of(user: User, **membership: Any) -> OrganizationQuerySet:
-    """Return the active organizations that a person is a member of, each once.
-
-    Args:
-        user: the person.
-        membership: what the membership has to be, such as ``role``.
-    """
+    """Return the active organizations that a person is a member of, each once; ``membership`` says with which ``role``."""
     if not _is_active(user):
         return Organization.objects.none()
     # EXISTS instead of a join: a person has one membership per origin, and DISTINCT would break further filters.
@@ -277,9 +272,7 @@ def member_organizations(user: Actor) -> OrganizationQuerySet:
 def has_developer(organization: Organization, *, besides: Any = None) -> bool:
     """Tell whether an organization has a developer whose account is active, or none but the site's operators can manage it.
 
-    Args:
-        organization: which one.
-        besides: primary key of a person who does not count.
+    ``besides`` is the primary key of a person who does not count.
     """
     return not Organization.objects.filter(lacks_developer(besides), pk=organization.pk).exists()
 
@@ -293,8 +286,7 @@ def lacks_developer(besides: Any = None) -> Q:
 def active_people(prefix: str = "") -> dict[str, bool]:
     """Return the lookup of people whose account is active; empty where the site's user model has no such column.
 
-    Args:
-        prefix: of the column, such as ``user__``.
+    ``prefix`` is that of the column, such as ``user__``.
     """
     columns = {column.name for column in get_user_model()._meta.concrete_fields}
     return {f"{prefix}is_active": True} if "is_active" in columns else {}

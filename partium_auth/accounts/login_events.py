@@ -25,13 +25,7 @@ REFUSALS_PER_HOUR = 10
 
 
 def record_login(request: HttpRequest, login: VerifiedLogin, organization: Organization | None) -> None:
-    """Record that a person has logged in: one INSERT.
-
-    Args:
-        request: with the address.
-        login: with its user.
-        organization: the one that the session has opened.
-    """
+    """Record that a person has logged in, and which organization the session has opened: one INSERT."""
     provider = login.provider
     record(
         AuditEvent.Action.LOGIN,
@@ -51,7 +45,7 @@ def record_refusal(
     Refusals of strangers are lines in the log only: anybody can cause them.
 
     Args:
-        request: with the address.
+        request: has the address.
         check: the check that failed.
         issuer: who vouches for the person; Partium for a user name and a password.
         subject: who it is there, or claims to be.

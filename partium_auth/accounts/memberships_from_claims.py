@@ -41,11 +41,7 @@ def follow_claims(
 ) -> tuple[list[Organization], bool]:
     """Accept invitations, and make memberships, roles and privileges what the claims say.
 
-    Args:
-        identity: whose claims these are.
-        provider: who verified them.
-        claims: all of them.
-        believed: what :func:`believed_claims` has left of them.
+    ``believed`` is what :func:`believed_claims` has left of the claims.
 
     Returns:
         The active organizations that the person belongs to now, joined longest ago first; and whether an invitation was accepted.
@@ -94,10 +90,7 @@ def follow_claims(
 def follow_refresh(identity: Identity, provider: Provider, claims: Mapping[str, Any]) -> None:
     """Make memberships, roles and privileges what the ID token of a refresh says; a claim that it lacks changes nothing.
 
-    Args:
-        identity: whose claims these are.
-        provider: who verified them.
-        claims: of the ID token alone; a login may have had more, from userinfo.
+    A login may have had more claims, from userinfo.
     """
     memberships = _memberships(identity.user)
     known = {row.organization_id: row.organization for row in memberships}

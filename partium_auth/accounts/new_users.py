@@ -87,12 +87,7 @@ def set_names(user: Any, claims: Mapping[str, Any]) -> list[str]:
 
 
 def set_email(user: Any, email: str) -> list[str]:
-    """Set a person's address to the one that the provider vouches for, unless another account has it; return the fields that changed.
-
-    Args:
-        user: with an address or without.
-        email: verified; empty: nothing is set.
-    """
+    """Set a person's address to the one that the provider vouches for, unless another account has it; return the fields that changed."""
     model = get_user_model()
     name = model.get_email_field_name()
     old = getattr(user, name, None)  # None: the model has no address

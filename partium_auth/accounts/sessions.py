@@ -38,8 +38,7 @@ def log_in(request: HttpRequest, login: VerifiedLogin, *, org_id: str = "") -> N
     """Log the user of a verified login in; the tokens are stored last.
 
     Args:
-        request: the session's.
-        login: with its user.
+        request, login: the session, and the login with its user.
         org_id: Partium's id of the organization whose login link was used.
 
     Raises:
@@ -71,8 +70,7 @@ def begin(request: HttpRequest, login: VerifiedLogin, *, org_id: str = "") -> Gr
     """Attach a verified login to the session. Call it after ``django.contrib.auth.login``.
 
     Args:
-        request: with the session that the login made or kept.
-        login: with its user.
+        request, login: the session that the login made or kept, and the login with its user.
         org_id: Partium's id of the organization to open, if the person may.
 
     Raises:
@@ -92,13 +90,7 @@ def begin(request: HttpRequest, login: VerifiedLogin, *, org_id: str = "") -> Gr
 
 
 def logged_in_since(request: HttpRequest, login: VerifiedLogin, since: float) -> bool:
-    """Tell whether the session got a usable grant of the same identity and provider after a moment.
-
-    Args:
-        request: the session's.
-        login: with its user and identity.
-        since: seconds since the epoch.
-    """
+    """Tell whether the session got a usable grant of the same identity and provider after ``since``, in seconds since the epoch."""
     grant = oidc_grant_of(request) if request.user.pk == login.user.pk else None
     return (
         grant is not None

@@ -113,12 +113,8 @@ def find(request: HttpRequest) -> StartedLogin:
 def use_up(login: StartedLogin, provider: str) -> None:
     """Use a started login up, before anything is sent for it.
 
-    Args:
-        login: what :func:`find` returned.
-        provider: slug of the provider that it came back from.
-
     Raises:
-        Refused: used before, or started at another provider.
+        Refused: used before, or started at another provider than ``provider``, which it came back from.
     """
     if not use_once(f"login-state\0{login.state}", timezone.now() + dt.timedelta(seconds=LASTS_SECONDS)):
         raise Refused("state", "used before.")

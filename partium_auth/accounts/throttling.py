@@ -21,12 +21,7 @@ ACCOUNT_FACTOR, ADDRESS_FACTOR = 5, 10
 
 
 def count_attempt(request: HttpRequest, username: str) -> dt.datetime | None:
-    """Count an attempt, before Partium is asked; return until when it is refused, or None.
-
-    Args:
-        request: the visitor's; the address is its ``REMOTE_ADDR``.
-        username: as it was typed.
-    """
+    """Count an attempt, before Partium is asked; return until when it is refused, or None."""
     limit = conf.password_attempts
     if not limit:
         return None

@@ -45,11 +45,7 @@ MODEL_ADMINS: dict[type[Model], type[admin.ModelAdmin[Any]]] = {
 
 
 def register(site: admin.AdminSite) -> None:
-    """Register this app's pages on an admin site of the host's own.
-
-    Args:
-        site: any ``AdminSite``.
-    """
+    """Register this app's pages on an admin site of the host's own."""
     for model, model_admin in MODEL_ADMINS.items():
         site.register(model, model_admin)
 

@@ -82,8 +82,6 @@ class IdentityAdmin(PolicyAdmin):
 def person_begins_with(term: str, prefix: str = "") -> Q:
     """Return the condition that a person's user name or e-mail address begins with ``term``.
 
-    Args:
-        term: what somebody searches for.
-        prefix: the path to the user, such as ``user__``.
+    ``prefix`` is the path to the user, such as ``user__``.
     """
     return reduce(or_, (Q(**{f"{prefix}{name}__istartswith": term}) for name in naming_columns()))

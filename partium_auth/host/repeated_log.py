@@ -34,13 +34,7 @@ class RepeatedLog:
         self._lines = PerProcess(_Lines)
 
     def write(self, level: int, key: Hashable, message: str, *args: object) -> None:
-        """Write a line, or count it.
-
-        Args:
-            level: as for ``logging``.
-            key: what is wrong; lines with the same key are counted together.
-            message, args: as for ``logging``.
-        """
+        """Write a line, or count it; lines with the same key are counted together."""
         lines, now = self._lines(), self._clock()
         with lines.lock:
             next_at, left_out = lines.next_at.pop(key, (now, 0))

@@ -53,11 +53,7 @@ def needs_attention() -> Q:
 
 
 def key_status(now: dt.datetime | None = None) -> Coalesce:
-    """Return the expression for the :class:`KeyStatus` of an organization, for ``Organization.objects.annotate()``.
-
-    Args:
-        now: None: the present.
-    """
+    """Return the expression for the :class:`KeyStatus` of an organization, for ``Organization.objects.annotate()``."""
     of_each = by_state(STATUS_OF_STATE, models.IntegerField(), now)
     keys = ApiKey.objects.filter(organization=OuterRef("pk")).order_by().values("organization")
     return Coalesce(Subquery(keys.annotate(best=Max(of_each)).values("best")), KeyStatus.NONE.value)

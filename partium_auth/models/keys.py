@@ -143,13 +143,7 @@ def _paused(now: dt.datetime) -> Q:
 
 
 def by_state(values: Mapping[ApiKeyState, Any], output_field: models.Field[Any, Any], now: dt.datetime | None) -> Case:
-    """Return the expression for a value that depends on the state of a key.
-
-    Args:
-        values: the value for each state.
-        output_field: the type of the values.
-        now: None: the present.
-    """
+    """Return the expression for a value that depends on the state of a key."""
     return Case(
         *(When(condition, then=Value(values[state])) for state, condition in _conditions(now)),
         default=Value(values[ApiKeyState.ACTIVE]),

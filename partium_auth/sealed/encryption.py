@@ -55,11 +55,7 @@ def seal(plaintext: str | Plain, context: str) -> str:
 
 
 def unseal(sealed: str, context: str) -> str:
-    """Open a sealed secret.
-
-    Args:
-        sealed: what :func:`seal` returned.
-        context: the same as when it was sealed.
+    """Open a sealed secret, with the context that it was sealed with.
 
     Raises:
         EncryptionError: the key is not configured, the value was altered, or it was sealed for another context.

@@ -44,8 +44,7 @@ def add_member(
     """Add a person to an organization, or change the role of a member.
 
     Args:
-        organization: which organization.
-        user: the person.
+        organization, user: which organization, and who.
         actor: an operator: developers invite by e-mail address instead, so that they do not see the host's users.
         role: one of ``Role``.
 
@@ -72,8 +71,7 @@ def remove_member(organization: Organization, user: AbstractBaseUser, *, actor: 
     A membership from claims is created again at the next login, if the claims still say so.
 
     Args:
-        organization: which organization.
-        user: the person.
+        organization, user: which organization, and who.
         actor: an operator or, where the site allows it, a developer of the organization.
 
     Raises:

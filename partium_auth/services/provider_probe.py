@@ -22,10 +22,6 @@ def probe_provider(provider: Provider, redirect_uri: str) -> Iterator[Finding]:
 
     The first sends the client secret to the provider, as a login does.
 
-    Args:
-        provider: to ask.
-        redirect_uri: as logins send it.
-
     Raises:
         PartiumError: the discovery document cannot be used.
     """
