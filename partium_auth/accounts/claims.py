@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 MISSING = object()
 
 
-class _Unknown:
-    def __repr__(self) -> str:
-        return "UNKNOWN"
-
-
-UNKNOWN = _Unknown()
+UNKNOWN = object()
 """The value of a claim that cannot be read: a ``PARTIUM_CLAIMS`` function sets it, so that nothing is withdrawn."""
 
 

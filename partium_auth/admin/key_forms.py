@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -65,14 +64,6 @@ class ChangeForm(forms.ModelForm):  # type: ignore[type-arg]  # the stubs' class
     def clean(self) -> dict[str, Any] | None:
         _forget_wrong_label(self)
         return super().clean()
-
-    def clean_expires_at(self) -> dt.datetime | None:
-        expires_at: dt.datetime | None = self.cleaned_data["expires_at"]
-        try:
-            key_validation.check_storable(expires_at)
-        except ValidationError as error:
-            raise ValidationError(error.error_dict["expires_at"]) from None
-        return expires_at
 
 
 class NewKeyForm(forms.Form):

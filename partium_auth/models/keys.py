@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Case, Count, F, Q, Value, When
 from django.utils import timezone
@@ -22,6 +23,12 @@ REJECTION_REMEMBERED = dt.timedelta(seconds=60)
 
 EXPIRES_SOON = dt.timedelta(days=30)
 """How long before its expiry the admin warns about a key."""
+
+
+def validate_storable(at: dt.datetime) -> None:
+    """Raise ValidationError for a time that not every database can store in every time zone, such as one in the year 1."""
+    if not 1001 <= at.year <= 9998:
+        raise ValidationError(_("This date cannot be stored."))
 
 
 class ApiKeyState(models.TextChoices):
@@ -198,7 +205,7 @@ class ApiKey(DecidesAccess):
     fingerprint = models.CharField(max_length=64, editable=False)
     status = models.CharField(_("status"), max_length=16, choices=Status.choices, default=Status.ACTIVE, editable=False)
     retires_at = models.DateTimeField(_("valid until"), null=True, blank=True, editable=False)
-    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True, validators=[validate_storable])
     replaces = models.ForeignKey(
         "self", on_delete=models.SET_NULL, null=True, blank=True, editable=False, related_name="replaced_by"
     )

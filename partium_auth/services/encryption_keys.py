@@ -101,7 +101,9 @@ def opens(key_id: str) -> bool:
 def _sealed_with(name: str, key_id: str, *, in_hex: bool) -> Q:
     start = f"{encryption.VERSION}.{key_id}."
     beginning: Any = Left(name, len(start))
-    return Q(Exact(Func(beginning, function="HEX"), _hex(start)) if in_hex else Exact(beginning, start))
+    if in_hex:
+        return Q(Exact(Func(beginning, function="HEX"), start.encode().hex().upper()))
+    return Q(Exact(beginning, start))
 
 
 def _count_every(model: type[models.Model], names: list[str]) -> Counter[str]:
@@ -118,10 +120,6 @@ def _rows(model: type[models.Model]) -> tuple[models.QuerySet[Any], bool]:
     """
     using = router.db_for_write(model)
     return model._base_manager.using(using).order_by(), connections[using].vendor == "mysql"
-
-
-def _hex(text: str) -> str:
-    return text.encode().hex().upper()
 
 
 def reseal(*, actor: Actor, batch_size: int = BATCH, progress: Callable[[Resealed], None] | None = None) -> Resealed:

@@ -9,11 +9,11 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from partium_auth.models import ApiKey
+from partium_auth.models.keys import validate_storable
 from partium_auth.models.texts import validate_seen
 from partium_auth.sealed.plain import Plain
 
 LONGEST_VALUE = 4096
-EARLIEST_YEAR, LATEST_YEAR = 1001, 9998
 
 
 def clean_value(value: Plain) -> Plain:
@@ -64,16 +64,15 @@ def clean_label_of(key: ApiKey, label: str) -> str:
     return clean_label(label, "" if key.secret is None else key.secret.plain())
 
 
-def check_storable(expires_at: dt.datetime | None) -> None:
-    """Raise ValidationError for a time that not every database can store in every time zone, such as one in the year 1."""
-    if expires_at is not None and not EARLIEST_YEAR <= expires_at.year <= LATEST_YEAR:
-        raise ValidationError({"expires_at": _("This date cannot be stored.")})
-
-
-def check_expiry(expires_at: dt.datetime | None) -> None:
-    """Raise ValidationError for an expiry of a new key that is in the past or cannot be stored."""
-    check_storable(expires_at)
-    if expires_at is not None and expires_at <= timezone.now():
+def check_expiry(expires_at: dt.datetime | None, *, is_new: bool) -> None:
+    """Raise ValidationError for an expiry that cannot be stored, and for one of a new key that is in the past."""
+    if expires_at is None:
+        return
+    try:
+        validate_storable(expires_at)
+    except ValidationError as error:
+        raise ValidationError({"expires_at": error}) from None
+    if is_new and expires_at <= timezone.now():
         raise ValidationError({"expires_at": _("This is in the past.")})
 
 

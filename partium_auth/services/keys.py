@@ -28,7 +28,6 @@ from partium_auth.services import key_verification
 from partium_auth.services.audit import record
 from partium_auth.services.key_validation import (
     check_expiry,
-    check_storable,
     clean_label,
     clean_label_of,
     clean_value,
@@ -80,7 +79,7 @@ def add_key(
     policy.require_fresh_login(actor)
     value = clean_value(value)
     label = clean_label(label, value)
-    check_expiry(expires_at)
+    check_expiry(expires_at, is_new=True)
     digest = fingerprint("api-key", value)
     _refuse_duplicate(organization, digest)
     outcome = _verify_before_storing(organization, value, label, verify, allow_unverified, actor)
@@ -128,7 +127,7 @@ def rotate_key(
         raise _not_active()
     value = clean_value(value)
     label = clean_label(key.label if label is None else label, value)
-    check_expiry(expires_at)
+    check_expiry(expires_at, is_new=True)
     digest = fingerprint("api-key", value)
     _refuse_duplicate(key.organization, digest)
     outcome = _verify_before_storing(key.organization, value, label, verify, allow_unverified, actor)
@@ -227,7 +226,7 @@ def change_key(key: ApiKey, *, label: str, expires_at: dt.datetime | None, actor
     """
     _permit(actor, key.organization)
     label = clean_label_of(key, label)
-    check_storable(expires_at)
+    check_expiry(expires_at, is_new=False)
     before = ApiKey.objects.only("label", "expires_at").get(pk=key.pk)
     relabeled, reexpired = label != before.label, expires_at != before.expires_at
     if not relabeled and not reexpired:
