@@ -69,10 +69,6 @@ class PartiumOIDCBackend(OIDCAuthenticationBackend):  # type: ignore[misc]  # th
         """Return the user of a session, or None: deactivated people are out on their next request."""
         return ModelBackend.get_user(self, user_id)
 
-    async def aget_user(self, user_id: Any) -> Any:
-        """Like :meth:`get_user`."""
-        return await sync_to_async(self.get_user)(user_id)
-
     def get_or_create_user(self, access_token: Any, id_token: Any, payload: Any) -> Any:
         """Refuse: nobody has verified that the token was issued for this site (``mozilla_django_oidc.contrib.drf``)."""
         raise ImproperlyConfigured(

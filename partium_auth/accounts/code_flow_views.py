@@ -77,7 +77,7 @@ def oidc_callback(request: HttpRequest, provider: str) -> HttpResponse:
         started_login = started.find(request)
         next_url = started_login.next
         response = _come_back(request, provider, started_login)
-    except NOT_ASKED as e:  # nothing is used up: the browser keeps its started login, and the page can be reloaded
+    except NOT_ASKED as e:  # the browser keeps its started login, so the person can reload the page
         return refusal_response(request, e, provider=provider, next_url=next_url)
     except Refused as e:
         response = refusal_response(request, e, provider=provider)

@@ -153,7 +153,7 @@ def refusal_response(
     }
     retry_after = getattr(failure, "retry_after", None) or RETRY_SECONDS
     if isinstance(failure, NOT_ASKED) and request.method == "GET" and retry_after <= LONGEST_RELOAD_SECONDS:
-        context["reload_seconds"] = retry_after  # nothing is used up: of several tabs, each arrives
+        context["reload_seconds"] = retry_after  # the started login can still be used
     response = render(request, "partium_auth/login_failed.html", context, status=text.status)
     if isinstance(failure, UpstreamError) and text is not error_texts.MISCONFIGURED:
         response["Retry-After"] = str(retry_after)

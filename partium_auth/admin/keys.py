@@ -22,9 +22,9 @@ from partium_auth import policy
 from partium_auth.admin import key_columns
 from partium_auth.admin.key_actions import posted_ids, revoke_keys, too_many, verify_keys, what_stops
 from partium_auth.admin.key_forms import CANNOT_ENCRYPT, AddForm, ChangeForm, FindForm, NewKeyForm, RotateForm
-from partium_auth.admin.key_usage import usage_of
 from partium_auth.admin.organization_choice import OrganizationField, OrganizationFilter
 from partium_auth.admin.permissions import PolicyAdmin, actor_of, page_context, permissions_of
+from partium_auth.admin.usage_chart import usage_of
 from partium_auth.exceptions import EncryptionError
 from partium_auth.host.decorators import never_atomic
 from partium_auth.host.local_time import format_exact_local_time

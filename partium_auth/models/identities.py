@@ -55,7 +55,7 @@ class Invitation(models.Model):
     )
     role = models.CharField(_("role"), max_length=16, choices=Role.choices, default=Role.MEMBER)
     invited_by = models.ForeignKey(
-        # Not SET_NULL: without an inviter it is the system's, and worth more than it was.
+        # Not SET_NULL: without an inviter it would count as the system's, which may invite anybody.
         settings.AUTH_USER_MODEL,
         on_delete=models.CASCADE,
         null=True,

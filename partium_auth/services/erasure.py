@@ -105,7 +105,7 @@ def connect_signals() -> None:
 
 def _account_deleted(instance: AbstractBaseUser, **kwargs: object) -> None:
     grants.revoke(Grant.objects.filter(user=instance.pk))
-    # Before: the deletion removes by which identities and invitations the person's addresses are known.
+    # Before the deletion, which removes the identities and invitations that tell the person's addresses.
     erase_person(instance, actor=None)
 
 

@@ -156,7 +156,7 @@ def record_direct_use(api_key_id: uuid.UUID) -> None:
 
 def _record_use(api_key_id: uuid.UUID, now: dt.datetime) -> None:
     rows = ApiKey.objects.using(database_alias()).filter(pk=api_key_id)
-    # Clearing the rejection replaces the organization's version, which what happens all day must not.
+    # Clear a rejection only where there is one: that replaces the organization's version, and a use must not.
     if not rows.filter(rejected_at=None).update(last_used_at=now):
         rows.update(last_used_at=now, rejected_at=None)
 

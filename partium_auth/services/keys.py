@@ -140,7 +140,6 @@ def rotate_key(
         )
         if not retired:
             raise _not_active()
-        # Saving the new key tells of both.
         new = _insert(key.organization, value, digest, label, expires_at, outcome, actor, replaces=key)
         hours = overlap.total_seconds() / 3600
         record(

@@ -29,9 +29,6 @@ from partium_auth.services.organizations import lock
 
 logger = logging.getLogger("partium_auth.notices")
 
-MOST_RECIPIENTS = 100
-"""An organization's developers beyond this get no e-mail."""
-
 _OF_ACTIONS: dict[str, str] = {
     AuditEvent.Action.KEY_ADDED: "key_added",
     AuditEvent.Action.KEY_ROTATED: "key_added",
@@ -167,5 +164,5 @@ def _developers(organization: Organization) -> list[str]:
         **{f"{column}__contains": "@"},
         **policy.active_people(),
     )
-    found = users.order_by("pk").values_list(column, flat=True)[:MOST_RECIPIENTS]
+    found = users.order_by("pk").values_list(column, flat=True)
     return [address for address in found if canonical_email(address) and not address.endswith("@users.invalid")]
