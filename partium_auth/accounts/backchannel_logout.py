@@ -54,12 +54,12 @@ def backchannel_logout(request: HttpRequest, provider: str) -> HttpResponse:
     except (Refused, LookupError) as e:
         check, detail = (e.check, e.detail) if isinstance(e, Refused) else ("provider", str(e))
         logger.warning("Log-out refused: provider=%s check=%s %s", provider, check, detail)
-        return answer(400)
+        return _answer(400)
     except (UpstreamError, EncryptionError, ImproperlyConfigured) as e:
         logger.error("Log-out not done: provider=%s %s", provider, e)
-        return answer(503)
+        return _answer(503)
     logger.info("Log-out by the provider: provider=%s sessions=%d", provider, ended)
-    return answer(200)
+    return _answer(200)
 
 
 def _end(provider: Provider, algorithm: str, claims: dict[str, Any]) -> int:
@@ -97,6 +97,5 @@ def _signed_alike(found: QuerySet[Grant], algorithm: str) -> QuerySet[Grant]:
     return Grant.objects.using(database_alias()).filter(pk__in=alike)
 
 
-def answer(status: int) -> HttpResponse:
-    """Return an empty answer that nobody may cache (§2.8)."""
+def _answer(status: int) -> HttpResponse:
     return HttpResponse(status=status, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})

@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.http import require_GET
 
-from partium_auth.accounts.backchannel_logout import answer
 from partium_auth.exceptions import EncryptionError
 from partium_auth.host.decorators import utf8_only
 from partium_auth.models import Grant
@@ -37,8 +36,12 @@ def frontchannel_logout(request: HttpRequest, provider: str) -> HttpResponse:
         is_known = False
     if not is_known or not sid or "\0" in sid:
         logger.warning("Log-out refused: provider=%s check=%s", provider, "sid" if is_known else "iss")
-        return answer(400)
+        return _answer(400)
     logins = Grant.objects.using(database_alias()).filter(kind=Grant.Kind.OIDC, provider=provider)
     ended = grants.revoke(grants.of_sessions_at_provider(logins, {sid}), delete_sessions=True)
     logger.info("Log-out by the provider: provider=%s sessions=%d", provider, ended)
-    return answer(200)
+    return _answer(200)
+
+
+def _answer(status: int) -> HttpResponse:
+    return HttpResponse(status=status, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import uuid
 from hashlib import sha256
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.validators import RegexValidator, URLValidator
 from django.db import models
-from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from partium_auth.fields import SealedField, context_of
 from partium_auth.models.texts import validate_seen
 from partium_auth.models.versions import DecidesAccess, DecidesAccessQuerySet
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 validate_provider_slug = RegexValidator(r"\A[a-z0-9][a-z0-9-]{0,48}\Z", _("Lower-case letters, digits and hyphens."))
 validate_email_domain = RegexValidator(
@@ -36,7 +38,7 @@ ENDPOINTS = (
 )
 
 
-def _endpoint(name: str | Promise, **options: Any) -> models.CharField[str, str]:
+def _endpoint(name: StrOrPromise, **options: Any) -> models.CharField[str, str]:
     """Return the field of a URL that an operator may type; empty: as in the discovery document."""
     return models.CharField(name, max_length=500, blank=True, default="", validators=[validate_endpoint], **options)
 
