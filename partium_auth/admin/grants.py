@@ -6,6 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.contrib.auth import get_user_model
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
@@ -44,6 +45,13 @@ class FirstGrants(GrantPaginator):
         return int(rows.order_by().values("pk")[:SHOWN].count())
 
 
+class GrantList(ChangeList):
+    """A list that is sorted by an index only, whatever the query string asks for."""
+
+    def get_ordering_field(self, field_name: Any) -> Any:
+        return super().get_ordering_field(field_name) if field_name in self.sortable_by else None
+
+
 class GrantAdmin(PolicyAdmin):
     visible = staticmethod(policy.visible_grants)
     deferred = ("access_token", "refresh_token", "id_token", "session_key", "api_key__secret")
@@ -71,6 +79,9 @@ class GrantAdmin(PolicyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         return super().get_queryset(request).select_related("user", "api_key__organization")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return GrantList
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> Any:
         """Find grants of people, of a provider, and of the keys of an organization.

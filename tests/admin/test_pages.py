@@ -159,6 +159,15 @@ def test_verifying_one_key_tells_what_came_back(client: Client, partium_sandbox:
     assert 'partium-failing">failing' in client.get(reverse(KEY + "changelist")).content.decode()
 
 
+def test_verifying_a_stored_key_of_the_catalog_api_says_what_it_is(
+    client: Client, acme: Organization, partium_sandbox: PartiumSandbox
+) -> None:
+    value = partium_sandbox.add_key("acme", permission="catalog")
+    key = keys.add_key(acme, value, label="catalog", actor=None, verify=False)
+    page = client.post(reverse(KEY + "verify"), {"keys": str(key.pk)}, follow=True).content.decode()
+    assert "This key was made for the Catalog API." in page
+
+
 def test_revoking_asks_says_what_stops_and_cannot_be_undone(client: Client, partium_sandbox: PartiumSandbox) -> None:
     add(client, partium_sandbox.add_key("acme"))
     key = ApiKey.objects.get()
