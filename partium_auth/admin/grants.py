@@ -49,7 +49,7 @@ class GrantList(ChangeList):
     """A list that is sorted by an index only, whatever the query string asks for."""
 
     def get_ordering_field(self, field_name: Any) -> Any:
-        return super().get_ordering_field(field_name) if field_name in self.sortable_by else None
+        return super().get_ordering_field(field_name) if field_name in (self.sortable_by or ()) else None
 
 
 class GrantAdmin(PolicyAdmin):
