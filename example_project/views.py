@@ -146,11 +146,26 @@ def _empty_form() -> TextSearchForm:
     return TextSearchForm(initial={"language": default_language(), "limit": DEFAULT_LIMIT})
 
 
-@login_required
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def search(request: PartiumRequest) -> HttpResponse:
-    """The search page: words in the query string, or a photo in a form."""
+    """The search page: words in the query string, or a photo in a form.
+
+    A login in between leads back to the words, but loses the photo: the login page says so.
+    """
+    try:
+        if request.method == "POST" and not request.user.is_authenticated:
+            raise LoginRequired("Nobody is logged in.")
+        return _search(request)
+    except LoginRequired:
+        if request.method == "POST":
+            text = _("Your session has ended, and the photo was not searched. Log in, then choose the photo again.")
+            messages.warning(request, text)
+        raise
+
+
+@login_required
+def _search(request: PartiumRequest) -> HttpResponse:
     form: TextSearchForm | PhotoSearchForm
     if request.method == "POST":
         form = PhotoSearchForm(request.POST, request.FILES)

@@ -211,6 +211,9 @@ class IdentityProviderAdmin(PolicyAdmin):
             context["check_url"] = self._url("check", provider)
             if provider.client_authentication.startswith(PRIVATE_KEY_JWT):
                 context["new_key_url"] = self._url("new_key", provider)
+        if request.POST.get("new_client_secret"):  # the form comes back with an error or a question
+            text = _("Enter the client secret again: nothing was saved, and it is not sent back to your browser.")
+            context["adminform"].form.add_error("new_client_secret", text)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _url(self, name: str, provider: IdentityProvider) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,12 +17,28 @@ from django.contrib.auth import get_user_model
 from django.contrib.staticfiles.testing import StaticLiveServerTestCase
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import Settings
 
 from example_project.demo_provider import CLAIMS_PARAMETER, ORGANIZATIONS_CLAIM, read_people
-from partium_auth.models import ApiKey, EmailDomain, IdentityProvider, Membership, Organization, Role
+from partium_auth.admin import MODEL_ADMINS
+from partium_auth.admin.permissions import PolicyAdmin
+from partium_auth.fields import seal
+from partium_auth.models import (
+    ApiKey,
+    ApiKeyUsage,
+    ClientKey,
+    EmailDomain,
+    IdentityProvider,
+    Invitation,
+    Membership,
+    Organization,
+    Role,
+)
 from partium_auth.services import keys, members
 from partium_auth.testing.sandbox import PartiumSandbox
+from tests.admin.conftest import Tenant
+from tests.browser.axe import faults
 from tests.demo.processes import free_port, serving
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.django_db(transaction=True)]
@@ -103,6 +120,7 @@ def log_in(page: Any, name: str) -> None:
 
 def picture(page: Any, name: str) -> None:
     if os.environ.get("SCREENSHOTS") == "1":
+        page.wait_for_load_state("networkidle")  # until the icons are there
         page.screenshot(path=IMAGES / f"{name}.png", full_page=True)
 
 
@@ -149,6 +167,11 @@ def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_someb
     page.wait_for_selector("text=The old key is retiring")
     other.evaluate("window.seen = window.answers.length")
     other.wait_for_function("window.answers.length >= window.seen + 10")
+    newest = ApiKey.objects.get(label="Web shop 2027")
+    for age in range(1, 12):
+        day = timezone.localdate() - dt.timedelta(days=age)
+        ApiKeyUsage.objects.create(api_key=newest, day=day, searches=180 + 97 * age % 211, failures=age % 4)
+    page.reload()
     picture(page, "keys-detail")
     # The id is copied from the keyboard.
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site)
@@ -156,7 +179,6 @@ def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_someb
     copy.focus()
     page.keyboard.press("Enter")
     page.wait_for_selector(".field-identifier >> text=Copied")
-    newest = ApiKey.objects.get(label="Web shop 2027")
     assert page.evaluate("navigator.clipboard.readText()") == str(newest.pk)
 
     old = ApiKey.objects.get(label="Web shop 2026")
@@ -298,3 +320,54 @@ def test_german_fits_a_phone_and_a_desk(
     page.click("text=Widerrufen …")
     page.wait_for_selector("text=Diesen Schlüssel widerrufen?")
     look("apikey_revoke")
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 375)])
+def test_axe_finds_no_fault_with_what_operators_and_developers_see(
+    scheme: str, width: int, site: str, new_page: Callable[..., Any], ours: Tenant, root: Any, settings: Settings
+) -> None:
+    settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
+    IdentityProvider.objects.update(client_authentication="private_key_jwt", is_active=False)
+    key = ClientKey(provider=ours.provider, bound_to=ours.provider.bound_to, algorithm="ES256")
+    key.used_from, key.private_key = timezone.now(), seal(key, "private_key", "{}")
+    key.save()
+    page = new_page(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 800})
+    found: list[str] = []
+
+    def be(user: Any) -> None:
+        client = Client()
+        client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+        page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": site}])
+
+    def look(url: str) -> None:
+        page.goto(site + url)
+        found.extend(faults(page))
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, url
+
+    start = "partium_keys:partium_auth_"
+    be(root)
+    for model, model_admin in MODEL_ADMINS.items():
+        name = f"{start}{model._meta.model_name}_"
+        look(reverse(name + "changelist"))
+        look(reverse(name + "change", args=[ours.object_of(model).pk]))
+        if model_admin.has_add_permission is not PolicyAdmin.has_add_permission:
+            look(reverse(name + "add"))
+    look(reverse(f"{start}organization_overview"))
+    look(reverse(f"{start}membership_delete", args=[ours.membership.pk]))
+    page.goto(site + reverse(f"{start}identityprovider_change", args=[ours.provider.pk]))
+    page.get_by_role("button", name="Check this provider").click()
+    page.wait_for_selector("text=Back to the provider")
+    found += faults(page)
+    be(ours.developer)
+    for name in ("membership_changelist", "invitation_changelist", "invitation_add", "auditevent_changelist"):
+        look(reverse(start + name))
+    Invitation.objects.update(accepted_by=ours.developer, accepted_at=timezone.now())
+    Membership.objects.create(user=ours.developer, organization=Organization.objects.create(org_id="x" * 190))
+    memberships = reverse("partium_auth:memberships")
+    look(f"{memberships}?joined=1")
+    look(memberships)
+    page.get_by_role("button", name="Leave aardvark").click()
+    page.wait_for_selector("text=You are its only developer")
+    found += faults(page)
+    assert found == []

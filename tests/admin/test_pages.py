@@ -661,6 +661,19 @@ def test_a_new_provider_is_inactive_until_it_is_activated_after_its_check(root: 
     assert 'value="1"><button' not in client.post(check).content.decode()
 
 
+def test_a_form_that_comes_back_without_the_client_secret_says_so(ours: Tenant, root: Any) -> None:
+    url = reverse("admin:partium_auth_identityprovider_change", args=[ours.provider.pk])
+    asked = {**PROVIDER, "slug": ours.provider.slug, "issuer": ours.provider.issuer, "new_client_secret": "typed"}
+    asked["organization"] = str(ours.organization.pk)
+    page = login(root).post(url, asked)
+    errors = page.context["adminform"].form.errors
+    assert "loses access at once" in str(errors["confirmed"])
+    assert "Enter the client secret again" in str(errors["new_client_secret"])
+    assert "typed" not in page.content.decode()
+    again = login(root).post(url, {**asked, "confirmed": "on", "new_client_secret": ""})
+    assert again.status_code == 302
+
+
 def test_an_operator_may_insist_on_a_provider_whose_check_has_failed(ours: Tenant, root: Any) -> None:
     client, start = login(root), "admin:partium_auth_identityprovider_"
     client.post(reverse(start + "add"), PROVIDER)

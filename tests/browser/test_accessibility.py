@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
 
+from tests.browser.axe import faults
 from tests.browser.conftest import Visit
 from tests.example.running_demo import RunningDemo
 
 pytestmark = pytest.mark.browser
 
-# Django's own: links in its breadcrumbs are told by color alone, and its search field has no label that is seen.
-DJANGOS = [[".breadcrumbs"], ["#changelist-search"], [".changelist-filter"]]
 NOBODYS = ["/partium/login/", "/partium/callback/default/?error=access_denied&state=x"]
 KEYS = "/keys/partium_auth/apikey/"
 TRACTOR = "TRACTOR.2454488"
@@ -31,16 +28,6 @@ ADAS = [
     f"{KEYS}find/",
     "/keys/partium_auth/auditevent/",
 ]
-
-
-def faults(page: Page) -> list[str]:
-    """What is wrong with a page, one line for each element."""
-    found = Axe().run(page, context={"include": [["body"]], "exclude": DJANGOS}).response["violations"]
-    return [
-        f"{page.url}: {fault['help']}: {node['html'][:200]} {node['failureSummary']}"
-        for fault in found
-        for node in fault["nodes"]
-    ]
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("dark", 360)])

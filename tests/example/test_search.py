@@ -12,9 +12,11 @@ from django.test import Client
 from django.urls import reverse
 
 from example_project import views
+from partium_auth.models import Grant
 from partium_auth.services import add_key
 from partium_auth.testing.people import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox, part_png
+from partium_auth.tokens import grants
 
 EXAMPLE = Path(views.__file__).parent
 FRAGMENT = {"X-Fragment": "1", "Sec-Fetch-Mode": "cors"}
@@ -35,6 +37,23 @@ def test_a_stranger_is_sent_to_the_login_page_and_back(site: None, client: Clien
 
     assert response.status_code == 302
     assert response.headers["Location"] == f"{reverse('partium_auth:login')}?next=/%3Ftext%3Dfan"
+
+
+@pytest.mark.parametrize("is_script", [False, True])
+@pytest.mark.parametrize("ended", ["session", "login"])
+def test_a_photo_that_a_session_has_lost_is_told_before_the_login(
+    browser: Client, is_script: bool, ended: str
+) -> None:
+    if ended == "session":
+        browser.post(reverse("partium_auth:logout"))
+    else:
+        grants.revoke(Grant.objects.all())
+
+    answer = browser.post("/", {"image": photo_of("AF1001")}, headers=FRAGMENT if is_script else {"Accept": "text/html"})
+
+    assert answer.status_code == (401 if is_script else 302)
+    page = browser.get(reverse("partium_auth:login")).content.decode()
+    assert "the photo was not searched. Log in, then choose the photo again." in page
 
 
 def test_the_login_page_carries_the_sites_name(site: None, client: Client, db: None) -> None:
