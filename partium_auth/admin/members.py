@@ -164,7 +164,7 @@ class MembershipAdmin(_MembersAdmin):
     def _tell_of_last_developer(self, request: HttpRequest, organization: Any) -> None:
         if not policy.has_developer(organization):
             text = gettext(
-                "%(organization)s has no developer any more. Its keys still serve, but only the site's operators can "
+                "%(organization)s has no developer any more. Its keys keep working, but only the site's operators can "
                 "manage them and its members."
             )
             messages.warning(request, text % {"organization": organization})

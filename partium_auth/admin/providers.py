@@ -74,12 +74,12 @@ class ProviderForm(ConfirmedForm):
         required=False,
         choices=[(name, name) for name in ASYMMETRIC_ALGORITHMS],
         widget=forms.CheckboxSelectMultiple,
-        help_text=_("Which algorithms an ID token may be signed with. None chosen: all of these."),
+        help_text=_("Choose the algorithms that ID tokens may be signed with. Choose none to allow all of these."),
     )
     new_client_secret = SecretField(
         label=_("Client secret"),
         required=False,
-        help_text=_("Empty: the stored one stays. It is stored encrypted and never shown again."),
+        help_text=_("Leave this empty to keep the stored secret. It is stored encrypted and never shown again."),
     )
 
     class Meta:

@@ -101,7 +101,7 @@ class IdentityProvider(DecidesAccess):
         max_length=190,
         blank=True,
         default="",
-        help_text=_("Which algorithms an ID token may be signed with. None chosen: all of these."),
+        help_text=_("Choose the algorithms that ID tokens may be signed with. Choose none to allow all of these."),
     )
     authorization_endpoint = _endpoint(_("authorization endpoint"))
     token_endpoint = _endpoint(_("token endpoint"))

@@ -362,10 +362,10 @@ def test_a_key_that_is_sent_as_it_is_is_not_called_unused(ours: Tenant, root: An
     url = reverse(KEY + "change", args=[ours.key.pk])
     ApiKeyUsage.objects.all().delete()
     ApiKey.objects.update(last_used_at=None)
-    assert "It has not been used yet." in login(root).get(url).content.decode()
+    assert "This key has not been used yet." in login(root).get(url).content.decode()
     ApiKey.objects.update(last_used_at=timezone.now())
     page = login(root).get(url).content.decode()
-    assert "It has not been used yet." not in page
+    assert "This key has not been used yet." not in page
     assert "made no search with this key in the last 30 days" in html.unescape(page)
     Organization.objects.update(token_source="api_key_direct")
     page = login(root).get(url).content.decode()
