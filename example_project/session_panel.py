@@ -11,13 +11,13 @@ from partium_auth import PartiumRequest
 from partium_auth.exceptions import NoOrganization, NoUsableKey
 
 WINDOWS = {
-    "fresh": (_("Fresh"), _("Served at once, from storage.")),
-    "advisory": (_("Refresh due"), _("Still served at once. Its next use refreshes it in the background.")),
+    "fresh": (_("Fresh"), _("Used at once, without asking Partium.")),
+    "advisory": (_("Refresh due"), _("Still used at once. Its next use refreshes it in the background.")),
     "mandatory": (
         _("Refresh overdue"),
-        _("Its next use waits briefly for a new one, and uses this one if that fails."),
+        _("Its next use waits briefly for a new token, and uses this one if the refresh fails."),
     ),
-    "unusable": (_("Used up"), _("Not served any more. The next use fetches a new one first.")),
+    "unusable": (_("Used up"), _("Not used any more. The next use fetches a new token first.")),
     "none": (_("Not fetched yet"), _("A token is fetched when something needs it, and not before.")),
 }
 SOURCES = {
