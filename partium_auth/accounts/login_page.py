@@ -144,7 +144,7 @@ def _log_in_with_password(
     until = throttling.count_attempt(request, typed.username)
     if until is not None:
         _record_refusal(request, "throttled", typed)
-        again = _("Nothing was sent. You can try again after %(time)s.") % {"time": format_local_time(until)}
+        again = _("Nothing was sent. After %(time)s you can try again.") % {"time": format_local_time(until)}
         wait = max(1, math.ceil((until - timezone.now()).total_seconds()))
         return {"title": _("Too many wrong passwords."), "advice": again, "retry_after": wait, "status": 429}
     try:

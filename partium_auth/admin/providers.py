@@ -126,7 +126,7 @@ class ProviderForm(ConfirmedForm):
             self.add_error("new_client_secret", error)
 
 
-class EmailDomainInline(admin.TabularInline):  # type: ignore[type-arg]
+class EmailDomainInline(admin.StackedInline):  # type: ignore[type-arg]
     model = EmailDomain
     extra = 1
 

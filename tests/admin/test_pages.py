@@ -670,6 +670,7 @@ def test_a_form_that_comes_back_without_the_client_secret_says_so(ours: Tenant, 
     assert "loses access at once" in str(errors["confirmed"])
     assert "Enter the client secret again" in str(errors["new_client_secret"])
     assert "typed" not in page.content.decode()
+    assert "This provider is inactive" not in page.content.decode()  # what is stored, not what was typed
     again = login(root).post(url, {**asked, "confirmed": "on", "new_client_secret": ""})
     assert again.status_code == 302
 

@@ -41,15 +41,15 @@ def test_a_stranger_is_sent_to_the_login_page_and_back(site: None, client: Clien
 
 @pytest.mark.parametrize("is_script", [False, True])
 @pytest.mark.parametrize("ended", ["session", "login"])
-def test_a_photo_that_a_session_has_lost_is_told_before_the_login(
-    browser: Client, is_script: bool, ended: str
-) -> None:
+def test_a_photo_that_a_session_has_lost_is_told_before_the_login(browser: Client, is_script: bool, ended: str) -> None:
     if ended == "session":
         browser.post(reverse("partium_auth:logout"))
     else:
         grants.revoke(Grant.objects.all())
 
-    answer = browser.post("/", {"image": photo_of("AF1001")}, headers=FRAGMENT if is_script else {"Accept": "text/html"})
+    answer = browser.post(
+        "/", {"image": photo_of("AF1001")}, headers=FRAGMENT if is_script else {"Accept": "text/html"}
+    )
 
     assert answer.status_code == (401 if is_script else 302)
     page = browser.get(reverse("partium_auth:login")).content.decode()
