@@ -128,26 +128,7 @@ def settings_name() -> str:
 
 
 def from_settings() -> Provider:
-    """Return the provider named ``default``.
-
-    ========================================  =====================================================================
-    ``OIDC_RP_CLIENT_ID``, ``…_SECRET``       our registration
-    ``OIDC_OP_ISSUER``                        the issuer; all else is then discovered
-    ``OIDC_OP_DISCOVERY_ENDPOINT``            the same, given as the URL of the discovery document
-    ``OIDC_OP_AUTHORIZATION_ENDPOINT``,       take precedence over discovery. With ``…_USER_ENDPOINT`` the userinfo
-    ``…_TOKEN_ENDPOINT``, ``…_USER_ENDPOINT``, endpoint is also asked at each login
-    ``…_JWKS_ENDPOINT``, ``…_END_SESSION_ENDPOINT``, ``…_REVOCATION_ENDPOINT``
-    ``OIDC_OP_PUSHED_AUTHORIZATION_REQUEST_ENDPOINT``  logins are pushed there (PAR)
-    ``OIDC_RP_SCOPES``                        default ``"openid email"``
-    ``OIDC_RP_SIGN_ALGO``                     one name or a list; default: every asymmetric algorithm. HMAC with
-                                              the client secret only where it is named here
-    ``OIDC_RP_IDP_SIGN_KEY``                  the one key, where the provider has no key set
-    ``OIDC_VERIFY_KID``                       False: a key is found without looking at ``kid``
-    ``OIDC_RP_CLIENT_AUTHENTICATION``         one of CLIENT_AUTHENTICATIONS; unset: by the secret and the next setting
-    ``OIDC_TOKEN_USE_BASIC_AUTH``             client_secret_basic or _post; unset: as discovery says, else _post
-    ``OIDC_AUTH_REQUEST_EXTRA_PARAMS``        sent with every authorization request
-    ``OIDC_REFRESH_TOKENS_REUSABLE``          a refresh token may be sent twice
-    ========================================  =====================================================================
+    """Return the provider named ``default``; ``docs/settings.md`` lists its settings.
 
     Raises:
         ImproperlyConfigured: a setting has the wrong type or names an unknown algorithm.

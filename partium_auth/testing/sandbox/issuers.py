@@ -89,17 +89,11 @@ class Issuers:
         self._metadata: dict[str, dict[str, Any]] = {}
         self._keys: dict[str, PyJWKSet] = {}
 
-    def add(
-        self,
-        url: str,
-        organizations: Iterable[str] = (),
-        organizations_claim: str = "organizations",
-        audience: str | None = None,
-    ) -> None:
+    def add(self, url: str, organizations: Iterable[str] = (), **claims: Any) -> None:
         """Connect an issuer, or replace the one with the same URL."""
         if not url.startswith(("http://", "https://")):
             raise ValueError("An issuer's URL begins with https:// or http://.")
-        self._issuers[url] = Issuer(url, tuple(organizations), organizations_claim, audience)
+        self._issuers[url] = Issuer(url, tuple(organizations), **claims)
 
     def organizations_of(self, token: str) -> tuple[str, ...] | None:
         """The organizations that a provider's access token opens, or None where no issuer knows the token.

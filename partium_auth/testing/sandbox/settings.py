@@ -9,27 +9,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings. What Partium does not document is a setting, and the default is the common case.
-
-    Attributes:
-        lifetime_seconds: of new access tokens. Partium's default is 600.
-        refresh_lifetime_seconds: of new refresh tokens.
-        token_format: new access tokens are ``"opaque"`` or ``"jwt"`` (a signed JWT with ``exp``).
-        rotate: a refresh answers with a new refresh token and the old one works no more; off, the same one stays valid.
-        grace_seconds: how long the *previous* refresh token is still accepted after a rotation.
-        refresh_token_in: which answers carry a refresh token: ``"all"``, only the ``"exchange"`` of a password or key
-            (refreshes then do not rotate), or ``"none"``.
-        send_expires_in: whether answers carry the lifetime.
-        naming: ``"snake"`` (``access_token``, RFC 6749 section 5.1) or ``"camel"`` (``accessToken``).
-        strict: a field of a search that Partium does not document is answered with 422; off, it is ignored.
-        form: where the form of an answer is not documented: ``"common"``, or ``"other"``, an equally likely one.
-        send_total: whether a search says how many parts there are in all.
-        maintenance: writes to the Catalog API are answered with 503.
-        rate_limit_per_second: Find calls per organization and second.
-        auth_paths, refresh_paths: the paths that exist; on any other the sandbox answers 404.
-        clock_offset_seconds: how far the sandbox's clock, and its ``Date`` header, is ahead of this machine's.
-        clock_frozen: the clock stands still, so that only :attr:`clock_offset_seconds` moves it.
-    """
+    """The settings; ``docs/sandbox.md`` says what each does. What Partium does not document is a setting."""
 
     lifetime_seconds: float = 600
     refresh_lifetime_seconds: float = 30 * 86_400
