@@ -83,11 +83,6 @@ class CallLog:
         with self._changed:
             return [asdict(call) for call in self._matching(wanted)]
 
-    def count(self, **wanted: Any) -> int:
-        """How many calls match."""
-        with self._changed:
-            return len(self._matching(wanted))
-
     def wait_for(self, number: int, timeout_seconds: float, **wanted: Any) -> int:
         """Wait until at least ``number`` calls match, or the time is over. Returns how many there are then."""
         with self._changed:

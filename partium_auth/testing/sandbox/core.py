@@ -21,11 +21,8 @@ READ_OPERATIONS = frozenset({"calls", "events", "count", "describe"})
 class SandboxCore:
     """State, API, faults and call log of one sandbox.
 
-    Args:
-        seed: what exists at the start; None for the defaults. See :func:`.seed.apply_seed`.
-
     Raises:
-        ValueError: the seed is not usable.
+        ValueError: the seed is not usable; see :func:`.seed.apply_seed`.
     """
 
     def __init__(self, seed: dict[str, Any] | None = None) -> None:
@@ -51,7 +48,7 @@ class SandboxCore:
             "wait_for_fault": self.faults.wait_until_met,
             "calls": self.log.calls,
             "events": lambda: list(self.api.events),
-            "count": self.log.count,
+            "count": lambda **wanted: len(self.log.calls(**wanted)),
             "wait_for": self.log.wait_for,
             "describe": self.state.describe,
             "checkpoint": self._checkpoint,

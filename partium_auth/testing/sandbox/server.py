@@ -43,15 +43,7 @@ class _HangUp(Exception):
 
 
 class HttpServer(ThreadingHTTPServer):
-    """A thread per connection.
-
-    Args:
-        address: host and port; port 0 takes a free one.
-        verbose: print one line per request to standard error.
-
-    Raises:
-        OSError: the address cannot be bound.
-    """
+    """A thread per connection. Raises OSError where the address cannot be bound."""
 
     daemon_threads = True
     request_queue_size = 128
