@@ -47,9 +47,10 @@ def _counters(request: HttpRequest, username: str) -> list[tuple[str, int]]:
 
 def _network_of(address: str) -> str:
     try:
+        ip = ipaddress.ip_address(address)
+        ip = getattr(ip, "ipv4_mapped", None) or ip  # ::ffff:192.0.2.1, where the server listens on IPv6 for both
         # One customer has a whole /64 of IPv6 addresses.
-        prefix = 64 if ipaddress.ip_address(address).version == 6 else 32
-        return str(ipaddress.ip_network(f"{address}/{prefix}", strict=False))
+        return str(ipaddress.ip_network(f"{ip}/{64 if ip.version == 6 else 32}", strict=False))
     except ValueError:
         return ""
 

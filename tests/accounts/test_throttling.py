@@ -83,6 +83,15 @@ def test_many_addresses_that_try_one_name(ann: PartiumSandbox, db: None, setting
     assert [post("x", address=f"192.0.2.{n}").status_code for n in range(7)] == [200] * 5 + [429] * 2
 
 
+def test_addresses_of_ipv4_that_a_server_shows_as_ipv6_are_several(
+    ann: PartiumSandbox, db: None, settings: Settings
+) -> None:
+    settings.PARTIUM_PASSWORD_ATTEMPTS = 1
+    assert [post("x", address="::ffff:192.0.2.1").status_code for _ in range(2)] == [200, 429]
+    assert post("x", "bob", address="::ffff:192.0.2.2").status_code == 200
+    assert post(PASSWORD, address="::ffff:192.0.2.2").logged_in
+
+
 @pytest.mark.django_db(transaction=True)
 def test_sixty_guesses_at_once_are_not_more(ann: PartiumSandbox, settings: Settings) -> None:
     def guess(n: int) -> int:
