@@ -46,7 +46,8 @@ def metadata_of(provider: Provider, *, starts_login: bool = False) -> Metadata:
     """Return a provider's metadata; what is not configured is discovered.
 
     Args:
-        starts_login: for somebody who starts a login; see :func:`documents.get`.
+        starts_login: for somebody who starts a login; see :func:`documents.get`. Then there has to be a key pair
+            for ``private_key_jwt``.
 
     Raises:
         Refused: the document's issuer is another one (Discovery §4.3), an endpoint is missing or not ``https``, or the provider
@@ -59,8 +60,8 @@ def metadata_of(provider: Provider, *, starts_login: bool = False) -> Metadata:
     document: Mapping[str, Any] = documents.get(url, starts_login=starts_login) if url else {}
     metadata = interpret_metadata(provider, document)
     _check_authentication(metadata)
-    if metadata.client_authentication == PRIVATE_KEY_JWT:
-        client_keys.current(provider)
+    if starts_login and metadata.client_authentication == PRIVATE_KEY_JWT:
+        client_keys.current(provider)  # nobody is sent to a provider from which nobody can come back
     return metadata
 
 

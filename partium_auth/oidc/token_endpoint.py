@@ -86,16 +86,18 @@ def refresh(
         UpstreamError: anything else. Its status is never 401; nor is that of UnexpectedResponse, an error without a reason.
     """
     refresh_token = Plain.of(refresh_token)
+    form: dict[str, str | Plain] = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    metadata = None
     try:
         metadata = metadata_of(provider)
+        response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS, before_send=before_send)
     except Refused as e:
         kind = RegistrationRefused if e.check == "client_authentication" else UpstreamError
         raise kind(f"The identity provider {provider.slug!r} cannot be used: {e}", sent=False) from None
     except UpstreamError as e:
-        e.sent = False  # it was the discovery document that could not be fetched; the refresh token was not sent
+        if metadata is None:
+            e.sent = False  # it was the discovery document that could not be fetched; the refresh token was not sent
         raise
-    form: dict[str, str | Plain] = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-    response = _post(provider, metadata, "token_endpoint", form, EXCHANGE_SECONDS, before_send=before_send)
     try:
         tokens = _read_tokens(provider, metadata, response, error_codes.REFRESH_REJECTED)
     except UpstreamError as e:

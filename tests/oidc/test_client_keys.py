@@ -10,7 +10,9 @@ import jwt
 import pytest
 from django.core.exceptions import PermissionDenied
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from partium_auth.exceptions import EncryptionError
@@ -137,6 +139,27 @@ def test_without_a_key_pair_nobody_is_sent_to_the_provider(
     with pytest.raises(RegistrationRefused) as caught:
         token_endpoint.refresh(providers.get("default"), "x")
     assert caught.value.sent is False
+
+
+def test_a_call_reads_its_key_pair_once(signs: BendableProvider) -> None:
+    create_client_key(None, actor=None)
+    signs.client_jwks = jwks()
+    Browser(signs).log_in()
+    (refresh_token,) = signs.refresh_tokens
+    with CaptureQueriesContext(connection) as captured:
+        token_endpoint.refresh(providers.get("default"), refresh_token)
+    assert len([query for query in captured.captured_queries if "clientkey" in query["sql"]]) == 1
+
+
+def test_without_a_key_pair_people_are_still_logged_out(signs: BendableProvider) -> None:
+    create_client_key(None, actor=None)
+    signs.client_jwks = jwks()
+    browser = Browser(signs)
+    browser.log_in()
+    ClientKey.objects.all().delete()
+    answer = Client().post("/partium/backchannel-logout/default/", {"logout_token": signs.logout_token()})
+    assert answer.status_code == 200
+    assert browser.user is None
 
 
 def test_a_provider_in_the_admin_has_keys_of_its_own(op: BendableProvider) -> None:
