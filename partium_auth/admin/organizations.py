@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
@@ -60,6 +60,11 @@ class OrganizationForm(ConfirmedForm):
     class Meta:
         model = Organization
         fields = ("org_id", "display_name", "token_source", "required_provider", "is_active")
+        help_texts: ClassVar = {
+            "is_active": _(
+                "Make an organization inactive instead of deleting it. Nobody gets in any more; its keys, members and events stay."
+            )
+        }
 
     def losses(self, data: dict[str, Any]) -> Iterator[str]:
         stored, source, provider = self.instance, data.get("token_source"), data.get("required_provider")

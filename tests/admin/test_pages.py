@@ -603,6 +603,9 @@ def test_operators_create_and_change_organizations_whose_id_never_changes(root: 
     assert organization.is_active
     change = reverse("admin:partium_auth_organization_change", args=[organization.pk])
     changed = {"org_id": "other", "display_name": "Newer", "token_source": "user", "required_provider": ""}
+    assert "Make an organization inactive instead of deleting it." in client.get(change).content.decode()
+    delete = reverse("admin:partium_auth_organization_delete", args=[organization.pk])
+    assert client.post(delete, {"post": "yes"}).status_code == 403
     asked = client.post(change, changed).content.decode()
     assert "All members lose access to New at once" in asked
     assert "People in New search with their own logins" in asked
