@@ -2,6 +2,7 @@
 
 from tests.hosts.sites.plain import *  # noqa: F403
 from tests.hosts.sites.plain import TEMPLATES
+from tests.settings import CACHES  # noqa: F401  # for the sessions
 
 INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "partium_auth"]
 MIDDLEWARE = [
