@@ -86,6 +86,7 @@ def _confirmation(request: HttpRequest, chosen: _Belonging, next_url: str) -> Ht
     context = {
         "text": {"title": _("Leave %(organization)s?") % {"organization": chosen.organization}},
         "chosen": chosen,
+        "cancel_url": memberships_url(next_url, joined=False),
         "is_last_developer": is_developer and not policy.has_developer(chosen.organization, besides=request.user.pk),
         **_next(next_url),
     }
