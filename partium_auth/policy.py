@@ -127,7 +127,7 @@ def memberships_by_joining(user: User) -> QuerySet[Membership]:
     """
     if not _is_active(user):
         return Membership.objects.none()
-    found = Membership.objects.filter(user_id=user.pk).select_related("organization")
+    found = Membership.objects.using(database_alias()).filter(user_id=user.pk).select_related("organization")
     return found.order_by("created_at", "organization__display_name", "organization__org_id")
 
 
@@ -228,7 +228,8 @@ def why_closed(user: Actor) -> LoginRequired | None:
 def _as_developer(user: Actor) -> OrganizationQuerySet:
     person = _person(user)
     assert person is not None  # noqa: S101  (for the type checker: None is an operator)
-    return organizations_of(person, role=Role.DEVELOPER)
+    # The account may have been deactivated since the request began.
+    return organizations_of(person, role=Role.DEVELOPER, **active_people("user__"))
 
 
 def _refusals(actor: SessionActor, organizations: OrganizationQuerySet) -> list[tuple[uuid.UUID, PartiumError | None]]:
@@ -274,7 +275,8 @@ def has_developer(organization: Organization, *, besides: Any = None) -> bool:
 
     ``besides`` is the primary key of a person who does not count.
     """
-    return not Organization.objects.filter(lacks_developer(besides), pk=organization.pk).exists()
+    rows = Organization.objects.using(database_alias()).filter(pk=organization.pk)
+    return not rows.filter(lacks_developer(besides)).exists()
 
 
 def lacks_developer(besides: Any = None) -> Q:

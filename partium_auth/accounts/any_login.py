@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.db import OperationalError, ProgrammingError, connections, router, transaction
+from django.db import OperationalError, ProgrammingError, connections, transaction
 
 from partium_auth.accounts import claims as claims_
 from partium_auth.accounts import memberships_from_claims, sessions
@@ -35,7 +35,7 @@ def _logged_in(sender: object, request: Any, user: Any, **kwargs: object) -> Non
     # Our own login views add the grant after this signal.
     if request is None or not hasattr(request, "session"):
         return
-    connection = connections[router.db_for_read(Organization)]
+    connection = connections[database_alias()]
     # PostgreSQL: a transaction continues after a failed statement only from a savepoint.
     savepoint = transaction.atomic(using=connection.alias) if connection.in_atomic_block else nullcontext()
     try:

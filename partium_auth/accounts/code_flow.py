@@ -21,6 +21,7 @@ from partium_auth.accounts.redirects import response_of, with_hint
 from partium_auth.accounts.started import StartedLogin
 from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError
+from partium_auth.host.remote_address import address_of
 from partium_auth.models import Grant
 from partium_auth.oidc import authorization_request, error_codes, providers, token_endpoint, userinfo
 from partium_auth.oidc.errors import Refused, RegistrationRefused
@@ -185,6 +186,7 @@ def finish(request: HttpRequest, provider: Provider, started_login: StartedLogin
         provider,
         authenticated_seconds_ago=seconds_ago,
         from_userinfo=from_userinfo,
+        address=address_of(request),
     )
 
 

@@ -1,9 +1,9 @@
-"""The events of logins, and of refused logins of people that the site knows."""
+"""The events of logins, of accounts that a first login opens, and of refused logins of people that the site knows."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
@@ -26,15 +26,24 @@ REFUSALS_PER_HOUR = 10
 
 def record_login(request: HttpRequest, login: VerifiedLogin, organization: Organization | None) -> None:
     """Record that a person has logged in, and which organization the session has opened: one INSERT."""
-    provider = login.provider
     record(
         AuditEvent.Action.LOGIN,
         actor=login.user,
         address=address_of(request),
         organization=organization,
-        detail=EventDetail.BY_PASSWORD if provider is None else EventDetail.BY_PROVIDER,
-        parameters={} if provider is None else {"provider": provider.slug},
+        **_way_of(login),
     )
+
+
+def record_link(login: VerifiedLogin, user: Any) -> None:
+    """Record that a first login opens an account that was there before: from now on the identity is a way into it."""
+    record(AuditEvent.Action.IDENTITY_CONNECTED, actor=user, address=login.address, **_way_of(login))
+
+
+def _way_of(login: VerifiedLogin) -> dict[str, Any]:
+    if login.provider is None:
+        return {"detail": EventDetail.BY_PASSWORD}
+    return {"detail": EventDetail.BY_PROVIDER, "parameters": {"provider": login.provider.slug}}
 
 
 def record_refusal(

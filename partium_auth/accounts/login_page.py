@@ -38,6 +38,7 @@ from partium_auth.exceptions import UpstreamError
 from partium_auth.host.decorators import utf8_only
 from partium_auth.host.local_time import format_local_time
 from partium_auth.host.posted_secrets import SecretField, secret_post_parameters
+from partium_auth.host.remote_address import address_of
 from partium_auth.models import EmailDomain
 from partium_auth.oidc import providers
 from partium_auth.oidc.authorization_request import with_query
@@ -71,7 +72,8 @@ def login(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and "password" in request.POST and is_password_login_enabled():
         password_form = PasswordForm(request.POST)
         if password_form.is_valid():
-            outcome = _log_in_with_password(request, TypedPassword(**password_form.cleaned_data), next_url, org_id)
+            typed = TypedPassword(**password_form.cleaned_data, address=address_of(request))
+            outcome = _log_in_with_password(request, typed, next_url, org_id)
             if isinstance(outcome, HttpResponse):
                 return outcome
             error = outcome

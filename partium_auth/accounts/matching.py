@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from partium_auth.accounts import claims as claims_
 from partium_auth.accounts import memberships_from_claims
+from partium_auth.accounts.login_events import record_link
 from partium_auth.conf import conf
 from partium_auth.models import Identity
 from partium_auth.models.database import database_alias
@@ -56,7 +57,7 @@ def record_login(login: VerifiedLogin, hooks: Hooks) -> Any:
 
     def first_login() -> Identity:
         with transaction.atomic(using=database_alias()):
-            user = _first_user(hooks, claims, believed, may_link=provider is None or provider.is_site_wide)
+            user = _first_user(login, hooks, claims, believed, may_link=provider is None or provider.is_site_wide)
             identity = Identity(issuer=login.issuer, subject=login.subject, digest=digest, user=_somebody(user))
             identity.last_login_at = timezone.now()
             identity.save(force_insert=True)
@@ -90,9 +91,10 @@ def record_login(login: VerifiedLogin, hooks: Hooks) -> Any:
 
 def _follow(login: VerifiedLogin, identity: Identity, claims: dict[str, Any], believed: dict[str, Any]) -> None:
     if login.provider is None:
-        organizations, has_joined = memberships_from_claims.follow_password_login(identity, login.subject)
+        found = memberships_from_claims.follow_password_login(identity, login.subject, address=login.address)
     else:
-        organizations, has_joined = memberships_from_claims.follow_claims(identity, login.provider, claims, believed)
+        found = memberships_from_claims.follow_claims(identity, login.provider, claims, believed, address=login.address)
+    organizations, has_joined = found
     login.organizations = organizations
     login.has_joined = login.has_joined or has_joined  # this step may be repeated
 
@@ -158,7 +160,7 @@ def _ask(hook: Callable[..., Any], *args: Any) -> Any:
         raise Refused("claims", f"{getattr(hook, '__name__', hook)}() raised {type(e).__name__}.") from None
 
 
-def _first_user(hooks: Hooks, claims: Any, believed: Any, *, may_link: bool) -> Any:
+def _first_user(login: VerifiedLogin, hooks: Hooks, claims: Any, believed: Any, *, may_link: bool) -> Any:
     """Return the account of a first login: one that the hooks find for the claims, or a new one."""
     found = list(_ask(hooks.filter_users_by_claims, claims)[:2])  # a query set, or a list
     if len(found) > 1:
@@ -166,7 +168,9 @@ def _first_user(hooks: Hooks, claims: Any, believed: Any, *, may_link: bool) -> 
     if found and not may_link:
         raise Refused("account", "an organization's provider is never linked to an account.")
     if found:
-        return _ask(hooks.update_user, _active(found[0]), believed)
+        user = _ask(hooks.update_user, _active(found[0]), believed)
+        record_link(login, user)
+        return user
     if not getattr(settings, "OIDC_CREATE_USER", True):
         raise Refused("unknown_person", "there is no account, and OIDC_CREATE_USER is False.")
     return _ask(hooks.create_user, believed)

@@ -15,6 +15,7 @@ from partium_auth.models import AuditEvent, EmailDomain, Identity, Membership, O
 from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
 from partium_auth.oidc.provider import Provider
+from partium_auth.policy import SessionActor
 from partium_auth.services.audit import record
 from partium_auth.services.members import accept_invitations, set_claimed_memberships
 
@@ -37,11 +38,16 @@ def believed_claims(provider: Provider, claims: Mapping[str, Any]) -> dict[str, 
 
 
 def follow_claims(
-    identity: Identity, provider: Provider, claims: Mapping[str, Any], believed: Mapping[str, Any]
+    identity: Identity,
+    provider: Provider,
+    claims: Mapping[str, Any],
+    believed: Mapping[str, Any],
+    *,
+    address: str | None,
 ) -> tuple[list[Organization], bool]:
     """Accept invitations, and make memberships, roles and privileges what the claims say.
 
-    ``believed`` is what :func:`believed_claims` has left of the claims.
+    ``believed`` is what :func:`believed_claims` has left of the claims; ``address`` is the IP address of the login.
 
     Returns:
         The active organizations that the person belongs to now, joined longest ago first; and whether an invitation was accepted.
@@ -71,7 +77,7 @@ def follow_claims(
     roles = _claimed_roles(owner, claims, provider.slug, known.values(), claimed)
     memberships = set_claimed_memberships(identity, roles, memberships)
     email = claims_.verified_email(believed)
-    has_joined = bool(email and accept_invitations(user, email, only=owner))
+    has_joined = bool(email and accept_invitations(SessionActor(user, None, address=address), email, only=owner))
     if has_joined:
         memberships = _memberships(user)
     if not memberships:
@@ -113,7 +119,7 @@ def withdraw(identity: Identity, provider: Provider) -> None:
         _set_privileges(identity.user, {})
 
 
-def follow_password_login(identity: Identity, username: str) -> tuple[list[Organization], bool]:
+def follow_password_login(identity: Identity, username: str, *, address: str | None) -> tuple[list[Organization], bool]:
     """The same for a Partium user name, which makes no claims: ``PARTIUM_PASSWORD_ORGANIZATION`` and invitations count."""
     memberships = _memberships(identity.user)
     roles = {}
@@ -123,14 +129,15 @@ def follow_password_login(identity: Identity, username: str) -> tuple[list[Organ
         if not roles:
             logger.warning("PARTIUM_PASSWORD_ORGANIZATION names an organization that does not exist.")
     memberships = set_claimed_memberships(identity, roles, memberships)
-    has_joined = bool(accept_invitations(identity.user, username, exactly=True))
+    joining = SessionActor(identity.user, None, address=address)
+    has_joined = bool(accept_invitations(joining, username, exactly=True))
     if has_joined:
         memberships = _memberships(identity.user)
     return _active(memberships), has_joined
 
 
 def _memberships(user: Any) -> list[Membership]:
-    return list(policy.memberships_by_joining(user).using(database_alias()))
+    return list(policy.memberships_by_joining(user))
 
 
 def _claimed_by(identity: Identity, memberships: Iterable[Membership]) -> list[Membership]:

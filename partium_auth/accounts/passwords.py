@@ -24,12 +24,14 @@ class TypedPassword:
     Args:
         username: exactly as it was typed.
         password: the same.
+        address: the IP address that they come from.
         login: set by :func:`log_in` where Partium knows them.
         refusal: set by :func:`log_in` where it does, but the person is not let in here.
     """
 
     username: str
     password: str | Plain = field(repr=False)
+    address: str | None = None
     login: VerifiedLogin | None = None
     refusal: Refused | None = None
 
@@ -52,7 +54,9 @@ def log_in(typed: TypedPassword, hooks: matching.Hooks) -> VerifiedLogin | None:
         return None
     # Partium is the issuer, and a user name the only claim that it makes.
     claims = {"iss": conf.api_url, "sub": typed.username}
-    login = VerifiedLogin(Grant.Kind.PASSWORD, claims, tokens, issued_at, authenticated_seconds_ago=0.0)
+    login = VerifiedLogin(
+        Grant.Kind.PASSWORD, claims, tokens, issued_at, authenticated_seconds_ago=0.0, address=typed.address
+    )
     try:
         matching.record_login(login, hooks)
     except Refused as e:

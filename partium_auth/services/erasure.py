@@ -17,7 +17,7 @@ from partium_auth.models import AuditEvent, Grant, Invitation
 from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
 from partium_auth.services import audit
-from partium_auth.services.members import addresses_of
+from partium_auth.services.members import addresses_of, record_end_of_account
 from partium_auth.tokens import grants
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def clear_events(*, older_than_days: int, actor: Actor) -> tuple[int, int]:
     while True:
         with transaction.atomic(using=database_alias()):
             deleted = audit.delete_before(moment, at_most=EVENTS_AT_ONCE)
-            erased = _ended_before(moment).exclude(email="").update(email="", name="")
+            # All at once, with the first events.
+            erased = 0 if events else _ended_before(moment).exclude(email="").update(email="", name="")
             if deleted or erased:
                 audit.record(
                     AuditEvent.Action.EVENTS_CLEARED,
@@ -105,6 +106,7 @@ def connect_signals() -> None:
 
 def _account_deleted(instance: AbstractBaseUser, **kwargs: object) -> None:
     grants.revoke(Grant.objects.filter(user=instance.pk))
+    record_end_of_account(instance)
     # Before the deletion, which removes the identities and invitations that tell the person's addresses.
     erase_person(instance, actor=None)
 

@@ -226,7 +226,7 @@ def change_key(key: ApiKey, *, label: str, expires_at: dt.datetime | None, actor
     _permit(actor, key.organization)
     label = clean_label_of(key, label)
     check_expiry(expires_at, is_new=False)
-    before = ApiKey.objects.only("label", "expires_at").get(pk=key.pk)
+    before = ApiKey.objects.using(database_alias()).only("label", "expires_at").get(pk=key.pk)
     relabeled, reexpired = label != before.label, expires_at != before.expires_at
     if not relabeled and not reexpired:
         return

@@ -55,7 +55,8 @@ def add_member(
     policy.require_operator(actor)
     with transaction.atomic(using=database_alias()):
         lock(organization)
-        developers = Membership.objects.filter(organization=organization, user_id=user.pk, role=Role.DEVELOPER)
+        theirs = Membership.objects.using(database_alias()).filter(organization=organization, user_id=user.pk)
+        developers = theirs.filter(role=Role.DEVELOPER)
         was_developer = developers.exists()
         membership = _give(organization, user, _role(role), actor=actor)
         if was_developer and not developers.exists():
@@ -77,9 +78,9 @@ def remove_member(organization: Organization, user: AbstractBaseUser, *, actor: 
     Raises:
         PermissionDenied: the actor may not manage the organization's members.
     """
-    _permit(actor, organization)
     with transaction.atomic(using=database_alias()):
         lock(organization)
+        _permit(actor, organization)  # under the lock: the actor may be removed at this moment
         theirs = Membership.objects.filter(organization=organization, user_id=user.pk)
         removed = _remove(theirs, user, actor=actor)
         _withdraw_of(user, [organization], actor=actor)
@@ -122,7 +123,8 @@ def invite(
         # Two invitations at once end as one.
         lock(organization)
         _permit(actor, organization)
-        candidates = Invitation.objects.filter(organization=organization, email=invited, accepted_at=None)
+        rows = Invitation.objects.using(database_alias()).select_related("organization")
+        candidates = rows.filter(organization=organization, email=invited, accepted_at=None)
         invitation = next((row for row in candidates if row.email == invited), None)
         if invitation is None:
             invitation = Invitation(organization=organization, email=invited)
@@ -210,14 +212,14 @@ def decline_invitation(invitation: Invitation, *, actor: Actor) -> None:
 
 
 def accept_invitations(
-    user: AbstractBaseUser, verified: str, *, only: Organization | None = None, exactly: bool = False
+    user: AbstractBaseUser | SessionActor, verified: str, *, only: Organization | None = None, exactly: bool = False
 ) -> list[Membership]:
     """Turn the open invitations for an e-mail address into memberships. Only a login calls this.
 
     An invitation is worth what its inviter may do now: where they may not invite to the organization any more, it is ignored.
 
     Args:
-        user: who has just logged in.
+        user: who has just logged in; a ``SessionActor`` knows from where.
         verified: the address that the identity provider has verified (``email_verified`` is JSON true), or the Partium
             user name.
         only: the organization that the provider belongs to: it cannot open any other. None for a site-wide provider.
@@ -322,12 +324,22 @@ def set_claimed_memberships(
     return [row for row in memberships if row.pk not in ended] + created
 
 
+def record_end_of_account(user: AbstractBaseUser) -> None:
+    """Record which memberships and open invitations end with an account that is about to be deleted."""
+    theirs = Membership.objects.using(database_alias()).filter(user_id=user.pk)
+    for membership in theirs.select_related("organization"):
+        _record(AuditEvent.Action.MEMBER_REMOVED, membership, user, actor=None)
+    made = Invitation.objects.using(database_alias()).filter(invited_by=user.pk, accepted_at=None)
+    for invitation in made.select_related("organization"):
+        _record_invitation(AuditEvent.Action.INVITATION_WITHDRAWN, invitation, actor=None)
+
+
 def _withdraw_of(user: _Person, organizations: Sequence[Organization], *, actor: Actor) -> None:
     """Delete the open invitations that a person has made in these organizations, and those for the person's addresses."""
     if organizations:
         open_ones = Invitation.objects.filter(organization__in=organizations, accepted_at=None)
         theirs = open_ones.filter(Q(invited_by=user.pk) | Q(email__in=addresses_of(user.pk)))
-        for invitation in theirs.select_related("organization"):
+        for invitation in theirs.using(database_alias()).select_related("organization"):
             _delete_invitation(invitation, actor=actor)
 
 
@@ -345,10 +357,11 @@ def naming_columns() -> set[str]:
 
 def addresses_of(user_pk: Any) -> set[str]:
     """Return every address that is known as a person's: of the account, of Partium logins, of accepted invitations."""
-    account = get_user_model()._base_manager.using(database_alias()).filter(pk=user_pk).values_list(*naming_columns())
+    alias = database_alias()
+    account = get_user_model()._base_manager.using(alias).filter(pk=user_pk).values_list(*naming_columns())
     known = [str(value) for row in account for value in row]
-    known += Identity.objects.filter(user_id=user_pk).values_list("subject", flat=True)
-    known += Invitation.objects.filter(accepted_by=user_pk).values_list("email", flat=True)
+    known += Identity.objects.using(alias).filter(user_id=user_pk).values_list("subject", flat=True)
+    known += Invitation.objects.using(alias).filter(accepted_by=user_pk).values_list("email", flat=True)
     return {address for address in map(canonical_email, known) if "@" in address}
 
 
@@ -358,21 +371,20 @@ def _permit(actor: Actor, organization: Organization) -> None:
 
 
 def _remove(theirs: QuerySet[Membership], user: _Person, *, actor: Actor) -> int:
-    removed = list(theirs.select_related("organization"))
+    removed = list(theirs.using(database_alias()).select_related("organization"))
     Membership.objects.filter(pk__in=[row.pk for row in removed]).delete()
     for membership in removed:
         _record(AuditEvent.Action.MEMBER_REMOVED, membership, user, actor=actor)
     return len(removed)
 
 
-def _give(
-    organization: Organization, user: AbstractBaseUser, role: str, *, actor: Actor, lower: bool = True
-) -> Membership:
+def _give(organization: Organization, user: _Person, role: str, *, actor: Actor, lower: bool = True) -> Membership:
     with transaction.atomic(using=database_alias()):
         # Locked: it could be removed just now, and there would be nothing to change.
         membership, created = Membership.objects.select_for_update().get_or_create(
             user_id=user.pk, organization=organization, origin=Origin.ADMIN, defaults={"role": role}
         )
+        membership.organization = organization
         if created:
             _record(AuditEvent.Action.MEMBER_ADDED, membership, user, actor=actor)
         elif membership.role != role and (lower or role == Role.DEVELOPER):

@@ -54,7 +54,7 @@ def save_provider(
     """
     client_secret = None if client_secret is None else Plain.of(client_secret)
     policy.require_operator(actor)
-    before = IdentityProvider.objects.filter(pk=provider.pk).first()
+    before = IdentityProvider.objects.using(database_alias()).filter(pk=provider.pk).first()
     if before is not None and is_used(before):
         # Identities are (issuer, subject), and the callback URL is registered at the provider.
         for name in ("issuer", "slug"):
@@ -126,7 +126,7 @@ def validate_client_secret(provider: IdentityProvider, *, has_new_secret: bool) 
     Raises:
         ValidationError: the stored secret is sealed for another organization, issuer or URL (code ``secret_needed``).
     """
-    before = IdentityProvider.objects.filter(pk=provider.pk).first()
+    before = IdentityProvider.objects.using(database_alias()).filter(pk=provider.pk).first()
     if before is None or before.client_secret is None or has_new_secret or before.bound_to == provider.bound_to:
         return
     message = _("Organization, issuer or a URL was changed: enter the client secret again. It is sent to these URLs.")

@@ -29,6 +29,7 @@ class VerifiedLogin:
         organizations: the active ones that the user belongs to, joined longest ago first; None: not read yet.
         from_userinfo: claims that give rights, and that userinfo has and the ID token has not, or with another value.
         has_joined: it has accepted an invitation.
+        address: the IP address that it comes from.
         authenticated_seconds_ago: how long before ``issued_at`` the person proved who they are; None: the provider does not say.
         refusal: why the backend did not let the person in.
     """
@@ -43,6 +44,7 @@ class VerifiedLogin:
     organizations: list[Organization] | None = None
     from_userinfo: Collection[str] = ()
     has_joined: bool = False
+    address: str | None = None
     authenticated_seconds_ago: float | None = None
     refusal: Refused | None = None
 

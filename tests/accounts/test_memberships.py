@@ -12,7 +12,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from partium_auth.accounts import sessions
-from partium_auth.models import Invitation, Membership, Organization, Role
+from partium_auth.models import AuditEvent, Invitation, Membership, Organization, Role
 from partium_auth.services import members
 from partium_auth.testing.sandbox.partium_sandbox import PartiumSandbox
 from tests.oidc.conftest import Browser
@@ -50,6 +50,8 @@ def text(client: Client, address: str) -> str:
 def test_a_login_that_accepts_an_invitation_says_so_first(browser: Browser, acme: Organization, dev: User) -> None:
     page = text(browser.client, invited(browser, acme, dev, next="/wanted/?page=2"))
     assert "dora@acme.example has invited you to Acme (developer)." in page
+    accepted = AuditEvent.objects.filter(actor_id=str(browser.user and browser.user.pk)).exclude(address=None)
+    assert {event.action for event in accepted} == {"invitation_accepted", "member_added", "login"}
     assert 'href="/wanted/?page=2"' in page
     assert browser.log_in(next="/wanted/").headers["Location"] == "/wanted/"  # once
 
@@ -65,6 +67,7 @@ def test_a_login_with_a_partium_password_says_so_too(
     members.invite(acme, "ann@acme.example", actor=dev)
     answer = client.post("/partium/login/", {"username": "ann@acme.example", "password": "pw"})
     assert "has invited you to Acme (member)" in text(client, answer.headers["Location"])
+    assert AuditEvent.objects.get(action="invitation_accepted").address == "127.0.0.1"
 
 
 def test_a_declined_invitation_opens_nothing(
@@ -105,8 +108,9 @@ def test_leaving_asks_first_and_withdraws_what_the_person_has_sent(
     members.invite(acme, "friend@example.com", actor=browser.user)
     Membership.objects.filter(user=dev).delete()
     assert "Leave Acme" in text(browser.client, URL)
-    question = browser.client.post(URL, {"leave": "acme"}).content.decode()
+    question = browser.client.post(URL, {"leave": "acme", "next": "/wanted/"}).content.decode()
     assert "You are its only developer" in question
+    assert f'href="{URL}?next=%2Fwanted%2F"' in question  # Cancel
     assert roles(browser.user) == {("acme", "developer")}
     browser.client.post(URL, {"leave": "acme", "confirmed": "1"})
     assert roles(browser.user) == set()

@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from partium_auth.accounts import claims, new_users, sessions
 from partium_auth.backends import PartiumOIDCBackend
-from partium_auth.models import Identity, Invitation, Membership, Organization, Origin, Role
+from partium_auth.models import AuditEvent, Identity, Invitation, Membership, Organization, Origin, Role
 from tests.oidc.conftest import Browser, Refusals, add_provider
 from tests.oidc.provider import BendableProvider
 
@@ -139,6 +139,12 @@ def test_a_verified_email_address_links_an_unprivileged_account_where_the_site_a
     browser.log_in()
     assert browser.user == ann
     assert Identity.objects.get().user == ann
+    browser.log_in()
+    linked = AuditEvent.objects.get(action="identity_connected")
+    assert (linked.actor_id, linked.address, linked.detail) == (
+        *(str(ann.pk), "127.0.0.1"),
+        "Identity provider default.",
+    )
 
 
 def test_an_organizations_provider_never_links(

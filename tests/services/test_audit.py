@@ -251,11 +251,13 @@ def test_many_old_events_are_deleted_in_short_transactions_each_of_which_records
     acme: Organization, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(erasure, "EVENTS_AT_ONCE", 2)
+    invitation(acme, "bob@example.com", ends_in_days=-31)
     for _ in range(5):
         aged(audit.record(CHANGED, actor=None, address=None, organization=acme), 31)
     with CaptureQueriesContext(connection) as captured:
-        assert clear_events("--older-than", "30").startswith("Deleted 5 events")
-    assert len([query for query in captured.captured_queries if query["sql"].startswith("DELETE")]) == 3
+        assert clear_events("--older-than", "30").startswith("Deleted 5 events, erased the addresses of 1 ended")
+    statements = [query["sql"].split()[0] for query in captured.captured_queries]
+    assert (statements.count("DELETE"), statements.count("UPDATE")) == (3, 1)
     assert [event.detail_parameters["events"] for event in AuditEvent.objects.order_by("pk")] == [2, 2, 1]
 
 

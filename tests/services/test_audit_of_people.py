@@ -86,10 +86,10 @@ def test_invitations_that_are_made_extended_withdrawn_and_accepted(
     )
     accepted = members.invite(acme, INVITED, actor=root)
     bob = person("bob")
-    members.accept_invitations(bob, INVITED)
+    members.accept_invitations(SessionActor(bob, None, address=HERE), INVITED)
     accepted.refresh_from_db()
     members.withdraw_invitation(accepted, actor=root)  # only removes it from the list
-    by_root, by_bob = ("root", HERE, "acme"), ("bob", None, "acme")
+    by_root, by_bob = ("root", HERE, "acme"), ("bob", HERE, "acme")
     assert recorded() == [
         ("invitation_made", INVITED, "Role: member.", *by_root),
         ("invitation_made", INVITED, "Role: developer.", *by_root),
@@ -123,6 +123,20 @@ def test_invitations_that_end_with_a_right(acme: Organization, person: Person, r
         ("member_removed", "ann", "Role: developer, given by login.", "root", HERE, "acme"),
         ("invitation_withdrawn", "ann@example.com", "Role: member.", "root", HERE, "acme"),
     ]
+
+
+def test_what_ends_with_an_account(acme: Organization, person: Person, root: Any) -> None:
+    ann = person("ann", is_superuser=True)
+    members.add_member(acme, ann, actor=root, role=Role.DEVELOPER)
+    members.invite(acme, INVITED, actor=ann)
+    ann_id = str(ann.pk)
+    ann.delete()
+    by_the_system = ("", None, "acme")
+    assert recorded()[2:4] == [
+        ("member_removed", "", "Role: developer, given by an administrator.", *by_the_system),
+        ("invitation_withdrawn", INVITED, "Role: member.", *by_the_system),
+    ]
+    assert AuditEvent.objects.get(action="member_removed").person_id == ann_id
 
 
 def test_organizations_that_are_added_and_changed(root: Any) -> None:

@@ -624,7 +624,7 @@ def test_a_revoked_keys_label_can_still_be_changed(acme: Organization, partium_s
 
 
 @pytest.mark.parametrize("what", ["add", "rotate", "verify"])
-@pytest.mark.parametrize("ended", ["membership", "organization"])
+@pytest.mark.parametrize("ended", ["membership", "organization", "account"])
 def test_who_loses_the_right_while_partium_is_asked_changes_nothing(
     what: str,
     ended: str,
@@ -639,6 +639,8 @@ def test_who_loses_the_right_while_partium_is_asked_changes_nothing(
     def lose_right_meanwhile(organization: Organization, secret: str) -> Any:
         if ended == "membership":
             members.remove_member(acme, dev, actor=None)
+        elif ended == "account":
+            type(dev).objects.update(is_active=False)
         else:
             organizations.change_organization(acme, actor=None, is_active=False)
         return ask(organization, secret)

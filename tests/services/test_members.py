@@ -13,6 +13,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
+from partium_auth import policy
 from partium_auth.models import Identity, Invitation, Membership, Organization, Role
 from partium_auth.models.identities import identity_digest
 from partium_auth.services import members, organizations
@@ -186,6 +187,23 @@ def test_a_member_who_is_just_being_removed_is_made_one_anew(acme: Organization,
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="one writer at a time")
+def test_of_two_developers_who_remove_each_other_one_stays(
+    acme: Organization, person: Person, settings: Settings
+) -> None:
+    settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
+    ann, bob, outcome = person("ann", acme), person("bob", acme), list[Any]()
+    with transaction.atomic():
+        members.remove_member(acme, bob, actor=ann)
+        second = in_thread(lambda: members.remove_member(acme, ann, actor=bob), outcome)
+        second.join(0.5)
+        assert second.is_alive()  # it waits
+    second.join(60)
+    assert isinstance(outcome[0], PermissionDenied)
+    assert roles(ann) == {("acme", "developer", "claims")}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="one writer at a time")
 @pytest.mark.parametrize("is_member", [False, True])
 def test_an_invitation_that_is_just_being_accepted_is_not_opened_again(
     acme: Organization, person: Person, is_member: bool
@@ -289,6 +307,24 @@ def test_removal_and_demotion_withdraw_invitations_by_and_for_the_person(
             members.set_claimed_memberships(Identity.objects.get(), {acme: Role.MEMBER})
         assert list(Invitation.objects.filter(accepted_at=None)) == [kept], end
         kept.delete()
+
+
+def test_who_changes_members_reads_where_it_is_written(
+    acme: Organization, dev: Any, person: Person, settings: Settings
+) -> None:
+    ann = person("ann")
+    settings.DATABASE_ROUTERS = ["tests.tokens.test_reads.Replica"]  # whoever reads there gets an error
+    for role in (Role.DEVELOPER, Role.MEMBER):
+        members.add_member(acme, ann, role=role, actor=None)
+    for _again in "ab":
+        members.invite(acme, "bob@example.com", actor=dev)
+    members.accept_invitations(ann, "bob@example.com")
+    members.leave_organization(acme, actor=ann)
+    assert policy.has_developer(acme)
+    members.remove_member(acme, dev, actor=dev)
+    assert not policy.has_developer(acme)
+    assert not policy.memberships_by_joining(dev)
+    ann.delete()
 
 
 @pytest.mark.parametrize("typed", ["victor@example.com", "Victor@example.com"])
