@@ -379,11 +379,10 @@ def _remove(theirs: QuerySet[Membership], user: _Person, *, actor: Actor) -> int
 
 
 def _give(organization: Organization, user: _Person, role: str, *, actor: Actor, lower: bool = True) -> Membership:
+    key: dict[str, Any] = {"user_id": user.pk, "organization": organization, "origin": Origin.ADMIN}
     with transaction.atomic(using=database_alias()):
         # Locked: it could be removed just now, and there would be nothing to change.
-        membership, created = Membership.objects.select_for_update().get_or_create(
-            user_id=user.pk, organization=organization, origin=Origin.ADMIN, defaults={"role": role}
-        )
+        membership, created = Membership.objects.select_for_update().get_or_create(**key, defaults={"role": role})
         membership.organization = organization
         if created:
             _record(AuditEvent.Action.MEMBER_ADDED, membership, user, actor=actor)
