@@ -268,7 +268,7 @@ class FindClient:
             partium_root: its id in Partium instead.
 
         Raises:
-            ValueError: both roots are given.
+            ValueError: both roots are given, or ``hierarchy_path`` of ``PARTIUM_ASSUMPTIONS`` has no place for the one given.
         """
         return self._list(self.assumptions.hierarchy_path, filters.nodes(root, partium_root))
 
@@ -353,12 +353,12 @@ class FindClient:
 
     def _list(self, template: str, listing: Listing[T]) -> list[T]:
         while listing.has_next:
-            self._run(self._filters(template, listing.places()), listing.add)
+            self._run(self._filters(template, listing.places(template)), listing.add)
         return listing.found
 
     async def _alist(self, template: str, listing: Listing[T]) -> list[T]:
         while listing.has_next:
-            await self._arun(self._filters(template, listing.places()), listing.add)
+            await self._arun(self._filters(template, listing.places(template)), listing.add)
         return listing.found
 
     def _search(self, parameters: SearchParameters) -> tuple[_Send, Callable[[Response], SearchResult]]:

@@ -64,8 +64,15 @@ class Listing(Generic[T]):
         self.found: list[T] = []
         self.has_next = True
 
-    def places(self) -> dict[str, object]:
-        """What the next request's path has in its places."""
+    def places(self, template: str) -> dict[str, object]:
+        """Return what the next request's path has in its places.
+
+        Raises:
+            ValueError: the path has no place for what the caller asked: Partium would answer as if it was not asked.
+        """
+        for name, value in self._values.items():
+            if value and f"{{{name}}}" not in template:
+                raise ValueError(f"The path {template!r} of PARTIUM_ASSUMPTIONS cannot send {name}: add {{{name}}} to it.")
         at = {"page": self._page + 1, "page_from_0": self._page, "skip": self._page * PAGE_SIZE, "limit": PAGE_SIZE}
         return {**self._values, **at}
 

@@ -460,6 +460,29 @@ def test_where_the_state_is_can_be_said(api: API) -> None:
     assert api.last.target == "/2/searches/5e55/state?offset=4&size=5"
 
 
+@pytest.mark.parametrize(
+    ("path", "ask", "lacking"),
+    [
+        ("hierarchy_path", lambda find: find.hierarchy(partium_root="1"), "partium_root"),
+        ("hierarchy_path", lambda find: find.hierarchy("1"), "root"),
+        ("attributes_path", lambda find: find.attributes("volt"), "containing"),
+        ("attribute_values_path", lambda find: find.attribute_values("Voltage"), "label"),
+    ],
+)
+def test_a_path_without_a_place_for_what_is_asked_is_an_error(
+    api: API, path: str, ask: Callable[[FindClient], object], lacking: str
+) -> None:
+    find = api.find(assumptions=Assumptions(**{path: "/2/all?size={limit}"}))
+    with pytest.raises(ValueError, match=rf"add \{{{lacking}\}} to it"):
+        ask(find)
+    assert api.requests == []
+
+
+def test_a_path_without_places_still_lists_everything(api: API) -> None:
+    api.answer = lambda request: (200, {}, {"results": []})
+    assert api.find(assumptions=Assumptions(hierarchy_path="/2/all?size={limit}")).hierarchy() == []
+
+
 def paged(total: int) -> Callable[[Request], tuple[Any, ...]]:
     def answer(request: Request) -> tuple[Any, ...]:
         if request.method == "POST":
