@@ -98,6 +98,7 @@ def _render(request: PartiumRequest, template: str, context: dict[str, Any], sta
     page = {
         "organization": request.partium.organization,
         "organizations": request.partium.organizations,
+        "after_switch": reverse("search"),  # a part of one organization is not found in another
         "keys_url": keys_url(request),
         "session": session_panel.describe(request),
     }
@@ -303,5 +304,5 @@ def switch_organization(request: PartiumRequest) -> HttpResponseBase:
 def in_the_browser(request: PartiumRequest) -> HttpResponse:
     """How a page's own JavaScript searches: with a token from the token endpoint, refreshed while the page is open."""
     problem = _standing_problem(request)
-    context = {"sdk_url": conf.find_sdk_url, "api_url": conf.api_url, "problem": problem}
+    context = {"sdk_url": conf.find_sdk_url, "api_url": conf.api_url, "problem": problem, "after_switch": request.path}
     return _render(request, "portal/in_the_browser.html", context, status=problem.status if problem else 200)

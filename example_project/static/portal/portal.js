@@ -8,7 +8,7 @@
 
   // ------------------------------------------------------------------------------------------ organization switch
 
-  for (const form of document.querySelectorAll("form[data-switch]")) {
+  for (const form of document.querySelectorAll(".partium-organization-switch")) {
     const select = form.querySelector("select");
     const button = form.querySelector("button");
     const current = [...select.options].find((option) => option.defaultSelected)?.value ?? "";
