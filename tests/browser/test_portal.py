@@ -148,7 +148,7 @@ def test_a_photo_that_will_not_do(visit_as: Visit, content: bytes, says: str) ->
 
 def test_the_panel_counts_down_and_sees_a_refresh(visit_as: Visit, demo: RunningDemo) -> None:
     page = visit_as("pat")
-    page.get_by_label("Organization", exact=True).select_option(GLOBEX)
+    page.get_by_role("combobox", name="Organization", exact=True).select_option(GLOBEX)
     panel = page.locator("#session-panel")
     expect(panel.get_by_text("organization’s key")).to_be_visible()
     token = page.evaluate(TOKEN)
@@ -201,7 +201,7 @@ def test_the_organization_is_switched_with_one_choice(visit_as: Visit) -> None:
     page = visit_as("pat")
     expect(page.get_by_role("heading", name="What are you looking for at Acme Industrial?")).to_be_visible()
 
-    page.get_by_label("Organization", exact=True).select_option(GLOBEX)
+    page.get_by_role("combobox", name="Organization", exact=True).select_option(GLOBEX)
 
     expect(page.get_by_role("heading", name="What are you looking for at Globex Machines?")).to_be_visible()
     search(page, "GP1803")  # of the press, which only Globex Machines has
@@ -429,7 +429,7 @@ def test_the_portal_works_without_javascript(visit_as: Visit) -> None:
     page.get_by_role("link", name="Show more").click()
     expect(page.locator("#shown")).to_have_text("Parts 13 to 16, the last")
     expect(page.locator(".part")).to_have_count(4)
-    page.get_by_label("Organization", exact=True).select_option(GLOBEX)
+    page.get_by_role("combobox", name="Organization", exact=True).select_option(GLOBEX)
     page.get_by_role("button", name="Switch").click()
     expect(page.get_by_role("status").get_by_text("You are now at Globex Machines.")).to_be_visible()
     expect(page.get_by_role("heading", name="What are you looking for at Globex Machines?")).to_be_visible()

@@ -69,7 +69,7 @@ def test_the_page_whose_own_javascript_searches(visit_as: Visit, picture: Pictur
 
 def test_the_token_of_an_organizations_key(visit_as: Visit, picture: Picture) -> None:
     page = visit_as("pat", height=760)
-    page.get_by_label("Organization", exact=True).select_option(GLOBEX)
+    page.get_by_role("combobox", name="Organization", exact=True).select_option(GLOBEX)
     expect(page.get_by_role("heading", name="What are you looking for at Globex Machines?")).to_be_visible()
     page.get_by_role("button", name="Use the token now").click()
     expect(page.locator("#session-panel")).to_have_attribute("data-window", "fresh")
