@@ -6,14 +6,16 @@ import re
 import shutil
 import subprocess
 import textwrap
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from django.core.management import get_commands
 from django.http import HttpResponse
-from django.test import RequestFactory
-from django.urls import reverse
+from django.test import Client, RequestFactory
+from pytest_django import Settings
 
 from partium_auth.testing import PartiumUser
 
@@ -40,16 +42,54 @@ def test_a_file_calls_commands_that_exist(path: Path) -> None:
     assert set(re.findall(r"\b(partium_(?!auth)\w+)", path.read_text())) <= set(get_commands())
 
 
-def test_compose_and_kubernetes_ask_the_health_view() -> None:
-    yaml = pytest.importorskip("yaml")
-    services = yaml.safe_load((FILES / "compose.yaml").read_text())["services"]
-    *_, code = services["site"]["healthcheck"]["test"]
-    compile(code, "compose.yaml", "exec")
-    assert reverse("partium_auth:health") in code
-    deployment, _daily = yaml.safe_load_all((FILES / "kubernetes.yaml").read_text())
+def documents(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((FILES / name).read_text()))
+
+
+@pytest.mark.django_db
+def test_compose_and_kubernetes_ask_the_health_view(
+    settings: Settings, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.PARTIUM_HEALTH = settings.SECURE_SSL_REDIRECT = True
+    settings.ALLOWED_HOSTS = ["parts.example.com"]
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    statuses = []
+
+    def ask(path: str, headers: dict[str, str]) -> None:
+        statuses.append(client.get(path, headers=headers).status_code)
+
+    monkeypatch.setattr(
+        urllib.request, "urlopen", lambda asked, timeout: ask(asked.selector, dict(asked.header_items()))
+    )
+    (compose,) = documents("compose.yaml")
+    exec(compose["services"]["site"]["healthcheck"]["test"][-1], {})
+    _migrate, deployment, _service, _daily = documents("kubernetes.yaml")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    assert container["readinessProbe"]["httpGet"]["path"] == reverse("partium_auth:health")
+    probe = container["readinessProbe"]["httpGet"]
+    ask(probe["path"], {one["name"]: one["value"] for one in probe["httpHeaders"]})
+    assert statuses == [200, 200]
     assert "httpGet" not in container["livenessProbe"]
+
+
+def test_compose_and_kubernetes_run_every_daily_command() -> None:
+    every_day = (PAGES.parent / "settings.md").read_text().partition("**Once a day**")[2].partition("**Logs**")[0]
+    wanted = re.findall(r"manage\.py (partium_\w+)", every_day)
+    (compose,) = documents("compose.yaml")
+    cron_job = documents("kubernetes.yaml")[-1]["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    for command in (compose["services"]["daily"]["command"], cron_job["command"]):
+        assert sorted(re.findall(r"manage\.py (partium_\w+)", command[-1])) == sorted(wanted)
+
+
+def test_no_file_with_secrets_gets_into_the_image() -> None:
+    (compose,) = documents("compose.yaml")
+    secret_files = {service["env_file"] for service in compose["services"].values() if "env_file" in service}
+    assert secret_files <= set((FILES / ".dockerignore").read_text().split())
+
+
+def test_the_image_is_built_with_every_secret_that_the_readme_reads() -> None:
+    readme = (PAGES.parents[1] / "README.md").read_text()
+    read = set(re.findall(r"\benv\(\"(\w+)\"\)", readme)) | {"SECRET_KEY"}
+    assert read == set(re.findall(r"(\w+)=none", (FILES / "Dockerfile").read_text()))
 
 
 def test_the_dockerfile_has_known_instructions() -> None:
