@@ -25,6 +25,7 @@ from tests.admin.test_browser import (  # noqa: F401  # fixtures
     site,
 )
 from tests.admin.urls import urlpatterns as admin_urls
+from tests.docs.test_guides import example
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
@@ -43,32 +44,20 @@ def sdk(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [*admin_urls, path("parts/", parts), path("sdk.js", sdk)]
 
-MIDDLEWARES = {
-    "django": "django.middleware.csp.ContentSecurityPolicyMiddleware",
-    "django-csp": "csp.middleware.CSPMiddleware",
-}
-
-
 @pytest.fixture(
     params=[
-        pytest.param("django", marks=pytest.mark.xfail(django.VERSION < (6, 0), reason="needs Django 6.0", run=False)),
-        "django-csp",
+        pytest.param(
+            "SECURE_CSP", marks=pytest.mark.xfail(django.VERSION < (6, 0), reason="needs Django 6.0", run=False)
+        ),
+        "CONTENT_SECURITY_POLICY",
     ]
 )
 def policy(request: pytest.FixtureRequest, settings: Settings) -> str:
-    """A site whose policy allows nothing but scripts with the nonce and forms to the site itself."""
+    """A site with one of the two policies of docs/guides/csp.md."""
     settings.PARTIUM_FIND_SDK_URL = "/sdk.js"
-    settings.MIDDLEWARE = [MIDDLEWARES[request.param], *settings.MIDDLEWARE]
-    strict = ["'strict-dynamic'"]
-    if request.param == "django":
-        from django.utils.csp import CSP
-
-        settings.SECURE_CSP = {"script-src": [CSP.NONCE, *strict], "form-action": ["'self'"], "object-src": ["'none'"]}
-    else:
-        from csp.constants import NONCE
-
-        directives = {"script-src": [NONCE, *strict], "form-action": ["'self'"], "object-src": ["'none'"]}
-        settings.CONTENT_SECURITY_POLICY = {"DIRECTIVES": directives}
+    guide = example("guides/csp.md", f"{request.param} =", MIDDLEWARE=[*settings.MIDDLEWARE])
+    settings.MIDDLEWARE = guide.MIDDLEWARE
+    setattr(settings, request.param, getattr(guide, request.param))
     request.getfixturevalue("site")  # only now: a server reads MIDDLEWARE when it starts
     settings.ROOT_URLCONF = __name__
     return str(request.param)

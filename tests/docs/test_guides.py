@@ -15,20 +15,22 @@ from asgiref.sync import async_to_sync
 from asgiref.testing import ApplicationCommunicator
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.signals import user_logged_in
 from django.core.management.base import CommandError
 from django.test import Client
-from django.urls import include, path
+from django.urls import include, path, reverse
 from pytest_django import Settings
 
 from partium_auth import services
 from partium_auth.checks import check_routers
-from partium_auth.models import Organization
+from partium_auth.models import Membership, Organization, Role
 from partium_auth.testing import PartiumUser
 from partium_auth.testing.sandbox import PartiumSandbox
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 SCRIPT = {"Accept": "application/json", "Sec-Fetch-Mode": "cors"}
+NEEDS_LOGIN = {"error": "login_required", "login_url": "/partium/login/"}
 
 urlpatterns: list[Any] = [path("partium/", include("partium_auth.urls"))]
 
@@ -39,7 +41,7 @@ def example(page: str, containing: str, **names: Any) -> ModuleType:
     (block,) = [block for block in blocks if containing in block]
     module = ModuleType(re.sub(r"\W", "_", page))
     vars(module).update(names)
-    exec(compile(block, page, "exec"), vars(module))  # our own page
+    exec(compile(block, page, "exec", dont_inherit=True), vars(module))  # our own page
     return module
 
 
@@ -48,6 +50,33 @@ def routes() -> Iterator[list[Any]]:
     before = list(urlpatterns)
     yield urlpatterns
     urlpatterns[:] = before
+
+
+def test_rest_framework_has_the_permission_and_the_handler(
+    client: Client, partium_user: PartiumUser, routes: list[Any], settings: Any
+) -> None:
+    views = example("guides/apis.md", "APIView")
+    settings.REST_FRAMEWORK = views.REST_FRAMEWORK
+    routes.append(path("parts/", views.Parts.as_view()))
+    response = client.get("/parts/?q=fan", headers=SCRIPT)
+    assert (response.status_code, response.json()) == (401, NEEDS_LOGIN)
+    assert partium_user.client.get("/parts/?q=fan", headers=SCRIPT).json()
+
+
+def test_graphql_answers_what_a_resolver_raised(
+    client: Client, routes: list[Any], partium_user: PartiumUser, partium_sandbox: PartiumSandbox
+) -> None:
+    routes.append(path("graphql/", example("guides/apis.md", "strawberry").graphql))
+
+    def ask(who: Client) -> Any:
+        body = {"query": '{ parts(text: "fan") }'}
+        return who.post("/graphql/", body, content_type="application/json", headers=SCRIPT)
+
+    assert (ask(client).status_code, ask(client).json()) == (401, NEEDS_LOGIN)
+    assert "Axial fan" in ask(partium_user.client).json()["data"]["parts"]
+    with partium_sandbox.fail("search", status=503, retry_after=7):
+        response = ask(partium_user.client)
+    assert (response.status_code, response["Retry-After"]) == (503, "7")
 
 
 def test_ninja_answers_as_the_middleware_does(
@@ -65,8 +94,9 @@ def test_ninja_answers_as_the_middleware_does(
 def test_htmx_gets_a_list_or_json(
     client: Client, routes: list[Any], partium_user: PartiumUser, tmp_path: Path, settings: Settings
 ) -> None:
+    """Its page in a browser: ``tests/bundle/test_htmx.py``."""
     text = (DOCS / "guides/htmx.md").read_text()
-    (template,) = re.findall(r"^```django\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    _page, template = re.findall(r"^```django\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     (tmp_path / "parts_list.html").write_text(template)
     settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
     routes.append(path("parts/", example("guides/htmx.md", "parts_list.html").parts))
@@ -168,3 +198,18 @@ def test_the_daily_commands_run_from_celery() -> None:
     jobs = example("jobs.md", "CELERY_BEAT_SCHEDULE")
     for entry in jobs.CELERY_BEAT_SCHEDULE.values():
         jobs.manage.apply(args=entry["args"]).get()
+
+
+def test_people_with_another_login_join_by_a_rule_and_get_tokens(key: str, client: Client) -> None:
+    guide = example("guides/logins.md", "user_logged_in")
+    try:
+        create: Any = get_user_model()._default_manager
+        ann, eve = (create.create_user(name, f"{name}@{name}.example") for name in ("acme", "globex"))
+        for person, status in ((ann, 200), (eve, 403), (ann, 200)):
+            client.force_login(person, "django.contrib.auth.backends.ModelBackend")
+            assert client.post(reverse("partium_auth:token"), headers=SCRIPT).status_code == status
+        Membership.objects.update(role=Role.DEVELOPER)
+        client.force_login(ann, "django.contrib.auth.backends.ModelBackend")
+        assert [one.role for one in Membership.objects.all()] == [Role.DEVELOPER]
+    finally:
+        user_logged_in.disconnect(guide.join_acme)

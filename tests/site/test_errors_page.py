@@ -45,7 +45,7 @@ def routes() -> Iterator[list[Any]]:
 
 def test_every_block_of_the_page_is_tested() -> None:
     headings = re.findall(r"^## (.+)$", PAGE.read_text(), re.MULTILINE)
-    assert headings == ["Before the view", "Streams", "Django REST framework", "GraphQL", "Another middleware"]
+    assert headings == ["Before the view", "Streams", "Another middleware"]
     assert PAGE.read_text().count("```python") == len(headings)
 
 
@@ -86,33 +86,6 @@ def test_guarded_views_run_for_members_only(client: Client, partium_user: Partiu
         assert (response.status_code, response.json()) == (401, NEEDS_LOGIN)
     assert partium_user.client.get("/parts/?q=fan").json()["parts"]
     assert partium_user.client.get("/organization/").json() == {"organization": "acme"}
-
-
-def test_rest_framework_has_the_permission_and_the_handler(
-    client: Client, partium_user: PartiumUser, routes: list[Any], settings: Any
-) -> None:
-    views = example("Django REST framework")
-    settings.REST_FRAMEWORK = views.REST_FRAMEWORK
-    routes.append(path("parts/", views.Parts.as_view()))
-    response = client.get("/parts/?q=fan", headers=SCRIPT)
-    assert (response.status_code, response.json()) == (401, NEEDS_LOGIN)
-    assert partium_user.client.get("/parts/?q=fan", headers=SCRIPT).json()
-
-
-def test_graphql_answers_what_a_resolver_raised(
-    client: Client, routes: list[Any], partium_user: PartiumUser, partium_sandbox: PartiumSandbox
-) -> None:
-    routes.append(path("graphql/", example("GraphQL").graphql))
-
-    def ask(who: Client) -> Any:
-        body = {"query": '{ names(text: "fan") }'}
-        return who.post("/graphql/", body, content_type="application/json", headers=SCRIPT)
-
-    assert (ask(client).status_code, ask(client).json()) == (401, NEEDS_LOGIN)
-    assert ask(partium_user.client).json()["data"]["names"]
-    with partium_sandbox.fail("search", status=503, retry_after=7):
-        response = ask(partium_user.client)
-    assert (response.status_code, response["Retry-After"]) == (503, "7")
 
 
 def test_another_middleware_answers_for_itself(
