@@ -60,7 +60,7 @@ def test_a_package_index_gets_links_to_the_site(hooks: ModuleType) -> None:
     there = readme.with_absolute_links((ROOT / "README.md").read_text(), "https://docs.example/1.0/")
     links = re.findall(r"\]\(([^)]+)\)", there)
     assert [link for link in links if not link.startswith("https://")] == []
-    assert "https://docs.example/1.0/settings/#people-who-log-in-some-other-way" in links
+    assert "https://docs.example/1.0/guides/logins/" in links
     assert "https://docs.example/1.0/images/results.png" in links
     assert "https://docs.example/1.0/vulnerabilities/" in links
     pages = {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*")} | set(hooks.FROM_ROOT.values())
