@@ -72,7 +72,9 @@ class Listing(Generic[T]):
         """
         for name, value in self._values.items():
             if value and f"{{{name}}}" not in template:
-                raise ValueError(f"The path {template!r} of PARTIUM_ASSUMPTIONS cannot send {name}: add {{{name}}} to it.")
+                raise ValueError(
+                    f"The path {template!r} of PARTIUM_ASSUMPTIONS cannot send {name}: add {{{name}}} to it."
+                )
         at = {"page": self._page + 1, "page_from_0": self._page, "skip": self._page * PAGE_SIZE, "limit": PAGE_SIZE}
         return {**self._values, **at}
 

@@ -44,6 +44,7 @@ def sdk(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [*admin_urls, path("parts/", parts), path("sdk.js", sdk)]
 
+
 @pytest.fixture(
     params=[
         pytest.param(

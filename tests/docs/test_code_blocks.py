@@ -63,7 +63,9 @@ def test_json_can_be_read(block: str) -> None:
 def _calls_of_our_commands() -> Iterator[Any]:
     for page in PAGES:
         for line in re.findall(r"manage\.py (partium_[^`\n|<]+)", page.read_text()):
-            yield pytest.param(line.partition("  #")[0].partition(" …")[0], id=f"{page.name}: {line}"[:80])
+            yield pytest.param(
+                line.partition("  #")[0].partition(" …")[0].partition(')"')[0], id=f"{page.name}: {line}"[:80]
+            )
 
 
 @pytest.mark.parametrize("line", list(_calls_of_our_commands()))

@@ -33,7 +33,11 @@ class Newcomer:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         mine = {name: value for name, value in os.environ.items() if not name.startswith(("DJANGO_", "PYTEST_"))}
-        self.environment = {**mine, "PATH": f"{Path(sys.executable).parent}:{mine['PATH']}", "PYTHONPATH": str(directory)}
+        self.environment = {
+            **mine,
+            "PATH": f"{Path(sys.executable).parent}:{mine['PATH']}",
+            "PYTHONPATH": str(directory),
+        }
         self.said = ""
 
     def write(self, text: str, sandbox: str) -> None:
