@@ -46,7 +46,9 @@ def test_what_partium_answers_one_person_is_never_served_to_another(
         partium.client.attributes()
         partium.client.attribute_values("Voltage")
         asked = [call.endpoint for call in partium_sandbox.calls(credential=partium.access_token)]
-        assert asked == ["search", "state", "filters", "filters", "filters"], "each call reaches Partium, as this person"
+        assert asked == ["search", "state", "filters", "filters", "filters"], (
+            "each call reaches Partium, as this person"
+        )
 
 
 def test_a_link_carries_what_its_page_reports(partium_user: PartiumUser, partium_sandbox: PartiumSandbox) -> None:
