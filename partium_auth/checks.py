@@ -24,11 +24,11 @@ from django.utils.module_loading import import_string
 from partium_auth.accounts.enabled_logins import is_oidc_login_enabled
 from partium_auth.conf import PREFIX, SETTINGS, conf
 from partium_auth.exceptions import EncryptionError
+from partium_auth.host.waiting import FEWEST
 from partium_auth.models.database import database_alias
 from partium_auth.oidc import providers
 from partium_auth.oidc.metadata import is_secure
 from partium_auth.sealed import encryption
-from partium_auth.tokens.waiting import FEWEST
 
 Configs = Sequence[AppConfig] | None
 

@@ -129,7 +129,7 @@ class Conf:
         token for up to 5 s, or for a login. None: three quarters of the threads that serve requests, and at least 2.
 
         The others are answered at once with 503, so that pages that need no token stay quick while Partium is slow. Requests
-        that occupy no thread of the server (ASGI) count separately: 50 times as many of them may wait.
+        that occupy no thread of the server (ASGI) count separately: 50 times as many of them may wait. A search counts after 2 s.
         """
         if _get("PARTIUM_MAX_WAITING", None) is None:
             return None

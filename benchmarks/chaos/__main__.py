@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,16 @@ def hanging(run: Run, load: Load) -> None:
     _recover(run, load)
 
 
+def hanging_searches(run: Run, load: Load) -> None:
+    """Tokens come as always, but no search is answered for 40 s; ten visitors a second search."""
+    run.upstream.set(mode="hang-search")
+    with ThreadPoolExecutor(400) as visitors:
+        for number in range(400):
+            visitors.submit(get, run.site.port, "/search/", run.people[number % PEOPLE])
+            time.sleep(0.1)
+    run.upstream.set(mode="normal")
+
+
 def lying(run: Run, load: Load) -> None:
     """A gateway answers in the upstream's place: a page with 200, then a 403 of JSON."""
     for mode in ("html", "403json"):
@@ -242,6 +253,7 @@ ROWS: dict[str, tuple[str, Callable[[Run, Load], None]]] = {
     "kill": ("a worker killed every 3 s", killed_workers),
     "stop": ("a worker stopped for 20 s", stopped_worker),
     "hang": ("upstream hangs for 45 s", hanging),
+    "search": ("searches hang for 40 s", hanging_searches),
     "lie": ("a gateway lies for 30 s", lying),
     "postgres": ("PostgreSQL restarted twice", postgres_restarts),
     "pool": ("a pool of 4 connections", pool_of_four),

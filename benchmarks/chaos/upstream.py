@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
             mode, latency_seconds = self.state.mode, self.state.latency_seconds
             if self.state.hang_once and endpoint == "exchange":
                 self.state.hang_once, mode = False, "hang"
-        if mode == "hang":
+        if mode == "hang" or (mode == "hang-search" and endpoint == "search"):
             return self._hang()
         time.sleep(latency_seconds)
         if mode == "html":

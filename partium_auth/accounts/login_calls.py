@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from partium_auth.conf import conf
 from partium_auth.exceptions import ConnectionFailed, CredentialsRejected, TimedOut, UpstreamError
 from partium_auth.host.per_process import PerProcess
+from partium_auth.host.waiting import holds_server_thread
 from partium_auth.oidc.errors import Refused
 from partium_auth.tokens.manager import token_manager
 from partium_auth.tokens.outages import UpstreamFails
-from partium_auth.tokens.waiting import holds_server_thread
 
 BUSY_RETRY_SECONDS = 5
 """At most; by chance, so that those who were turned away do not come back all at once."""

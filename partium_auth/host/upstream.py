@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import AbstractContextManager
 from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING
 
 from partium_auth import signals
 from partium_auth.conf import conf
 from partium_auth.host import background
+from partium_auth.host.waiting import waiting_callers
 
 if TYPE_CHECKING:
     from partium_auth.http.transport import Call, Transport
@@ -25,7 +27,7 @@ def transport() -> Transport:
     """Return the process's transport for token requests. ``requests`` is imported on the first call."""
     from partium_auth.http.transport import Transport
 
-    return Transport(total_seconds=EXCHANGE_SECONDS)
+    return Transport(total_seconds=EXCHANGE_SECONDS, place=_place)
 
 
 @lru_cache(maxsize=4)
@@ -33,7 +35,11 @@ def bounded_transport(total_seconds: float) -> Transport:
     """Return the process's transport for requests that may take so long in total, also without a byte received."""
     from partium_auth.http.transport import Transport
 
-    return Transport(read_seconds=total_seconds, total_seconds=total_seconds)
+    return Transport(read_seconds=total_seconds, total_seconds=total_seconds, place=_place)
+
+
+def _place(host: str, seconds: float) -> AbstractContextManager[float]:
+    return waiting_callers().call(host, seconds)
 
 
 def send_upstream_called(

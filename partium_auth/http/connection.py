@@ -8,6 +8,7 @@ import selectors
 import socket
 import ssl
 import time
+import weakref
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, RemoteDisconnected
 from typing import Any, Final, cast
@@ -42,6 +43,9 @@ class Connection:
         self._pid = os.getpid()
         self._is_kept = False
         self._used_at = time.monotonic()
+        weakref.finalize(
+            self, sock.close
+        )  # a kept one of a thread that has ended, or of a transport that nobody uses any more
 
     def reuse(self, url: str, deadline: Deadline, idle_seconds: float, *, public_only: bool) -> bool:
         """Prepare for one more call. Returns False where the connection does not fit, or the upstream has closed it."""
@@ -84,9 +88,6 @@ class Connection:
     def close(self) -> None:
         """Close it; nothing happens where it is closed already."""
         self._sock.close()
-
-    def __del__(self) -> None:
-        self.close()  # a kept one of a thread that has ended
 
     def _is_readable(self) -> bool:
         # Between two calls there is nothing to read but the end of the connection.

@@ -15,7 +15,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import requests
 from requests.structures import CaseInsensitiveDict
@@ -73,6 +75,9 @@ class Transport:
         max_bytes: the largest body accepted, after decompression.
         idle_seconds: a connection that was idle for longer is not used again; firewalls drop such connections silently,
             and the next request on one would time out.
+        place: given the host and the seconds that a call may take, a context that lasts as long as the call and tells how many it
+            may take. What it raises is raised, and nothing is sent. Not asked for a call with ``before_send``, whose caller has
+            a bound of its own.
     """
 
     def __init__(
@@ -83,12 +88,14 @@ class Transport:
         total_seconds: float = 8.0,
         max_bytes: int = 1024 * 1024,
         idle_seconds: float = 30.0,
+        place: Callable[[str, float], AbstractContextManager[float]] | None = None,
     ) -> None:
         self.connect_seconds = connect_seconds
         self.read_seconds = read_seconds
         self.total_seconds = total_seconds
         self.max_bytes = max_bytes
         self.idle_seconds = idle_seconds
+        self._place = place
         self._local = threading.local()
 
     def send(
@@ -151,20 +158,16 @@ class Transport:
             all_headers["Connection"] = "close"
         all_headers.update(headers or {})
         authorization = bearer_credentials(bearer) if bearer is not None else basic and basic_credentials(*basic)
-        began = time.perf_counter()
-        outcome = self._exchange(
+        outcome = self._exchange_in_place(
             prepare(method, url, all_headers, authorization, params, json, data, files),
-            Deadline(self.total_seconds if total_seconds is None else total_seconds),
+            self.total_seconds if total_seconds is None else total_seconds,
             self.max_bytes if max_bytes is None else max_bytes,
             keep=not credential,
             idempotent=idempotent,
             public_only=public_only,
             before_send=before_send,
+            observe=observe,
         )
-        if observe is not None and isinstance(outcome, Response | UpstreamError):
-            failed = isinstance(outcome, UpstreamError) and outcome.status is None
-            error = type(outcome).__name__ if failed else ""
-            observe(Call(method.upper(), endpoint_of(url), outcome.status, error, time.perf_counter() - began))
         if isinstance(outcome, Response):
             return outcome
         # An error report prints the variables of every frame, so no credential may be left in this one.
@@ -179,6 +182,31 @@ class Transport:
         connection: Connection | None = self._local.__dict__.pop("kept", None)
         if connection is not None:
             connection.close()
+
+    def _exchange_in_place(
+        self,
+        request: requests.PreparedRequest,
+        total_seconds: float,
+        max_bytes: int,
+        *,
+        before_send: Callable[[], object] | None,
+        observe: Callable[[Call], object] | None,
+        **options: bool,
+    ) -> Response | Exception:
+        """Like :meth:`_exchange`, while there is a place for the call."""
+        place = self._place if before_send is None else None
+        url = str(request.url)
+        try:
+            with nullcontext(total_seconds) if place is None else place(urlsplit(url).netloc, total_seconds) as seconds:
+                began = time.perf_counter()
+                outcome = self._exchange(request, Deadline(seconds), max_bytes, before_send=before_send, **options)
+        except UpstreamError as e:  # there is no place
+            return e.with_traceback(None)
+        if observe is not None and isinstance(outcome, Response | UpstreamError):
+            failed = isinstance(outcome, UpstreamError) and outcome.status is None
+            error = type(outcome).__name__ if failed else ""
+            observe(Call(str(request.method), endpoint_of(url), outcome.status, error, time.perf_counter() - began))
+        return outcome
 
     def _exchange(
         self,

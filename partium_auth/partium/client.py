@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
 import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from partium_auth.assumptions import Assumptions, expand
 from partium_auth.exceptions import UnprocessableRequest
+from partium_auth.host.per_process import PerProcess
 from partium_auth.http.transport import Call, Response, Transport, raise_for_status
 from partium_auth.partium import filters
 from partium_auth.partium.bearers import Bearer, BearerSource, named_in_errors
@@ -37,6 +40,8 @@ _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRAC
 _OWN_HEADERS: Final = frozenset({"authorization", "proxy-authorization", "cookie", "host"})
 _ALL_FIELDS: Final = ",".join(PROJECTION)
 _PRINTABLE: Final = string.ascii_letters + string.digits + string.punctuation
+_threads: Final = PerProcess(lambda: ThreadPoolExecutor(32, "partium-async"))
+"""They send what async code awaits. asyncio's own threads are the site's, whose work must not wait for a slow Partium."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -174,7 +179,7 @@ class FindClient:
     @_takes(SearchParameters)
     async def asearch(self, parameters: SearchParameters) -> SearchResult:
         """As :meth:`search`."""
-        send, parse = await asyncio.to_thread(self._search, parameters)  # reads the image's file
+        send, parse = await _in_thread(self._search, parameters)  # reads the image's file
         return await self._arun(send, parse)
 
     @_takes(RefineParameters)
@@ -190,7 +195,7 @@ class FindClient:
     @_takes(RefineParameters)
     async def arefine(self, parameters: RefineParameters) -> SearchResult:
         """As :meth:`refine`."""
-        send, parse = await asyncio.to_thread(self._search, parameters.merged())
+        send, parse = await _in_thread(self._search, parameters.merged())
         return await self._arun(send, parse)
 
     @_takes(SearchParameters)
@@ -209,7 +214,7 @@ class FindClient:
     @_takes(SearchParameters)
     async def aparts(self, parameters: SearchParameters) -> AsyncIterator[Part]:
         """As :meth:`parts`."""
-        send, parse = await asyncio.to_thread(self._search, parameters)
+        send, parse = await _in_thread(self._search, parameters)
         first = await self._arun(send, parse)
         for part in first.results:
             yield part
@@ -337,10 +342,10 @@ class FindClient:
     async def _arun(self, send: _Send, parse: Callable[[Response], R]) -> R:
         bearer = await self.source.acurrent()
         with named_in_errors(bearer.organization):
-            response = await asyncio.to_thread(send, bearer)
+            response = await _in_thread(send, bearer)
             if response.status == 401:
                 bearer = await self.source.areplace(bearer)
-                response = await asyncio.to_thread(send, bearer)
+                response = await _in_thread(send, bearer)
             _raise_for_error(response)
             if self._aaccepted is not None:
                 await self._aaccepted(bearer)
@@ -454,6 +459,11 @@ class FindClient:
 
 
 _Send: TypeAlias = Callable[[Bearer], Response]
+
+
+async def _in_thread(do: Callable[..., T], *args: Any) -> T:
+    run = functools.partial(contextvars.copy_context().run, do, *args)
+    return await asyncio.get_running_loop().run_in_executor(_threads(), run)
 
 
 def _found(response: Response, **about: Any) -> SearchResult:

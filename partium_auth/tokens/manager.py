@@ -32,6 +32,7 @@ from partium_auth.exceptions import (
     TokenUnavailable,
 )
 from partium_auth.host.per_process import PerProcess
+from partium_auth.host.waiting import WaitingCallers, holds_server_thread, waiting_callers
 from partium_auth.models import Grant
 from partium_auth.models.database import database_alias
 from partium_auth.tokens import keys, lease, send_credential, state
@@ -41,7 +42,6 @@ from partium_auth.tokens.outages import UpstreamFails
 from partium_auth.tokens.refresh import Refresher, elapsed_clock
 from partium_auth.tokens.state import AccessToken, GrantState
 from partium_auth.tokens.under_way import EXIT_SECONDS, RefreshesUnderWay, RunningRefresh
-from partium_auth.tokens.waiting import WaitingCallers, holds_server_thread
 from partium_auth.tokens.windows import Window
 
 logger = logging.getLogger("partium_auth.tokens")
@@ -91,17 +91,21 @@ class TokenManager:
     Args:
         clock: seconds since the epoch, the same on all machines.
         elapsed: seconds that never run backwards.
+        waiting: counts who waits; None: nobody but the callers of this one.
     """
 
     def __init__(
-        self, clock: Callable[[], float] = database_clock, elapsed: Callable[[], float] = elapsed_clock
+        self,
+        clock: Callable[[], float] = database_clock,
+        elapsed: Callable[[], float] = elapsed_clock,
+        waiting: PerProcess[WaitingCallers] | None = None,
     ) -> None:
         self.clock = clock
         self._elapsed = elapsed
         self.refresher = Refresher(clock, elapsed)
         self.outages = self.refresher.outages
         self._under_way = RefreshesUnderWay(self.refresher, elapsed, queued_seconds=QUEUED_SECONDS)
-        self._waiting = PerProcess(WaitingCallers)
+        self._waiting = waiting or PerProcess(WaitingCallers)
         self._failed_waits: Memo[float] = Memo(_REMEMBERED)
 
     # --- for callers ---------------------------------------------------------------------------------------------
@@ -250,6 +254,7 @@ class TokenManager:
     def forget(self) -> None:
         """Forget failures of upstreams, and who waited in vain; for tests."""
         self.outages.forget()
+        self.waiting.forget()
         self._failed_waits.clear()
 
     # --- the decisions -------------------------------------------------------------------------------------------
@@ -499,5 +504,5 @@ def _return_connections_to_pools() -> None:
             connection.close()
 
 
-token_manager = TokenManager()
+token_manager = TokenManager(waiting=waiting_callers)
 """This process's token manager."""
