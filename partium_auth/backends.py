@@ -154,7 +154,7 @@ class PartiumPasswordBackend(ModelBackend):
     def get_username(self, claims: Any) -> str:
         """Hook: the user name of a new user: Partium's if it is free, else one made of it.
 
-        Where user names are e-mail addresses it is always made: Partium has verified a user name, not an address.
+        Where user names are e-mail addresses, it is not used as one: Partium has verified a user name, not an address.
         """
-        wanted = "" if new_users.are_usernames_emails() else str(claims["sub"])
-        return new_users.new_username(str(claims["iss"]), str(claims["sub"]), wanted)
+        issuer, name = str(claims["iss"]), str(claims["sub"])
+        return new_users.new_username(issuer, name, new_users.readable_username(name))

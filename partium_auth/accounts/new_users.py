@@ -14,6 +14,7 @@ from partium_auth.models.texts import canonical_email, misleads
 
 _LONGEST_EMAIL = 254
 _USERNAME = re.compile(r"[\w.@+-]{1,150}")
+_NOBODYS_DOMAIN = "users.invalid"  # RFC 2606
 
 
 def new_user(username: str, email: str = "") -> Any:
@@ -34,7 +35,7 @@ def new_user(username: str, email: str = "") -> Any:
     if email or not getattr(column, "unique", False):
         return manager.create_user(username, password=None, **{name: email})
     # Several people without an address, in a column whose values are unique.
-    user = manager.create_user(username, password=None, **{name: f"p-{uuid.uuid4().hex}@users.invalid"})
+    user = manager.create_user(username, password=None, **{name: f"p-{uuid.uuid4().hex}@{_NOBODYS_DOMAIN}"})
     if column.null:
         setattr(user, name, None)
         user.save(update_fields=[name])
@@ -44,7 +45,7 @@ def new_user(username: str, email: str = "") -> Any:
 def new_username(issuer: str, subject: str, wanted: str) -> str:
     """Return a user name for a new account: the wanted one if it is free and a user name, else one made of the identity.
 
-    Where the site's user names are e-mail addresses, the latter is in a domain that nobody has (RFC 2606).
+    Where the site's user names are e-mail addresses, the latter is in a domain that nobody has.
     """
     model = get_user_model()
     by_email = are_usernames_emails()
@@ -55,7 +56,18 @@ def new_username(issuer: str, subject: str, wanted: str) -> str:
     if is_name and not model._default_manager.filter(**{f"{model.USERNAME_FIELD}__iexact": wanted}).exists():
         return wanted
     made = f"p-{identity_digest(issuer, subject)[:30]}"
-    return f"{made}@users.invalid" if by_email else made
+    return f"{made}@{_NOBODYS_DOMAIN}" if by_email else made
+
+
+def readable_username(name: str) -> str:
+    """Return a name from elsewhere, that nobody has verified as an address, in the form of the site's user names.
+
+    Where these are e-mail addresses, it becomes one in a domain that nobody has: ``ann@example.com`` is
+    ``ann=example.com@users.invalid``, so that operators can read and find it. Empty where the name cannot be part of an address.
+    """
+    if not are_usernames_emails():
+        return name
+    return f"{name.replace('@', '=')}@{_NOBODYS_DOMAIN}" if _USERNAME.fullmatch(name) else ""
 
 
 def are_usernames_emails() -> bool:

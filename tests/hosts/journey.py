@@ -150,6 +150,14 @@ def test_a_partium_password_logs_in_and_finds_parts(visitor: Visitor, partium_sa
     assert visitor.get(f"{PREFIX}/search/", text=WORD).json()["names"]
 
 
+def test_the_name_of_a_partium_login_can_be_read_in_the_account(visitor: Visitor, partium_sandbox: PartiumSandbox) -> None:
+    visitor.log_in_with_password(partium_sandbox)
+    model = get_user_model()
+    by_email = model.USERNAME_FIELD == model.get_email_field_name()
+    name = "ann=example.com@users.invalid" if by_email else "ann@example.com"
+    assert model._default_manager.get().get_username() == name
+
+
 def test_a_wrong_password_logs_nobody_in(visitor: Visitor, partium_sandbox: PartiumSandbox) -> None:
     answer = visitor.log_in_with_password(partium_sandbox, password="wrong")
     assert answer.status_code == 200
