@@ -10,9 +10,16 @@ LOCKED := $(PIP) --require-hashes --only-binary :all: -r
 UV := uv==0.13.9
 COMPILE := $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 --custom-compile-command "make lock" $(ARGS)
-# Outside of the clone, for every clone of this machine; 170 MB.
+# Outside of the clone, for every clone of this machine; 250 MB.
+PROVIDERS ?= $(HOME)/.cache/partium_auth
 KEYCLOAK := 26.5.5
-KEYCLOAK_HOME ?= $(HOME)/.cache/partium_auth/keycloak-$(KEYCLOAK)
+KEYCLOAK_HOME ?= $(PROVIDERS)/keycloak-$(KEYCLOAK)
+OAUTH_TOOLKIT := 3.4.1
+OAUTH_TOOLKIT_HOME ?= $(PROVIDERS)/django-oauth-toolkit-$(OAUTH_TOOLKIT)
+SPRING := 1.5.3
+SPRING_HOME ?= $(PROVIDERS)/spring-authorization-server-$(SPRING)
+MVN := mvn --quiet --batch-mode
+DEPENDENCY_PLUGIN := org.apache.maven.plugins:maven-dependency-plugin:3.8.1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -43,8 +50,9 @@ services: ## start PostgreSQL, MariaDB and Redis for the tests and show how to u
 node: $(VENV)/.installed-dev ## run the tests with npm packages (oidc-provider, Vite); needs Node.js and Debian's chromium
 	@$(BIN)/python -m pytest -m node $(ARGS)
 
-providers: $(VENV)/.installed-dev $(KEYCLOAK_HOME)/bin/kc.sh ## run the tests against Keycloak, downloaded once; needs Java 17 and Maven
-	@KEYCLOAK_HOME="$(KEYCLOAK_HOME)" $(BIN)/python -m pytest -m providers $(ARGS) tests/keycloak
+providers: $(VENV)/.installed-dev $(KEYCLOAK_HOME)/bin/kc.sh $(OAUTH_TOOLKIT_HOME)/.installed $(SPRING_HOME)/.installed ## run the tests against real providers, downloaded once; needs a JDK of 17 and Maven
+	@KEYCLOAK_HOME="$(KEYCLOAK_HOME)" OAUTH_TOOLKIT_HOME="$(OAUTH_TOOLKIT_HOME)" SPRING_HOME="$(SPRING_HOME)" \
+	$(BIN)/python -m pytest -m providers $(ARGS) tests/real_providers
 
 browser: $(VENV)/.installed-dev ## run the tests in a browser; needs Debian's chromium
 	@# Playwright's event loop stays in its thread: one process for each suite.
@@ -132,15 +140,29 @@ $(VENV)/.installed-lowest: requirements-lowest.txt pyproject.toml | $(BIN)/pytho
 	@$(PIP) --no-build-isolation --no-deps --editable .
 	@touch $@
 
-$(KEYCLOAK_HOME)/bin/kc.sh:
-	@command -v java >/dev/null && command -v mvn >/dev/null \
-	|| { echo "Java or Maven is missing (Debian: apt install openjdk-17-jre-headless maven)."; exit 1; }
+$(KEYCLOAK_HOME)/bin/kc.sh: | jdk
 	@echo "Downloading Keycloak $(KEYCLOAK) …"
 	@new=$$(mktemp -d) && trap 'rm -rf "$$new"' EXIT && cd "$$new" && \
-	mvn --quiet --batch-mode org.apache.maven.plugins:maven-dependency-plugin:3.8.1:unpack \
-	-Dartifact=org.keycloak:keycloak-quarkus-dist:$(KEYCLOAK):zip -DoutputDirectory="$$new" -DmarkersDirectory="$$new" >log 2>&1 \
+	$(MVN) $(DEPENDENCY_PLUGIN):unpack -Dartifact=org.keycloak:keycloak-quarkus-dist:$(KEYCLOAK):zip \
+	-DoutputDirectory="$$new" -DmarkersDirectory="$$new" >log 2>&1 \
 	|| { echo "Keycloak $(KEYCLOAK) could not be downloaded with Maven: $$(grep -m 1 ERROR log)"; exit 1; } && \
 	mkdir -p "$(dir $(KEYCLOAK_HOME))" && mv keycloak-$(KEYCLOAK) "$(KEYCLOAK_HOME)"
+
+$(OAUTH_TOOLKIT_HOME)/.installed:
+	@echo "Installing django-oauth-toolkit $(OAUTH_TOOLKIT) …"
+	@$(PYTHON) -m venv "$(@D)"
+	@"$(@D)/bin/python" -m pip install -qq --disable-pip-version-check --only-binary :all: django-oauth-toolkit==$(OAUTH_TOOLKIT)
+	@touch "$@"
+
+$(SPRING_HOME)/.installed: tests/real_providers/spring/pom.xml | jdk
+	@echo "Downloading Spring Authorization Server $(SPRING) …"
+	@mkdir -p "$(@D)" && $(MVN) -f $< $(DEPENDENCY_PLUGIN):copy-dependencies -DoutputDirectory="$(@D)" >"$(@D)/log" 2>&1 \
+	|| { echo "Spring Authorization Server could not be downloaded with Maven: $$(grep -m 1 ERROR "$(@D)/log")"; exit 1; }
+	@touch "$@"
+
+jdk:
+	@command -v javac >/dev/null && command -v mvn >/dev/null \
+	|| { echo "The JDK or Maven is missing (Debian: apt install openjdk-17-jdk-headless maven)."; exit 1; }
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
