@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import requests
@@ -33,6 +34,10 @@ class RealProvider(abc.ABC):
     issuer: str
     subject: str
     """ann's, since ``begin()``."""
+
+    @abc.abstractmethod
+    def __init__(self, home: Path, directory: Path, site: str) -> None:
+        """Prepare a server that is installed in ``home`` and keeps its data in ``directory``, for the site at this URL."""
 
     @abc.abstractmethod
     def start(self) -> None: ...
