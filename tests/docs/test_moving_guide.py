@@ -26,7 +26,9 @@ GUIDE = (ROOT / "docs" / "migrating-from-mozilla-django-oidc.md").read_text()
 
 def block(containing: str, **names: Any) -> ModuleType:
     """Run the guide's block with these words; return it as a module that settings can name."""
-    (source,) = (text for text in re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL) if containing in text)
+    (source,) = (
+        text for text in re.findall(r"^```python\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL) if containing in text
+    )
     module = ModuleType("block_of_the_guide")
     vars(module).update(names)
     exec(compile(source, "guide", "exec"), vars(module))  # our own page

@@ -150,10 +150,12 @@ def test_a_partium_password_logs_in_and_finds_parts(visitor: Visitor, partium_sa
     assert visitor.get(f"{PREFIX}/search/", text=WORD).json()["names"]
 
 
-def test_the_name_of_a_partium_login_can_be_read_in_the_account(visitor: Visitor, partium_sandbox: PartiumSandbox) -> None:
+def test_the_name_of_a_partium_login_can_be_read_in_the_account(
+    visitor: Visitor, partium_sandbox: PartiumSandbox
+) -> None:
     visitor.log_in_with_password(partium_sandbox)
     model = get_user_model()
-    by_email = model.USERNAME_FIELD == model.get_email_field_name()
+    by_email = model.get_email_field_name() == model.USERNAME_FIELD
     name = "ann=example.com@users.invalid" if by_email else "ann@example.com"
     assert model._default_manager.get().get_username() == name
 

@@ -11,7 +11,9 @@ from tests.real_providers.conftest import HOMES
 def test_the_table_of_the_docs_is_that_of_the_tests() -> None:
     page = (ROOT / "docs" / "providers.md").read_text()
     for kind in HOMES:
-        (row,) = re.findall(rf"^\| {re.escape(kind.name)} {re.escape(kind.traits.version)} \|(.*)\|$", page, re.MULTILINE)
+        (row,) = re.findall(
+            rf"^\| {re.escape(kind.name)} {re.escape(kind.traits.version)} \|(.*)\|$", page, re.MULTILINE
+        )
         assert [cell.strip() for cell in row.split("|")] == [
             "rotates, or not",
             "yes",
