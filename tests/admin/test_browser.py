@@ -39,7 +39,10 @@ from partium_auth.services import keys, members
 from partium_auth.testing.sandbox import PartiumSandbox
 from tests.admin.conftest import Tenant
 from tests.browser.axe import faults
+from tests.browser.keyboard import tab_to
 from tests.demo.processes import free_port, serving
+from tests.oidc.conftest import op, provider_server  # noqa: F401  # fixtures
+from tests.oidc.provider import BendableProvider
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 CHROMIUM = "/usr/bin/chromium"
@@ -168,6 +171,8 @@ def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_someb
     other.evaluate("window.seen = window.answers.length")
     other.wait_for_function("window.answers.length >= window.seen + 10")
     newest = ApiKey.objects.get(label="Web shop 2027")
+    for label, days in (("Web shop 2026", 90), ("Web shop 2027", 12)):
+        ApiKey.objects.filter(label=label).update(created_at=timezone.now() - dt.timedelta(days=days))
     for age in range(1, 12):
         day = timezone.localdate() - dt.timedelta(days=age)
         ApiKeyUsage.objects.create(api_key=newest, day=day, searches=180 + 97 * age % 211, failures=age % 4)
@@ -182,6 +187,8 @@ def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_someb
     assert page.evaluate("navigator.clipboard.readText()") == str(newest.pk)
 
     old = ApiKey.objects.get(label="Web shop 2026")
+    page.goto(site + reverse(KEY + "changelist"))
+    picture(page, "keys-list")
     page.goto(site + reverse(KEY + "change", args=[old.pk]))
     page.click("text=Revoke …")
     picture(page, "keys-revoke")
@@ -193,7 +200,6 @@ def test_a_developer_logs_in_adds_verifies_rotates_and_revokes_a_key_while_someb
     assert set(answers) == {200}, "somebody's search failed"
 
     page.goto(site + reverse(KEY + "changelist"))
-    picture(page, "keys-list")
     assert page.locator("#result_list .partium-badge").inner_text() == "in use"
     page.check("#action-toggle")
     page.select_option("select[name=action]", "verify_selected")
@@ -322,6 +328,89 @@ def test_german_fits_a_phone_and_a_desk(
     look("apikey_revoke")
 
 
+def be(page: Any, site: str, user: Any) -> None:
+    """Make the page's browser that of a person who is logged in."""
+    client = Client()
+    client.force_login(user, "django.contrib.auth.backends.ModelBackend")
+    page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": site}])
+
+
+def press(page: Any, name: str, leads_to: str) -> None:
+    tab_to(page, name)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"text={leads_to}")
+    page.wait_for_load_state()
+
+
+def type_into(page: Any, label: str, text: str) -> None:
+    tab_to(page, label)
+    page.keyboard.type(text)
+
+
+def test_a_developer_manages_keys_and_invites_with_the_keyboard_alone(
+    site: str, new_page: Callable[..., Any], partium_sandbox: PartiumSandbox, settings: Settings
+) -> None:
+    settings.PARTIUM_DEVELOPERS_MANAGE_MEMBERS = True
+    acme = Organization.objects.create(org_id="acme", token_source="api_key")
+    dana = get_user_model().objects.create_user("dana")
+    Membership.objects.create(user=dana, organization=acme, role=Role.DEVELOPER)
+    page = new_page()
+    be(page, site, dana)
+    page.goto(site + reverse("partium_keys:index"))
+    press(page, "Add API key", "We test the key")
+    type_into(page, "Label:", "Web shop 2026")
+    type_into(page, "API key:", partium_sandbox.add_key("acme"))
+    press(page, "Test and add", "The key was added. Partium accepted it.")
+    press(page, "Verify at Partium", "Web shop 2026 (")
+    press(page, "Rotate …", "Create a new key at Partium")
+    type_into(page, "API key:", partium_sandbox.add_key("acme"))
+    press(page, "Test and rotate", "The old key is retiring.")
+    press(page, "Revoke …", "This cannot be undone.")
+    press(page, "Revoke", "The stored value was erased.")
+    press(page, "Invitations", "E-mail address or organization")
+    press(page, "Add invitation", "Nothing is sent")
+    type_into(page, "E-mail address:", "new@acme.example")
+    press(page, "Save", "Nothing was sent: copy this text")
+    assert sorted(ApiKey.objects.values_list("status", flat=True)) == ["retiring", "revoked"]
+    assert Invitation.objects.get().email == "new@acme.example"
+
+
+def test_an_operator_sets_up_an_organization_its_provider_and_its_first_developer(
+    site: str,
+    new_page: Callable[..., Any],
+    op: BendableProvider,  # noqa: F811
+    root: Any,
+) -> None:
+    page = new_page()
+    be(page, site, root)
+    page.goto(site + reverse("partium_keys:partium_auth_organization_changelist"))
+    page.click("text=Add Organization")
+    page.fill("#id_org_id", "acme")
+    page.fill("#id_display_name", "Acme Machine Works")
+    page.click("input[name=_save]")
+    page.wait_for_selector(".messagelist >> text=Acme Machine Works")
+    page.goto(site + reverse("partium_keys:partium_auth_identityprovider_add"))
+    page.fill("#id_display_name", "Acme login")
+    page.fill("#id_slug", "acme")
+    assert page.locator("dd code").first.inner_text() == f"{site}/partium/callback/acme/"
+    page.fill("#id_issuer", op.issuer)
+    page.fill("#id_client_id", "portal")
+    page.fill("#id_new_client_secret", "a-secret-of-this-test")
+    picture(page, "provider")
+    page.click("input[name=_save]")
+    page.click("text=Check this provider")
+    page.click("button:text-is('Activate')")
+    page.wait_for_selector("text=Acme login is active")
+    page.goto(site + reverse("partium_keys:partium_auth_invitation_add"))
+    page.fill("#id_email", "dana@acme.example")
+    page.select_option("#id_role", "developer")
+    page.click("input[name=_save]")
+    page.wait_for_selector("text=You are invited to Acme Machine Works.")
+    picture(page, "invitation")
+    assert IdentityProvider.objects.get().is_active
+    assert Invitation.objects.get().organization.org_id == "acme"
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 375)])
 def test_axe_finds_no_fault_with_what_operators_and_developers_see(
     scheme: str, width: int, site: str, new_page: Callable[..., Any], ours: Tenant, root: Any, settings: Settings
@@ -335,18 +424,13 @@ def test_axe_finds_no_fault_with_what_operators_and_developers_see(
     page.set_viewport_size({"width": width, "height": 800})
     found: list[str] = []
 
-    def be(user: Any) -> None:
-        client = Client()
-        client.force_login(user, "django.contrib.auth.backends.ModelBackend")
-        page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": site}])
-
     def look(url: str) -> None:
         page.goto(site + url)
         found.extend(faults(page))
         assert page.evaluate("document.documentElement.scrollWidth") <= width, url
 
     start = "partium_keys:partium_auth_"
-    be(root)
+    be(page, site, root)
     for model, model_admin in MODEL_ADMINS.items():
         name = f"{start}{model._meta.model_name}_"
         look(reverse(name + "changelist"))
@@ -359,7 +443,7 @@ def test_axe_finds_no_fault_with_what_operators_and_developers_see(
     page.get_by_role("button", name="Check this provider").click()
     page.wait_for_selector("text=Back to the provider")
     found += faults(page)
-    be(ours.developer)
+    be(page, site, ours.developer)
     for name in ("membership_changelist", "invitation_changelist", "invitation_add", "auditevent_changelist"):
         look(reverse(start + name))
     Invitation.objects.update(accepted_by=ours.developer, accepted_at=timezone.now())

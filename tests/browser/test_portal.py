@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from partium_auth.testing.sandbox import GLOBEX, part_png
 from tests.browser.conftest import PASSWORD, Visit, fits_its_width
+from tests.browser.keyboard import tab_to
 from tests.example.running_demo import RunningDemo
 
 pytestmark = [pytest.mark.browser, pytest.mark.processes]
@@ -42,20 +43,6 @@ def revoke_all_keys(page: Page, demo: RunningDemo) -> None:
         page.get_by_role("button", name="Revoke", exact=True).click()
         expect(page.get_by_text("The stored value was erased.")).to_be_visible()
     page.goto(demo.site)
-
-
-def tab_to(page: Page, name: str) -> None:
-    """Press Tab until what has the focus is named so."""
-    named = """() => {
-        const at = document.activeElement;
-        return [at.getAttribute("aria-label"), at.labels?.[0]?.textContent, at.textContent].filter(Boolean).join("|").trim();
-    }"""
-    for _ in range(60):
-        page.keyboard.press("Tab")
-        if name in page.evaluate(named):
-            assert page.evaluate("document.activeElement.matches(':focus-visible')"), "the focus cannot be seen"
-            return
-    raise AssertionError(f"Tab does not lead to “{name}”")
 
 
 def test_log_in_find_a_part_and_log_out(visit_as: Visit) -> None:

@@ -53,7 +53,7 @@ def test_a_phone(visit_as: Visit, picture: Picture) -> None:
 
 def test_a_problem(visit_as: Visit, demo: RunningDemo, picture: Picture) -> None:
     with demo.sandbox.fail("search", status=503, retry_after=20):
-        page = visit_as("max", path="/?text=pressure+sensor", height=640)
+        page = visit_as("max", path="/?text=pressure+sensor", height=720)
         expect(page.get_by_text("Please wait 20 seconds")).to_be_visible()
         picture(page, "problem")
 
