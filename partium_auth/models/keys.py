@@ -271,9 +271,4 @@ class ApiKey(DecidesAccess):
     @property
     def masked(self) -> str:
         """How the key is shown everywhere: ``••••3f9a``."""
-        return mask(self.hint)
-
-
-def mask(hint: str) -> str:
-    """Return how a key with this hint is shown."""
-    return f"{MASK[:4]}{hint}"
+        return f"{MASK[:4]}{self.hint}"

@@ -22,7 +22,6 @@ from partium_auth.models import ApiKey, AuditEvent, Grant, Organization
 from partium_auth.models.audit_events import EventDetail
 from partium_auth.models.database import database_alias
 from partium_auth.models.fingerprints import fingerprint
-from partium_auth.models.keys import mask
 from partium_auth.sealed.plain import Plain
 from partium_auth.services import key_verification
 from partium_auth.services.audit import record
@@ -77,15 +76,12 @@ def add_key(
     value = Plain.of(value)
     _permit(actor, organization)
     policy.require_fresh_login(actor)
-    value = clean_value(value)
-    label = clean_label(label, value)
-    check_expiry(expires_at, is_new=True)
-    digest = fingerprint("api-key", value)
-    _refuse_duplicate(organization, digest)
-    outcome = _verify_before_storing(organization, value, label, verify, allow_unverified, actor)
+    key, outcome = _tested(
+        organization, value, label, expires_at, actor=actor, verify=verify, allow_unverified=allow_unverified
+    )
     with transaction.atomic(using=database_alias()):
         _permit_still(actor, organization)
-        key = _insert(organization, value, digest, label, expires_at, outcome, actor)
+        _insert(key)
         record(AuditEvent.Action.KEY_ADDED, key=key, detail=outcome.code, actor=actor, parameters=outcome.parameters)
         _report_duplicate_after_commit(key)
     return key
@@ -125,12 +121,11 @@ def rotate_key(
         raise ValidationError({"overlap": _("The overlap has to be from 0 to 90 days.")})
     if key.status != ApiKey.Status.ACTIVE:
         raise _not_active()
-    value = clean_value(value)
-    label = clean_label(key.label if label is None else label, value)
-    check_expiry(expires_at, is_new=True)
-    digest = fingerprint("api-key", value)
-    _refuse_duplicate(key.organization, digest)
-    outcome = _verify_before_storing(key.organization, value, label, verify, allow_unverified, actor)
+    label = key.label if label is None else label
+    new, outcome = _tested(
+        key.organization, value, label, expires_at, actor=actor, verify=verify, allow_unverified=allow_unverified
+    )
+    new.replaces = key
     now = timezone.now()
     with transaction.atomic(using=database_alias()):
         _permit_still(actor, key.organization)
@@ -140,21 +135,20 @@ def rotate_key(
         )
         if not retired:
             raise _not_active()
-        new = _insert(key.organization, value, digest, label, expires_at, outcome, actor, replaces=key)
-        hours = overlap.total_seconds() / 3600
+        _insert(new)
         record(
             AuditEvent.Action.KEY_ROTATED,
             key=new,
             actor=actor,
             detail=EventDetail.ROTATED,
-            parameters=_in_history(key.label, key.hint, outcome),
+            parameters=_in_history(key, outcome),
         )
         record(
             AuditEvent.Action.KEY_RETIRED,
             key=key,
             actor=actor,
             detail=EventDetail.RETIRED,
-            parameters={**_in_history(new.label, new.hint), "hours": f"{hours:g}"},
+            parameters={**_in_history(new), "hours": f"{overlap.total_seconds() / 3600:g}"},
         )
         _report_duplicate_after_commit(new)
     key.status, key.retires_at = ApiKey.Status.RETIRING, now + overlap
@@ -256,59 +250,59 @@ def find_by_value(value: str | Plain, *, actor: Actor) -> list[ApiKey]:
     return [key for key in candidates if hmac.compare_digest(key.fingerprint, digest)]
 
 
-def _verify_before_storing(
-    organization: Organization, value: Plain, label: str, verify: bool, allow_unverified: bool, actor: Actor
-) -> Outcome:
-    if not verify:
-        return Outcome(ApiKey.Verification.UNVERIFIED, EventDetail.NOT_TRIED)
-    outcome = key_verification.verify_at_partium(organization, value)
+def _tested(
+    organization: Organization,
+    value: Plain,
+    label: str,
+    expires_at: dt.datetime | None,
+    *,
+    actor: Actor,
+    verify: bool,
+    allow_unverified: bool,
+) -> tuple[ApiKey, Outcome]:
+    """Return a new key that may be stored, not saved yet, and what Partium said about it."""
+    value = clean_value(value)
+    label = clean_label(label, value)
+    check_expiry(expires_at, is_new=True)
+    digest = fingerprint("api-key", value)
+    key = ApiKey(organization=organization, label=label, hint=hint_of(value), fingerprint=digest, expires_at=expires_at)
+    _refuse_duplicate(key)
+    outcome = Outcome(ApiKey.Verification.UNVERIFIED, EventDetail.NOT_TRIED)
+    if verify:
+        outcome = key_verification.verify_at_partium(organization, value)
+        _refuse_unless_accepted(key, outcome, actor=actor, allow_unverified=allow_unverified)
+    key.verification = outcome.verification
+    key.verified_at = timezone.now() if outcome.verification == ApiKey.Verification.ACCEPTED else None
+    key.created_by_id = None if actor is None else actor.pk
+    key.secret = seal(key, "secret", value)
+    return key, outcome
+
+
+def _refuse_unless_accepted(key: ApiKey, outcome: Outcome, *, actor: Actor, allow_unverified: bool) -> None:
     if outcome.refused:
         # Recorded although no key is stored: somebody may have tried a key that is not theirs.
         with transaction.atomic(using=database_alias()):
             record(
                 AuditEvent.Action.KEY_REFUSED,
-                organization=organization,
+                organization=key.organization,
                 actor=actor,
                 detail=EventDetail.REFUSED,
-                parameters=_in_history(label, hint_of(value), outcome),
+                parameters=_in_history(key, outcome),
             )
         raise ValidationError({"value": ValidationError(refusal(outcome), code=outcome.verification.value)})
     if outcome.verification == ApiKey.Verification.UNVERIFIED and not allow_unverified:
         raise ValidationError({"value": ValidationError(refusal(outcome), code="unreachable")})
-    return outcome
 
 
-def _insert(
-    organization: Organization,
-    value: Plain,
-    digest: str,
-    label: str,
-    expires_at: dt.datetime | None,
-    outcome: Outcome,
-    actor: Actor,
-    replaces: ApiKey | None = None,
-) -> ApiKey:
-    key = ApiKey(
-        organization=organization,
-        label=label,
-        hint=hint_of(value),
-        fingerprint=digest,
-        expires_at=expires_at,
-        verification=outcome.verification,
-        verified_at=timezone.now() if outcome.verification == ApiKey.Verification.ACCEPTED else None,
-        replaces=replaces,
-        created_by_id=None if actor is None else actor.pk,
-    )
-    key.secret = seal(key, "secret", value)
+def _insert(key: ApiKey) -> None:
     try:
         with transaction.atomic(using=database_alias()):
             key.save(force_insert=True)
     except IntegrityError:
-        _refuse_duplicate(organization, digest)
+        _refuse_duplicate(key)
         raise
     # Create the grant now: created by a read inside the host's transaction, the refresh thread could not see it.
     grants.for_key(key.pk)
-    return key
 
 
 def _permit(actor: Actor, organization: Organization) -> None:
@@ -322,9 +316,10 @@ def _permit_still(actor: Actor, organization: Organization) -> None:
     _permit(actor, organization)
 
 
-def _refuse_duplicate(organization: Organization, digest: str) -> None:
-    same = ApiKey.objects.using(database_alias()).filter(organization=organization, fingerprint=digest).first()
-    if same is None or not hmac.compare_digest(same.fingerprint, digest):
+def _refuse_duplicate(key: ApiKey) -> None:
+    keys = ApiKey.objects.using(database_alias()).filter(organization=key.organization_id)
+    same = keys.filter(fingerprint=key.fingerprint).first()
+    if same is None or not hmac.compare_digest(same.fingerprint, key.fingerprint):
         return
     if same.status == ApiKey.Status.REVOKED:
         message = _("This key was revoked here and cannot come back. Create a new one at Partium.")
@@ -352,9 +347,9 @@ def _report_duplicate(key: ApiKey) -> None:
     signals.duplicate_key.send_robust(sender=ApiKey, key_id=key.pk, organizations=organizations)
 
 
-def _in_history(label: str, hint: str, outcome: Outcome | None = None) -> dict[str, Any]:
+def _in_history(key: ApiKey, outcome: Outcome | None = None) -> dict[str, Any]:
     """Return how an event's sentence names a key, and what came back when it was tried."""
-    named = {"key": f"{label} {mask(hint)}"}
+    named = {"key": f"{key.label} {key.masked}"}
     return named if outcome is None else {**named, "outcome": outcome.code, **outcome.parameters}
 
 

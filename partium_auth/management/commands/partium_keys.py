@@ -230,24 +230,15 @@ class Command(BaseCommand):
 
     def _print(self, rows: Any, options: dict[str, Any]) -> int:
         """Print keys, and return how many they are."""
-        found = [
-            _described(key) for key in rows.with_state().select_related("organization", "created_by").defer("secret")
-        ]
+        found = list(rows.with_state().select_related("organization", "created_by").defer("secret"))
         if options["json"]:
-            self.stdout.write(json.dumps(found, indent=2, ensure_ascii=False))
+            self.stdout.write(json.dumps([_described(key) for key in found], indent=2, ensure_ascii=False))
             return len(found)
         for key in found:
-            ends = [at for at in (key["retires_at"], key["expires_at"]) if at and key["state"] != ApiKeyState.REVOKED]
-            end = min(ends, default=None)  # all are in UTC
-            parts = [
-                key["id"],
-                key["organization"],
-                key["label"],
-                key["shown_as"],
-                key["state"],
-                end and f"until {end}",
-            ]
-            self.stdout.write("  ".join(part for part in parts if part))
+            parts = [str(key.pk), key.organization.org_id, key.label, key.masked, str(key.state)]
+            if key.ends_at is not None and key.state != ApiKeyState.REVOKED:
+                parts.append(f"until {key.ends_at.isoformat(timespec='seconds')}")
+            self.stdout.write("  ".join(parts))
         return len(found)
 
 
