@@ -60,15 +60,12 @@ class OrganizationField(forms.ModelChoiceField):  # type: ignore[type-arg]
 
     def __init__(self, organizations: QuerySet[Organization], model_admin: Any, request: HttpRequest) -> None:
         few = list(organizations[: MANY + 1])
-        kwargs: dict[str, Any] = {"label": _("Organization")}
+        options: dict[str, Any] = {"to_field_name": "org_id"}
         if len(few) > MANY and permissions_of(request).is_operator:
             widget = AutocompleteSelect(model_admin.opts.get_field("organization"), model_admin.admin_site)
-            super().__init__(organizations, widget=widget, **kwargs)
+            options = {"widget": widget}
         elif len(few) > MANY:
-            kwargs.setdefault("help_text", _("Partium's id of the organization, such as acme."))
-            super().__init__(organizations, to_field_name="org_id", widget=forms.TextInput, **kwargs)
-        else:
-            only = few[0].org_id if len(few) == 1 else None
-            super().__init__(
-                organizations, to_field_name="org_id", initial=only, empty_label=None if only else "---------", **kwargs
-            )
+            options |= {"help_text": _("Partium's id of the organization, such as acme."), "widget": forms.TextInput}
+        elif len(few) == 1:
+            options |= {"initial": few[0].org_id, "empty_label": None}
+        super().__init__(organizations, label=_("Organization"), **options)

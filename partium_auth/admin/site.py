@@ -27,8 +27,6 @@ from partium_auth.host.decorators import utf8_only
 if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
 
-
-if TYPE_CHECKING:
     Site = AdminSite
 elif apps.is_installed("unfold"):
     # Its templates replace Django's everywhere and need the context of its own site class.
@@ -36,9 +34,6 @@ elif apps.is_installed("unfold"):
 else:
     Site = AdminSite
 
-
-_NAMED = 10
-"""The page lists at most so many of a person's organizations."""
 
 _CLOSED = ErrorText(
     403,
@@ -98,10 +93,9 @@ class KeySite(Site):
         refusal = policy.why_closed(actor_of(request))
         if refusal is not None:
             return error_response(request, refusal)
-        names = [str(one) for one in policy.organizations_of(request.user)[: _NAMED + 1]]
         context = {
             "text": _CLOSED,
-            "organizations": ", ".join([*names[:_NAMED], *("…" for _name in names[_NAMED:])]),
+            "organizations": ", ".join(map(str, policy.organizations_of(request.user))),
             "login_url": login_url,
         }
         return render(request, "partium_auth/keys_closed.html", context, status=_CLOSED.status)

@@ -52,14 +52,11 @@ def _authorization_request(provider: Provider, metadata: Metadata, redirect_uri:
         code_verifier=secrets.token_urlsafe(48),
         prompt="none",
     )
+    advice = _("Compare scopes and extra parameters with what the provider allows for this client.")
     try:
         url = authorization_request.url_of(provider, metadata, parameters)
     except UpstreamError as error:
-        return Finding(
-            "error",
-            _("It rejects a pushed authorization request: %s") % error,
-            _("Compare scopes and extra parameters with what the provider allows for this client."),
-        )
+        return Finding("error", _("It rejects a pushed authorization request: %s") % error, advice)
     try:
         response = upstream.transport().send(
             "GET",
@@ -82,8 +79,4 @@ def _authorization_request(provider: Provider, metadata: Metadata, redirect_uri:
     code = error_codes.readable(parse_qs(urlsplit(location).query).get("error", [""])[0])
     if code in error_codes.INTERACTION:
         return Finding("ok", _("It knows the client and the redirect URI (%s, as nobody is logged in).") % code)
-    return Finding(
-        "error",
-        _("It answers an authorization request with the error “%s”.") % (code or "?"),
-        _("Compare scopes and extra parameters with what the provider allows for this client."),
-    )
+    return Finding("error", _("It answers an authorization request with the error “%s”.") % (code or "?"), advice)
