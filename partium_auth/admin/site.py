@@ -35,6 +35,9 @@ else:
     Site = AdminSite
 
 
+_NAMED = 10
+"""The page lists at most so many of a person's organizations."""
+
 _CLOSED = ErrorText(
     403,
     "no_developer",
@@ -93,9 +96,10 @@ class KeySite(Site):
         refusal = policy.why_closed(actor_of(request))
         if refusal is not None:
             return error_response(request, refusal)
+        names = [str(one) for one in policy.organizations_of(request.user)[: _NAMED + 1]]
         context = {
             "text": _CLOSED,
-            "organizations": ", ".join(map(str, policy.organizations_of(request.user))),
+            "organizations": ", ".join([*names[:_NAMED], *("…" for _name in names[_NAMED:])]),
             "login_url": login_url,
         }
         return render(request, "partium_auth/keys_closed.html", context, status=_CLOSED.status)
