@@ -35,9 +35,7 @@ class Connection:
         self._origin = origin
         self._sock = sock
         self._stream = stream
-        self._http = HTTPConnection(
-            "localhost"
-        )  # the name is not used: the socket is connected, and requests have a Host
+        self._http = HTTPConnection("localhost")  # the name is not used: the socket is connected already
         self._http.auto_open = 0
         self._http.sock = cast("Any", stream)
         self._pid = os.getpid()
@@ -80,7 +78,7 @@ class Connection:
                 raise FoundClosed from None
             raise
         response = read_response(raw, endpoint, max_bytes)
-        # http.client takes an interim response (103) for the final one, which is still to come.
+        # http.client returns an interim response (103) as if it were the final one.
         self.is_reusable = raw.isclosed() and not raw.will_close and raw.status >= 200
         self._used_at = time.monotonic()
         return response
@@ -114,7 +112,7 @@ def open_connection(
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if parts.scheme == "http":  # loopback: a proxy would take it off this machine
+    if parts.scheme == "http":  # loopback: a proxy is another machine
         sock = _connect(host, parts.port or 80, deadline, connect_seconds, public_only)
         return Connection(_origin_of(url, public_only), sock, DeadlineSocket(sock, deadline, read_seconds))
     context = _tls_context(

@@ -61,7 +61,7 @@ def prepare(
         raise InsecureURL("That is not a URL that can be called; see PARTIUM_API_URL or the provider.") from None
     if problem:
         raise ValueError(problem)
-    # Once more on what is really going to be called: two parsers must not disagree about the host.
+    # Check again what requests has made of it: two URL parsers may disagree about the host.
     prepared.headers.setdefault("Host", urlsplit(_checked_url(str(prepared.url))).netloc)
     if authorization is not None:
         prepared.headers["Authorization"] = authorization.reveal()

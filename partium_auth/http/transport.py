@@ -264,7 +264,7 @@ class Transport:
 
 
 def _aborted_by(before_send: Callable[[], object] | None) -> Exception | None:
-    # A frame of its own: the traceback shows the variables of the frame that catches.
+    # A function of its own, because a traceback shows the variables of the function that catches.
     try:
         if before_send is not None:
             before_send()

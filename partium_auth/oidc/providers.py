@@ -123,7 +123,7 @@ def settings_name() -> str:
     source = _setting("OIDC_OP_ISSUER") or _setting("OIDC_OP_DISCOVERY_ENDPOINT")
     try:
         return name or urlsplit(source or _setting("OIDC_OP_AUTHORIZATION_ENDPOINT")).hostname or DEFAULT
-    except ValueError:  # no URL; the login says so
+    except ValueError:  # not a URL; the login reports it
         return DEFAULT
 
 

@@ -139,7 +139,7 @@ def _secret(provider: Provider) -> bytes:
 def _configured(key: str | Mapping[str, Any], algorithm: str) -> Any:
     if not isinstance(key, str):
         return _parse(key, algorithm)
-    with contextlib.suppress(PyJWTError, ValueError, TypeError):  # what is no key is refused with the signature
+    with contextlib.suppress(PyJWTError, ValueError, TypeError):  # a value that is no key fails with the signature
         if algorithm[:2] in {"RS", "PS"}:
             _refuse_short_rsa(RSAAlgorithm(RSAAlgorithm.SHA256).prepare_key(key))
     return key
@@ -150,7 +150,7 @@ def _decode_published(
 ) -> dict[str, Any]:
     keys = key_set.get("keys")
     found = matching_keys(keys if isinstance(keys, list) else [], algorithm, kid, verify_kid=provider.verify_kid)
-    # A key that is listed twice is one.
+    # A key may be listed twice: count it once.
     distinct = list({tuple(str(key.get(name)) for name in _KEY_MATERIAL): key for key in reversed(found)}.values())
     if not distinct:
         raise Refused("kid", "the provider publishes no key that matches.")

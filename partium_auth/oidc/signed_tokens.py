@@ -82,7 +82,7 @@ def refuse_unstorable_text(claims: Mapping[str, Any]) -> None:
         Refused: check ``claims``.
     """
     left: list[Any] = [claims]
-    while left:  # no recursion: claims may be nested more deeply than functions may call each other
+    while left:  # no recursion: claims may be nested more deeply than Python's limit
         value = left.pop()
         if isinstance(value, Mapping):
             left += value.keys()

@@ -96,7 +96,7 @@ def refresh(
         raise kind(f"The identity provider {provider.slug!r} cannot be used: {e}", sent=False) from None
     except UpstreamError as e:
         if metadata is None:
-            e.sent = False  # it was the discovery document that could not be fetched; the refresh token was not sent
+            e.sent = False  # only the discovery document was asked for; the refresh token was not sent
         raise
     try:
         tokens = _read_tokens(provider, metadata, response, error_codes.REFRESH_REJECTED)
@@ -203,7 +203,7 @@ def _failure(provider: Provider, metadata: Metadata, response: Response, error: 
     message = f"{response.url} answered {response.status}" + (f" ({error})." if error else ".")
     status = 503 if error in error_codes.OUTAGE else response.status
     kind: type[UpstreamError] = UpstreamError
-    if 400 <= status < 500 and status != 429:  # about our registration, or nobody knows
+    if 400 <= status < 500 and status != 429:  # a wrong registration, or no reason given
         message += f" Check client id, client secret and client authentication of {provider.slug}."
         if metadata.client_authentication == BASIC and _is_changed_by_encoding(provider):
             message += (

@@ -113,7 +113,7 @@ class Report:
         data = {
             "partium_id": part.partium_id if isinstance(part, Part) else part,
             "search_session_id": found.session_id if isinstance(found, SearchResult) else found,
-            # A string: the documented pattern is of one.
+            # A string, as the documented pattern says.
             "index": None if position is None else str(position),
             self._client.assumptions.relevance_field: judgement,
         }

@@ -108,7 +108,7 @@ def _value(model: Any, name: str, username: str) -> Any:
         models.BooleanField: lambda: False,
     }
     field = model._meta.get_field(name)
-    for kind, value in values.items():  # a subclass is before its base
+    for kind, value in values.items():  # subclasses come before their base classes
         if isinstance(field, kind):
             return value()
     raise ValueError(f"Pass log_in(user=…): only the site knows a value for {model.__name__}.{name}.")

@@ -182,7 +182,7 @@ class PartiumApi:
             return "none", None
         mark = fingerprint(value)
         kind = self._state.kind_of(mark)
-        # At /auth a bearer can be nothing else, also where the sandbox does not know it.
+        # At /auth every bearer is an API key, even an unknown one.
         return "api_key" if kind == "unknown" and endpoint == "auth" else kind, mark
 
     def answer(self, endpoint: str, request: Request) -> Response:
@@ -342,7 +342,7 @@ class PartiumApi:
         for name in ("partium_id", "search_session_id"):
             _require(_is_uuid(data.get(name)), f"data.{name}", "A UUID.")
         index = data.get("index")
-        # Partium's pages show both; their pattern is that of a string.
+        # Partium's pages show a string and a number; their pattern is a string's.
         is_number = isinstance(index, str | int) and not isinstance(index, bool) and str(index).isdecimal()
         _require(index is None or is_number, "data.index", "Digits, as a string.")
         now = datetime.fromtimestamp(self._state.now(), UTC).replace(tzinfo=None)

@@ -216,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             raise ApiError(411, "Content-Length is missing or invalid.")
         size = int(length or 0)
-        # Also what is too large is read, so that the client sees the answer and not a reset connection.
+        # A body that is too large is read, too: the client then sees the answer and not a reset connection.
         body = self.rfile.read(size)
         if len(body) < size:
             raise _HangUp
