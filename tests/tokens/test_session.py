@@ -34,6 +34,7 @@ from partium_auth.exceptions import (
     TokenUnavailable,
 )
 from partium_auth.models import ApiKey, Grant, IdentityProvider, Membership, Organization
+from partium_auth.partium.token_response import TokenResponse
 from partium_auth.services import key_usage
 from partium_auth.session import PartiumSession
 from partium_auth.testing.sandbox import PartiumSandbox
@@ -323,6 +324,15 @@ def test_nobody_switches_to_what_is_not_open_to_them(
         person.partium.switch_organization(globex)
     assert caught.value.provider == "corp"
     assert person.partium.organization == acme
+
+
+def test_an_id_token_that_nobody_has_verified_is_not_stored() -> None:
+    tokens = TokenResponse("access", "refresh", 600, "from.partium.itself")
+    login = VerifiedLogin(
+        Grant.Kind.PASSWORD, {}, tokens, timezone.now(), user=get_user_model().objects.create_user("ann")
+    )
+    grant = grants.open_grant(login, "")
+    assert (grant.id_token, grant.signed_with) == (None, "")
 
 
 def log_in_again(person: Person) -> HttpRequest:
