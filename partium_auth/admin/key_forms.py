@@ -26,15 +26,6 @@ class ExpiryWidget(AdminSplitDateTime):
             widget.attrs["aria-label"] = name
 
 
-def expiry_field() -> forms.SplitDateTimeField:
-    return forms.SplitDateTimeField(
-        label=_("Expires"),
-        required=False,
-        widget=ExpiryWidget(),
-        help_text=_("Optional. You'll be warned 30 days ahead."),
-    )
-
-
 CANNOT_ENCRYPT = _("Encryption is not set up correctly. Please tell the people who run this site.")
 
 
@@ -70,7 +61,10 @@ class NewKeyForm(forms.Form):
     """The fields for a new key: what adding and rotating have in common."""
 
     label = forms.CharField(
-        label=_("Label"), max_length=100, help_text=_("A name for this key, for example “Production 2026”.")
+        label=_("Label"),
+        max_length=100,
+        widget=forms.TextInput({"class": "vTextField"}),
+        help_text=_("A name for this key, for example “Production 2026”."),
     )
     value = SecretField(
         label=_("API key"),
@@ -81,11 +75,12 @@ class NewKeyForm(forms.Form):
         required=False,
         help_text=_("Used only if there is no verified key."),
     )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["label"].widget.attrs["class"] = "vTextField"
-        self.fields["expires_at"] = expiry_field()
+    expires_at = forms.SplitDateTimeField(
+        label=_("Expires"),
+        required=False,
+        widget=ExpiryWidget(),
+        help_text=_("Optional. You'll be warned 30 days ahead."),
+    )
 
     def clean(self) -> None:
         # The service checks this too, but is not called if another field has an error; then this page shows the label.
@@ -124,6 +119,7 @@ class AddForm(NewKeyForm):
 
 
 class RotateForm(NewKeyForm):
+    field_order = ("label", "value", "allow_unverified", "overlap_hours", "expires_at")
     overlap_hours = forms.IntegerField(
         label=_("Overlap in hours"),
         min_value=0,

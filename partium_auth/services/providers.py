@@ -84,7 +84,7 @@ def delete_provider(provider: IdentityProvider, *, actor: Actor) -> None:
     """Delete an identity provider, and its e-mail domains. Where people have logged in through it, make it inactive instead.
 
     Args:
-        provider: which one.
+        provider: the one to delete.
         actor: an operator; None: the system.
 
     Raises:
@@ -98,13 +98,7 @@ def delete_provider(provider: IdentityProvider, *, actor: Actor) -> None:
 
 
 def record_change(provider: IdentityProvider, fields: Sequence[str], *, actor: Actor) -> None:
-    """Record which fields of a provider were changed; none is no event.
-
-    Args:
-        provider: as it is now.
-        fields: their names; ``email_domains`` where the admin has changed those. Values are not recorded: they may be secrets.
-        actor: who changed them.
-    """
+    """Record which fields of a provider were changed; none is no event. Values may be secrets, so they are not recorded."""
     if fields:
         _record(AuditEvent.Action.PROVIDER_CHANGED, provider, actor, fields)
 
@@ -138,9 +132,6 @@ def validate_slug_and_issuer(provider: IdentityProvider) -> None:
 
     An organization's own provider and a site-wide one may not have the same issuer while both are active. Accounts are found
     by issuer and subject, so the organization's provider could log people in to site-wide accounts, privileged ones included.
-
-    Args:
-        provider: as it should become.
 
     Raises:
         ValidationError: for ``slug`` or ``issuer``.
