@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from partium_auth.conf import conf
 from partium_auth.exceptions import ConnectionFailed, CredentialsRejected, TimedOut, UpstreamError
 from partium_auth.host.per_process import PerProcess
-from partium_auth.host.waiting import holds_server_thread
+from partium_auth.host.waiting import holds_server_thread, return_connections_to_pools
 from partium_auth.oidc.errors import Refused
 from partium_auth.tokens.manager import token_manager
 from partium_auth.tokens.outages import UpstreamFails
@@ -75,6 +75,7 @@ def turn(upstream: str) -> Iterator[None]:
 @contextmanager
 def noted_outcome(upstream: str) -> Iterator[None]:
     """Tell everybody who asks an upstream what came of a call to the endpoint that tokens come from."""
+    return_connections_to_pools()
     try:
         yield
     except CredentialsRejected:

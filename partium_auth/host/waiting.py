@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from asgiref.sync import SyncToAsync
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from partium_auth.conf import conf
 from partium_auth.exceptions import UpstreamError
@@ -146,6 +148,18 @@ class WaitingCallers:
 def holds_server_thread() -> bool:
     """Whether the calling thread serves other requests, too. Under ASGI, Django makes a thread for each request."""
     return SyncToAsync.thread_sensitive_context.get(None) is None
+
+
+def has_pool(connection: BaseDatabaseWrapper) -> bool:
+    """Whether Django takes the connection from a pool (``OPTIONS["pool"]``)."""
+    return bool(connection.settings_dict.get("OPTIONS", {}).get("pool"))
+
+
+def return_connections_to_pools() -> None:
+    """Let others use this thread's pooled connections while it waits: the refresh it waits for needs one of them."""
+    for connection in connections.all(initialized_only=True):
+        if has_pool(connection) and not connection.in_atomic_block:
+            connection.close()
 
 
 waiting_callers = PerProcess(WaitingCallers)

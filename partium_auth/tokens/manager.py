@@ -16,7 +16,6 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import Error as AnyDatabaseError
@@ -32,7 +31,13 @@ from partium_auth.exceptions import (
     TokenUnavailable,
 )
 from partium_auth.host.per_process import PerProcess
-from partium_auth.host.waiting import WaitingCallers, holds_server_thread, waiting_callers
+from partium_auth.host.waiting import (
+    WaitingCallers,
+    has_pool,
+    holds_server_thread,
+    return_connections_to_pools,
+    waiting_callers,
+)
 from partium_auth.models import Grant
 from partium_auth.models.database import database_alias
 from partium_auth.tokens import keys, lease, send_credential, state
@@ -330,7 +335,7 @@ class TokenManager:
     # --- waiting -------------------------------------------------------------------------------------------------
 
     def _wait(self, grant_id: uuid.UUID, pause: _Pause) -> _Found:
-        _return_connections_to_pools()
+        return_connections_to_pools()
         if pause.refresh is None:
             time.sleep(pause.seconds)
             return _look(grant_id, None)
@@ -489,19 +494,8 @@ def _blocked_by_own_transaction() -> bool:
     return (
         connection.in_atomic_block
         and conf.executor == "thread"
-        and (connection.vendor == "sqlite" or _has_pool(connection))
+        and (connection.vendor == "sqlite" or has_pool(connection))
     )
-
-
-def _has_pool(connection: Any) -> bool:
-    return bool(connection.settings_dict.get("OPTIONS", {}).get("pool"))
-
-
-def _return_connections_to_pools() -> None:
-    """Let others use this thread's pooled connections while it waits: the refresh needs one of them."""
-    for connection in connections.all(initialized_only=True):
-        if _has_pool(connection) and not connection.in_atomic_block:
-            connection.close()
 
 
 token_manager = TokenManager(waiting=waiting_callers)

@@ -7,19 +7,23 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
-from django.db import connections
+from django.db import connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from partium_auth.accounts import login_calls
 from partium_auth.exceptions import TokenUnavailable
 from partium_auth.models import Grant, Outage
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import lease
 from partium_auth.tokens.manager import TokenManager
 from partium_auth.tokens.refresh import NotSent
+from tests.oidc.provider import Answer, BendableProvider
 from tests.tokens.conftest import age, eventually, let_time_pass, out_of_database, read
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,7 +44,7 @@ def obtain(manager: TokenManager, grant: Grant) -> int:
         connections.close_all()
 
 
-def failures_of(calls: list[Future[int]]) -> list[TokenUnavailable]:
+def failures_of(calls: list[Future[Any]]) -> list[TokenUnavailable]:
     return [error for call in calls if isinstance(error := call.exception(30), TokenUnavailable)]
 
 
@@ -371,3 +375,88 @@ def test_a_thread_that_django_made_for_one_request_keeps_nobody_waiting(
             return [await call for call in calls]
 
     assert asyncio.run(main()) == [2] * 10
+
+
+# --- Django's connection pool --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pooled() -> Iterator[Callable[[], BaseDatabaseWrapper]]:
+    """Make the calling thread's connection look like one of a pool's, until it is closed."""
+    made: list[BaseDatabaseWrapper] = []
+
+    def take() -> BaseDatabaseWrapper:
+        wrapper = connections["default"]
+        wrapper.ensure_connection()
+        wrapper.settings_dict = {**wrapper.settings_dict, "OPTIONS": {"pool": True}}
+        made.append(wrapper)
+        return wrapper
+
+    yield take
+    for wrapper in made:
+        wrapper.settings_dict = connections.settings["default"]
+
+
+only_one = pytest.mark.skipif(connection.vendor != "sqlite", reason="a real pool: `make chaos`, row pool")
+
+
+@only_one
+def test_a_caller_that_waits_gives_its_pooled_connection_back(
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    pool: ThreadPoolExecutor,
+    pooled: Callable[[], BaseDatabaseWrapper],
+) -> None:
+    seen = age(password_grant(), 0)
+    used: list[BaseDatabaseWrapper] = []
+
+    def wait() -> int:
+        used.append(pooled())
+        return token_manager.obtain(seen).generation
+
+    with partium_sandbox.hang("refresh") as hang:
+        waiting = pool.submit(wait)
+        hang.wait_until_met()
+        eventually(lambda: used[0].connection is None)
+        hang.release()
+        assert waiting.result(30) == 2
+
+
+@only_one
+def test_in_a_transaction_of_a_pooled_connection_waiting_is_pointless_and_ends_soon(
+    token_manager: TokenManager,
+    oidc_grant: MakeGrant,
+    op: BendableProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    pool: ThreadPoolExecutor,
+    pooled: Callable[[], BaseDatabaseWrapper],
+) -> None:
+    monkeypatch.setattr("partium_auth.tokens.manager.PATIENCE_SECONDS", 60.0)
+    seen = age(oidc_grant(), 0)
+    op.answers["/token"] = Answer(hangs=True)
+
+    def wait() -> None:
+        wrapper = pooled()
+        wrapper.in_atomic_block = True
+        try:
+            token_manager.obtain(seen)
+        finally:
+            wrapper.in_atomic_block = False
+            wrapper.close()
+
+    (error,) = failures_of([pool.submit(wait)])
+    op.released.set()
+    assert "read the token before writing" in str(error)
+
+
+@only_one
+def test_a_login_gives_its_pooled_connection_back_while_it_asks(
+    pool: ThreadPoolExecutor, pooled: Callable[[], BaseDatabaseWrapper]
+) -> None:
+    def log_in() -> bool:
+        wrapper = pooled()
+        with login_calls.noted_outcome("oidc:some"):
+            return wrapper.connection is None
+
+    assert pool.submit(log_in).result(30)
