@@ -12,12 +12,13 @@ from django.core.management import CommandError, call_command
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import include, path
+from django.utils import timezone
 from django.views.generic import RedirectView
 from pytest_django import Settings
 
 from partium_auth.fields import seal
 from partium_auth.management import doctor
-from partium_auth.models import Grant, Organization
+from partium_auth.models import Grant, Organization, Outage
 from partium_auth.sealed import encryption
 from partium_auth.services import add_key, add_member, change_organization
 from partium_auth.services.provider_check import Finding
@@ -92,6 +93,16 @@ def test_no_credential_is_sent_to_find_that_out(partium_sandbox: PartiumSandbox)
 def test_partium_that_is_down_is_an_error(settings: Settings) -> None:
     settings.PARTIUM_API_URL = "http://127.0.0.1:9"
     assert "error" in levels(examine("partium"))
+
+
+def test_an_upstream_that_fails_is_a_warning_that_says_since_when(partium_sandbox: PartiumSandbox) -> None:
+    assert examine("outages") == []
+    now = timezone.now()
+    Outage.objects.create(upstream="oidc:acme", since=now, failures=7, next_probe_at=now)
+    (finding,) = examine("outages")
+    assert finding.level == "warning"
+    assert "oidc:acme has failed since" in finding.text
+    assert "7 times" in finding.text
 
 
 def test_a_site_without_organizations_is_told_where_to_add_one(partium_sandbox: PartiumSandbox) -> None:

@@ -17,7 +17,7 @@ from django.db import Error as AnyDatabaseError
 from django.db import connections
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch
-from django.utils import translation
+from django.utils import timezone, translation
 
 from partium_auth import clients
 from partium_auth.accounts.code_flow import redirect_uri_of
@@ -27,7 +27,7 @@ from partium_auth.conf import conf
 from partium_auth.exceptions import EncryptionError, PartiumError, UpstreamError
 from partium_auth.host import upstream
 from partium_auth.management import reachability
-from partium_auth.models import ApiKey, IdentityProvider
+from partium_auth.models import ApiKey, IdentityProvider, Outage
 from partium_auth.models.database import are_migrations_applied, database_alias
 from partium_auth.oidc import providers
 from partium_auth.oidc.provider import WELL_KNOWN, Provider
@@ -71,6 +71,7 @@ def examine(*, probe: bool = False, base_url: str = "") -> Iterator[Finding]:
         return
     yield from _answer("encryption", _encryption_keys)
     yield from _answer("partium", _partium_paths)
+    yield from _answer("outages", _outages)
     yield from _answer("organizations", reachability.check_organizations)
     yield from _answer("pages", _pages)
     yield from _answer("providers", _ways_to_log_in)
@@ -156,6 +157,18 @@ def _encryption_keys() -> Iterator[Finding]:
                 f"The key {key_id!r} opens nothing in the database.",
                 "If it is an old key, remove it once no older backup needs it. If it is new, move it to the front.",
             )
+
+
+def _outages() -> Iterator[Finding]:
+    """Answer: which upstream fails, as the site's processes see it?"""
+    for outage in Outage.objects.using(database_alias()).order_by("since"):
+        since = timezone.localtime(outage.since) if settings.USE_TZ else outage.since
+        yield Finding(
+            "warning",
+            f"{outage.upstream} has failed since {since:%Y-%m-%d %H:%M:%S}, {outage.failures} times in a row. Tokens that are "
+            "still valid are served, and nobody is logged out.",
+            "Look for 'fails since' in the log (partium_auth.tokens), which has the reason. The site tries again by itself.",
+        )
 
 
 def _partium_paths() -> Iterator[Finding]:
