@@ -17,6 +17,7 @@ from django.core.cache import caches
 from hypothesis import settings as properties
 
 from partium_auth.accounts.error_pages import repeated_log
+from partium_auth.oidc import token_endpoint
 from partium_auth.tokens.manager import token_manager
 from partium_auth.tokens.workers import Executor
 
@@ -29,6 +30,7 @@ properties.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 def _nothing_cached() -> None:
     caches["default"].clear()
     repeated_log.forget()
+    token_endpoint.repeated_log.forget()
     token_manager.forget()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from partium_auth.exceptions import CredentialsRejected, UnexpectedResponse, UpstreamError
+from partium_auth.host.repeated_log import RepeatedLog
 from partium_auth.host.upstream import EXCHANGE_SECONDS, send_upstream_called, transport
 from partium_auth.http.transport import Response, parse_retry_after
 from partium_auth.oidc import client_keys, error_codes
@@ -25,6 +26,7 @@ from partium_auth.partium.token_response import TokenResponse, parse_token_respo
 from partium_auth.sealed.plain import Plain
 
 logger = logging.getLogger("partium_auth.oidc")
+repeated_log = RepeatedLog(logger)
 
 REVOCATION_SECONDS = 3.0
 LONGEST_REQUEST_URI = 1000
@@ -123,11 +125,14 @@ def revoke(provider: Provider, refresh_token: str | Plain) -> bool:
         form: dict[str, str | Plain] = {"token": refresh_token, "token_type_hint": "refresh_token"}
         response = _post(provider, metadata, "revocation_endpoint", form, REVOCATION_SECONDS)
     except (UpstreamError, Refused) as e:
-        logger.warning("The refresh token could not be revoked at %s: %s", provider.slug, e)
-        return False
-    if response.status != 200:
-        logger.warning("The refresh token could not be revoked at %s: status %d.", provider.slug, response.status)
-    return response.status == 200
+        return _not_revoked(provider, str(e))
+    return response.status == 200 or _not_revoked(provider, f"status {response.status}.")
+
+
+def _not_revoked(provider: Provider, reason: str) -> bool:
+    message = "The refresh token could not be revoked at %s: %s"
+    repeated_log.write(logging.WARNING, provider.slug, message, provider.slug, reason)
+    return False
 
 
 def push(provider: Provider, metadata: Metadata, parameters: Mapping[str, Any]) -> str:
