@@ -99,7 +99,7 @@ def commit(
 
 def record_failure(
     grant_id: uuid.UUID, generation: int, lease_id: uuid.UUID, *, retry_in_seconds: float, sent_at: Any
-) -> bool:
+) -> None:
     """Give the lease back after a refresh that failed; nobody in the fleet asks the upstream before the wait is over.
 
     Args:
@@ -107,29 +107,22 @@ def record_failure(
     """
     next_attempt_at = Now() + dt.timedelta(seconds=retry_in_seconds)
     held = _rows().filter(pk=grant_id, generation=generation, lease_id=lease_id)
-    return bool(held.update(**_FREE, next_attempt_at=next_attempt_at, failures=F("failures") + 1, sent_at=sent_at))
+    held.update(**_FREE, next_attempt_at=next_attempt_at, failures=F("failures") + 1, sent_at=sent_at)
 
 
 def record_rejection(
     grant_id: uuid.UUID, generation: int, lease_id: uuid.UUID, *, retry_in_seconds: float | None
-) -> bool:
+) -> None:
     """Store that the upstream rejected the credential itself.
 
     Args:
         retry_in_seconds: when an API key may be tried again; None for a refresh token, which is never tried again.
     """
-    values: dict[str, Any] = {
-        **_FREE,
-        "sent_at": None,
-        "rejected_at": timezone.now(),
-        "failures": F("failures") + 1,
-        "next_attempt_at": None,
-    }
-    if retry_in_seconds is None:
-        values["refresh_token"] = None
-    else:
-        values["next_attempt_at"] = Now() + dt.timedelta(seconds=retry_in_seconds)
-    return bool(_rows().filter(pk=grant_id, generation=generation, lease_id=lease_id).update(**values))
+    values: dict[str, Any] = {"next_attempt_at": None, "refresh_token": None}
+    if retry_in_seconds is not None:
+        values = {"next_attempt_at": Now() + dt.timedelta(seconds=retry_in_seconds)}
+    held = _rows().filter(pk=grant_id, generation=generation, lease_id=lease_id)
+    held.update(**_FREE, sent_at=None, rejected_at=timezone.now(), failures=F("failures") + 1, **values)
 
 
 def release(grant_id: uuid.UUID, lease_id: uuid.UUID, *, sent_at: Any) -> None:

@@ -926,12 +926,13 @@ def test_who_has_lost_a_lease_changes_nothing_of_its_next_holder(password_grant:
     assert not lease.mark_sent(made.pk, 1, mine)
     assert lease.take(made.pk, 1, theirs)
     before = Grant.objects.values().get()
-    assert not lease.record_failure(made.pk, 1, mine, retry_in_seconds=60, sent_at=None)
-    assert not lease.record_rejection(made.pk, 1, mine, retry_in_seconds=None)
+    lease.record_failure(made.pk, 1, mine, retry_in_seconds=60, sent_at=None)
+    lease.record_rejection(made.pk, 1, mine, retry_in_seconds=None)
     lease.release(made.pk, mine, sent_at=None)
     assert not lease.commit(made, tokens, 0.0, generation=0)
     assert Grant.objects.values().get() == before
-    assert lease.record_rejection(made.pk, 1, theirs, retry_in_seconds=None)
+    lease.record_rejection(made.pk, 1, theirs, retry_in_seconds=None)
+    assert Grant.objects.get().rejected_at is not None
     assert not lease.commit(made, tokens, 0.0, generation=1)
     assert Grant.objects.get().refresh_token is None
 
