@@ -21,13 +21,6 @@ from partium_auth.models.keys import ApiKeyState, KeyUse
 if TYPE_CHECKING:
     from django_stubs_ext import StrOrPromise
 
-VERIFICATION_WORDS = {
-    ApiKey.Verification.ACCEPTED: _("accepted"),
-    ApiKey.Verification.REJECTED: _("rejected"),
-    ApiKey.Verification.WRONG_ORGANIZATION: _("not for searches in this organization"),
-    ApiKey.Verification.UNVERIFIED: _("no answer"),
-}
-
 
 class StateFilter(admin.SimpleListFilter):
     """A filter by state. Without a choice it hides revoked keys."""
@@ -92,8 +85,7 @@ def last_used(key: Any) -> str:
 def last_verified(key: Any) -> str:
     if key.verified_at is None:
         return NOTHING
-    word = VERIFICATION_WORDS[ApiKey.Verification(key.verification)]
-    return format_html("{}, {}", word, ago(key.verified_at))
+    return format_html("{}, {}", key.get_verification_display(), ago(key.verified_at))
 
 
 @admin.display(description=_("expires in"), ordering="expires_at")

@@ -68,7 +68,6 @@ def check_provider(provider: Provider) -> Iterator[Finding]:
     if metadata.client_authentication == PRIVATE_KEY_JWT:
         yield from _client_key(provider, document)
     yield from _algorithms(provider, document, keys)
-    yield from _pkce(document)
     yield from _scopes(provider, document)
     yield from _refresh_tokens(provider, document)
     yield from _logout(metadata)
@@ -213,16 +212,6 @@ def _client_key(provider: Provider, document: Mapping[str, Any]) -> Iterator[Fin
             _("It takes client assertions signed with %(offered)s; the key pair here is for %(ours)s.")
             % {"offered": ", ".join(map(ascii, stated)), "ours": key.algorithm},
             advice,
-        )
-
-
-def _pkce(document: Mapping[str, Any]) -> Iterator[Finding]:
-    methods = document.get("code_challenge_methods_supported")
-    if document and not (isinstance(methods, list) and "S256" in methods):
-        yield Finding(
-            "warning",
-            _("It does not say that it supports PKCE with S256."),
-            _("Nothing has to be done here: PKCE is used anyway. Enable it at the provider if that is possible."),
         )
 
 
