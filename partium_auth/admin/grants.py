@@ -144,7 +144,5 @@ class GrantAdmin(PolicyAdmin):
         chosen = list(queryset.filter(revoked_at=None, api_key=None))
         ids = [grant.pk for grant in chosen]
         count = revoke_grants(ids, actor=actor_of(request))
-        for grant in chosen:
-            self.log_change(request, grant, gettext("Revoked."))
         text = ngettext("%(count)d grant was revoked.", "%(count)d grants were revoked.", count) % {"count": count}
         messages.success(request, text)

@@ -9,10 +9,9 @@ from typing import Any, ClassVar, cast
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext, ngettext
@@ -130,14 +129,6 @@ class ApiKeyAdmin(PolicyAdmin):
             },
         )
 
-    def _key(self, request: HttpRequest, object_id: str) -> Any:
-        key = self.get_object(request, unquote(object_id))
-        if key is None:
-            raise Http404
-        if not self.has_view_permission(request, key):
-            raise PermissionDenied
-        return key
-
     # -- add and rotate: Partium is asked, so neither may be inside a transaction ------------------------------------------
 
     @never_atomic
@@ -177,7 +168,7 @@ class ApiKeyAdmin(PolicyAdmin):
 
     @never_atomic
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        old = self._key(request, object_id)
+        old = self.seen_object(request, object_id)
         fresh_until = policy.require_fresh_login(actor_of(request))
         if old.status != ApiKey.Status.ACTIVE:
             messages.error(request, gettext("You can only rotate an active key. This key is retiring or revoked."))
@@ -241,7 +232,7 @@ class ApiKeyAdmin(PolicyAdmin):
                 rotate_url=self._url(request, "rotate", key.pk),
                 verify_url=self._url(request, "verify"),
                 revoke_url=self._url(request, "revoke"),
-                events_url=self._events_url(key),
+                events_url=self.events_url(key),
                 show_save_and_continue=False,
                 show_save_and_add_another=False,
             )
@@ -250,16 +241,9 @@ class ApiKeyAdmin(PolicyAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         keys.change_key(obj, label=obj.label, expires_at=obj.expires_at, actor=actor_of(request))
 
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """Write no log entry of Django's: the service has recorded an event, and a key has one audit trail."""
-
-    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """Show the events of the key."""
-        return HttpResponseRedirect(self._events_url(self._key(request, object_id)))
-
-    def _events_url(self, key: ApiKey) -> str:
+    def events_url(self, obj: Any) -> str:
         url = reverse("admin:partium_auth_auditevent_changelist", current_app=self.admin_site.name)
-        return f"{url}?api_key__id__exact={key.pk}"
+        return f"{url}?api_key__id__exact={obj.pk}"
 
     # -- find by value --------------------------------------------------------------------------------------------------
 

@@ -7,9 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.http import urlencode
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
@@ -149,6 +153,31 @@ class PolicyAdmin(ModelAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         title = capfirst(self.opts.verbose_name_plural)
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+    def log_addition(self, *args: Any) -> Any:
+        """Write no entry of Django's log: the service has recorded an event, and erasure and retention know events only."""
+
+    log_change = log_deletions = log_addition
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Show the events: Django's log has no entries."""
+        return HttpResponseRedirect(self.events_url(self.seen_object(request, object_id)))
+
+    def events_url(self, obj: Any) -> str:
+        """Return the URL of the events of an object's organization and person, as far as it has them."""
+        organization_id = obj.pk if isinstance(obj, Organization) else getattr(obj, "organization_id", None)
+        chosen = {"organization": organization_id, "person": getattr(obj, "user_id", None)}
+        url = reverse("admin:partium_auth_auditevent_changelist", current_app=self.admin_site.name)
+        return f"{url}?{urlencode({name: value for name, value in chosen.items() if value is not None})}"
+
+    def seen_object(self, request: HttpRequest, object_id: str) -> Any:
+        """Return the object that a URL names. Raises Http404 or PermissionDenied."""
+        obj = self.get_object(request, unquote(object_id))
+        if obj is None:
+            raise Http404
+        if not self.has_view_permission(request, obj):
+            raise PermissionDenied
+        return obj
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.may_see_any(request)

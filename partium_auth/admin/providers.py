@@ -277,7 +277,6 @@ class IdentityProviderAdmin(PolicyAdmin):
         except ValidationError as error:
             messages.error(request, " ".join(error.messages))
         else:
-            self.log_change(request, provider, gettext("Activated."))
             messages.success(request, gettext("%s is active: people can log in through it.") % provider)
         return HttpResponseRedirect(back_url)
 

@@ -419,6 +419,26 @@ def test_the_history_of_a_key_is_its_events(client: Client, acme: Organization) 
     assert not LogEntry.objects.exists()
 
 
+def test_django_logs_no_names_that_erasure_would_not_forget(ours: Tenant, root: Any) -> None:
+    client, start = login(root), "admin:partium_auth_"
+    LogEntry.objects.all().delete()
+    form = {"organization": "aardvark", "email": "x@example.com", "role": "member"}
+    client.post(reverse(f"{start}invitation_add"), form)
+    invitation = Invitation.objects.get(email="x@example.com")
+    client.post(reverse(f"{start}invitation_delete", args=[invitation.pk]), {"post": "yes"})
+    chosen = {"action": "delete_selected", "_selected_action": str(ours.membership.pk), "post": "yes"}
+    client.post(reverse(f"{start}membership_changelist"), chosen)
+    client.post(
+        reverse(f"{start}grant_changelist"), {**chosen, "action": "revoke_selected", "_selected_action": ours.grant.pk}
+    )
+    assert not LogEntry.objects.exists()
+    page = client.get(reverse(f"{start}organization_history", args=[ours.organization.pk]), follow=True)
+    seen = [event.action for event in page.context["cl"].result_list]
+    assert seen[:3] == ["member_removed", "invitation_withdrawn", "invitation_made"]
+    page = client.get(reverse(f"{start}identity_history", args=[ours.identity.pk]), follow=True)
+    assert [event.action for event in page.context["cl"].result_list] == ["grants_revoked", "member_removed"]
+
+
 @pytest.mark.parametrize("what", ["verify", "revoke"])
 def test_who_had_to_log_in_again_meanwhile_lands_on_the_list(client: Client, dev: Any, what: str) -> None:
     url = reverse(KEY + what)
