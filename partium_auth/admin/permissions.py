@@ -154,7 +154,7 @@ class PolicyAdmin(ModelAdmin):
         title = capfirst(self.opts.verbose_name_plural)
         return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
-    def log_addition(self, *args: Any) -> Any:
+    def log_addition(self, *args: Any, **kwargs: Any) -> Any:
         """Write no entry of Django's log: the service has recorded an event, and erasure and retention know events only."""
 
     log_change = log_deletions = log_addition
@@ -168,7 +168,7 @@ class PolicyAdmin(ModelAdmin):
         organization_id = obj.pk if isinstance(obj, Organization) else getattr(obj, "organization_id", None)
         chosen = {"organization": organization_id, "person": getattr(obj, "user_id", None)}
         url = reverse("admin:partium_auth_auditevent_changelist", current_app=self.admin_site.name)
-        return f"{url}?{urlencode({name: value for name, value in chosen.items() if value is not None})}"
+        return f"{url}?{urlencode({name: str(value) for name, value in chosen.items() if value is not None})}"
 
     def seen_object(self, request: HttpRequest, object_id: str) -> Any:
         """Return the object that a URL names. Raises Http404 or PermissionDenied."""
