@@ -47,6 +47,14 @@ def has_ended(login: Grant) -> bool:
     return login.rejected_at is not None or login.revoked_at is not None
 
 
+def is_rejected(refresh_token: str) -> bool:
+    try:
+        token_endpoint.refresh(providers.get("default"), refresh_token)
+    except CredentialsRejected:
+        return True
+    return False
+
+
 def roles() -> dict[str, str]:
     return dict(Membership.objects.values_list("organization__org_id", "role"))
 
@@ -90,7 +98,13 @@ def test_20_requests_at_once_make_one_refresh(
             shows(page, "ann@example.com")
         assert Grant.objects.get().generation == generation
     assert calls.count("provider_token") == 2
-    assert (Grant.objects.get().refresh_token.reveal() != first) is rotating
+    # Keycloak sends another refresh token each time: what counts is whether an old one still works.
+    if rotating:
+        eventually(
+            lambda: is_rejected(first), lambda: "an old refresh token still works"
+        )  # Keycloak counts in whole seconds
+    else:
+        assert not is_rejected(first)
 
 
 @EVERY
@@ -126,8 +140,7 @@ def test_a_log_out_revokes_the_refresh_token(provider: RealProvider, visitor: Vi
     provider.log_in(visitor)
     refresh_token = Grant.objects.get().refresh_token.reveal()
     visitor.log_out()
-    with pytest.raises(CredentialsRejected):
-        token_endpoint.refresh(providers.get("default"), refresh_token)
+    assert is_rejected(refresh_token)
 
 
 @EVERY
