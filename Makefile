@@ -154,9 +154,9 @@ $(OAUTH_TOOLKIT_HOME)/.installed:
 	@"$(@D)/bin/python" -m pip install -qq --disable-pip-version-check --only-binary :all: django-oauth-toolkit==$(OAUTH_TOOLKIT)
 	@touch "$@"
 
-$(SPRING_HOME)/.installed: tests/real_providers/spring/pom.xml | jdk
+$(SPRING_HOME)/.installed: | jdk
 	@echo "Downloading Spring Authorization Server $(SPRING) …"
-	@mkdir -p "$(@D)" && $(MVN) -f $< $(DEPENDENCY_PLUGIN):copy-dependencies -DoutputDirectory="$(@D)" >"$(@D)/log" 2>&1 \
+	@mkdir -p "$(@D)" && $(MVN) -f tests/real_providers/spring/pom.xml $(DEPENDENCY_PLUGIN):copy-dependencies -DoutputDirectory="$(@D)" >"$(@D)/log" 2>&1 \
 	|| { echo "Spring Authorization Server could not be downloaded with Maven: $$(grep -m 1 ERROR "$(@D)/log")"; exit 1; }
 	@touch "$@"
 
