@@ -343,6 +343,7 @@ class TokenManager:
         return _ended_refresh(grant_id, pause.refresh) if done else _Found()
 
     async def _await(self, grant_id: uuid.UUID, pause: _Pause) -> _Found:
+        await sync_to_async(return_connections_to_pools)()
         if pause.refresh is None:
             await asyncio.sleep(pause.seconds)
             return await sync_to_async(_look)(grant_id, None)

@@ -424,6 +424,28 @@ def test_a_caller_that_waits_gives_its_pooled_connection_back(
 
 
 @only_one
+def test_an_async_caller_that_waits_gives_its_requests_pooled_connection_back(
+    token_manager: TokenManager,
+    password_grant: MakeGrant,
+    partium_sandbox: PartiumSandbox,
+    pooled: Callable[[], BaseDatabaseWrapper],
+) -> None:
+    seen = age(password_grant(), 0)
+
+    async def main() -> int:
+        async with ThreadSensitiveContext():  # as Django's ASGI handler does for each request
+            used = await sync_to_async(pooled)()
+            with partium_sandbox.hang("refresh") as hang:
+                waiting = asyncio.create_task(token_manager.aobtain(seen))
+                await asyncio.to_thread(hang.wait_until_met)
+                await asyncio.to_thread(eventually, lambda: used.connection is None)
+                hang.release()
+                return (await waiting).generation
+
+    assert asyncio.run(main()) == 2
+
+
+@only_one
 def test_in_a_transaction_of_a_pooled_connection_waiting_is_pointless_and_ends_soon(
     token_manager: TokenManager,
     oidc_grant: MakeGrant,
