@@ -137,11 +137,6 @@ def _turn_to_push(provider: Provider) -> Iterator[None]:
 def finish(request: HttpRequest, provider: Provider, started_login: StartedLogin) -> VerifiedLogin:
     """Return the login that the provider's authorization response leads to, verified.
 
-    Args:
-        request: the callback's.
-        provider: where the login was started.
-        started_login: what :func:`started.find` returned.
-
     Raises:
         ProviderError: the provider says that it did not log anybody in.
         Refused: something is not what it has to be.

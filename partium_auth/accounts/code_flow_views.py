@@ -181,9 +181,7 @@ def _provider(slug: str) -> Provider:
 
 def _store_tokens_as_base_library(request: HttpRequest, login: VerifiedLogin) -> None:
     """Write the session keys of the base library where its settings ask for them; this app does not read them."""
-    for setting, key, token in (
-        ("OIDC_STORE_ACCESS_TOKEN", "oidc_access_token", login.tokens and login.tokens.access_token),
-        ("OIDC_STORE_ID_TOKEN", "oidc_id_token", login.tokens and login.tokens.id_token),
-    ):
-        if getattr(settings, setting, False):
-            request.session[key] = token
+    if getattr(settings, "OIDC_STORE_ACCESS_TOKEN", False):
+        request.session["oidc_access_token"] = login.tokens and login.tokens.access_token
+    if getattr(settings, "OIDC_STORE_ID_TOKEN", False):
+        request.session["oidc_id_token"] = login.tokens and login.tokens.id_token

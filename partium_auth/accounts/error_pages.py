@@ -139,8 +139,7 @@ def refusal_response(
     """Return the page for a refused login, and log the check that failed, never a token.
 
     Args:
-        request: what is answered.
-        failure: why.
+        request, failure: what is answered, and why.
         provider: slug of the provider that was to verify the login; empty for a Partium user name and password.
         next_url: where the person wanted to go; kept for the next try.
     """

@@ -72,8 +72,7 @@ class ProviderLogout:
     def url(self, target: str) -> str:
         """Return the provider's log-out URL, or an empty string where it has none or cannot be asked.
 
-        Args:
-            target: absolute; where the provider sends the browser back to, if that is registered with it.
+        The provider sends the browser back to ``target``, an absolute URL, if that is registered with it.
         """
         try:
             endpoint = metadata_of(self.provider).end_session_endpoint

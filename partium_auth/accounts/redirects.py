@@ -37,13 +37,9 @@ def is_navigation(request: HttpRequest) -> bool:
 def is_safe_target(
     request: HttpRequest, url: str, *, hosts: Iterable[str] = (), require_https: bool | None = None
 ) -> bool:
-    """Tell whether a browser may be sent to a URL that a request names: it is on this site and short enough.
+    """Tell whether a browser may be sent to a URL that a request names: it is on this site or these hosts, and short enough.
 
-    Args:
-        request: what named it.
-        url: such as ``next``.
-        hosts: that count as this site too.
-        require_https: default: where this request came by it.
+    Plain http is safe by default only where this request came by it.
     """
     if len(url) > _LONGEST_TARGET or len(quote(url, safe="")) > _LONGEST_TARGET:
         return False

@@ -38,7 +38,7 @@ def log_in(request: HttpRequest, login: VerifiedLogin, *, org_id: str = "") -> N
     """Log the user of a verified login in; the tokens are stored last.
 
     Args:
-        request, login: the session, and the login with its user.
+        request, login: the session's, and a login with its user.
         org_id: Partium's id of the organization whose login link was used.
 
     Raises:

@@ -15,9 +15,7 @@ from partium_auth.models.database import database_alias
 def use_once(value: str, until: dt.datetime) -> bool:
     """Use a value up, in all processes; return whether it had not been used before.
 
-    Args:
-        value: what must not be used again.
-        until: when it could not be used any more anyway.
+    ``until`` is when it could not be used any more anyway.
     """
     digest = hashlib.sha256(value.encode()).hexdigest()
     alias = database_alias()

@@ -83,12 +83,7 @@ def _observe(bearer: Bearer, endpoint: str, call: Call) -> None:
 
 
 def find_client(source: BearerSource, name: str) -> FindClient:
-    """Return a Find API client. This does no I/O.
-
-    Args:
-        source: gives the bearer of each call, with the organization to search in.
-        name: whom the client acts for, to be seen in its ``repr``.
-    """
+    """Return a Find API client, whose ``repr`` shows the name of whom it acts for. This does no I/O."""
     from django.utils.translation import get_language
 
     from partium_auth.partium.client import FindClient

@@ -64,9 +64,7 @@ class EventDetail(models.TextChoices):
 def describe(code: str, parameters: Mapping[str, Any]) -> str:
     """Return the sentence of an event in the active language; a code that is not known is returned as it is.
 
-    Args:
-        code: an :class:`EventDetail`, or empty.
-        parameters: what the sentence has places for; ``outcome`` is the code of a second sentence.
+    ``parameters`` fill the places of the sentence; ``outcome`` is the code of a second sentence.
     """
     if code not in EventDetail.values:
         return code

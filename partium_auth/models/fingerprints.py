@@ -30,9 +30,7 @@ class FingerprintKey(models.Model):
 def fingerprint(purpose: str, value: str | Plain) -> str:
     """Return the keyed fingerprint of a value, 64 hexadecimal digits.
 
-    Args:
-        purpose: what the fingerprint is for. Fingerprints of different purposes cannot be compared.
-        value: the secret or identifier.
+    Fingerprints of different purposes cannot be compared.
 
     Raises:
         EncryptionError: no usable key in ``PARTIUM_ENCRYPTION_KEYS``.

@@ -28,12 +28,7 @@ def new_version() -> int:
 
 
 def replace_versions(organization_ids: Iterable[uuid.UUID] | None, *, using: str) -> None:
-    """Give organizations a new version, in the caller's transaction.
-
-    Args:
-        organization_ids: which; None for all.
-        using: the database alias.
-    """
+    """Give organizations, or all with None, a new version, in the caller's transaction."""
     rows = apps.get_model("partium_auth", "Organization")._base_manager.using(using)
     ids = None if organization_ids is None else set(organization_ids)
     if ids is not None and len(ids) <= _MOST_IDS:

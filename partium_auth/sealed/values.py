@@ -71,7 +71,6 @@ def seal(row: models.Model, field: str, plaintext: str | Plain) -> Sealed:
     Args:
         row: the instance, saved or not, with a primary key.
         field: name of a :class:`SealedField` of the model.
-        plaintext: the secret.
 
     Raises:
         EncryptionError: no usable key is configured.

@@ -43,14 +43,12 @@ def record(
     """Add an event. It is one INSERT that waits for no lock; signals and the log line follow the commit.
 
     Args:
-        action: what happened.
+        action, detail: what happened, and the sentence about it.
         actor: who did it; None: the system.
         address: the IP address they did it from; a ``SessionActor`` knows it itself.
         organization: the organization concerned, where there is no key.
-        key: the key concerned.
-        person: the person concerned, where that is not the actor.
+        key, person: the key concerned, and the person, where that is not the actor.
         person_name: the person's user name or e-mail address; empty: the user name of ``person``; None: no name.
-        detail: the sentence about it.
         parameters: what the sentence has places for, as JSON can store it. Never a secret, and no name or address of a
             person: erasure does not look here.
     """
