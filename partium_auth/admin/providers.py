@@ -94,6 +94,7 @@ class ProviderForm(ConfirmedForm):
         super().__init__(*args, **kwargs)
         if self.instance._state.adding:
             self.instance.is_active = False  # until it is checked
+            self.fields["new_client_secret"].help_text = _("It is stored encrypted and never shown again.")
 
     def losses(self, data: dict[str, Any]) -> Iterator[str]:
         if self.instance.is_active and not data.get("is_active", True):

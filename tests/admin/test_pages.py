@@ -834,7 +834,9 @@ def test_a_client_secret_is_written_and_never_read(root: Any) -> None:
         "email_domains-INITIAL_FORMS": "0",
         "email_domains-0-domain": "acme.example",
     }
-    response = client.post(reverse("admin:partium_auth_identityprovider_add"), posted)
+    add = reverse("admin:partium_auth_identityprovider_add")
+    assert "keep the stored secret" not in client.get(add).content.decode()  # there is none yet
+    response = client.post(add, posted)
     assert response.status_code == 302, response.content.decode()
     provider = IdentityProvider.objects.get()
     assert provider.client_secret.reveal() == "the-client-secret"
