@@ -373,6 +373,14 @@ def test_a_session_that_ended_in_another_tab_leads_to_the_login_page(visit_as: V
     expect(page.get_by_role("heading", name="Parts for “relay”")).to_be_visible()
 
 
+def test_a_photo_that_was_not_searched_is_told_on_the_login_page(visit_as: Visit) -> None:
+    page = visit_as("ada")
+    page.context.clear_cookies(name="sessionid")
+    page.get_by_role("link", name="Try this picture").press("Enter")
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
+    expect(page.get_by_role("status").get_by_text("choose the photo again.")).to_be_visible()
+
+
 @pytest.mark.parametrize("path", ["/?text=relay", "/in-the-browser/"])
 def test_a_page_that_said_there_is_no_key_goes_on_when_one_is_added(
     visit_as: Visit, demo: RunningDemo, path: str
