@@ -110,7 +110,7 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         _refuse()
 
     def bulk_create(self, objs: Any, *args: Any, **kwargs: Any) -> list[AuditEvent]:
-        if kwargs.get("update_conflicts"):
+        if kwargs.get("update_conflicts") or any(args[2:]):
             _refuse()
         return super().bulk_create(objs, *args, **kwargs)
 

@@ -64,7 +64,7 @@ class DecidesAccessQuerySet(models.QuerySet[M]):
         with transaction.atomic(using=self.db, savepoint=False):
             made = super().bulk_create(rows, *args, **kwargs)
             # With update_conflicts, rows of any organization may have been changed.
-            known = self.model.organization_field and not kwargs.get("update_conflicts")
+            known = self.model.organization_field and not (kwargs.get("update_conflicts") or any(args[2:]))
             ids = {getattr(row, self.model.organization_field) for row in rows} if known else None
             replace_versions(ids, using=self.db)
         return made

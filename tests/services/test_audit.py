@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
@@ -45,10 +46,16 @@ WAYS_TO_CHANGE: dict[str, Callable[[AuditEvent], Any]] = {
     "upsert": lambda event: AuditEvent.objects.bulk_create(
         [event], update_conflicts=True, update_fields=["address"], unique_fields=["id"]
     ),
+    "upsert by position": lambda event: AuditEvent.objects.bulk_create([event], None, False, True, ["address"], ["id"]),
     "delete of all": lambda _: AuditEvent.objects.all().delete(),
     "through the organization": lambda event: Organization.objects.get().events.all().delete(),
     "move to another organization": lambda event: Organization.objects.get().events.add(event, bulk=True),
     "take from the organization": lambda event: Organization.objects.get().events.clear(),
+    "asave": lambda event: async_to_sync(event.asave)(),
+    "adelete": lambda event: async_to_sync(event.adelete)(),
+    "aupdate": lambda _: async_to_sync(AuditEvent.objects.all().aupdate)(address=None),
+    "abulk_update": lambda event: async_to_sync(AuditEvent.objects.all().abulk_update)([event], ["address"]),
+    "adelete of all": lambda _: async_to_sync(AuditEvent.objects.all().adelete)(),
 }
 
 

@@ -347,6 +347,22 @@ def version(organization: Organization) -> int:
     return Organization.objects.values_list("version", flat=True).get(pk=organization.pk)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_rows_that_are_written_over_replace_the_version_of_every_organization(
+    acme: Organization, ann: Person, named: bool
+) -> None:
+    before, membership = version(acme), Membership.objects.get()
+    membership.organization = Organization.objects.create(org_id="another")
+    unique = None if connection.vendor == "mysql" else ["id"]
+    if named:
+        Membership.objects.bulk_create(
+            [membership], update_conflicts=True, update_fields=["organization"], unique_fields=unique
+        )
+    else:
+        Membership.objects.bulk_create([membership], None, False, True, ["organization"], unique)
+    assert version(acme) != before
+
+
 def test_a_version_and_what_it_is_about_are_committed_together(acme: Organization, ann: Person) -> None:
     before = version(acme)
     with transaction.atomic():
