@@ -7,8 +7,6 @@ with the value's context (model, row, field), so a ciphertext that was copied to
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -124,10 +122,8 @@ def _keyring(keys: tuple[str, ...]) -> dict[str, Fernet]:
         if kid in ring:
             raise EncryptionError(f"PARTIUM_ENCRYPTION_KEYS names the key {kid!r} twice.")
         try:
-            decoded = base64.urlsafe_b64decode(key + "=" * (-len(key) % 4))
-        except (ValueError, binascii.Error):
-            decoded = b""
-        if len(decoded) != 32:
-            raise EncryptionError(f"Entry {position} of PARTIUM_ENCRYPTION_KEYS does not hold 32 bytes in base64.")
-        ring[kid] = Fernet(base64.urlsafe_b64encode(decoded))
+            ring[kid] = Fernet(key + "=" * (-len(key) % 4))
+        except ValueError:
+            text = f"Entry {position} of PARTIUM_ENCRYPTION_KEYS does not hold 32 bytes in base64."
+            raise EncryptionError(text) from None
     return ring

@@ -136,8 +136,10 @@ class Command(BaseCommand):
             )
         if options["json"]:
             self.stdout.write(json.dumps(found, indent=2, ensure_ascii=False))
-        for row in [] if options["json"] else found:
-            self.stdout.write("  ".join(part for part in (row["organization"], row["health"], row["until"]) if part))
+        else:
+            for row in found:
+                parts = row["organization"], row["health"], row["until"]
+                self.stdout.write("  ".join(part for part in parts if part))
         if found:
             raise CommandError(f"Organizations that need attention: {len(found)}.", returncode=NEEDS_ATTENTION)
         return OK
