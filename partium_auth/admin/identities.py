@@ -74,10 +74,6 @@ class IdentityAdmin(PolicyAdmin):
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         identities.disconnect_identity(obj, actor=actor_of(request))
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        for identity in queryset.select_related("user"):
-            self.delete_model(request, identity)
-
 
 def person_begins_with(term: str, prefix: str = "") -> Q:
     """Return the condition that a person's user name or e-mail address begins with ``term``.

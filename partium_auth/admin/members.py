@@ -276,7 +276,3 @@ class InvitationAdmin(_MembersAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         members.withdraw_invitation(obj, actor=actor_of(request))
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        for invitation in queryset.select_related("organization"):
-            self.delete_model(request, invitation)

@@ -179,6 +179,10 @@ class PolicyAdmin(ModelAdmin):
             raise PermissionDenied
         return obj
 
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        for obj in queryset:
+            self.delete_model(request, obj)
+
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.may_see_any(request)
 

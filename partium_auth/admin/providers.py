@@ -9,7 +9,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -305,7 +304,3 @@ class IdentityProviderAdmin(PolicyAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         delete_provider(obj, actor=actor_of(request))
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        for provider in queryset.select_related("organization"):
-            self.delete_model(request, provider)
