@@ -250,6 +250,13 @@ def test_everything_can_be_done_with_the_keyboard(visit: Visit) -> None:
     page.keyboard.press("Enter")
     expect(page.locator(".part")).to_have_count(16)
 
+    page.locator("#results").focus()
+    tab_to(page, "120 mm (3)")
+    page.keyboard.press("Space")
+    tab_to(page, "Apply")
+    page.keyboard.press("Enter")
+    expect(page.locator(".part")).to_have_count(3)
+
     page.locator(".brand").focus()
     tab_to(page, "Organization")
     page.keyboard.type("Globex")  # a list chooses by its first letters, and does not leave the page
