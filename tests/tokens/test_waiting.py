@@ -11,14 +11,19 @@ from typing import Any
 
 import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from partium_auth.accounts import login_calls
 from partium_auth.exceptions import TokenUnavailable
+from partium_auth.host.waiting import waiting_callers
+from partium_auth.middleware import PartiumMiddleware
 from partium_auth.models import Grant, Outage
+from partium_auth.signals import token_refreshed
 from partium_auth.testing.sandbox import PartiumSandbox
 from partium_auth.tokens import lease
 from partium_auth.tokens.manager import TokenManager
@@ -104,6 +109,23 @@ def test_async_callers_hold_no_thread_and_more_of_them_may_wait(
             return [(await call).generation for call in calls]
 
     assert asyncio.run(main()) == [2] * 40
+
+
+def test_a_stored_token_is_handed_out_whatever_its_refresh_does_next(
+    token_manager: TokenManager, password_grant: MakeGrant
+) -> None:
+    """The site's receivers, and the verification of its ID token, which may ask the provider for its keys."""
+    seen, go_on = age(password_grant(), 0), threading.Event()
+
+    def listen(**_: object) -> None:
+        go_on.wait(60)
+
+    token_refreshed.connect(listen)
+    try:
+        assert token_manager.obtain(seen).generation == 2
+    finally:
+        go_on.set()
+        token_refreshed.disconnect(listen)
 
 
 def test_nobody_waits_for_a_refresh_that_others_have_waited_for_in_vain(
@@ -324,6 +346,25 @@ def test_a_quarter_of_the_servers_threads_is_kept_for_pages_without_a_token(
     note_threads(token_manager, pool, threads)
     note_threads(token_manager, pool, threads)  # a thread that serves again is no other thread
     assert token_manager.waiting.limit == limit
+
+
+def test_the_middleware_notes_the_threads_that_serve(settings: Settings) -> None:
+    del settings.PARTIUM_MAX_WAITING
+    together = threading.Barrier(40)
+
+    def view(request: HttpRequest) -> HttpResponse:
+        together.wait(30)
+        return HttpResponse()
+
+    def serve() -> None:
+        request = HttpRequest()
+        request.session = SessionStore()
+        PartiumMiddleware(view)(request)
+
+    with ThreadPoolExecutor(40) as server:
+        for call in [server.submit(serve) for _ in range(40)]:
+            call.result(30)
+        assert waiting_callers().limit >= 30
 
 
 def test_threads_that_have_ended_do_not_count(token_manager: TokenManager, settings: Settings) -> None:
