@@ -25,13 +25,16 @@ from partium_auth.exceptions import (
     CredentialsRejected,
     EncryptionError,
     FreshLoginRequired,
+    KeyRejected,
     LoginRequired,
+    NoUsableKey,
     PartiumError,
     TokenUnavailable,
     UpstreamError,
 )
 from partium_auth.host.repeated_log import RepeatedLog
 from partium_auth.http.transport import InsecureURL
+from partium_auth.models.keys import REJECTION_REMEMBERED
 from partium_auth.oidc import providers
 from partium_auth.oidc.errors import Refused
 
@@ -41,6 +44,8 @@ login_logger = logging.getLogger("partium_auth.login")
 repeated_log = RepeatedLog(logger)
 RETRY_SECONDS = 5
 """``Retry-After`` where nobody knows better."""
+KEY_RETRY_SECONDS = int(REJECTION_REMEMBERED.total_seconds())
+"""``Retry-After`` where somebody has to change a key first; so long is a rejected one not tried again."""
 LONGEST_RELOAD_SECONDS = 10
 """A page that a token is missing for, or a login's callback, reloads by itself if the wait is not longer than this."""
 _SILENT_AGAIN_SECONDS = 60.0
@@ -115,7 +120,8 @@ def _explain(request: HttpRequest, error: PartiumError) -> HttpResponse:
     level = logging.ERROR if isinstance(error, EncryptionError) else logging.WARNING
     kind, path = type(error).__name__, escape_uri_path(request.path)
     repeated_log.write(level, (kind, str(error)), "%s %s: %s: %s", request.method, path, kind, error)
-    retry_after = getattr(error, "retry_after", None) or RETRY_SECONDS
+    needs_a_key = isinstance(error, EncryptionError | KeyRejected | NoUsableKey)
+    retry_after = getattr(error, "retry_after", None) or (KEY_RETRY_SECONDS if needs_a_key else RETRY_SECONDS)
     if is_navigation(request):
         reloads = (
             isinstance(error, TokenUnavailable) and request.method == "GET" and retry_after <= LONGEST_RELOAD_SECONDS

@@ -129,6 +129,14 @@ def test_no_partium_error_becomes_a_500_or_shows_its_details(
     assert ("Retry-After" in response) == (response.status_code == 503)
 
 
+@pytest.mark.parametrize("name", ["KeyRejected", "NoUsableKey", "EncryptionError"])
+@pytest.mark.parametrize("headers", [PAGE, SCRIPT], ids=["page", "script"])
+def test_nobody_is_told_to_come_back_before_a_rejected_key_is_tried_again(
+    client: Client, name: str, headers: dict[str, str]
+) -> None:
+    assert client.get(f"/failing/{name}/", headers=headers)["Retry-After"] == "60"
+
+
 def test_every_exception_has_an_answer_of_its_own_here() -> None:
     kinds = [value for value in vars(exceptions).values() if isinstance(value, type)]
     assert {kind.__name__ for kind in kinds if issubclass(kind, exceptions.PartiumError)} == set(EVERY_ERROR)
