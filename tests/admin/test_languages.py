@@ -104,7 +104,7 @@ def test_every_page_of_the_admin(site: str, ours: Tenant, root: Any, settings: S
         if response.status_code == 200:
             assert_translatable(response, url)
             seen += 1
-    assert seen > 34
+    assert seen > 28  # a history leads to the events
 
 
 def test_what_the_admin_answers_to_forms(ours: Tenant, root: Any, partium_sandbox: PartiumSandbox) -> None:
