@@ -381,9 +381,10 @@ class FindClient:
         return send, functools.partial(_found, asked=asked, client=self)
 
     def _page(self, session_id: str, skip: int, limit: int) -> _Send:
-        return self._get(
-            "page", self.assumptions.page_path, {"session_id": session_id, "skip": int(skip), "limit": int(limit)}
-        )
+        skip, limit = int(skip), int(limit)
+        number = skip // max(1, limit)
+        at = {"session_id": session_id, "skip": skip, "limit": limit, "page": number + 1, "page_from_0": number}
+        return self._get("page", self.assumptions.page_path, at)
 
     def _filters(self, template: str, places: Mapping[str, object]) -> _Send:
         return self._get("filters", template, places)

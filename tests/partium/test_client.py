@@ -460,6 +460,12 @@ def test_where_the_state_is_can_be_said(api: API) -> None:
     assert api.last.target == "/2/searches/5e55/state?offset=4&size=5"
 
 
+def test_a_path_may_count_pages(api: API) -> None:
+    assumptions = Assumptions(page_path="/2/searches/{session_id}?page={page}&index={page_from_0}")
+    api.find(assumptions=assumptions).page("5e55", skip=10, limit=5)
+    assert api.last.target == "/2/searches/5e55?page=3&index=2"
+
+
 @pytest.mark.parametrize(
     ("path", "ask", "lacking"),
     [
