@@ -141,8 +141,9 @@ class WaitingCallers:
         return sum(self._waiting.values())
 
     def forget(self) -> None:
-        """Forget which hosts are slow; for tests."""
+        """Forget which hosts are slow, and which threads serve requests; for tests."""
         self._slow_until = {}
+        self._of_thread = threading.local()
 
 
 def holds_server_thread() -> bool:

@@ -41,9 +41,8 @@ class Connection:
         self._pid = os.getpid()
         self._is_kept = False
         self._used_at = time.monotonic()
-        weakref.finalize(
-            self, sock.close
-        )  # a kept one of a thread that has ended, or of a transport that nobody uses any more
+        # For a kept connection of a thread that has ended, or of a transport that nobody uses any more.
+        weakref.finalize(self, sock.close)
 
     def reuse(self, url: str, deadline: Deadline, idle_seconds: float, *, public_only: bool) -> bool:
         """Prepare for one more call. Returns False where the connection does not fit, or the upstream has closed it."""

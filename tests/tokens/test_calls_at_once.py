@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import connections
 from pytest_django import Settings
 
@@ -143,7 +144,7 @@ def test_jobs_and_async_code_hold_no_thread_of_the_server(
     async def search() -> Any:
         return await client.asearch(text="fan", total_seconds=0.1)
 
-    for ask in (lambda: asyncio.run(search()), lambda: client.search(text="fan", total_seconds=0.1)):
+    for ask in (async_to_sync(search), lambda: client.search(text="fan", total_seconds=0.1)):
         error = pool.submit(in_a_job, ask).exception(30)
         assert isinstance(error, TimedOut)  # it was sent
 
@@ -159,7 +160,7 @@ def test_searches_that_async_code_awaits_leave_its_own_threads_alone(
             hang.release()
             await asyncio.gather(*searches)
 
-    asyncio.run(main())
+    async_to_sync(main)()
 
 
 def test_a_login_that_has_a_place_needs_no_other(settings: Settings, pool: ThreadPoolExecutor) -> None:
@@ -177,5 +178,13 @@ def test_a_login_that_has_a_place_needs_no_other(settings: Settings, pool: Threa
 
 
 def in_a_job(do: Callable[[], Any]) -> Any:
-    with ThreadPoolExecutor(1) as own:  # no thread of the server
-        return own.submit(do).result(30)
+    """Do something in a thread that serves no requests."""
+
+    def closing() -> Any:
+        try:
+            return do()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as own:
+        return own.submit(closing).result(30)

@@ -801,6 +801,7 @@ def test_a_key_that_has_come_to_its_end_serves_nothing(
 def test_a_keys_end_is_right_in_a_database_with_a_time_zone_of_its_own(
     settings: Settings, acme: Organization, log_in: LogIn, key_grant: MakeGrant, name: str
 ) -> None:
+    settings.PARTIUM_EXECUTOR = "inline"  # the connection of a refresh thread would keep the time zone for later tests
     use_keys(acme)
     person = log_in(acme, kind=None)
     key = key_grant().api_key
