@@ -48,14 +48,16 @@ services: ## start PostgreSQL, MariaDB and Redis for the tests and show how to u
 	@.ci/services.py
 
 node: $(VENV)/.installed-dev ## run the tests with npm packages (oidc-provider, Vite); needs Node.js and Debian's chromium
-	@$(BIN)/python -m pytest -m node $(ARGS)
+	@# Playwright's event loop stays in its thread: one process for each suite.
+	@for suite in tests/node_provider tests/bundle; do \
+	$(BIN)/python -m pytest -m node $(ARGS) $$suite || exit 1; done
 
 providers: $(VENV)/.installed-dev $(KEYCLOAK_HOME)/bin/kc.sh $(OAUTH_TOOLKIT_HOME)/.installed $(SPRING_HOME)/.installed ## run the tests against real providers, downloaded once; needs a JDK of 17 and Maven
 	@KEYCLOAK_HOME="$(KEYCLOAK_HOME)" OAUTH_TOOLKIT_HOME="$(OAUTH_TOOLKIT_HOME)" SPRING_HOME="$(SPRING_HOME)" \
 	$(BIN)/python -m pytest -m providers $(ARGS) tests/real_providers
 
 browser: $(VENV)/.installed-dev ## run the tests in a browser; needs Debian's chromium
-	@# Playwright's event loop stays in its thread: one process for each suite.
+	@# As for node.
 	@for suite in tests/browser tests/admin tests/hosts; do \
 	$(BIN)/python -m pytest -m browser $(ARGS) $$suite || exit 1; done
 
