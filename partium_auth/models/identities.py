@@ -47,9 +47,8 @@ class Invitation(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.EmailField(_("e-mail address"), max_length=254, db_index=True, validators=[validate_seen])
-    name = models.CharField(
-        max_length=254, editable=False, default=""
-    )  # as it was typed: Partium's user names are exact
+    # As it was typed: Partium's user names are exact.
+    name = models.CharField(max_length=254, editable=False, default="")
     organization = models.ForeignKey(
         Organization, verbose_name=_("organization"), on_delete=models.CASCADE, related_name="invitations"
     )

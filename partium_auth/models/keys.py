@@ -177,9 +177,8 @@ class ApiKey(DecidesAccess):
     """
 
     irrelevant_to_access = frozenset({"last_used_at"})  # written all day
-    sealed_with: ClassVar = {
-        "secret": ("organization_id",)
-    }  # a key that is moved to another organization does not open
+    # A key that is moved to another organization does not open.
+    sealed_with: ClassVar = {"secret": ("organization_id",)}
     usability: int  # of a row of in_serving_order()
     state: str  # of a row of with_state()
     use: str  # of a row of with_use()

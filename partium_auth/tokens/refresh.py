@@ -282,9 +282,8 @@ class Refresher:
         with pending.lock:
             if pending.thread is None or not pending.thread.is_alive():
                 pending.thread = threading.Thread(target=self._retry_commits, args=(pending,), daemon=True)
-                with contextlib.suppress(
-                    RuntimeError
-                ):  # no thread can be started: drain() retries when the process ends
+                # Where no thread can be started, drain() retries when the process ends.
+                with contextlib.suppress(RuntimeError):
                     pending.thread.start()
 
     def _retry_commits(self, pending: _PendingCommits) -> None:
