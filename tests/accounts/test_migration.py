@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from partium_auth.models import Grant, Identity
 from tests.accounts.migrated_site import users
-from tests.oidc.conftest import Browser
+from tests.oidc.conftest import Browser, name_endpoints
 from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, BendableProvider, callback_url, jwk
 
 pytestmark = [pytest.mark.urls("tests.accounts.migrated_site")]
@@ -27,13 +27,9 @@ def site(op: BendableProvider, settings: Settings, db: None) -> BendableProvider
     settings.OIDC_OP_ISSUER = op.url
     settings.OIDC_RP_CLIENT_ID = CLIENT_ID
     settings.OIDC_RP_CLIENT_SECRET = CLIENT_SECRET
-    settings.OIDC_OP_AUTHORIZATION_ENDPOINT = f"{op.url}/authorize"
-    settings.OIDC_OP_TOKEN_ENDPOINT = f"{op.url}/token"
-    settings.OIDC_OP_USER_ENDPOINT = f"{op.url}/userinfo"
-    settings.OIDC_OP_JWKS_ENDPOINT = f"{op.url}/jwks"
+    name_endpoints(op, settings)
     settings.OIDC_RP_SIGN_ALGO = "RS256"
     settings.LOGIN_REDIRECT_URL = "/"
-    op.client_authentication = "client_secret_post"
     op.claims.update(CLAIMS)
     return op
 

@@ -17,7 +17,7 @@ from partium_auth.backends import PartiumOIDCBackend
 from partium_auth.checks import UNCALLED_METHODS, UNREAD_SETTINGS
 from tests.accounts.test_migration import OldBrowser
 from tests.demo.processes import ROOT
-from tests.oidc.conftest import op, provider_server  # noqa: F401  # fixtures
+from tests.oidc.conftest import name_endpoints, op, provider_server  # noqa: F401  # fixtures
 from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, BendableProvider
 
 pytestmark = pytest.mark.django_db
@@ -56,12 +56,8 @@ def moved(op: BendableProvider, settings: Settings, monkeypatch: pytest.MonkeyPa
     settings.OIDC_OP_ISSUER = op.url
     settings.OIDC_RP_CLIENT_ID = CLIENT_ID
     settings.OIDC_RP_CLIENT_SECRET = CLIENT_SECRET
-    settings.OIDC_OP_AUTHORIZATION_ENDPOINT = f"{op.url}/authorize"
-    settings.OIDC_OP_TOKEN_ENDPOINT = f"{op.url}/token"
-    settings.OIDC_OP_USER_ENDPOINT = f"{op.url}/userinfo"
-    settings.OIDC_OP_JWKS_ENDPOINT = f"{op.url}/jwks"
+    name_endpoints(op, settings)
     settings.OIDC_RP_SIGN_ALGO = "RS256"
-    op.client_authentication = "client_secret_post"
     return op
 
 

@@ -56,6 +56,15 @@ def other_op(other_provider_server: BendableProvider) -> Iterator[BendableProvid
     other_provider_server.reset()
 
 
+def name_endpoints(op: BendableProvider, settings: Settings) -> None:
+    """Name the endpoints of the settings' provider, as the base library needs it, and let it expect that library's default."""
+    settings.OIDC_OP_AUTHORIZATION_ENDPOINT = f"{op.url}/authorize"
+    settings.OIDC_OP_TOKEN_ENDPOINT = f"{op.url}/token"
+    settings.OIDC_OP_USER_ENDPOINT = f"{op.url}/userinfo"
+    settings.OIDC_OP_JWKS_ENDPOINT = f"{op.url}/jwks"
+    op.client_authentication = "client_secret_post"
+
+
 def add_provider(op: BendableProvider, slug: str = "other", **fields: Any) -> IdentityProvider:
     """Make the row of a provider."""
     row = IdentityProvider(

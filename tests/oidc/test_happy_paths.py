@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 from partium_auth.accounts import sessions, started
 from partium_auth.models import Grant, Identity
-from tests.oidc.conftest import Browser, add_provider, moved_clock
+from tests.oidc.conftest import Browser, add_provider, moved_clock, name_endpoints
 from tests.oidc.provider import CLIENT_ID, CLIENT_SECRET, Answer, BendableProvider, jwk, private_key
 
 
@@ -114,11 +114,7 @@ def test_userinfo_may_be_a_signed_token(browser: Browser, op: BendableProvider) 
 def test_a_provider_with_static_endpoints_needs_no_discovery(
     browser: Browser, op: BendableProvider, settings: Settings
 ) -> None:
-    settings.OIDC_OP_AUTHORIZATION_ENDPOINT = f"{op.url}/authorize"
-    settings.OIDC_OP_TOKEN_ENDPOINT = f"{op.url}/token"
-    settings.OIDC_OP_USER_ENDPOINT = f"{op.url}/userinfo"
-    settings.OIDC_OP_JWKS_ENDPOINT = f"{op.url}/jwks"
-    op.client_authentication = "client_secret_post"  # the base library's default
+    name_endpoints(op, settings)
     browser.log_in()
     assert browser.user is not None
     assert op.calls == ["/token", "/jwks", "/userinfo"]

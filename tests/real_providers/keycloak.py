@@ -133,14 +133,6 @@ class Keycloak(RealProvider):
         }
         self.admin("POST", "/components", component)
 
-    @contextlib.contextmanager
-    def outage(self) -> Iterator[None]:
-        self.stop()
-        try:
-            yield
-        finally:
-            self.start()
-
     def asks_who(self, page: requests.Response) -> bool:
         return "kc-form-login" in page.text
 

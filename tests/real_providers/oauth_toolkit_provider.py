@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +80,6 @@ class OAuthToolkit(RealProvider):
 
     def replace_key(self) -> None:
         self.operate("replace_key", pem=new_key())
-
-    @contextlib.contextmanager
-    def outage(self) -> Iterator[None]:
-        self.stop()
-        try:
-            yield
-        finally:
-            self.start()
 
     def asks_who(self, page: requests.Response) -> bool:
         return page.url.startswith(f"{self._url}/login/")

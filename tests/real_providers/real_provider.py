@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -72,9 +73,14 @@ class RealProvider(abc.ABC):
     def replace_key(self) -> None:
         """Sign with a new key from now on."""
 
-    @abc.abstractmethod
-    def outage(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def outage(self) -> Iterator[None]:
         """Answer nobody for a while."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
 
     @abc.abstractmethod
     def asks_who(self, page: requests.Response) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -57,6 +58,13 @@ def let_time_pass() -> None:
     """Let the pauses end that a failure has caused, of grants and of upstreams."""
     Grant.objects.update(next_attempt_at=ago(1))
     Outage.objects.update(next_probe_at=ago(1))
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """The threads of a server."""
+    with ThreadPoolExecutor(20) as executor:
+        yield executor
 
 
 @pytest.fixture

@@ -28,13 +28,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 MakeGrant = Callable[[], Grant]
 
 
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    """The threads of a server."""
-    with ThreadPoolExecutor(20) as executor:
-        yield executor
-
-
 def serve(do: Callable[[], Any]) -> Any:
     """Do something as a request of the site does, in a thread of its server."""
     waiting_callers().note_thread()

@@ -35,12 +35,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 MakeGrant = Callable[[], Grant]
 
 
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(20) as executor:
-        yield executor
-
-
 def obtain(manager: TokenManager, grant: Grant) -> int:
     """Obtain a token in a thread of a pool; return its generation."""
     try:
